@@ -1,0 +1,20 @@
+"""Errors that are for the person at the terminal: what is wrong, where, what was expected, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class UserError(Exception):
+    """A mistake in what the user gave (a path, a file, a config key); printed without a traceback, exit status 1.
+
+    The message names the file (and line) at fault, what was found, what was expected and what to do.
+    """
+
+
+class FaultyInput(UserError):
+    """Several faults of one input, reported in one go, a line each."""
+
+    def __init__(self, title: str, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join([title, *(f"  {fault}" for fault in self.faults)]))

@@ -1,0 +1,72 @@
+"""The groups of a corpus: one row of `config/languages.tsv` each."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlcslm.errors import UserError
+
+COLUMNS = ("group", "folder", "language", "token", "unit", "prompt")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One language (or accent) of a corpus.
+
+    group: its name in ids and tables; folder: where its sessions lie below a split; language: ISO 639-1;
+    token: its language token; unit: what its error rate counts; prompt: "Transcribe the speech above" in it.
+    """
+
+    group: str
+    folder: str
+    language: str
+    token: str
+    unit: Literal["word", "character"]
+    prompt: str
+
+    @property
+    def recording_prefix(self) -> str:
+        """First part of a Track 2 recording's name: the accent, or the language where there is none."""
+        return self.folder.rsplit("/", 1)[-1]
+
+
+def read_languages(path: str | os.PathLike[str]) -> dict[str, Group]:
+    """Read a languages sheet; return its groups by name, in file order. Raises UserError naming the line at fault."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Expected the languages sheet, tab-separated: {', '.join(COLUMNS)}.")
+    groups: dict[str, Group] = {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        header = tuple(next(rows, ()))
+        if header != COLUMNS:
+            raise UserError(f"{path}:1: found columns {list(header)}, expected {list(COLUMNS)} separated by tabs.")
+        for number, row in enumerate(rows, start=2):
+            if not row:
+                continue
+            if len(row) != len(COLUMNS):
+                raise UserError(f"{path}:{number}: found {len(row)} columns, expected {len(COLUMNS)}.")
+            group = Group(*row)  # type: ignore[arg-type]
+            if group.unit not in ("word", "character"):
+                raise UserError(f"{path}:{number}: unit is {group.unit!r}, expected 'word' or 'character'.")
+            if group.group in groups:
+                raise UserError(f"{path}:{number}: group {group.group!r} is listed twice; remove one line.")
+            groups[group.group] = group
+    return groups
+
+
+def group_of_utterance(utterance_id: str, groups: dict[str, Group]) -> str:
+    """Group of an official utterance id, `<Language>[-<Accent>]-<session>-…`: the longest group that is its prefix.
+
+    >>> english = Group("English-American", "English/American", "en", "<LANG_EN>", "word", "")
+    >>> group_of_utterance("English-American-0517_007-O1-000182-000276", {"English-American": english})
+    'English-American'
+    """
+    for group in sorted(groups, key=len, reverse=True):
+        if utterance_id.startswith(f"{group}-"):
+            return group
+    raise UserError(f"{utterance_id}: no group of the languages sheet begins this id; known: {', '.join(groups)}.")
