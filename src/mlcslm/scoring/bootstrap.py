@@ -1,0 +1,33 @@
+"""Confidence intervals of pooled error rates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def bootstrap_interval(
+    errors: np.ndarray, lengths: np.ndarray, *, samples: int = 1000, level: float = 0.95, seed: int
+) -> tuple[float, float]:
+    """Low and high end of the percentile bootstrap interval of the pooled rate sum(errors) / sum(lengths).
+
+    Sessions are what is drawn, with replacement, because utterances of one conversation are not independent.
+    errors, lengths: (sessions,), each session's errors and reference tokens; keep one order of sessions (say by name):
+    the same arrays and seed give the same interval, another order another draw.
+    With one session there is nothing to draw from: both ends are the rate. Without any reference token both are nan.
+    Draws that hold no reference token have no rate and are left out.
+    Raises ValueError for arrays that are empty, of different shape or with negative counts, and impossible options.
+    """
+    errors, lengths = np.asarray(errors, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
+    if errors.ndim != 1 or errors.shape != lengths.shape or not errors.size:
+        raise ValueError(f"expected two arrays of shape (sessions,), found {errors.shape} and {lengths.shape}")
+    if errors.min() < 0 or lengths.min() < 0:
+        raise ValueError("errors and lengths are counts and cannot be negative")
+    if samples < 1 or not 0 < level < 1:
+        raise ValueError(f"expected samples >= 1 and 0 < level < 1, found {samples} and {level}")
+    drawn = np.random.default_rng(seed).integers(errors.size, size=(samples, errors.size))
+    errors_drawn, lengths_drawn = errors[drawn].sum(axis=1), lengths[drawn].sum(axis=1)
+    scored = lengths_drawn > 0
+    if not scored.any():
+        return float("nan"), float("nan")
+    low, high = np.quantile(errors_drawn[scored] / lengths_drawn[scored], [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

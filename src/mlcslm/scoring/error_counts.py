@@ -1,0 +1,56 @@
+"""Error counts that add up. A rate is taken once, at the end, so that a mean of rates cannot be written by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """Errors of one or many utterances against `length` reference tokens (words or characters).
+
+    errors = insertions + deletions + substitutions; anything else, or a negative count, raises ValueError.
+    """
+
+    errors: int
+    length: int
+    insertions: int
+    deletions: int
+    substitutions: int
+
+    def __post_init__(self) -> None:
+        if min(self.errors, self.length, self.insertions, self.deletions, self.substitutions) < 0:
+            raise ValueError(f"negative count in {self}")
+        if self.errors != self.insertions + self.deletions + self.substitutions:
+            raise ValueError(f"errors is not insertions + deletions + substitutions in {self}")
+
+    @classmethod
+    def zero(cls) -> ErrorCounts:
+        """Counts of nothing: the start of a sum."""
+        return cls(0, 0, 0, 0, 0)
+
+    @property
+    def error_rate(self) -> float | None:
+        """Errors per reference token, a fraction that insertions can take above 1; None where there is no token."""
+        return self.errors / self.length if self.length else None
+
+    def __add__(self, other: ErrorCounts) -> ErrorCounts:
+        if not isinstance(other, ErrorCounts):
+            return NotImplemented
+        return ErrorCounts(
+            self.errors + other.errors,
+            self.length + other.length,
+            self.insertions + other.insertions,
+            self.deletions + other.deletions,
+            self.substitutions + other.substitutions,
+        )
+
+
+def pool(counts: Iterable[ErrorCounts]) -> ErrorCounts:
+    """Sum of `counts`: its error rate is the pooled (micro-averaged) one, as the challenge reports.
+
+    >>> pool([ErrorCounts(1, 1, 0, 0, 1), ErrorCounts(1, 9, 1, 0, 0)]).error_rate
+    0.2
+    """
+    return sum(counts, ErrorCounts.zero())

@@ -1,0 +1,115 @@
+"""From a manifest and the hypotheses of one decoding to the error counts of every utterance, Parquet to Parquet."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.files import atomic_path
+from mlcslm.languages import Group, read_languages
+from mlcslm.scoring.wer import SHOWN_IDS, score_texts
+from mlcslm.text.protocols import get_protocol
+
+COUNTS_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("system", "split", "protocol", "utterance_id", "session_id", "grp")),
+        *(pa.field(name, pa.int32()) for name in ("length", "errors", "insertions", "deletions", "substitutions")),
+    ]
+)
+
+
+def score_hypotheses(
+    manifest: Path,
+    hypotheses: Path,
+    out: Path,
+    *,
+    system: str,
+    split: str,
+    protocol: str,
+    normalise_hypothesis: bool,
+    languages: Path,
+) -> None:
+    """Write to `out` the error counts (`COUNTS_SCHEMA`) of every utterance of `manifest`, in the manifest's order.
+
+    An utterance without a hypothesis, or with a null one, counts as deletions. Raises UserError or FaultyInput for
+    missing files or columns, repeated ids, references without text, groups that `languages` lacks, and hypotheses
+    without a reference.
+    """
+    chosen = get_protocol(protocol, normalise_hypothesis)
+    rows = _read(manifest, ("utterance_id", "session_id", "grp", "text"))
+    decoded = _read(hypotheses, ("utterance_id", "transcript"))
+    _check_references(manifest, rows)
+    ids = rows["utterance_id"]
+    transcripts = dict(zip(decoded["utterance_id"], decoded["transcript"], strict=True))
+    groups = _groups_of(rows, read_languages(languages), manifest, languages)
+    counts = score_texts(
+        dict(zip(ids, rows["text"], strict=True)),
+        {utterance_id: text or "" for utterance_id, text in transcripts.items()},
+        chosen,
+        groups,
+        source=str(hypotheses),
+    )
+    if list(counts) != ids:
+        raise RuntimeError(f"{manifest}: {len(ids)} references in, {len(counts)} scored; they must be the same.")
+    if missing := sum(transcripts.get(utterance_id) is None for utterance_id in ids):
+        logging.getLogger(__name__).warning(
+            "%s: no hypothesis for %d of %d utterances; they count as deletions", hypotheses, missing, len(ids)
+        )
+    columns = {
+        "system": [system] * len(ids),
+        "split": [split] * len(ids),
+        "protocol": [chosen.name] * len(ids),
+        **{name: rows[name] for name in ("utterance_id", "session_id", "grp")},
+        **{name: [getattr(count, name) for count in counts.values()] for name in COUNTS_SCHEMA.names[6:]},
+    }
+    with atomic_path(out) as temporary:
+        pq.write_table(pa.table(columns, schema=COUNTS_SCHEMA), temporary)
+
+
+def _read(path: Path, columns: Sequence[str]) -> dict[str, list]:
+    """`columns` of a Parquet file as lists; its utterance ids are checked to be there and to be unique."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file. Expected a Parquet file with the columns {', '.join(columns)}.")
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path}: not a Parquet file ({error}). Expected the columns {', '.join(columns)}.") from error
+    with file:
+        found = file.schema_arrow.names
+        if lacking := [name for name in columns if name not in found]:
+            raise UserError(f"{path}: found the columns {', '.join(found)}; expected {', '.join(lacking)} as well.")
+        rows = file.read(columns=list(columns)).to_pydict()
+    repeated = [utterance_id for utterance_id, times in Counter(rows["utterance_id"]).items() if times > 1]
+    if repeated:
+        raise FaultyInput(f"{path}: {len(repeated)} utterance ids are given more than once:", _shorten(repeated))
+    return rows
+
+
+def _check_references(manifest: Path, rows: dict[str, list]) -> None:
+    """Raise FaultyInput if the manifest holds utterances without a reference text, as an unlabelled test set does."""
+    unlabelled = [uid for uid, text in zip(rows["utterance_id"], rows["text"], strict=True) if text is None]
+    if unlabelled:
+        raise FaultyInput(
+            f"{manifest}: {len(unlabelled)} of {len(rows['text'])} utterances have no reference text (transcripts of "
+            "three columns?), so the split cannot be scored:",
+            _shorten(unlabelled),
+        )
+
+
+def _groups_of(rows: dict[str, list], sheet: dict[str, Group], manifest: Path, languages: Path) -> dict[str, Group]:
+    """Group of each utterance of the manifest, by utterance id."""
+    if unknown := sorted(set(rows["grp"]) - set(sheet)):
+        raise UserError(
+            f"{manifest}: found groups {', '.join(unknown)}, which {languages} does not list; add them to it."
+        )
+    return {uid: sheet[group] for uid, group in zip(rows["utterance_id"], rows["grp"], strict=True)}
+
+
+def _shorten(ids: Sequence[str]) -> list[str]:
+    return [*ids[:SHOWN_IDS], *([f"… and {len(ids) - SHOWN_IDS} more"] if len(ids) > SHOWN_IDS else [])]
