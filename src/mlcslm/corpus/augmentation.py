@@ -1,0 +1,127 @@
+"""Noise and reverberation for training audio (section 2.3 of the paper): one of the two, on 70 % of the samples."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from scipy.signal import fftconvolve
+
+from mlcslm.corpus.acoustics import generate_noises, generate_room_responses
+from mlcslm.corpus.audio import Audio, count_samples, read_audio, read_samples
+from mlcslm.errors import UserError
+
+__all__ = ["Augmenter", "add_noise", "generate_noises", "generate_room_responses", "reverberate"]
+
+SUFFIXES = (".wav", ".flac")
+SNR_DB = (0.0, 15.0)
+
+
+class Augmenter:
+    """Adds noise or reverberation to 16 kHz audio, with a probability; a pure function of the generator it is given.
+
+    probability: of changing a sample at all. noise_folder, rir_folder: searched at any depth for wav and flac (MUSAN's
+    and SLR28's folders as unpacked); where only one is given, every changed sample gets that one. snr_db: bounds of the
+    signal-to-noise ratio, drawn uniformly. Files are read as they are drawn, noise by offset, so that workers hold
+    no audio: MUSAN's 11 GB would never stay in a cache, and a small folder stays in the system's.
+
+    Raises UserError where a folder is missing or holds no audio, ValueError where the probability is not within 0..1.
+    """
+
+    def __init__(
+        self,
+        probability: float,
+        noise_folder: str | os.PathLike[str] | None,
+        rir_folder: str | os.PathLike[str] | None,
+        snr_db: tuple[float, float] = SNR_DB,
+    ) -> None:
+        if not 0 <= probability <= 1:
+            raise ValueError(f"augmentation probability is {probability}, expected 0 to 1")
+        self.probability = probability
+        self.snr_db = snr_db
+        self.noises = [] if noise_folder is None else _audio_files(noise_folder, "noise")
+        self.responses = [] if rir_folder is None else _room_responses(rir_folder)
+
+    def __call__(self, audio: Audio, rng: np.random.Generator) -> Audio:
+        """Return (samples,) float32 of the same length; `audio` itself is left as it is.
+
+        Noise can lift the sum above 1: it is not clipped.
+        """
+        kinds = [kind for kind, files in ((self._noise, self.noises), (self._room, self.responses)) if files]
+        if not kinds or not len(audio) or rng.random() >= self.probability:
+            return audio
+        return kinds[rng.integers(len(kinds))](audio, rng)
+
+    def _noise(self, audio: Audio, rng: np.random.Generator) -> Audio:
+        path = self.noises[rng.integers(len(self.noises))]
+        snr_db = rng.uniform(*self.snr_db)
+        total = count_samples(path)
+        if total == 0:
+            raise UserError(f"{path}: holds no audio (0 samples); remove it from the noise folder.")
+        first = int(rng.integers(total))
+        noise = read_samples(path, first, first + len(audio))
+        if len(noise) < len(audio):
+            noise = np.resize(np.concatenate([noise, read_samples(path, 0, min(first, len(audio)))]), len(audio))
+        return add_noise(audio, noise, snr_db)
+
+    def _room(self, audio: Audio, rng: np.random.Generator) -> Audio:
+        path = self.responses[rng.integers(len(self.responses))]
+        response = read_audio(path, channel=0)
+        if not response.any():
+            raise UserError(f"{path}: is silent, expected a room impulse response; remove it from the folder.")
+        return reverberate(audio, response)
+
+
+def add_noise(audio: Audio, noise: Audio, snr_db: float) -> Audio:
+    """Return `audio` plus `noise` (both (samples,)), the noise scaled to `snr_db` over the whole of it.
+
+    Silent audio, or a silent stretch of noise, has no such ratio: the audio is then returned as it is.
+    """
+    signal_power, noise_power = _power(audio), _power(noise)
+    if signal_power == 0 or noise_power == 0:
+        return audio
+    scale = np.sqrt(signal_power / noise_power / 10 ** (snr_db / 10))
+    return audio + np.float32(scale) * noise
+
+
+def reverberate(audio: Audio, response: Audio) -> Audio:
+    """Return `audio` (samples,) in the room of the impulse `response`: same length, same energy, same timing.
+
+    The response's largest sample is its direct path: it is brought to time 0 and to 1, so that words stay where they
+    are and keep their sign.
+    """
+    direct = int(np.argmax(np.abs(response)))
+    wet = fftconvolve(audio, response / response[direct])[direct : direct + len(audio)]
+    wet_power = _power(wet)
+    scale = np.sqrt(_power(audio) / wet_power) if wet_power else 1.0
+    return (scale * wet).astype(np.float32)
+
+
+def _power(audio: Audio) -> float:
+    return float(np.mean(np.square(audio, dtype=np.float64)))
+
+
+def _audio_files(folder: str | os.PathLike[str], purpose: str) -> list[Path]:
+    """Audio files at any depth below `folder`, sorted, so that a draw means the same file on every machine."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Expected the augmentation's {purpose} folder of wav or flac files.")
+    names = (Path(place, name) for place, _, files in os.walk(folder, followlinks=True) for name in files)
+    found = sorted(name for name in names if name.suffix.lower() in SUFFIXES and not name.name.startswith("."))
+    if not found:
+        raise UserError(f"{folder}: holds no wav or flac file. Expected the augmentation's {purpose} recordings in it.")
+    return found
+
+
+def _room_responses(folder: str | os.PathLike[str]) -> list[Path]:
+    """The responses below `folder`. SLR28 ships noises in the same tree; convolved with one, speech is destroyed."""
+    found = _audio_files(folder, "room response")
+    responses = [
+        path
+        for path in found
+        if "pointsource_noises" not in path.relative_to(folder).parts and "_noise_" not in path.name
+    ]
+    if not responses:
+        raise UserError(f"{folder}: holds only SLR28's noises. Expected room impulse responses; give their folder.")
+    return responses

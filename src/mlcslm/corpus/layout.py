@@ -1,0 +1,181 @@
+"""The MLC-SLM folder layout: where a corpus keeps its sessions, reading and writing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mlcslm.corpus.faults import Fault, FaultKind
+from mlcslm.corpus.identifiers import recording_id
+from mlcslm.corpus.transcripts import Utterance, read_transcript, write_transcript
+from mlcslm.files import atomic_path
+from mlcslm.languages import Group
+
+__all__ = ["Session", "Utterance", "find_sessions", "read_transcript", "write_session", "write_transcript"]
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+@dataclass(frozen=True)
+class Session:
+    """One conversation: its group, its name (the files' name without suffix), its recording and its transcript.
+
+    sound: False where the layout has a fault for it; it may then lack either file (None).
+    """
+
+    group: Group
+    name: str
+    audio: Path | None
+    transcript: Path | None
+    sound: bool = True
+
+    @property
+    def recording(self) -> str:
+        """Its official Track 2 name."""
+        return recording_id(self.group, self.name)
+
+
+def find_sessions(root: str | os.PathLike[str], languages: dict[str, Group]) -> tuple[list[Session], list[Fault]]:
+    """Return the sessions below `root`, by group (in the order of `languages`) and name, and the layout's faults.
+
+    A session lies in its group's folder (dev, test) or one folder further down (train). Links are followed,
+    names beginning with a dot are passed over, and so is a text file without audio in `root` itself (a read-me).
+    """
+    root = Path(root)
+    sessions: list[Session] = []
+    faults: list[Fault] = []
+    strays: dict[Path, int] = {}
+    for folder, names in _walk(root, frozenset(), faults):
+        found = _sessions_of_folder(names)
+        if folder == root:
+            found = {name: files for name, files in found.items() if any(map(_is_audio, files))}
+        parts = folder.relative_to(root).parts
+        group = _group_of(parts, languages)
+        if group is None and found:
+            stray = root.joinpath(*_unknown_part(parts, languages))
+            strays[stray] = strays.get(stray, 0) + len(found)
+        elif group is not None and len(parts) > group.folder.count("/") + 2:
+            faults += _misplaced(folder, group, found)
+        elif group is not None:
+            sessions += [_session(group, folder, name, files, faults) for name, files in sorted(found.items())]
+    faults += [_unknown(stray, count, languages) for stray, count in strays.items()]
+    order = {name: rank for rank, name in enumerate(languages)}
+    sessions.sort(key=lambda session: (order[session.group.group], session.name))
+    return _mark_duplicates(sessions, faults), faults
+
+
+def write_session(
+    root: str | os.PathLike[str],
+    group: Group,
+    session: str,
+    audio: npt.NDArray[np.floating],
+    sample_rate: int,
+    utterances: Iterable[Utterance],
+    subfolder: str = "",
+) -> Path:
+    """Write one session (16-bit wav and transcript) into its group's folder below `root`; return the wav's path.
+
+    audio: (samples,) or (samples, channels), in -1..1; `subfolder`: the train layout's further folder level.
+    """
+    import soundfile
+
+    folder = Path(root, group.folder, subfolder)
+    audio_path = folder / f"{session}.wav"
+    with atomic_path(audio_path) as temporary:
+        soundfile.write(temporary, audio, sample_rate, subtype="PCM_16", format="WAV")
+    write_transcript(folder / f"{session}.txt", utterances)
+    return audio_path
+
+
+def _walk(folder: Path, above: frozenset[str], faults: list[Fault]) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder with the names of its files, sorted; a link back to a folder above it is not followed."""
+    above = above | {os.path.realpath(folder)}
+    try:
+        entries = sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        faults.append(Fault(str(folder), None, FaultKind.UNREADABLE_FOLDER, "folder", f"cannot be listed: {error}."))
+        return
+    yield folder, [entry.name for entry in entries if entry.is_file()]
+    for entry in entries:
+        if entry.is_dir() and os.path.realpath(entry.path) not in above:
+            yield from _walk(folder / entry.name, above, faults)
+
+
+def _sessions_of_folder(names: list[str]) -> dict[str, list[str]]:
+    """Audio and transcript file names by session; other files are no part of the layout."""
+    sessions: dict[str, list[str]] = {}
+    for name in names:
+        if _is_audio(name) or name.lower().endswith(".txt"):
+            sessions.setdefault(Path(name).stem, []).append(name)
+    return sessions
+
+
+def _is_audio(name: str) -> bool:
+    return name.lower().endswith(AUDIO_SUFFIXES)
+
+
+def _group_of(parts: tuple[str, ...], languages: dict[str, Group]) -> Group | None:
+    """The group whose folder begins the path `parts`; the deepest, where one group's folder holds another's."""
+    holding = [g for g in languages.values() if parts[: len(folder := tuple(g.folder.split("/")))] == folder]
+    return max(holding, key=lambda group: len(group.folder), default=None)
+
+
+def _unknown_part(parts: tuple[str, ...], languages: dict[str, Group]) -> tuple[str, ...]:
+    """The path down to the first folder that leads to no group, so that one fault stands for all below it."""
+    folders = [tuple(group.folder.split("/")) for group in languages.values()]
+    for depth in range(1, len(parts) + 1):
+        if not any(folder[:depth] == parts[:depth] for folder in folders):
+            return parts[:depth]
+    return parts
+
+
+def _unknown(folder: Path, count: int, languages: dict[str, Group]) -> Fault:
+    known = ", ".join(group.folder for group in languages.values())
+    message = f"holds {count} session(s) but is no group's folder; expected one of {known}. Move or rename it, \
+or add the group to the languages sheet."
+    return Fault(str(folder), None, FaultKind.UNKNOWN_GROUP, "folder", message)
+
+
+def _misplaced(folder: Path, group: Group, found: dict[str, list[str]]) -> list[Fault]:
+    if not found:
+        return []
+    message = f"holds {len(found)} session(s) too deep; expected them in {group.folder} or one folder below it."
+    return [Fault(str(folder), None, FaultKind.MISPLACED_SESSION, "folder", message)]
+
+
+def _session(group: Group, folder: Path, name: str, files: list[str], faults: list[Fault]) -> Session:
+    """The session of these files; what is wrong with them is added to `faults`."""
+    audio = [folder / file for file in files if _is_audio(file)]
+    transcript = [folder / file for file in files if not _is_audio(file)]
+    problems = []
+    if not audio:
+        message = f"has no audio; expected {name}.wav beside it. Add it, or remove the transcript."
+        problems.append((FaultKind.MISSING_AUDIO, message))
+    if not transcript:
+        message = f"has no transcript; expected {name}.txt beside it. Add it, or remove the audio."
+        problems.append((FaultKind.MISSING_TRANSCRIPT, message))
+    if len(audio) > 1:
+        message = f"is one of {len(audio)} recordings of one session ({', '.join(p.name for p in audio)}); keep one."
+        problems.append((FaultKind.DUPLICATE_SESSION, message))
+    if any(character.isspace() for character in name):
+        message = "has white space in its name, which would split its id in Kaldi and STM files; rename the session."
+        problems.append((FaultKind.SESSION_NAME, message))
+    place = str((audio or transcript)[0])
+    faults += [Fault(place, None, kind, "session", message) for kind, message in problems]
+    return Session(group, name, next(iter(audio), None), next(iter(transcript), None), sound=not problems)
+
+
+def _mark_duplicates(sessions: list[Session], faults: list[Fault]) -> list[Session]:
+    """The sessions, every one but the first of several with the same Track 2 name marked as not sound."""
+    first: dict[str, Session] = {}
+    for session in sessions:
+        if (other := first.setdefault(session.recording, session)) is not session:
+            place, original = session.audio or session.transcript, other.audio or other.transcript
+            message = f"is a second session named {session.recording}; the first is {original}. Rename one."
+            faults.append(Fault(str(place), None, FaultKind.DUPLICATE_SESSION, "session", message))
+    return [s if first[s.recording] is s else replace(s, sound=False) for s in sessions]
