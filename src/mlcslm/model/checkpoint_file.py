@@ -1,0 +1,92 @@
+"""`checkpoint.json`: what a checkpoint is, and the check that its files are what was written.
+
+Needs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.files import sha256, write_json
+
+CHECKPOINT_FILE = "checkpoint.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What `checkpoint.json` says.
+
+    name, parent: the stage's and its parent's name ("foundation" for the first); recipe: how it was trained;
+    fingerprints: of the configuration and the data; foundation: source and fingerprint of the encoder and of the
+    language model; parts: what was changed; lora: rank, alpha and dropout of the adapters; tokens: added token -> id;
+    projector_hidden, encoder_window: how the model was built; files: SHA-256 by file name.
+    """
+
+    name: str
+    parent: str
+    recipe: dict[str, Any]
+    fingerprints: dict[str, Any]
+    foundation: dict[str, dict[str, str]]
+    parts: list[str]
+    lora: dict[str, Any]
+    tokens: dict[str, int]
+    projector_hidden: int
+    encoder_window: str
+    files: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+
+def write_checkpoint_file(folder: str | os.PathLike[str], info: CheckpointInfo) -> None:
+    """Write `checkpoint.json` into `folder`, atomically: from then on the folder is a checkpoint."""
+    write_json(Path(folder) / CHECKPOINT_FILE, asdict(info))
+
+
+def read_checkpoint(folder: str | os.PathLike[str], *, verify: bool = True) -> CheckpointInfo:
+    """What the checkpoint in `folder` is; with `verify`, after comparing each file with its SHA-256.
+
+    Raises UserError naming the file at fault: no `checkpoint.json` (an unfinished checkpoint), an unreadable one, one
+    of another format version, a file that is missing or has other contents than were written.
+    """
+    folder = Path(folder)
+    path = folder / CHECKPOINT_FILE
+    if not path.is_file():
+        raise UserError(
+            f"{path}: no such file, so {folder} is not a finished checkpoint (the file is written last). "
+            "Train the stage again."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}). Train the stage again.") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format version {version!r} found, expected {FORMAT_VERSION}. "
+            "It was written by another version of mlcslm: use that one, or train the stage again."
+        )
+    names = {field.name for field in fields(CheckpointInfo)}
+    if missing := sorted(names - set(content)):
+        raise UserError(f"{path}: without {', '.join(missing)}. Train the stage again.")
+    info = CheckpointInfo(**{name: content[name] for name in names})
+    if verify and (faults := _faulty_files(folder, info.files)):
+        raise FaultyInput(f"{folder}: not the checkpoint that was written. Train the stage again.", faults)
+    return info
+
+
+def _faulty_files(folder: Path, files: dict[str, str]) -> list[str]:
+    faults = []
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            faults.append(f"{path}: no such file")
+        elif (found := sha256(path)) != expected:
+            faults.append(
+                f"{path}: SHA-256 {found[:12]}… found ({path.stat().st_size} bytes), expected {expected[:12]}…"
+            )
+    return faults

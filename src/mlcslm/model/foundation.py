@@ -1,0 +1,150 @@
+"""The two foundation models, by hub id or folder: Whisper's encoder and a causal language model."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    WhisperFeatureExtractor,
+)
+from transformers.utils import logging
+
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.model.encoder import ENCODER_WEIGHT_NAMES, SpeechEncoder
+
+
+def load_encoder(
+    source: str, *, dtype: torch.dtype, attn_implementation: str = "sdpa"
+) -> tuple[SpeechEncoder, WhisperFeatureExtractor]:
+    """The encoder of the Whisper checkpoint at `source` (hub id or folder) and its feature extractor.
+
+    The decoder's weights are never read. Raises UserError when `source` is not such a checkpoint.
+    """
+    config = _load_config(source, "encoder")
+    if config.model_type != "whisper":
+        raise UserError(
+            f"encoder {source}: a model of type {config.model_type!r} found, expected a Whisper checkpoint."
+        )
+    with _named(source, "encoder"):
+        encoder, report = SpeechEncoder.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            key_mapping=ENCODER_WEIGHT_NAMES,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    _refuse_missing_weights(source, "encoder", report)
+    return encoder, _load_feature_extractor(source, config)
+
+
+def load_language_model(
+    source: str, *, dtype: torch.dtype, attn_implementation: str = "sdpa"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The causal language model at `source` (hub id or folder) with its head, and its tokenizer.
+
+    Raises UserError when `source` is not such a model, or its tokenizer has no end token.
+    """
+    config = _load_config(source, "language model")
+    with _named(source, "language model"):
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attn_implementation,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    _refuse_missing_weights(source, "language model", report)
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"language model {source}: its tokenizer has no end token (eos_token); set one in its folder.")
+    return model, tokenizer
+
+
+def fingerprint_of(model: nn.Module) -> str:
+    """SHA-256 that tells foundation models apart, whatever the dtype they were loaded in.
+
+    Of each weight it takes the name, the shape and the first 64 values in bfloat16: no pass over gigabytes.
+    """
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        values = parameter.detach().flatten()[:64].to("cpu", torch.bfloat16).view(torch.int16).numpy()
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(values.astype("<i2").tobytes())
+    return digest.hexdigest()
+
+
+def _load_config(source: str, kind: str) -> PreTrainedConfig:
+    folder = Path(source)
+    if folder.is_dir():
+        if missing := _missing_files(folder):
+            raise UserError(f"{kind} {source}: {missing} not found there; expected the files that a model hub gives.")
+    elif folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+        raise UserError(f"{kind} {source}: no such folder. Give a folder with {_EXPECTED_FILES}, or a hub id.")
+    with _named(source, kind):
+        return AutoConfig.from_pretrained(source)
+
+
+_EXPECTED_FILES = "config.json and *.safetensors"
+
+
+def _missing_files(folder: Path) -> str | None:
+    missing = [name for name in ("config.json", "*.safetensors") if not any(folder.glob(name))]
+    return " and ".join(missing) or None
+
+
+def _refuse_missing_weights(source: str, kind: str, report: dict[str, Any]) -> None:
+    """Without this, transformers would start what is missing at random and only warn."""
+    faults = [f"{name}: no such weight" for name in sorted(report["missing_keys"])]
+    faults += [
+        f"{name}: found {tuple(found)}, expected {tuple(expected)}"
+        for name, found, expected in sorted(report["mismatched_keys"])
+    ]
+    if faults:
+        raise FaultyInput(f"{kind} {source}: its weights are not those that its config.json describes.", faults)
+
+
+def _load_feature_extractor(source: str, config: PreTrainedConfig) -> WhisperFeatureExtractor:
+    """The checkpoint's own settings, or Whisper's with the encoder's number of mels where it has no file of them."""
+    try:
+        extractor = WhisperFeatureExtractor.from_pretrained(source)
+    except OSError:
+        return WhisperFeatureExtractor(feature_size=config.num_mel_bins)
+    if extractor.feature_size != config.num_mel_bins:
+        raise UserError(
+            f"encoder {source}: its feature extractor makes {extractor.feature_size} mel bins, its config.json says "
+            f"{config.num_mel_bins}; correct feature_size in preprocessor_config.json."
+        )
+    return extractor
+
+
+@contextlib.contextmanager
+def _named(source: str, kind: str) -> Iterator[None]:
+    """Turn what transformers raises for an unusable source into an error that names it; no bars of its own."""
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        reason: Any = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{kind} {source}: cannot be loaded ({reason}). Expected a folder with {_EXPECTED_FILES}, or a hub id that "
+            "this machine can reach."
+        ) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()

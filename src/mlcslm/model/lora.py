@@ -1,0 +1,79 @@
+"""LoRA adapters on all linear layers of the language model (not its head) and of the encoder (paper, section 3.3)."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import torch
+from peft import LoraConfig, PeftModel, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from mlcslm.model.configuration import LoraSettings
+from mlcslm.model.speech_llm import SpeechLLM
+
+LoraPart = Literal["lm_lora", "encoder_lora"]
+LORA_MODULES: dict[LoraPart, str] = {"lm_lora": "model.language_model", "encoder_lora": "model.encoder"}
+"""Where each part's adapters lie in the speech LLM."""
+ADAPTER = "default"
+
+
+def has_lora(model: SpeechLLM, part: LoraPart) -> bool:
+    """Whether the adapters of `part` are in the model."""
+    return any(isinstance(module, BaseTunerLayer) for module in model.get_submodule(LORA_MODULES[part]).modules())
+
+
+def add_lora(model: SpeechLLM, part: LoraPart, settings: LoraSettings, seed: int) -> None:
+    """Put new adapters beside every linear layer of `part`'s module: the model computes what it did before.
+
+    Their first matrix is random, from `seed`; the global random state stays as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(_config(settings), model.get_submodule(LORA_MODULES[part]), ADAPTER)
+
+
+def lora_parameters(model: SpeechLLM, part: LoraPart) -> dict[str, nn.Parameter]:
+    """The adapters' weights of `part` by name within its module: `layers.0.self_attn.q_proj.lora_A.default.weight`."""
+    module = model.get_submodule(LORA_MODULES[part])
+    return {name: parameter for name, parameter in module.named_parameters() if ".lora_" in name}
+
+
+def merge_lora(model: SpeechLLM) -> None:
+    """Add the adapters into the weights they stand beside: decoding then costs no more than without adapters.
+
+    A merged model cannot be trained on or saved.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+    model.lora_is_merged = True
+
+
+def as_peft_model(model: SpeechLLM, settings: LoraSettings) -> PeftModel:
+    """The same model, adapters and all, inside a `PeftModel`, as trl's GRPOTrainer wants it.
+
+    What was trainable stays trainable.
+    """
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    adapters = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if ".lora_" in name}
+    layers = {name.split(".lora_")[0] for name in adapters}
+    config = _config(settings)
+    config.target_modules = "|".join(sorted(map(re.escape, layers)))
+    wrapped = PeftModel(model, config, ADAPTER, autocast_adapter_dtype=False)
+    for name, parameter in model.named_parameters():
+        if name in adapters:
+            parameter.data = adapters[name]
+        parameter.requires_grad_(name in trainable)
+    return wrapped
+
+
+def _config(settings: LoraSettings) -> LoraConfig:
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        bias="none",
+    )

@@ -1,0 +1,64 @@
+"""The parts of a speech LLM that stages train: what to unfreeze, and what a checkpoint has to store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from mlcslm.errors import UserError
+from mlcslm.model.configuration import LoraSettings
+from mlcslm.model.lora import LORA_MODULES, add_lora, has_lora, lora_parameters
+from mlcslm.model.speech_llm import SpeechLLM
+
+Part = Literal["projector", "embedding", "head", "lm_lora", "encoder_lora"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+def set_trainable(
+    model: SpeechLLM,
+    parts: Iterable[Part],
+    *,
+    lora: LoraSettings | None = None,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> list[str]:
+    """Train exactly `parts`: freeze the rest; add LoRA adapters that are asked for and not there yet.
+
+    Returns the names of the trainable parameters. lora: settings of new adapters (the model's own by default); seed:
+    of their random matrices; dtype: of the trained weights. Float32 by default: updates are too small for bfloat16,
+    so train a model loaded in bfloat16 under autocast. With tied embeddings "embedding" and "head" are one tensor.
+    """
+    parts = list(parts)
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise UserError(f"trained parts: {', '.join(map(repr, unknown))} found, expected some of: {', '.join(PARTS)}.")
+    for number, part in enumerate(LORA_MODULES):
+        if part in parts and not has_lora(model, part):
+            add_lora(model, part, lora or model.lora_settings, seed + number)
+    model.requires_grad_(False)
+    for part in parts:
+        for parameter in part_parameters(model, part).values():
+            parameter.data = parameter.data.to(dtype)
+            parameter.requires_grad_(True)
+    model.changed_parts |= set(parts)
+    model.train(model.training)
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def part_parameters(model: SpeechLLM, part: Part) -> dict[str, nn.Parameter]:
+    """The weights of `part` by name within it; empty for adapters that are not there."""
+    match part:
+        case "projector":
+            return dict(model.model.projector.named_parameters())
+        case "embedding":
+            return dict(model.get_input_embeddings().named_parameters())
+        case "head":
+            return dict(model.get_output_embeddings().named_parameters())
+    return lora_parameters(model, part)
+
+
+def is_tied(model: SpeechLLM) -> bool:
+    """Whether the token embedding and the head are one tensor."""
+    return model.get_input_embeddings().weight is model.get_output_embeddings().weight

@@ -1,0 +1,160 @@
+"""Prompts, targets and answers as text (paper, sections 3.1 to 3.4), with the tokens that are added for them.
+
+The whole is `USER: <S> <P> ASSISTANT: <T>`: the speech, the prompt, and what the model is to answer.
+
+- plain: `USER: <|audio|> Transcribe the speech above ASSISTANT: TEXT`
+- tagged: `USER: <speech> <|audio|> </speech> Transcribe the speech above ASSISTANT: <LANG_XX> <transcribe> TEXT
+  </transcribe>`
+- tagged-own-language: the same with the prompt in the utterance's language
+- reasoning: the same with `<think> … </think>` between the language token and `<transcribe>`
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mlcslm.errors import UserError
+from mlcslm.languages import Group
+
+Template = Literal["plain", "tagged", "tagged-own-language", "reasoning"]
+TEMPLATES: tuple[Template, ...] = get_args(Template)
+
+ENGLISH_PROMPT = "Transcribe the speech above"
+"""The prompt of stages 1 and 2, whatever the language (paper, section 3.1)."""
+
+SPEECH, END_SPEECH = "<speech>", "</speech>"
+TRANSCRIBE, END_TRANSCRIBE = "<transcribe>", "</transcribe>"
+THINK, END_THINK = "<think>", "</think>"
+PAIRED_TOKENS = (SPEECH, END_SPEECH, TRANSCRIBE, END_TRANSCRIBE, THINK, END_THINK)
+
+AUDIO_TOKEN = "<|audio|>"
+"""Placeholder in the prompt, one for each 100 ms of audio: internal, replaced by the projector, never generated."""
+
+_LANGUAGE = r"<LANG_\w+>"
+_TAG = re.compile("|".join([_LANGUAGE, *map(re.escape, PAIRED_TOKENS)]))
+# Ends and paddings of the tokenizers in use: <|im_end|>, <|endoftext|>, <|eot_id|>, <|audio|>, </s>, <s>, <pad>, <eos>.
+_CONTROL = re.compile(r"<\|[^<>|\s]+\|>|</?s>|<pad>|<[be]os>|<unk>")
+_THOUGHT = re.compile(rf"{THINK}(.*?)(?:{END_THINK}|(?={TRANSCRIBE})|\Z)", re.DOTALL)
+_TRANSCRIPT = re.compile(rf"{TRANSCRIBE}(.*?)(?:{END_TRANSCRIBE}|\Z)", re.DOTALL)
+_WELL_FORMED_TAGGED = re.compile(rf"\s*{_LANGUAGE}\s*{TRANSCRIBE}(.*){END_TRANSCRIBE}\s*", re.DOTALL)
+_WELL_FORMED_REASONING = re.compile(
+    rf"\s*{_LANGUAGE}\s*{THINK}(.*){END_THINK}\s*{TRANSCRIBE}(.*){END_TRANSCRIBE}\s*", re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a generated text says.
+
+    language: its language token, or None; transcript: what it transcribed, white space collapsed; think: what stands
+    between `<think>` and `</think>`, or None; well_formed: whether it has exactly the template's form.
+    """
+
+    language: str | None
+    transcript: str
+    think: str | None
+    well_formed: bool
+
+
+def added_tokens(groups: Iterable[Group]) -> list[str]:
+    """The tokens that stage 2 adds to the vocabulary: the groups' language tokens in order, then the three pairs.
+
+    The 15 groups of the challenge have 11 languages, hence 17 tokens (paper, section 3.2). Raises UserError for a
+    language token that answers could not be read back with.
+
+    >>> added_tokens([Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez")])[:3]
+    ['<LANG_FR>', '<speech>', '</speech>']
+    """
+    languages = list(dict.fromkeys(group.token for group in groups))
+    for token in languages:
+        if not re.fullmatch(_LANGUAGE, token):
+            raise UserError(f"languages sheet: token {token!r} found, expected the form <LANG_XX>.")
+    return [*languages, *PAIRED_TOKENS]
+
+
+def prompt_text(group: Group, template: Template, context: Sequence[str] = ()) -> str:
+    r"""Text before the answer, `USER: <S> <P> ASSISTANT:`, with one `<|audio|>` for the speech.
+
+    context: transcripts of the utterances before, oldest first; each becomes a line after the prompt (section 4.1).
+
+    >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez le discours ci-dessus")
+    >>> prompt_text(french, "plain")
+    'USER: <|audio|> Transcribe the speech above ASSISTANT:'
+    >>> prompt_text(french, "tagged-own-language", context=["Bonjour.", "Ça va ?"])
+    'USER: <speech> <|audio|> </speech> Transcrivez le discours ci-dessus\nBonjour.\nÇa va ? ASSISTANT:'
+    """
+    _check_template(template)
+    speech = AUDIO_TOKEN if template == "plain" else f"{SPEECH} {AUDIO_TOKEN} {END_SPEECH}"
+    prompt = group.prompt if template in ("tagged-own-language", "reasoning") else ENGLISH_PROMPT
+    lines = "\n".join([prompt, *(plain_text(line) for line in context)])
+    return f"USER: {speech} {lines} ASSISTANT:"
+
+
+def target_text(group: Group, template: Template, transcript: str, think: str | None = None) -> str:
+    """Text that the model is trained to answer; the end token follows it.
+
+    think: the reflection, for the template "reasoning" only.
+
+    >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez le discours ci-dessus")
+    >>> target_text(french, "plain", "Ça va ?")
+    ' Ça va ?'
+    >>> target_text(french, "tagged", "Ça va ?")
+    ' <LANG_FR> <transcribe> Ça va ? </transcribe>'
+    """
+    _check_template(template)
+    if (think is not None) != (template == "reasoning"):
+        raise ValueError(f"template {template!r} with think={think!r}: only 'reasoning' has a reflection, and needs it")
+    transcript = plain_text(transcript)
+    if template == "plain":
+        return f" {transcript}"
+    thought = f"{THINK} {plain_text(think)} {END_THINK} " if think is not None else ""
+    return f" {group.token} {thought}{TRANSCRIBE} {transcript} {END_TRANSCRIBE}"
+
+
+def parse_answer(raw: str, template: Template) -> Answer:
+    """Read a generated text back. Malformed text is read as well as it can be: nothing that was transcribed is lost.
+
+    The transcript is what stands after `<transcribe>`, up to `</transcribe>` or the end; without that tag, everything
+    outside `<think>` that is not a tag. End and padding tokens are left out.
+
+    >>> parse_answer("<LANG_FR><transcribe> Ça va ? </transcribe><|im_end|>", "tagged")
+    Answer(language='<LANG_FR>', transcript='Ça va ?', think=None, well_formed=True)
+    >>> parse_answer("<LANG_FR> <transcribe> Ça va", "tagged")
+    Answer(language='<LANG_FR>', transcript='Ça va', think=None, well_formed=False)
+    """
+    _check_template(template)
+    text = _CONTROL.sub(" ", raw)
+    language = re.search(_LANGUAGE, text)
+    thought = _THOUGHT.search(text)
+    marked = _TRANSCRIPT.search(text, thought.end() if thought else 0) or _TRANSCRIPT.search(text)
+    transcript = marked.group(1) if marked else _THOUGHT.sub(" ", text)
+    return Answer(
+        language=language.group() if language else None,
+        transcript=plain_text(transcript),
+        think=plain_text(thought.group(1)) if thought else None,
+        well_formed=_is_well_formed(text, template),
+    )
+
+
+def plain_text(text: str) -> str:
+    """`text` without any tag or placeholder of the templates, white space collapsed.
+
+    >>> plain_text(" a <think>  b\\n")
+    'a b'
+    """
+    return " ".join(_TAG.sub(" ", text).replace(AUDIO_TOKEN, " ").split())
+
+
+def _is_well_formed(text: str, template: Template) -> bool:
+    if template == "plain":
+        return _TAG.search(text) is None
+    match = (_WELL_FORMED_REASONING if template == "reasoning" else _WELL_FORMED_TAGGED).fullmatch(text)
+    return match is not None and not any(_TAG.search(section) for section in match.groups())
+
+
+def _check_template(template: str) -> None:
+    if template not in TEMPLATES:
+        raise UserError(f"template {template!r} found, expected one of: {', '.join(TEMPLATES)}.")
