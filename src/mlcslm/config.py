@@ -1,0 +1,223 @@
+"""The configuration of a run: one class a section, a description a field; unknown keys and impossible values are refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mlcslm.errors import FaultyInput, UserError
+
+Part = Literal["projector", "embedding", "head", "lm_lora", "encoder_lora"]
+Split = Literal["train", "dev", "test"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]*$")]
+
+
+class Section(BaseModel):
+    """A section of the configuration: no unknown keys, no changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DemoCorpusConfig(Section):
+    """Size of the demo corpus, which espeak-ng speaks."""
+
+    train_sessions: int = Field(12, ge=1, description="training conversations a group")
+    dev_sessions: int = Field(2, ge=1, description="dev conversations a group, unseen voices and sentences")
+    test_sessions: int = Field(2, ge=1, description="test conversations a group, other unseen voices and sentences")
+    turns_per_session: int = Field(16, ge=2, description="utterances a conversation")
+    noises: int = Field(24, ge=1, description="generated noises for augmentation, four seconds each")
+    room_responses: int = Field(24, ge=1, description="generated room impulse responses for augmentation")
+
+
+class CorpusConfig(Section):
+    """Where the conversations come from."""
+
+    kind: Literal["demo", "folder"] = Field("demo", description="demo: made here with espeak-ng; folder: MLC-SLM layout")
+    demo: DemoCorpusConfig = Field(default_factory=DemoCorpusConfig, description="size of the demo corpus")
+    folders: dict[Split, str] = Field(default_factory=dict, description="with kind folder: the folder of each split")
+    skip_faulty: bool = Field(False, description="leave out faulty lines and sessions instead of stopping; they are recorded")
+
+    @model_validator(mode="after")
+    def _folders_are_given(self) -> CorpusConfig:
+        if self.kind == "folder" and (missing := {"train", "dev", "test"} - set(self.folders)):
+            raise ValueError(f"kind is 'folder' but folders lacks {', '.join(sorted(missing))}")
+        return self
+
+
+class AugmentationConfig(Section):
+    """Additive noise or reverberation of training samples (paper, section 2.3)."""
+
+    probability: float = Field(0.7, ge=0, le=1, description="share of training samples that are augmented")
+    noise: str | None = Field(None, description="folder of noises (MUSAN); none: the demo corpus's own, or no noise")
+    room_responses: str | None = Field(None, description="folder of room impulse responses (SLR28); none: as for noise")
+    snr_db: tuple[float, float] = Field((0.0, 15.0), description="lowest and highest signal-to-noise ratio, in dB")
+    cached_variants: int = Field(
+        2, ge=1, description="with cached encoder outputs: differently augmented copies of each training sample"
+    )
+
+
+class LoraConfig(Section):
+    """Low-rank adapters on all linear layers of the language model and of the encoder (paper, section 3.3)."""
+
+    rank: int = Field(16, ge=1, description="rank")
+    alpha: int = Field(32, ge=1, description="alpha; the update is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in front of the adapters")
+
+
+class ModelsConfig(Section):
+    """The foundation models and what joins them."""
+
+    encoder: str = Field(description="Whisper checkpoint: hub id or folder")
+    language_model: str = Field(description="causal language model: hub id or folder")
+    encoder_window: Literal["true_length", "full"] = Field(
+        "true_length", description="true_length: as many frames as the utterance has; full: Whisper's 30 s window"
+    )
+    projector_hidden: int = Field(2048, ge=1, description="width of the projector's hidden layer")
+    lora: LoraConfig = Field(default_factory=LoraConfig, description="low-rank adapters")
+    trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
+
+
+class StageConfig(Section):
+    """One supervised training stage: parent checkpoint, what it trains, what it is shown, for how long."""
+
+    kind: Literal["supervised"] = Field("supervised", description="supervised: cross entropy on the transcript")
+    parent: Name = Field(description="checkpoint to go on from; `foundation` for the pretrained models")
+    trains: tuple[Part, ...] = Field(min_length=1, description="parts that are trained; all others are frozen")
+    template: Literal["plain", "tagged", "tagged-own-language"] = Field(description="prompt and target (docs/paper.md)")
+    method: str = Field("", description="what the results call it")
+    steps: int = Field(ge=1, description="optimiser steps of this stage")
+    batch_size: int = Field(16, ge=1, description="utterances a micro-batch")
+    accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    part_learning_rates: dict[Part, float] = Field(default_factory=dict, description="other peak rates for some parts")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("cosine", description="learning-rate schedule")
+    warmup_steps: int = Field(10, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping")
+    save_steps: int = Field(100, ge=1, description="steps between two resumable states")
+    longest_s: float = Field(30.0, gt=0, description="longer training utterances are left out, in seconds")
+    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
+
+
+class DecodingConfig(Section):
+    """How a checkpoint is decoded (paper, section 4.2)."""
+
+    method: Literal["greedy", "multinomial", "beam", "beam+sampling"] = Field("greedy", description="search")
+    beams: int = Field(1, ge=1, description="beam size")
+    max_new_tokens: int = Field(150, ge=1, description="longest answer, in tokens")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature")
+    seed: int = Field(0, ge=0, description="seed of the sampling; each utterance has a random stream of its own")
+    batch_size: int = Field(32, ge=1, description="utterances a batch (times beams: rows)")
+
+    @model_validator(mode="after")
+    def _beams_fit_the_method(self) -> DecodingConfig:
+        if self.method.startswith("beam") != (self.beams > 1):
+            raise ValueError(f"method {self.method!r} with beams {self.beams}: beam searches need 2 or more, others 1")
+        return self
+
+
+class ScoringConfig(Section):
+    """How hypotheses are scored."""
+
+    protocol: Literal["mlcslm-2025", "whisper-norm"] = Field("mlcslm-2025", description="text normalisation")
+    normalise_hypothesis: bool = Field(False, description="normalise hypotheses as references are; named in the results")
+    bootstrap_samples: int = Field(1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals")
+
+
+class ResourcesConfig(Section):
+    """How the work is cut into jobs."""
+
+    languages_per_shard: int = Field(0, ge=0, description="groups a decoding job takes; 0: all in one job")
+    cache_encoder: bool = Field(True, description="keep encoder outputs on disk while the encoder is frozen")
+    data_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: in the training process")
+    training_threads: int = Field(1, ge=1, description="CPU threads of a training job")
+    decoding_threads: int = Field(1, ge=1, description="CPU threads of a decoding job")
+
+
+class Config(Section):
+    """A whole run. `config/demo.yaml`, `config/small.yaml` and `config/paper.yaml` are three of them."""
+
+    results: str = Field("results", description="folder of everything that is made")
+    seed: int = Field(17, ge=0, description="seed of everything that is drawn")
+    languages: str = Field("config/languages.tsv", description="the languages sheet")
+    tables: str = Field("config/tables.yaml", description="the tables' rows and published numbers")
+    corpus: CorpusConfig = Field(default_factory=CorpusConfig, description="the conversations")
+    augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig, description="noise and reverberation")
+    models: ModelsConfig = Field(description="the foundation models")
+    stages: dict[Name, StageConfig] = Field(min_length=1, description="training stages by checkpoint name: a tree by parent")
+    decodings: dict[Name, DecodingConfig] = Field(min_length=1, description="decodings by name")
+    scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig, description="jobs")
+
+    @model_validator(mode="after")
+    def _stages_form_a_tree(self) -> Config:
+        for name, stage in self.stages.items():
+            lineage = [name]
+            while (parent := self.stages[lineage[-1]].parent) != "foundation":
+                if parent not in self.stages:
+                    raise ValueError(f"stages.{lineage[-1]}.parent is {parent!r}: no such stage (nor 'foundation')")
+                if parent in lineage:
+                    raise ValueError(f"stages.{name}: its parents form a circle, {' -> '.join([*lineage, parent])}")
+                lineage.append(parent)
+            if "encoder_lora" in stage.trains and "lm_lora" not in stage.trains:
+                raise ValueError(f"stages.{name}.trains has encoder_lora without lm_lora; the paper adapts both")
+        return self
+
+    def lineage(self, checkpoint: str) -> list[str]:
+        """`checkpoint` and its ancestors, nearest first, without the foundation."""
+        names = [checkpoint]
+        while (parent := self.stages[names[-1]].parent) != "foundation":
+            names.append(parent)
+        return names
+
+    def encoder_is_frozen(self, checkpoint: str) -> bool:
+        """Whether `checkpoint` and all its ancestors leave the encoder as the foundation gave it."""
+        return all("encoder_lora" not in self.stages[name].trains for name in self.lineage(checkpoint))
+
+
+def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "configuration") -> Config:
+    """Check `values`; raises FaultyInput that lists each fault with its key's path, what was found and expected."""
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
+            if fault["type"] == "extra_forbidden":
+                faults.append(f"{key}: unknown key; {_known_keys(fault['loc'])}")
+            else:
+                found = "" if fault["type"] in ("missing", "value_error") else f"; found {fault['input']!r}"
+                faults.append(f"{key}: {fault['msg'].removeprefix('Value error, ')}{found}")
+        raise FaultyInput(f"{source}: {len(faults)} fault(s); config/README.md describes every key", faults) from None
+
+
+def read_config(path: str | os.PathLike[str]) -> Config:
+    """Read and check a YAML configuration."""
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such configuration. Presets are in config/: demo.yaml, small.yaml.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: found {type(values).__name__}, expected a mapping of sections.")
+    return parse_config(values, path)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> str:
+    section: Any = Config
+    for part in location[:-1]:
+        fields = getattr(section, "model_fields", None)
+        if fields is not None:
+            section = fields[part].annotation if part in fields else None
+        else:
+            section = next((a for a in getattr(section, "__args__", ()) if hasattr(a, "model_fields")), None)
+    fields = getattr(section, "model_fields", {})
+    return f"expected one of {', '.join(fields)}" if fields else "remove it"

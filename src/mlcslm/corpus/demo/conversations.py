@@ -1,0 +1,120 @@
+"""The demo corpus: two-speaker conversations in every group, with exact transcripts and turns, in the MLC-SLM layout."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mlcslm.config import DemoCorpusConfig
+from mlcslm.corpus.augmentation import generate_noises, generate_room_responses
+from mlcslm.corpus.demo.grammar import load_grammar, split_of
+from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice, speak_many
+from mlcslm.corpus.demo.voices import draw_voice
+from mlcslm.corpus.layout import Utterance, write_session
+from mlcslm.files import write_json
+from mlcslm.languages import Group
+
+# Conversations breathe: a pause of 0.35 s on average, and one turn in ten begins before the other one has ended.
+_MEAN_PAUSE_S, _OVERLAP_SHARE, _LONGEST_OVERLAP_S = 0.35, 0.1, 0.4
+_SPEECH_LEVEL, _NOISE_LEVEL = 0.08, 0.0008
+
+
+@dataclass(frozen=True)
+class Script:
+    """What one session will say: its name, the two voices, and the turns as (speaker 0 or 1, text)."""
+
+    group: Group
+    session: str
+    voices: tuple[Voice, Voice]
+    turns: tuple[tuple[int, str], ...]
+    seed: int
+
+
+def write_demo_corpus(
+    root: str | os.PathLike[str], config: DemoCorpusConfig, groups: dict[str, Group], *, seed: int, workers: int
+) -> None:
+    """Write `train`, `dev` and `test` below `root`, noises and room responses in `augmentation`, and `corpus.json` last.
+
+    A pure function of `config`, `groups` and `seed`: voices and sentences of dev and test never occur in train.
+    """
+    root = Path(root)
+    sessions = {"train": config.train_sessions, "dev": config.dev_sessions, "test": config.test_sessions}
+    summary: dict[str, dict[str, float]] = {}
+    for split, count in sessions.items():
+        scripts = [
+            write_script(group, split, index, config.turns_per_session, seed)
+            for group in groups.values()
+            for index in range(count)
+        ]
+        seconds = 0.0
+        for script, audio in zip(scripts, _speak(scripts, workers), strict=True):
+            mixture, utterances = mix(script, audio)
+            # The training set has one folder level more, as the challenge's has.
+            extra = (script.session.split("_")[0],) if split == "train" else ()
+            write_session(
+                root.joinpath(split), script.group, script.session, mixture, SAMPLE_RATE, utterances, below=extra
+            )
+            seconds += len(mixture) / SAMPLE_RATE
+        turns = sum(len(script.turns) for script in scripts)
+        summary[split] = {"sessions": len(scripts), "utterances": turns, "hours": round(seconds / 3600, 3)}
+    generate_noises(root / "augmentation" / "noise", seed, config.noises)
+    generate_room_responses(root / "augmentation" / "room", seed, config.room_responses)
+    write_json(root / "corpus.json", {"seed": seed, "config": config.model_dump(), "splits": summary})
+
+
+def write_script(group: Group, split: str, index: int, turns: int, seed: int) -> Script:
+    """Draw the two speakers of a session and what they say: whole exchanges of the grammar until `turns` are reached."""
+    own_seed = zlib.crc32(f"{seed}/{group.group}/{split}/{index}".encode())
+    rng = np.random.default_rng(own_seed)
+    first = draw_voice(group.group, split, rng)
+    voices = (first, draw_voice(group.group, split, rng, unlike=first))
+    said: list[tuple[int, str]] = []
+    while len(said) < turns:
+        exchange = load_grammar(group.language).exchange(rng, lambda text: split_of(text) == split)
+        said += [(turn.speaker, turn.text) for turn in exchange]
+    number = {"train": 0, "dev": 600, "test": 800}[split] + index
+    return Script(group, f"{number:04d}_{own_seed % 1000:03d}", voices, tuple(said[:turns]), own_seed)
+
+
+def _speak(scripts: list[Script], workers: int) -> Iterator[list[np.ndarray]]:
+    """Audio of every turn, a list a script. One process says one speaker's turns, so that its voice is set up once."""
+    batches = (
+        [(script.voices[who], text) for speaker, text in script.turns if speaker == who]
+        for script in scripts
+        for who in (0, 1)
+    )
+    spoken = speak_many(batches, workers)
+    for script in scripts:
+        by_speaker = [iter(audio) for audio in itertools.islice(spoken, 2)]
+        yield [next(by_speaker[speaker]) for speaker, _ in script.turns]
+
+
+def mix(script: Script, turns: list[np.ndarray]) -> tuple[np.ndarray, list[Utterance]]:
+    """Lay a session's turns one after the other; return the mixture (float32, 16 kHz, mono) and its utterances."""
+    rng = np.random.default_rng(script.seed + 1)
+    gains = rng.uniform(0.7, 1.3, size=2)
+    ends = [0.0, 0.0]
+    placed: list[tuple[int, np.ndarray]] = []
+    utterances: list[Utterance] = []
+    for (speaker, text), audio in zip(script.turns, turns, strict=True):
+        last = max(ends)
+        if placed and ends[1 - speaker] == last and rng.random() < _OVERLAP_SHARE:
+            start = last - rng.uniform(0.1, _LONGEST_OVERLAP_S)
+        else:
+            start = last + 0.1 + rng.exponential(_MEAN_PAUSE_S)
+        start = max(start, ends[speaker] + 0.05, 0.2)
+        first = round(start * SAMPLE_RATE)
+        level = np.sqrt(np.mean(np.square(audio))) + 1e-9
+        placed.append((first, audio * (_SPEECH_LEVEL * gains[speaker] / level)))
+        ends[speaker] = (first + len(audio)) / SAMPLE_RATE
+        utterances.append(Utterance(f"O{speaker + 1}", first / SAMPLE_RATE, ends[speaker], text))
+    mixture = rng.normal(0, _NOISE_LEVEL, round((max(ends) + 0.3) * SAMPLE_RATE)).astype(np.float32)
+    for first, audio in placed:
+        mixture[first : first + len(audio)] += audio
+    return np.clip(mixture, -1, 1), utterances
