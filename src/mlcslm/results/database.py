@@ -1,0 +1,215 @@
+"""`results.duckdb`: everything the workflow measured, in one file that is written whole and then only read."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+import mlcslm
+from mlcslm.config import Config, parse_config
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.files import atomic_path, fingerprint, sha256
+from mlcslm.languages import read_languages
+from mlcslm.results import loading
+from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
+from mlcslm.scoring.bootstrap import bootstrap_interval
+from mlcslm.text.protocols import get_protocol
+
+BOOTSTRAP_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class SystemRow:
+    """A checkpoint with a decoding. parent: checkpoint that its training began from, None for the foundation models;
+    method: label of the method, None where it has none.
+    """
+
+    checkpoint: str
+    decoding: str
+    parent: str | None = None
+    method: str | None = None
+
+    @property
+    def system(self) -> str:
+        """`<checkpoint>/<decoding>`.
+
+        >>> SystemRow("ckpt-7000", "greedy").system
+        'ckpt-7000/greedy'
+        """
+        return f"{self.checkpoint}/{self.decoding}"
+
+    @classmethod
+    def from_config(cls, config: Config, checkpoint: str, decoding: str) -> SystemRow:
+        """The system of a stage's checkpoint, with the stage's parent and method label."""
+        stage = config.stages[checkpoint]
+        return cls(checkpoint, decoding, None if stage.parent == "foundation" else stage.parent, stage.method or None)
+
+
+def build_database(
+    out: Path,
+    *,
+    preset: str,
+    config: Mapping[str, Any],
+    manifests: Mapping[str, Path],
+    hypotheses: Sequence[Path],
+    scores: Sequence[Path],
+    training_logs: Sequence[Path],
+    tables: Path,
+    languages: Path,
+    systems: Sequence[SystemRow],
+) -> None:
+    """Write `out`, tables of schema.sql and views of views.sql, from the workflow's Parquet files.
+
+    preset: the config's name, for readers; config: the whole configuration as JSON, checked here (its `scoring` section
+    names the protocol that the views show); manifests: by split; hypotheses: files named
+    `…/hypotheses/<system>/<split>.parquet`; tables, languages: tables.yaml and languages.tsv; systems: all that the
+    config decodes. Raises UserError, and leaves `out` as it was, if the files do not agree with each other (counts must
+    hold exactly the manifest's utterances) or another process is writing to `out`.
+    """
+    checked, paper_tables, groups = parse_config(config), read_paper_tables(tables), read_languages(languages)
+    settings = _settings(preset, checked, manifests, tables)
+    _refuse_if_locked(out)
+    with atomic_path(out) as temporary:
+        try:
+            with duckdb.connect(str(temporary)) as connection:
+                connection.begin()
+                connection.execute(_sql("schema.sql"))
+                _insert_rows(connection, "settings", list(settings.items()))
+                _insert_rows(connection, "groups", [astuple(group) for group in groups.values()])
+                _insert_rows(
+                    connection,
+                    "systems",
+                    [(row.system, row.checkpoint, row.parent, row.decoding, row.method) for row in systems],
+                )
+                loading.load_manifests(connection, manifests)
+                loading.load_hypotheses(connection, hypotheses, [row.system for row in systems])
+                loading.load_counts(connection, scores)
+                loading.load_training_logs(connection, training_logs)
+                _check_protocol(connection, settings["protocol"])
+                _insert_intervals(connection, checked.scoring.bootstrap_samples, checked.seed)
+                _insert_paper_tables(connection, paper_tables, checked.stages)
+                connection.execute(_sql("views.sql"))
+                connection.commit()
+                connection.execute("CHECKPOINT")
+        finally:
+            _write_ahead_log(temporary).unlink(missing_ok=True)
+        # A log left beside the old file by a killed session would be replayed onto the new one.
+        _write_ahead_log(out).unlink(missing_ok=True)
+
+
+def open_database(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a results database for reading. Raises UserError if it is missing, locked, or not a DuckDB file."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file. Run the workflow, which makes it.")
+    try:
+        return duckdb.connect(str(path), read_only=True)
+    except duckdb.Error as error:
+        if _is_lock(error):
+            raise _locked(path, error) from None
+        raise UserError(f"{path}: cannot be opened as a DuckDB database ({error}); {loading.REMAKE}.") from None
+
+
+def _sql(name: str) -> str:
+    return importlib.resources.files("mlcslm.results").joinpath(name).read_text(encoding="utf-8")
+
+
+def _settings(preset: str, config: Config, manifests: Mapping[str, Path], tables: Path) -> dict[str, str]:
+    values = config.model_dump(mode="json")
+    generated, scoring = config.corpus.kind == "demo", config.scoring
+    return {
+        "config": json.dumps(values, ensure_ascii=False, sort_keys=True),
+        "config_fingerprint": fingerprint(values),
+        "tables_fingerprint": sha256(tables),
+        **{f"manifest_fingerprint/{split}": sha256(path) for split, path in manifests.items() if path.is_file()},
+        "preset": preset,
+        "corpus": "demo (generated)" if generated else ", ".join(dict.fromkeys(config.corpus.folders.values())),
+        "models": f"{config.models.encoder} + {config.models.language_model}",
+        "protocol": get_protocol(scoring.protocol, scoring.normalise_hypothesis).name,
+        "seed": str(config.seed),
+        "bootstrap_samples": str(scoring.bootstrap_samples),
+        "bootstrap_level": str(BOOTSTRAP_LEVEL),
+        "mlcslm_version": mlcslm.__version__,
+    }
+
+
+def _insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    if rows:
+        places = ", ".join("?" * len(rows[0]))
+        connection.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
+
+
+def _check_protocol(connection: duckdb.DuckDBPyConnection, protocol: str) -> None:
+    """Raise UserError if a system was scored on a split, but not under the protocol that the views show."""
+    lacking = connection.execute(
+        "SELECT system, split, string_agg(DISTINCT protocol, ', ') FROM asr_counts GROUP BY system, split "
+        "HAVING NOT bool_or(protocol = ?) ORDER BY ALL",
+        [protocol],
+    ).fetchall()
+    if lacking:
+        raise FaultyInput(
+            f"No counts under the config's protocol (scoring.protocol: {protocol}); score these again:",
+            [f"{system} on {split}: found {found}" for system, split, found in lacking],
+        )
+
+
+def _insert_intervals(connection: duckdb.DuckDBPyConnection, samples: int, seed: int) -> None:
+    """Fill `intervals`; without any reference token there is no rate and no interval."""
+    sessions = connection.execute(
+        "SELECT system, split, protocol, list(errors ORDER BY session_id), list(length ORDER BY session_id) FROM ("
+        "SELECT system, split, protocol, session_id, sum(errors) AS errors, sum(length) AS length "
+        "FROM asr_counts GROUP BY ALL) GROUP BY ALL HAVING sum(length) > 0 ORDER BY ALL"
+    ).fetchall()
+    rows = []
+    for *key, errors, lengths in sessions:
+        counts = np.array(errors, dtype=np.int64), np.array(lengths, dtype=np.int64)
+        low, high = bootstrap_interval(*counts, samples=samples, level=BOOTSTRAP_LEVEL, seed=seed)
+        rows.append((*key, 100 * low, 100 * high))
+    _insert_rows(connection, "intervals", rows)
+
+
+def _insert_paper_tables(
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, PaperTable], stages: Collection[str]
+) -> None:
+    _insert_rows(connection, "paper_tables", [(name, table.title) for name, table in tables.items()])
+    rows, published = [], []
+    for name, table in tables.items():
+        measured = rows_for(table, stages)
+        for position, row in enumerate(table.rows, start=1):
+            measures = row.measures
+            shown = any(row is other for other in measured)
+            rows.append((name, position, row.labels, measures.system, measures.diarizer, shown, row.note))
+            published.extend((name, position, column, value) for column, value in row.published.items())
+    _insert_rows(connection, "table_rows", rows)
+    _insert_rows(connection, "published", published)
+
+
+def _refuse_if_locked(path: Path) -> None:
+    """Raise UserError if another process is writing to `path`: replacing it would let that process write to nothing."""
+    if Path(path).is_file():
+        try:
+            duckdb.connect(str(path), read_only=True).close()
+        except duckdb.Error as error:
+            if _is_lock(error):
+                raise _locked(path, error) from None
+
+
+def _is_lock(error: duckdb.Error) -> bool:
+    return "Could not set lock" in str(error) or "different configuration" in str(error)
+
+
+def _locked(path: Path, error: duckdb.Error) -> UserError:
+    return UserError(
+        f"{path}: another session has it open for writing, which locks everybody else out "
+        f"({str(error).splitlines()[0]}). Close that session, or let it open the file read-only, and run again."
+    )
+
+
+def _write_ahead_log(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wal")

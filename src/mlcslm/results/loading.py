@@ -1,0 +1,163 @@
+"""Parquet files into DuckDB tables: columns, types, empty values and the agreement between files are checked first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlcslm.errors import FaultyInput, UserError
+
+REMAKE = "remove the file and run the workflow again"
+
+
+def _schema(strings: Sequence[str] = (), integers: Sequence[str] = (), floats: Sequence[str] = ()) -> list[pa.Field]:
+    """Fields by type; a name that ends in `?` may hold nulls."""
+    kinds = ((strings, pa.string()), (integers, pa.int32()), (floats, pa.float64()))
+    return [pa.field(name.rstrip("?"), kind, name.endswith("?")) for names, kind in kinds for name in names]
+
+
+MANIFEST = _schema(
+    ["utterance_id", "session_id", "grp", "speaker", "audio", "text?"], ["turn", "sample_rate"], ["start", "end"]
+)
+HYPOTHESES = _schema(
+    ["utterance_id", "raw_text", "language?", "transcript", "think?", "stop_reason"],
+    ["tokens", "audio_tokens"],
+    ["seconds"],
+)
+COUNTS = _schema(
+    ["system", "split", "protocol", "utterance_id", "session_id", "grp"],
+    ["length", "errors", "insertions", "deletions", "substitutions"],
+)
+TRAINING_LOG = _schema(["checkpoint"], ["step"], ["loss", "learning_rate", "tokens_per_second", "seconds"])
+
+# Each check is a query over `staged` (the files' rows, with the column `file`) whose rows are faults:
+# file, what was found and how often, an example.
+_REPEATED = (
+    "SELECT file, 'rows repeat another''s {name}', count(*), min(example) FROM "
+    "(SELECT max(file) AS file, min({name}) AS example FROM staged GROUP BY {key} HAVING count(*) > 1) "
+    "GROUP BY file"
+)
+_MANIFEST_CHECKS = (
+    _REPEATED.format(name="utterance_id", key="split, utterance_id"),
+    "SELECT file, 'utterances of a group that the languages sheet lacks', count(*), min(grp) "
+    "FROM staged ANTI JOIN groups USING (grp) GROUP BY file",
+)
+_HYPOTHESES_CHECKS = (
+    _REPEATED.format(name="utterance_id", key="system, split, utterance_id"),
+    "SELECT file, 'utterances that the manifest lacks', count(*), min(utterance_id) "
+    "FROM staged ANTI JOIN utterances USING (split, utterance_id) GROUP BY file",
+    "SELECT file, 'rows whose stop_reason is not end, length or malformed', count(*), min(stop_reason) "
+    "FROM staged WHERE stop_reason NOT IN ('end', 'length', 'malformed') GROUP BY file",
+)
+_COUNTS_CHECKS = (
+    _REPEATED.format(name="utterance_id", key="system, split, protocol, utterance_id"),
+    "SELECT file, 'rows of a system that the config does not decode', count(*), min(system) "
+    "FROM staged ANTI JOIN systems USING (system) GROUP BY file",
+    "SELECT file, 'utterances that the manifest of ' || split || ' lacks', count(*), min(utterance_id) "
+    "FROM staged ANTI JOIN utterances USING (split, utterance_id) GROUP BY file, split",
+    "SELECT file, 'utterances of ' || split || ' without counts', count(*), min(u.utterance_id) "
+    "FROM (SELECT DISTINCT file, system, split, protocol FROM staged) AS run JOIN utterances AS u USING (split) "
+    "ANTI JOIN staged USING (file, system, split, protocol, utterance_id) GROUP BY file, split",
+    "SELECT file, 'utterances of another session or group than in the manifest', count(*), min(utterance_id) "
+    "FROM staged JOIN utterances AS u USING (split, utterance_id) "
+    "WHERE staged.session_id <> u.session_id OR staged.grp <> u.grp GROUP BY file",
+    "SELECT file, 'rows whose errors are not insertions + deletions + substitutions, or negative', count(*), "
+    "min(utterance_id) FROM staged WHERE errors <> insertions + deletions + substitutions "
+    "OR least(length, insertions, deletions, substitutions) < 0 GROUP BY file",
+    "SELECT shorter, 'utterances with fewer reference tokens than in ' || longer, count(*), min(utterance_id) FROM "
+    "(SELECT min_by(file, length) AS shorter, max_by(file, length) AS longer, utterance_id FROM staged "
+    "GROUP BY split, protocol, utterance_id HAVING min(length) <> max(length)) GROUP BY shorter, longer",
+)
+
+
+def load_manifests(connection: duckdb.DuckDBPyConnection, manifests: Mapping[str, Path]) -> None:
+    """Fill `utterances` from the manifest of each split. Raises FaultyInput for repeated ids and unknown groups."""
+    staged = _staged((path, {"split": split}, MANIFEST) for split, path in manifests.items())
+    _insert(connection, "utterances", staged, _MANIFEST_CHECKS)
+
+
+def load_hypotheses(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], systems: Sequence[str]) -> None:
+    """Fill `hypotheses` from files named `…/hypotheses/<system>/<split>.parquet`, whose name says what they hold.
+
+    Raises UserError for another name, FaultyInput for repeated ids and for utterances that no manifest has.
+    """
+    staged = _staged((path, {"system": _system_of(path, systems), "split": path.stem}, HYPOTHESES) for path in paths)
+    _insert(connection, "hypotheses", staged, _HYPOTHESES_CHECKS)
+
+
+def load_counts(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Fill `asr_counts`. Each file's system, split and protocol must hold exactly the manifest's utterances.
+
+    Raises FaultyInput for counts that do not add up, or that do not agree with the manifest or with each other.
+    """
+    _insert(connection, "asr_counts", _staged((path, {}, COUNTS) for path in paths), _COUNTS_CHECKS)
+
+
+def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Fill `training_log`. Raises FaultyInput for a step that is logged twice."""
+    checks = (_REPEATED.format(name="step", key="checkpoint, step"),)
+    _insert(connection, "training_log", _staged((path, {}, TRAINING_LOG) for path in paths), checks)
+
+
+def read_parquet(path: Path, fields: Sequence[pa.Field]) -> pa.Table:
+    """The columns `fields` of a Parquet file, cast to their types.
+
+    Raises UserError for a missing file, one that is not Parquet, missing columns, other types, and nulls where a field
+    allows none.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Run the workflow, which makes it.")
+    try:
+        with pq.ParquetFile(path) as file:
+            found = file.schema_arrow.names
+            if missing := [field.name for field in fields if field.name not in found]:
+                raise UserError(
+                    f"{path}: found the columns {', '.join(found)}; expected also {', '.join(missing)}; {REMAKE}."
+                )
+            table = file.read(columns=[field.name for field in fields])
+        for field in fields:
+            if not field.nullable and (nulls := table[field.name].null_count):
+                raise UserError(f"{path}: found {nulls} empty values in column {field.name}, expected none; {REMAKE}.")
+        return table.select([field.name for field in fields]).cast(pa.schema(fields))
+    except (pa.ArrowException, ValueError) as error:
+        raise UserError(f"{path}: not a Parquet file of the expected types ({error}); {REMAKE}.") from None
+
+
+def _staged(files: Iterable[tuple[Path, Mapping[str, str], Sequence[pa.Field]]]) -> pa.Table | None:
+    """All files' rows, with the column `file` and the constant columns given beside each path; None without a file."""
+    tables = []
+    for path, constants, fields in files:
+        table = read_parquet(path, fields)
+        for name, value in {**constants, "file": str(path)}.items():
+            table = table.append_column(name, pa.repeat(value, table.num_rows))
+        tables.append(table)
+    return pa.concat_tables(tables) if tables else None
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, table: str, staged: pa.Table | None, checks: Sequence[str]) -> None:
+    if staged is None:
+        return
+    connection.register("staged", staged)
+    faults = [
+        f"{file}: {count} {found}, e.g. {example}"
+        for check in checks
+        for file, found, count, example in connection.execute(f"{check} ORDER BY ALL LIMIT 20").fetchall()
+    ]
+    if faults:
+        raise FaultyInput(f"The files behind {table} do not agree; make those at fault again:", faults)
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (file) FROM staged")
+    connection.unregister("staged")
+
+
+def _system_of(path: Path, systems: Sequence[str]) -> str:
+    for system in systems:
+        if path.parent.as_posix().endswith(f"hypotheses/{system}"):
+            return system
+    raise UserError(
+        f"{path}: no system of the config. Expected …/hypotheses/<checkpoint>/<decoding>/<split>.parquet "
+        f"with one of: {', '.join(systems)}."
+    )

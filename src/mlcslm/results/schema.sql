@@ -1,0 +1,137 @@
+-- Tables of results.duckdb. Every table and column carries its own documentation (COMMENT ON); docs/results.md repeats it.
+
+CREATE TABLE settings (key VARCHAR PRIMARY KEY, value VARCHAR NOT NULL);
+COMMENT ON TABLE settings IS 'What the database was made with, one setting a row';
+COMMENT ON COLUMN settings.key IS 'config, config_fingerprint, tables_fingerprint, manifest_fingerprint/<split>, preset, corpus, models, protocol, seed, bootstrap_samples, bootstrap_level or mlcslm_version';
+COMMENT ON COLUMN settings.value IS 'The setting as text; config is JSON, fingerprints are SHA-256';
+
+CREATE TABLE groups (
+    grp VARCHAR PRIMARY KEY, folder VARCHAR NOT NULL, language VARCHAR NOT NULL, token VARCHAR NOT NULL,
+    unit VARCHAR NOT NULL CHECK (unit IN ('word', 'character')), prompt VARCHAR NOT NULL
+);
+COMMENT ON TABLE groups IS 'The languages and accents, one row of config/languages.tsv each';
+COMMENT ON COLUMN groups.grp IS 'Name of the group in ids and tables';
+COMMENT ON COLUMN groups.folder IS 'Folder of the group below a split of the corpus';
+COMMENT ON COLUMN groups.language IS 'ISO 639-1 code';
+COMMENT ON COLUMN groups.token IS 'Language token that the answer should begin with, e.g. <LANG_EN>';
+COMMENT ON COLUMN groups.unit IS 'What the error rate counts: word, or character (Japanese, Korean, Thai)';
+COMMENT ON COLUMN groups.prompt IS '"Transcribe the speech above" in the language';
+
+CREATE TABLE utterances (
+    split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL, session_id VARCHAR NOT NULL,
+    grp VARCHAR NOT NULL REFERENCES groups (grp), speaker VARCHAR NOT NULL, turn INTEGER NOT NULL,
+    "start" DOUBLE NOT NULL, "end" DOUBLE NOT NULL, audio VARCHAR NOT NULL, sample_rate INTEGER NOT NULL, text VARCHAR,
+    PRIMARY KEY (split, utterance_id)
+);
+COMMENT ON TABLE utterances IS 'The manifests: one row an utterance';
+COMMENT ON COLUMN utterances.split IS 'train, dev or test';
+COMMENT ON COLUMN utterances.utterance_id IS 'Official id, <Language>[-<Accent>]-<session>-<speaker>-<start>-<end>, times in centiseconds';
+COMMENT ON COLUMN utterances.session_id IS 'Conversation, <Language or Accent>_<session>: the unit of the bootstrap and of Track 2';
+COMMENT ON COLUMN utterances.grp IS 'Language or accent';
+COMMENT ON COLUMN utterances.speaker IS 'O1 or O2';
+COMMENT ON COLUMN utterances.turn IS 'Order within the session, from 0';
+COMMENT ON COLUMN utterances."start" IS 'Start in the session''s audio, seconds';
+COMMENT ON COLUMN utterances."end" IS 'End in the session''s audio, seconds';
+COMMENT ON COLUMN utterances.audio IS 'Path of the session''s wav';
+COMMENT ON COLUMN utterances.sample_rate IS 'Sampling rate of that file, Hz';
+COMMENT ON COLUMN utterances.text IS 'Raw reference transcript; NULL where the corpus has none';
+
+CREATE TABLE systems (
+    system VARCHAR PRIMARY KEY, checkpoint VARCHAR NOT NULL, parent VARCHAR, decoding VARCHAR NOT NULL, method VARCHAR
+);
+COMMENT ON TABLE systems IS 'What was decoded: a checkpoint with a decoding';
+COMMENT ON COLUMN systems.system IS '<checkpoint>/<decoding>';
+COMMENT ON COLUMN systems.checkpoint IS 'Checkpoint, named as its stage';
+COMMENT ON COLUMN systems.parent IS 'Checkpoint that its training began from; NULL for the foundation models';
+COMMENT ON COLUMN systems.decoding IS 'Decoding''s name in the config';
+COMMENT ON COLUMN systems.method IS 'Label of the method; NULL where it has none';
+
+CREATE TABLE hypotheses (
+    system VARCHAR NOT NULL, split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL, raw_text VARCHAR NOT NULL,
+    language VARCHAR, transcript VARCHAR NOT NULL, think VARCHAR, tokens INTEGER NOT NULL, audio_tokens INTEGER NOT NULL,
+    stop_reason VARCHAR NOT NULL CHECK (stop_reason IN ('end', 'length', 'malformed')), seconds DOUBLE NOT NULL,
+    PRIMARY KEY (system, split, utterance_id)
+);
+COMMENT ON TABLE hypotheses IS 'What each system answered, one row an utterance';
+COMMENT ON COLUMN hypotheses.system IS 'System that answered';
+COMMENT ON COLUMN hypotheses.split IS 'Split of the utterance';
+COMMENT ON COLUMN hypotheses.utterance_id IS 'Utterance';
+COMMENT ON COLUMN hypotheses.raw_text IS 'Everything generated, special tokens kept';
+COMMENT ON COLUMN hypotheses.language IS 'Language token of the answer; NULL where it has none';
+COMMENT ON COLUMN hypotheses.transcript IS 'Transcript parsed from the answer, before any protocol''s normalisation';
+COMMENT ON COLUMN hypotheses.think IS 'Reasoning parsed from the answer; NULL where it has none';
+COMMENT ON COLUMN hypotheses.tokens IS 'Tokens generated, the end token included';
+COMMENT ON COLUMN hypotheses.audio_tokens IS 'Audio tokens in the prompt (10 a second)';
+COMMENT ON COLUMN hypotheses.stop_reason IS 'end (end token), length (limit reached) or malformed (tags missing or out of order)';
+COMMENT ON COLUMN hypotheses.seconds IS 'The utterance''s share of its batch''s wall time';
+
+CREATE TABLE asr_counts (
+    system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
+    session_id VARCHAR NOT NULL, grp VARCHAR NOT NULL, length INTEGER NOT NULL, errors INTEGER NOT NULL,
+    insertions INTEGER NOT NULL, deletions INTEGER NOT NULL, substitutions INTEGER NOT NULL,
+    PRIMARY KEY (system, split, protocol, utterance_id)
+);
+COMMENT ON TABLE asr_counts IS 'Errors of each system on every utterance of the manifest; a missing hypothesis counts as deletions';
+COMMENT ON COLUMN asr_counts.system IS 'System scored';
+COMMENT ON COLUMN asr_counts.split IS 'Split of the utterance';
+COMMENT ON COLUMN asr_counts.protocol IS 'Scoring protocol, e.g. mlcslm-2025';
+COMMENT ON COLUMN asr_counts.utterance_id IS 'Utterance';
+COMMENT ON COLUMN asr_counts.session_id IS 'Its session';
+COMMENT ON COLUMN asr_counts.grp IS 'Its language or accent';
+COMMENT ON COLUMN asr_counts.length IS 'Reference tokens under the protocol (words, or characters)';
+COMMENT ON COLUMN asr_counts.errors IS 'insertions + deletions + substitutions';
+COMMENT ON COLUMN asr_counts.insertions IS 'Tokens of the hypothesis that the reference lacks';
+COMMENT ON COLUMN asr_counts.deletions IS 'Tokens of the reference that the hypothesis lacks';
+COMMENT ON COLUMN asr_counts.substitutions IS 'Tokens of the reference replaced by others';
+
+CREATE TABLE training_log (
+    checkpoint VARCHAR NOT NULL, step INTEGER NOT NULL, loss DOUBLE NOT NULL, learning_rate DOUBLE NOT NULL,
+    tokens_per_second DOUBLE NOT NULL, seconds DOUBLE NOT NULL, PRIMARY KEY (checkpoint, step)
+);
+COMMENT ON TABLE training_log IS 'Training of each checkpoint, one row an optimiser step';
+COMMENT ON COLUMN training_log.checkpoint IS 'Checkpoint in training';
+COMMENT ON COLUMN training_log.step IS 'Optimiser step within the stage, from 1';
+COMMENT ON COLUMN training_log.loss IS 'Training loss of the step, nats a labelled token';
+COMMENT ON COLUMN training_log.learning_rate IS 'Learning rate of the step';
+COMMENT ON COLUMN training_log.tokens_per_second IS 'Training throughput';
+COMMENT ON COLUMN training_log.seconds IS 'Seconds since the stage began';
+
+CREATE TABLE intervals (
+    system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, low DOUBLE NOT NULL, high DOUBLE NOT NULL,
+    PRIMARY KEY (system, split, protocol)
+);
+COMMENT ON TABLE intervals IS '95 % bootstrap intervals of the pooled WER/CER, sessions resampled with replacement';
+COMMENT ON COLUMN intervals.system IS 'System scored';
+COMMENT ON COLUMN intervals.split IS 'Split scored';
+COMMENT ON COLUMN intervals.protocol IS 'Scoring protocol';
+COMMENT ON COLUMN intervals.low IS 'Lower end, percent';
+COMMENT ON COLUMN intervals.high IS 'Upper end, percent';
+
+CREATE TABLE paper_tables (table_name VARCHAR PRIMARY KEY, title VARCHAR NOT NULL);
+COMMENT ON TABLE paper_tables IS 'The paper''s seven tables (config/tables.yaml)';
+COMMENT ON COLUMN paper_tables.table_name IS 'table1 to table7';
+COMMENT ON COLUMN paper_tables.title IS 'Heading';
+
+CREATE TABLE table_rows (
+    table_name VARCHAR NOT NULL REFERENCES paper_tables (table_name), position INTEGER NOT NULL,
+    labels MAP(VARCHAR, VARCHAR) NOT NULL, system VARCHAR, diarizer VARCHAR, measured BOOLEAN NOT NULL, note VARCHAR,
+    PRIMARY KEY (table_name, position)
+);
+COMMENT ON TABLE table_rows IS 'Rows of the paper''s tables and the system that measures each';
+COMMENT ON COLUMN table_rows.table_name IS 'Table';
+COMMENT ON COLUMN table_rows.position IS 'Place in the paper''s table, from 1';
+COMMENT ON COLUMN table_rows.labels IS 'Text of each label column, e.g. labels[''checkpoint'']';
+COMMENT ON COLUMN table_rows.system IS 'System that measures the row (Track 1)';
+COMMENT ON COLUMN table_rows.diarizer IS 'Diarizer that measures the row (Track 2)';
+COMMENT ON COLUMN table_rows.measured IS 'Whether the config has a stage that makes the row''s checkpoint; if not, the table leaves the row out';
+COMMENT ON COLUMN table_rows.note IS 'What a reader must know about the row';
+
+CREATE TABLE published (
+    table_name VARCHAR NOT NULL, position INTEGER NOT NULL, column_name VARCHAR NOT NULL, value DOUBLE NOT NULL,
+    PRIMARY KEY (table_name, position, column_name), FOREIGN KEY (table_name, position) REFERENCES table_rows (table_name, position)
+);
+COMMENT ON TABLE published IS 'Numbers that the paper printed; nothing here was measured by this workflow';
+COMMENT ON COLUMN published.table_name IS 'Table';
+COMMENT ON COLUMN published.position IS 'Row of the table, from 1';
+COMMENT ON COLUMN published.column_name IS 'Value column, e.g. dev';
+COMMENT ON COLUMN published.value IS 'Percent, but for training_loss';

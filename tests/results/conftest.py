@@ -1,0 +1,253 @@
+"""A corpus of ten utterances, three systems and their counts, small enough to work every rate by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mlcslm.results.database import SystemRow, build_database
+
+ROOT = Path(__file__).parents[2]
+DROP = "'; DROP TABLE utterances; --"
+FORMULA = '=HYPERLINK("http://example.org","open")'
+
+# split, session, group, speaker, start, end, text
+UTTERANCES = [
+    ("dev", "American_01", "English-American", "O1", 0.0, 1.5, "good morning"),
+    ("dev", "American_01", "English-American", "O2", 1.5, 4.5, "how are you today my friend"),
+    ("dev", "American_02", "English-American", "O1", 0.0, 0.8, DROP),
+    ("dev", "French_01", "French", "O1", 0.0, 2.0, "bonjour"),
+    ("dev", "French_01", "French", "O2", 2.0, 9.0, FORMULA),
+    ("dev", "Thai_01", "Thai", "O1", 0.0, 2.0, "ขอบคุณ"),
+    ("test", "American_03", "English-American", "O1", 0.0, 2.0, "that is all"),
+    ("test", "French_02", "French", "O2", 0.0, 2.0, "au revoir"),
+    ("test", "Thai_02", "Thai", "O1", 0.0, 1.0, "ดี"),
+    ("train", "French_03", "French", "O1", 0.0, 1.0, "oui"),
+]
+LENGTHS = {"dev": [2, 6, 4, 1, 1, 6], "test": [3, 2, 2]}
+# insertions, deletions, substitutions by utterance
+COUNTS = {
+    "baseline-2/greedy": {
+        "dev": [(0, 1, 1), (60, 0, 2), (0, 0, 0), (0, 1, 0), (0, 0, 1), (1, 2, 1)],
+        "test": [(0, 3, 0), (1, 0, 1), (0, 0, 2)],
+    },
+    "ckpt-4000/greedy": {
+        "dev": [(0, 1, 0), (0, 2, 2), (0, 0, 1), (0, 0, 1), (0, 0, 1), (0, 1, 1)],
+        "test": [(0, 0, 1), (0, 0, 1), (0, 0, 1)],
+    },
+    "ckpt-7000/greedy": {
+        "dev": [(0, 0, 0), (0, 1, 0), (0, 0, 0), (1, 0, 0), (0, 0, 1), (0, 0, 1)],
+        "test": [(0, 0, 0), (0, 0, 0), (0, 0, 1)],
+    },
+}
+SYSTEMS = [
+    SystemRow("baseline-2", "greedy", "baseline-1", "projector + LoRA"),
+    SystemRow("ckpt-4000", "greedy", "ckpt-2000", "Special token SFT"),
+    SystemRow("ckpt-7000", "greedy", "ckpt-4000", "LoRA SFT"),
+]
+STAGE = {"trains": ["projector"], "template": "plain", "steps": 10}
+CONFIG: dict[str, Any] = {
+    "seed": 5,
+    "models": {"encoder": "toy-encoder", "language_model": "toy-lm"},
+    "stages": {
+        "baseline-1": {**STAGE, "parent": "foundation"},
+        "baseline-2": {**STAGE, "parent": "baseline-1"},
+        "ckpt-2000": {**STAGE, "parent": "foundation"},
+        "ckpt-4000": {**STAGE, "parent": "ckpt-2000", "method": "Special token SFT"},
+        "ckpt-7000": {**STAGE, "parent": "ckpt-4000"},
+    },
+    "decodings": {"greedy": {}},
+    "scoring": {"protocol": "mlcslm-2025"},
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Arguments of build_database, with the rows behind its files for tests that change some."""
+
+    folder: Path
+    manifests: dict[str, Path]
+    hypotheses: list[Path]
+    scores: list[Path]
+    training_logs: list[Path]
+    tables: Path = ROOT / "config/tables.yaml"
+    systems: list[SystemRow] = field(default_factory=lambda: list(SYSTEMS))
+    config: dict[str, Any] = field(default_factory=lambda: dict(CONFIG))
+
+    @property
+    def out(self) -> Path:
+        """Where `build` writes."""
+        return self.folder / "results.duckdb"
+
+    def with_counts(self, system: str, split: str, rows: list[dict[str, Any]]) -> Inputs:
+        """These inputs with one file of counts made of `rows`."""
+        write_parquet(self.folder / f"scores/{system}/{split}.parquet", rows)
+        return self
+
+    def with_manifest(self, split: str, rows: list[dict[str, Any]]) -> Inputs:
+        """These inputs with one manifest made of `rows`."""
+        write_parquet(self.manifests[split], rows)
+        return self
+
+    def with_hypotheses(self, system: str, split: str, rows: list[dict[str, Any]]) -> Inputs:
+        """These inputs with one file of hypotheses made of `rows`."""
+        write_parquet(self.folder / f"hypotheses/{system}/{split}.parquet", rows)
+        return self
+
+    def build(self, **changes: Any) -> Path:
+        """Build `folder/results.duckdb`, with some inputs changed; return its path."""
+        inputs = replace(self, **changes)
+        build_database(
+            self.out,
+            preset="toy",
+            config=inputs.config,
+            manifests=inputs.manifests,
+            hypotheses=inputs.hypotheses,
+            scores=inputs.scores,
+            training_logs=inputs.training_logs,
+            tables=inputs.tables,
+            languages=ROOT / "config/languages.tsv",
+            systems=inputs.systems,
+        )
+        return self.out
+
+
+def manifest_rows(split: str) -> list[dict[str, Any]]:
+    """Rows of a split's manifest."""
+    rows: list[dict[str, Any]] = []
+    for of_split, session, group, speaker, start, end, text in UTTERANCES:
+        if of_split == split:
+            times = f"{int(round(start, 2) * 100):06d}-{int(round(end, 2) * 100):06d}"
+            rows.append(
+                {
+                    "utterance_id": f"{group}-{session.split('_')[1]}-{speaker}-{times}",
+                    "session_id": session,
+                    "grp": group,
+                    "speaker": speaker,
+                    "turn": sum(row["session_id"] == session for row in rows),
+                    "start": start,
+                    "end": end,
+                    "audio": f"corpus/{split}/{session}.wav",
+                    "sample_rate": 16000,
+                    "text": text,
+                }
+            )
+    return rows
+
+
+def hypothesis_rows(system: str, split: str) -> list[dict[str, Any]]:
+    """A system's answers: the text itself but for a malformed, a cut-off and a wrong-language one."""
+    rows = []
+    for number, row in enumerate(manifest_rows(split)):
+        malformed, cut = system.startswith("baseline") and number == 0, system.startswith("baseline") and number == 1
+        language = {"English-American": "<LANG_EN>", "French": "<LANG_FR>", "Thai": "<LANG_TH>"}[row["grp"]]
+        rows.append(
+            {
+                "utterance_id": row["utterance_id"],
+                "raw_text": f"{language} <transcribe> {row['text']} </transcribe>",
+                "language": None if malformed else "<LANG_DE>" if number == 3 else language,
+                "transcript": row["text"],
+                "think": None,
+                "tokens": 5 + number,
+                "audio_tokens": int(10 * (row["end"] - row["start"])),
+                "stop_reason": "malformed" if malformed else "length" if cut else "end",
+                "seconds": 0.25,
+            }
+        )
+    return rows
+
+
+def count_rows(system: str, split: str, protocol: str = "mlcslm-2025") -> list[dict[str, Any]]:
+    """A system's counts on a split."""
+    return [
+        {
+            "system": system,
+            "split": split,
+            "protocol": protocol,
+            **{key: row[key] for key in ("utterance_id", "session_id", "grp")},
+            "length": length,
+            "errors": insertions + deletions + substitutions,
+            "insertions": insertions,
+            "deletions": deletions,
+            "substitutions": substitutions,
+        }
+        for row, length, (insertions, deletions, substitutions) in zip(
+            manifest_rows(split), LENGTHS[split], COUNTS[system][split], strict=True
+        )
+    ]
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Write rows with the contract's types: 32-bit integers, 64-bit floats, strings."""
+    kinds = {int: pa.int32(), float: pa.float64(), str: pa.string()}
+    fields = []
+    for name in rows[0]:
+        values = [row[name] for row in rows if row[name] is not None]
+        fields.append(pa.field(name, kinds[type(values[0])] if values else pa.string()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(fields)), path)
+    return path
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Inputs:
+    """The toy corpus's files, to change and build from."""
+    return make_inputs(tmp_path / "results")
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy corpus's database, to read."""
+    return make_inputs(tmp_path_factory.mktemp("toy") / "results").build()
+
+
+def make_inputs(made: Path) -> Inputs:
+    """Write the toy corpus's files below the folder `made`."""
+    runs = [(row.system, split) for row in SYSTEMS for split in ("dev", "test")]
+    logs = [
+        {
+            "checkpoint": "ckpt-4000",
+            "step": step,
+            "loss": 2.0 / step,
+            "learning_rate": 1e-3,
+            "tokens_per_second": 1000.0,
+            "seconds": 0.5 * step,
+        }
+        for step in range(1, 121)
+    ]
+    return Inputs(
+        folder=made,
+        manifests={
+            split: write_parquet(made / f"manifests/{split}.parquet", manifest_rows(split))
+            for split in ("train", "dev", "test")
+        },
+        hypotheses=[
+            write_parquet(made / f"hypotheses/{system}/{split}.parquet", hypothesis_rows(system, split))
+            for system, split in runs
+        ],
+        scores=[
+            write_parquet(made / f"scores/{system}/{split}.parquet", count_rows(system, split))
+            for system, split in runs
+        ],
+        training_logs=[write_parquet(made / "checkpoints/ckpt-4000/training_log.parquet", logs)],
+    )
+
+
+@pytest.fixture
+def manifest_rows_of():
+    return manifest_rows
+
+
+@pytest.fixture
+def hypothesis_rows_of():
+    return hypothesis_rows
+
+
+@pytest.fixture
+def count_rows_of():
+    return count_rows

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlcslm.errors import UserError
+from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
+
+TABLES = Path(__file__).parents[2] / "config/tables.yaml"
+# Typed from the paper, row by row: the numbers that each table prints, in its columns' order.
+PAPER = {
+    "table1": [(0.35, 24.32), (0.2, 18.99), (0.15, 15.48), (0.12, 35.03), (0.1, 13.42)],
+    "table2": [(13.42,), (13.15,), (15.44,), (16.12,), (12.73,), (28.29,), (20.75,)],
+    "table3": [(0.15, 15.48), (0.14, 14.30)],
+    "table4": [(16.72,), (14.04,), (13.90,), (14.26,), (16.39,), (13.55,), (13.68,), (13.61,), (12.73,)],
+    "table5": [(16.71, 24.64), (17.28, 19.32), (17.22, 19.27), (16.78, 18.03)],
+    "table6": [(21.49, 20.17), (18.99, 20.29), (15.48, 13.86), (13.42, 12.26), (13.15, 11.79), (12.73, 11.57)],
+    "table7": [(76.12, 60.39), (24.64, 22.39), (19.32, 18.34), (18.03, 17.67)],
+}
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, PaperTable]:
+    return read_paper_tables(TABLES)
+
+
+def test_published_numbers_are_the_papers(tables: dict[str, PaperTable]) -> None:
+    found = {
+        name: [tuple(row.published[column] for column in table.values) for row in table.rows]
+        for name, table in tables.items()
+    }
+    assert found == PAPER
+
+
+def test_labels_name_each_row_once(tables: dict[str, PaperTable]) -> None:
+    for table in tables.values():
+        labels = [tuple(row.labels.values()) for row in table.rows]
+        assert len(set(labels)) == len(labels)
+
+
+def test_reconstructed_reward_sets_say_so(tables: dict[str, PaperTable]) -> None:
+    notes = {row.labels["reward_set"]: row.note for row in tables["table2"].rows}
+    assert [label for label, note in notes.items() if note is None] == ["ckpt-10000 (without RL)"]
+    assert [label for label, note in notes.items() if note and "uncertain" in note] == [
+        "error_type+error_detail",
+        "accuracy+correction",
+    ]
+
+
+def test_a_preset_shows_the_rows_that_its_stages_make(tables: dict[str, PaperTable]) -> None:
+    stages = ["baseline-1", "baseline-2", "ckpt-2000", "ckpt-4000", "ckpt-7000"]
+    assert [row.measures.system for row in rows_for(tables["table6"], stages)] == [
+        "baseline-2/greedy",
+        "ckpt-4000/greedy",
+        "ckpt-7000/greedy",
+    ]
+    assert [row.labels["stage"] for row in rows_for(tables["table1"], stages)] == [
+        "ckpt-2000",
+        "ckpt-4000",
+        "ckpt-7000",
+    ]
+    assert rows_for(tables["table5"], stages) == []
+
+
+def test_a_row_of_our_own_needs_no_published_number(tmp_path: Path) -> None:
+    row = {"labels": {"stage": "ours"}, "measures": {"checkpoint": "ours", "decoding": "greedy"}}
+    path = write(tmp_path, {"table3": {"title": "t", "labels": ["stage"], "values": ["dev"], "rows": [row]}})
+    assert read_paper_tables(path)["table3"].rows[0].published == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (("rows", 1, "published", "dev"), "many", "table6.rows.1.published.dev"),
+        (("rows", 1, "published", "dev"), -1, "table6.rows.1.published.dev"),
+        (("rows", 2, "published", "devv"), 1.0, "rows.2.published: found ['devv']"),
+        (("rows", 0, "labels"), {"checkpoint": "baseline"}, "rows.0.labels: found ['checkpoint']"),
+        (("rows", 0, "measures", "decoding"), None, "table6.rows.0.measures"),
+        (("rows", 0, "measures", "diarizer"), "x", "table6.rows.0.measures"),
+        (("rows", 0, "measured"), {}, "table6.rows.0.measured"),
+        (("rows",), [], "table6.rows"),
+        (("title",), None, "table6.title"),
+    ],
+)
+def test_faults_name_the_key(tmp_path: Path, place: tuple[Any, ...], value: Any, expected: str) -> None:
+    content = yaml.safe_load(TABLES.read_text(encoding="utf-8"))
+    section = content["table6"]
+    for part in place[:-1]:
+        section = section[part]
+    section[place[-1]] = value
+    path = write(tmp_path, content)
+    with pytest.raises(UserError) as raised:
+        read_paper_tables(path)
+    assert expected in str(raised.value) and str(path) in str(raised.value)
+
+
+def test_faults_of_the_whole_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_paper_tables(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="table8"):
+        read_paper_tables(write(tmp_path, {"table8": {}}))
+    (tmp_path / "tables.yaml").write_text("table6: [", encoding="utf-8")
+    with pytest.raises(UserError, match="YAML"):
+        read_paper_tables(tmp_path / "tables.yaml")
+
+
+def write(folder: Path, content: Any) -> Path:
+    path = folder / "tables.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
