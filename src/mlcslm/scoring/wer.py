@@ -53,7 +53,7 @@ def score_texts(
 
 
 def check_hypothesis_ids(hypotheses: Collection[str], references: Collection[str], source: str) -> None:
-    """Raise FaultyInput if ids of `hypotheses` are not in `references`: the first ten, each with the nearest known id."""
+    """Raise FaultyInput if `hypotheses` has ids that `references` lacks: the first ten, each with the nearest id."""
     unknown = [utterance_id for utterance_id in hypotheses if utterance_id not in references]
     if not unknown:
         return
