@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from transformers import (
 
 from mlcslm.languages import Group, read_languages
 from mlcslm.model.build import build_speech_llm
+from mlcslm.model.processor import SpeechProcessor
+from mlcslm.model.speech_llm import SpeechLLM
 
 SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 SENTENCES = [
@@ -107,18 +110,28 @@ def save_language_model(
 
 
 @pytest.fixture(scope="session")
-def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(save_encoder(tmp_path_factory.mktemp("encoder")))
+def make_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    return lambda **options: str(save_encoder(tmp_path_factory.mktemp("encoder"), **options))
+
+
+@pytest.fixture(scope="session")
+def make_language_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    return lambda **options: str(save_language_model(tmp_path_factory.mktemp("lm"), **options))
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(make_encoder: Callable[..., str]) -> str:
+    return make_encoder()
 
 
 @pytest.fixture(scope="session", params=["qwen2-untied", "llama-tied"])
-def lm_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+def lm_folder(request: pytest.FixtureRequest, make_language_model: Callable[..., str]) -> str:
     kind, tie = request.param.split("-")
-    return str(save_language_model(tmp_path_factory.mktemp("lm"), kind=kind, tied=tie == "tied"))
+    return make_language_model(kind=kind, tied=tie == "tied")
 
 
 @pytest.fixture
-def built(encoder_folder: str, lm_folder: str, languages: dict[str, Group]):
+def built(encoder_folder: str, lm_folder: str, languages: dict[str, Group]) -> tuple[SpeechLLM, SpeechProcessor]:
     return build_speech_llm(encoder=encoder_folder, language_model=lm_folder, languages=languages, projector_hidden=16)
 
 
@@ -132,3 +145,23 @@ def audio() -> list[np.ndarray]:
         (np.sin(2 * np.pi * random.uniform(100, 2000) * t) * 0.3 + random.normal(0, 0.05, len(t))).astype(np.float32)
         for t in times
     ]
+
+
+@pytest.fixture
+def make_examples(audio: list[np.ndarray]) -> Callable[..., list[dict]]:
+    """Examples (or with `prompt_only` prompts) of the first `count` utterances, with their features."""
+
+    def make(processor: SpeechProcessor, count: int = 16, prompt_only: bool = False) -> list[dict]:
+        features, mask = processor.log_mel(audio[:count])
+        examples = []
+        for row, samples in enumerate(audio[:count]):
+            length = processor.audio_token_count(len(samples))
+            if prompt_only:
+                example = {"input_ids": processor.encode_prompt("French", "tagged", audio_tokens=length)}
+            else:
+                text = "ça va " * (row % 3 + 1)
+                example = processor.encode_example("French", "tagged", audio_tokens=length, transcript=text)
+            examples.append(example | {"input_features": features[row][:, mask[row]]})
+        return examples
+
+    return make

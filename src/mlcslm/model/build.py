@@ -33,7 +33,7 @@ def build_speech_llm(
     dtype: str = "float32",
     seed: int = 0,
     lora: LoraSettings | None = None,
-    attn_implementation: str = "sdpa",
+    attn_implementation: str | None = None,
 ) -> tuple[SpeechLLM, SpeechProcessor]:
     """The speech LLM of a Whisper checkpoint's encoder and a causal language model, and its processor.
 

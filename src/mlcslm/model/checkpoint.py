@@ -80,7 +80,7 @@ def load_checkpoint(
     language_model: str | None = None,
     dtype: str = "float32",
     training: bool = False,
-    attn_implementation: str = "sdpa",
+    attn_implementation: str | None = None,
 ) -> tuple[SpeechLLM, SpeechProcessor]:
     """The speech LLM of the checkpoint in `folder`, in eval mode, and its processor.
 

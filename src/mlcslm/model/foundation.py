@@ -26,7 +26,7 @@ from mlcslm.model.encoder import ENCODER_WEIGHT_NAMES, SpeechEncoder
 
 
 def load_encoder(
-    source: str, *, dtype: torch.dtype, attn_implementation: str = "sdpa"
+    source: str, *, dtype: torch.dtype, attn_implementation: str | None = None
 ) -> tuple[SpeechEncoder, WhisperFeatureExtractor]:
     """The encoder of the Whisper checkpoint at `source` (hub id or folder) and its feature extractor.
 
@@ -48,11 +48,12 @@ def load_encoder(
             output_loading_info=True,
         )
     _refuse_missing_weights(source, "encoder", report)
+    encoder._weight_conversions = None  # else saving would undo the renaming, to names that nothing loads
     return encoder, _load_feature_extractor(source, config)
 
 
 def load_language_model(
-    source: str, *, dtype: torch.dtype, attn_implementation: str = "sdpa"
+    source: str, *, dtype: torch.dtype, attn_implementation: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The causal language model at `source` (hub id or folder) with its head, and its tokenizer.
 

@@ -51,15 +51,15 @@ def merge_lora(model: SpeechLLM) -> None:
     model.lora_is_merged = True
 
 
-def as_peft_model(model: SpeechLLM, settings: LoraSettings) -> PeftModel:
+def as_peft_model(model: SpeechLLM) -> PeftModel:
     """The same model, adapters and all, inside a `PeftModel`, as trl's GRPOTrainer wants it.
 
-    What was trainable stays trainable.
+    What was trainable stays trainable; `model` itself can still be saved.
     """
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     adapters = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if ".lora_" in name}
     layers = {name.split(".lora_")[0] for name in adapters}
-    config = _config(settings)
+    config = _config(model.lora_settings)
     config.target_modules = "|".join(sorted(map(re.escape, layers)))
     wrapped = PeftModel(model, config, ADAPTER, autocast_adapter_dtype=False)
     for name, parameter in model.named_parameters():

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import PeftModel
+from torch import nn
+
+from mlcslm.errors import UserError
+from mlcslm.model.configuration import LoraSettings
+from mlcslm.model.lora import add_lora, as_peft_model, has_lora, lora_parameters, merge_lora
+from mlcslm.model.parts import PARTS, is_tied, part_parameters, set_trainable
+
+PREFIXES = {
+    "projector": "model.projector.",
+    "embedding": "model.language_model.embed_tokens.",
+    "head": "lm_head.",
+    "lm_lora": "model.language_model.layers.",
+    "encoder_lora": "model.encoder.layers.",
+}
+
+
+def shake(model, parts=("lm_lora", "encoder_lora")) -> None:
+    """Random weights in place of the adapters' zeros."""
+    torch.manual_seed(1)
+    for part in parts:
+        for parameter in lora_parameters(model, part).values():
+            nn.init.normal_(parameter, std=0.2)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [["projector"], ["projector", "embedding", "head"], ["projector", "lm_lora"], ["encoder_lora"], list(PARTS)],
+    ids=lambda parts: "+".join(parts),
+)
+def test_gradients_flow_to_the_chosen_parts_and_nowhere_else(built, make_examples, parts) -> None:
+    model, processor = built
+    names = set_trainable(model, parts)
+    expected = {PREFIXES[part] for part in parts} - ({PREFIXES["head"]} if is_tied(model) else set())
+    assert {prefix for prefix in PREFIXES.values() if any(name.startswith(prefix) for name in names)} == expected
+    shake(model, [part for part in parts if part.endswith("lora")])
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model.train()
+    model(**processor.collate(make_examples(processor, 4))).loss.backward()
+    optimizer.step()
+    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert changed == set(names)
+
+
+def test_lora_stands_beside_every_linear_layer_but_the_head(built) -> None:
+    model, _ = built
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    inside = [name for name in linear if ".layers." in name]
+    names = set_trainable(model, ["lm_lora", "encoder_lora"])
+    assert {name.split(".lora_")[0] for name in names} == set(inside)
+    assert len(inside) == 2 * 7 + 2 * 6
+    assert not any("lm_head" in name for name in names)
+
+
+def test_new_adapters_change_nothing_and_depend_on_their_seed_alone(built, make_examples) -> None:
+    model, processor = built
+    batch = processor.collate(make_examples(processor, 2))
+    before, state = model(**batch).loss, torch.get_rng_state()
+    set_trainable(model, ["lm_lora", "encoder_lora"], lora=LoraSettings(rank=4, alpha=8), seed=5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(model(**batch).loss, before)
+    weight = lora_parameters(model, "lm_lora")["layers.0.self_attn.q_proj.lora_A.default.weight"]
+    expected = torch.empty(4, 32)
+    torch.manual_seed(5)
+    nn.init.kaiming_uniform_(expected, a=5**0.5)
+    assert torch.equal(weight, expected)
+    assert model.changed_parts == {"projector", "lm_lora", "encoder_lora"}
+
+
+def test_adapters_that_are_there_are_trained_on(built) -> None:
+    model, _ = built
+    set_trainable(model, ["lm_lora"])
+    shake(model, ["lm_lora"])
+    before = {name: parameter.clone() for name, parameter in lora_parameters(model, "lm_lora").items()}
+    set_trainable(model, ["projector"])
+    assert not any(parameter.requires_grad for parameter in lora_parameters(model, "lm_lora").values())
+    set_trainable(model, ["lm_lora", "encoder_lora"])
+    assert has_lora(model, "encoder_lora")
+    for name, parameter in lora_parameters(model, "lm_lora").items():
+        assert parameter.requires_grad
+        assert torch.equal(parameter, before[name])
+
+
+def test_trained_weights_are_float32_in_a_bfloat16_model(built, make_examples) -> None:
+    model, processor = built
+    model.to(torch.bfloat16)
+    tied = is_tied(model)
+    names = set_trainable(model, ["projector", "embedding", "head", "lm_lora"])
+    assert is_tied(model) == tied
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == (torch.float32 if name in names else torch.bfloat16), name
+    batch = processor.collate(make_examples(processor, 2))
+    model.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(**batch).loss
+    loss.backward()
+    assert loss.isfinite()
+    assert all(model.get_parameter(name).grad.isfinite().all() for name in names)
+
+
+def test_an_unknown_part_is_named(built) -> None:
+    with pytest.raises(UserError, match="'projektor' found, expected some of: projector, embedding"):
+        set_trainable(built[0], ["projektor"])
+
+
+def test_merged_adapters_compute_the_same(built, make_examples) -> None:
+    model, processor = built
+    set_trainable(model, ["lm_lora", "encoder_lora"])
+    shake(model)
+    batch = processor.collate(make_examples(processor, 3))
+    batch.pop("labels")
+    before = model(**batch).logits
+    merge_lora(model)
+    torch.testing.assert_close(model(**batch).logits, before, atol=1e-3, rtol=1e-3)
+    assert model.lora_is_merged
+
+
+def test_a_peft_model_has_the_same_adapters(built, make_examples) -> None:
+    """What trl gets: it can switch the adapters off, and the speech LLM underneath stays one to save."""
+    model, processor = built
+    batch = processor.collate(make_examples(processor, 3))
+    without = model(**batch).loss
+    settings = LoraSettings(rank=4, alpha=8)
+    names = set_trainable(model, ["projector", "lm_lora", "encoder_lora"], lora=settings)
+    shake(model)
+    before, parts = model(**batch).loss, {part: part_parameters(model, part).keys() for part in PARTS}
+    wrapped = as_peft_model(model)
+    assert isinstance(wrapped, PeftModel)
+    assert torch.equal(wrapped(**batch).loss, before)
+    with wrapped.disable_adapter():
+        torch.testing.assert_close(wrapped(**batch).loss, without)
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == names
+    assert {part: part_parameters(model, part).keys() for part in PARTS} == parts
+    prompts = processor.collate(make_examples(processor, 2, prompt_only=True), side="left")
+    assert torch.equal(wrapped.generate(**prompts, max_new_tokens=3), model.generate(**prompts, max_new_tokens=3))
+
+
+def test_adapters_are_added_with_the_models_own_settings(built) -> None:
+    model, _ = built
+    add_lora(model, "lm_lora", LoraSettings(rank=3, alpha=6), seed=0)
+    weight = lora_parameters(model, "lm_lora")["layers.0.mlp.down_proj.lora_A.default.weight"]
+    assert weight.shape == (3, 64)
+    layer = model.get_submodule("model.language_model.layers.0.mlp.down_proj")
+    assert layer.scaling["default"] == 2.0
