@@ -99,7 +99,7 @@ class TestUnusableSources:
     def test_no_such_folder(self, encoder_folder, lm_folder, languages) -> None:
         with pytest.raises(UserError, match=r"encoder /no/where: no such folder. Give a folder with config.json and"):
             build("/no/where", lm_folder, languages)
-        with pytest.raises(UserError, match="language model ./nowhere: no such folder"):
+        with pytest.raises(UserError, match=r"language model \./nowhere: no such folder"):
             build(encoder_folder, "./nowhere", languages)
 
     def test_files_missing(self, encoder_folder, languages, tmp_path) -> None:
@@ -141,14 +141,14 @@ class TestUnusableSources:
             build(str(tmp_path / "encoder"), lm_folder, languages)
         weights["model.encoder.conv1.bias"] = torch.zeros(7)
         save_file(weights, path, metadata={"format": "pt"})
-        with pytest.raises(UserError, match="conv1.bias"):
+        with pytest.raises(UserError, match=r"conv1.bias: found \(7,\), expected \(32,\)"):
             build(str(tmp_path / "encoder"), lm_folder, languages)
 
     def test_another_number_of_mel_bins(self, make_encoder, lm_folder, languages, tmp_path) -> None:
         shutil.copytree(make_encoder(mels=128), tmp_path / "encoder")
         path = tmp_path / "encoder" / "preprocessor_config.json"
         path.write_text(path.read_text().replace("128", "80"))
-        with pytest.raises(UserError, match="makes 80 mel bins, its config.json says 128"):
+        with pytest.raises(UserError, match=r"makes 80 mel bins, its config.json says 128"):
             build(str(tmp_path / "encoder"), lm_folder, languages)
 
     def test_an_unknown_dtype(self, encoder_folder, lm_folder, languages) -> None:

@@ -138,7 +138,7 @@ def test_any_causal_language_model_keeps_its_own_logits(
     reference = AutoModelForCausalLM.from_config(config).eval()
     reference.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(make_language_model()).save_pretrained(tmp_path)
-    model, processor = build_speech_llm(
+    model, _ = build_speech_llm(
         encoder=encoder_folder, language_model=str(tmp_path), languages=languages, projector_hidden=16
     )
     ids = torch.randint(2, 290, (2, 9))

@@ -88,7 +88,8 @@ def add_embedding_rows(causal_lm: PreTrainedModel, *, known: int, total: int, se
     """
     rows = causal_lm.get_input_embeddings().num_embeddings
     if total > rows:
-        causal_lm.resize_token_embeddings(total, pad_to_multiple_of=ROWS_MULTIPLE, mean_resizing=False)
+        with torch.random.fork_rng(devices=[]):  # new rows are random until they are set below
+            causal_lm.resize_token_embeddings(total, pad_to_multiple_of=ROWS_MULTIPLE, mean_resizing=False)
     matrices = (causal_lm.get_input_embeddings(), causal_lm.get_output_embeddings())
     weights = {id(module.weight): module.weight for module in matrices}  # one where they are tied
     generator = torch.Generator().manual_seed(seed)
@@ -108,7 +109,7 @@ def _assemble(config: SpeechLLMConfig, encoder: SpeechEncoder, causal_lm: PreTra
         model = SpeechLLM(config)
     dtype = causal_lm.dtype
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         projector = Projector(encoder.config.d_model, config.text_config.hidden_size, hidden=config.projector_hidden)
     model.model.encoder = encoder
     model.model.projector = projector.to(dtype)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -45,6 +46,7 @@ def load_encoder(
             attn_implementation=attn_implementation,
             key_mapping=ENCODER_WEIGHT_NAMES,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
     _refuse_missing_weights(source, "encoder", report)
@@ -67,6 +69,7 @@ def load_language_model(
             dtype=dtype,
             attn_implementation=attn_implementation,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -109,7 +112,7 @@ def _missing_files(folder: Path) -> str | None:
 
 
 def _refuse_missing_weights(source: str, kind: str, report: dict[str, Any]) -> None:
-    """Without this, transformers would start what is missing at random and only warn."""
+    """transformers would start what is missing, or has another shape, at random and only warn."""
     faults = [f"{name}: no such weight" for name in sorted(report["missing_keys"])]
     faults += [
         f"{name}: found {tuple(found)}, expected {tuple(expected)}"
@@ -140,7 +143,7 @@ def _named(source: str, kind: str) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         reason: Any = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{kind} {source}: cannot be loaded ({reason}). Expected a folder with {_EXPECTED_FILES}, or a hub id that "

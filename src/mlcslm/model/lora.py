@@ -30,7 +30,7 @@ def add_lora(model: SpeechLLM, part: LoraPart, settings: LoraSettings, seed: int
     Their first matrix is random, from `seed`; the global random state stays as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(_config(settings), model.get_submodule(LORA_MODULES[part]), ADAPTER)
 
 
