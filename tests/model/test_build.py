@@ -81,13 +81,12 @@ def test_the_seed_decides_what_is_not_pretrained(encoder_folder, lm_folder, lang
     assert any("embed_tokens" in name for name in different)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_dtypes_and_fingerprints(encoder_folder, lm_folder, languages, dtype) -> None:
     model, _ = build(encoder_folder, lm_folder, languages, dtype=dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, dtype)}
     again, _ = build(encoder_folder, lm_folder, languages)
-    if dtype != "float16":  # rounded twice, from float16 to bfloat16
-        assert model.foundation == again.foundation
+    assert model.foundation == again.foundation
 
 
 def test_fingerprints_tell_models_of_one_shape_apart(make_encoder, make_language_model) -> None:

@@ -27,7 +27,6 @@ STAGES = {
 def train(model, processor, make_examples, parts) -> None:
     """One step with a large rate: every trained weight moves."""
     set_trainable(model, parts, lora=LoraSettings(rank=4, alpha=8), seed=3)
-    model.lora_settings = LoraSettings(rank=4, alpha=8)
     for _ in range(2):  # the second step moves LoRA's first matrices too
         model.zero_grad()
         model(**processor.collate(make_examples(processor, 4))).loss.backward()

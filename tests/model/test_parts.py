@@ -145,14 +145,19 @@ def test_a_peft_model_has_the_same_adapters(built, make_examples) -> None:
         torch.testing.assert_close(wrapped(**batch).loss, without)
     assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == names
     assert {part: part_parameters(model, part).keys() for part in PARTS} == parts
+    wrapped.add_adapter("ref", wrapped.peft_config["default"])
+    assert {part: part_parameters(model, part).keys() for part in PARTS} == parts
     prompts = processor.collate(make_examples(processor, 2, prompt_only=True), side="left")
     assert torch.equal(wrapped.generate(**prompts, max_new_tokens=3), model.generate(**prompts, max_new_tokens=3))
 
 
 def test_adapters_are_added_with_the_models_own_settings(built) -> None:
     model, _ = built
-    add_lora(model, "lm_lora", LoraSettings(rank=3, alpha=6), seed=0)
+    model.lora_settings = LoraSettings(rank=3, alpha=6)
+    add_lora(model, "lm_lora", seed=0)
     weight = lora_parameters(model, "lm_lora")["layers.0.mlp.down_proj.lora_A.default.weight"]
     assert weight.shape == (3, 64)
     layer = model.get_submodule("model.language_model.layers.0.mlp.down_proj")
     assert layer.scaling["default"] == 2.0
+    with pytest.raises(UserError, match=r"rank=16.* found; the adapters to train on have .*rank=3"):
+        set_trainable(model, ["lm_lora"], lora=LoraSettings())

@@ -149,6 +149,17 @@ def test_any_causal_language_model_keeps_its_own_logits(
     assert set(set_trainable(model, ["lm_lora"])) == {name for name, _ in model.named_parameters() if "lora_" in name}
 
 
+def test_a_full_window_costs_300_tokens_whatever_the_length(
+    encoder_folder, lm_folder, languages, make_examples
+) -> None:
+    model, processor = build_speech_llm(
+        encoder=encoder_folder, language_model=lm_folder, languages=languages, encoder_window="full"
+    )
+    batch = processor.collate(make_examples(processor, 2))
+    assert (batch["input_ids"] == processor.audio_token_id).sum(1).tolist() == [300, 300]
+    assert model(**batch).loss.isfinite()
+
+
 def test_a_frozen_encoder_stays_in_eval_mode_and_builds_no_graph(built, make_examples) -> None:
     model, processor = built
     set_trainable(model, ["projector"])

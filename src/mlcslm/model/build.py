@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -16,7 +16,7 @@ from mlcslm.model.processor import EncoderWindow, SpeechProcessor, add_tokens
 from mlcslm.model.projector import Projector
 from mlcslm.model.speech_llm import SpeechLLM
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ROWS_MULTIPLE = 64
 """A grown embedding has a multiple of so many rows: matrix products on GPUs need it to be fast."""
 NEW_ROW_NOISE = 0.02
@@ -54,7 +54,7 @@ def build_speech_llm(
         "encoder": {"source": encoder, "fingerprint": fingerprint_of(speech_encoder)},
         "language_model": {"source": language_model, "fingerprint": fingerprint_of(causal_lm)},
     }
-    known = len(tokenizer)
+    known = set(tokenizer.get_vocab())
     added = add_tokens(tokenizer, languages)
     processor = SpeechProcessor(
         tokenizer,
@@ -63,7 +63,7 @@ def build_speech_llm(
         encoder_window=encoder_window,
         max_mel_frames=speech_encoder.max_mel_frames,
     )
-    add_embedding_rows(causal_lm, known=known, total=len(tokenizer), seed=seed)
+    add_embedding_rows(causal_lm, [number for token, number in added.items() if token not in known], seed=seed)
     config = SpeechLLMConfig(
         audio_config=speech_encoder.config,
         text_config=causal_lm.config,
@@ -80,16 +80,19 @@ def build_speech_llm(
     return model.eval(), processor
 
 
-def add_embedding_rows(causal_lm: PreTrainedModel, *, known: int, total: int, seed: int) -> None:
-    """Give the ids `known` … `total` embedding and head rows: the mean of the known rows plus a little seeded noise.
+def add_embedding_rows(causal_lm: PreTrainedModel, new_ids: Sequence[int], *, seed: int) -> None:
+    """Give `new_ids` embedding and head rows: the mean of the rows below them plus a little seeded noise.
 
     They take the rows that the model has to spare (Babel has 152,064 for about 151,665 ids); only where these do not
     suffice do the matrices grow. They never shrink.
     """
-    rows = causal_lm.get_input_embeddings().num_embeddings
+    if not new_ids:
+        return
+    rows, total = causal_lm.get_input_embeddings().num_embeddings, max(new_ids) + 1
     if total > rows:
         with torch.random.fork_rng(devices=[]):  # new rows are random until they are set below
             causal_lm.resize_token_embeddings(total, pad_to_multiple_of=ROWS_MULTIPLE, mean_resizing=False)
+    known = min(rows, *new_ids)
     matrices = (causal_lm.get_input_embeddings(), causal_lm.get_output_embeddings())
     weights = {id(module.weight): module.weight for module in matrices}  # one where they are tied
     generator = torch.Generator().manual_seed(seed)
@@ -97,10 +100,9 @@ def add_embedding_rows(causal_lm: PreTrainedModel, *, known: int, total: int, se
         for weight in weights.values():
             mean = weight[:known].mean(0, dtype=torch.float32)
             spread = weight[: min(known, 4096)].float().std()
-            noise = torch.randn(total - known, weight.shape[1], generator=generator).to(weight.device)
-            weight[known:total] = (mean + NEW_ROW_NOISE * spread * noise).to(weight.dtype)
-            # Rows that the matrix grew by but no id has: transformers starts them at random, without a seed.
-            weight[max(rows, total) :] = mean.to(weight.dtype)
+            noise = torch.randn(len(new_ids), weight.shape[1], generator=generator).to(weight.device)
+            weight[rows:] = mean.to(weight.dtype)  # rows that the matrix grew by, some of them without an id
+            weight[list(new_ids)] = (mean + NEW_ROW_NOISE * spread * noise).to(weight.dtype)
 
 
 def _assemble(config: SpeechLLMConfig, encoder: SpeechEncoder, causal_lm: PreTrainedModel, seed: int) -> SpeechLLM:
@@ -126,10 +128,10 @@ def _generation_config(
 
     The language model's own sampling settings (temperature, penalties) are left behind: a decoding states its own.
     """
-    rows = causal_lm.get_input_embeddings().num_embeddings
+    without_id = set(range(causal_lm.get_input_embeddings().num_embeddings)) - set(tokenizer.get_vocab().values())
     return GenerationConfig(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=processor.end_token_id,
         pad_token_id=processor.pad_token_id,
-        suppress_tokens=[processor.audio_token_id, *range(len(tokenizer), rows)],
+        suppress_tokens=[processor.audio_token_id, *sorted(without_id)],
     )

@@ -89,7 +89,6 @@ def load_checkpoint(
     Raises UserError for a folder that is not an intact checkpoint, other foundation models, or other languages.
     """
     info = read_checkpoint(folder)
-    lora = LoraSettings(**info.lora)
     model, processor = build_speech_llm(
         encoder=encoder or info.foundation["encoder"]["source"],
         language_model=language_model or info.foundation["language_model"]["source"],
@@ -97,13 +96,13 @@ def load_checkpoint(
         projector_hidden=info.projector_hidden,
         encoder_window=info.encoder_window,  # type: ignore[arg-type]
         dtype=dtype,
-        lora=lora,
+        lora=LoraSettings(**info.lora),
         attn_implementation=attn_implementation,
     )
     _refuse_other_model(Path(folder), info, model)
     for part in LORA_MODULES:
         if part in info.parts:
-            add_lora(model, part, lora, seed=0)
+            add_lora(model, part, seed=0)
     model.changed_parts = set(info.parts)
     for file, slots in _slots_by_file(model).items():
         _load_tensors(Path(folder) / file, slots, keep_dtype=training)

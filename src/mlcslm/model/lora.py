@@ -17,6 +17,7 @@ LoraPart = Literal["lm_lora", "encoder_lora"]
 LORA_MODULES: dict[LoraPart, str] = {"lm_lora": "model.language_model", "encoder_lora": "model.encoder"}
 """Where each part's adapters lie in the speech LLM."""
 ADAPTER = "default"
+_ADAPTER_WEIGHT = re.compile(rf"\.lora_\w+\.{ADAPTER}\.")  # trl keeps a second adapter, its reference, beside ours
 
 
 def has_lora(model: SpeechLLM, part: LoraPart) -> bool:
@@ -24,20 +25,20 @@ def has_lora(model: SpeechLLM, part: LoraPart) -> bool:
     return any(isinstance(module, BaseTunerLayer) for module in model.get_submodule(LORA_MODULES[part]).modules())
 
 
-def add_lora(model: SpeechLLM, part: LoraPart, settings: LoraSettings, seed: int) -> None:
+def add_lora(model: SpeechLLM, part: LoraPart, *, seed: int) -> None:
     """Put new adapters beside every linear layer of `part`'s module: the model computes what it did before.
 
     Their first matrix is random, from `seed`; the global random state stays as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        inject_adapter_in_model(_config(settings), model.get_submodule(LORA_MODULES[part]), ADAPTER)
+        inject_adapter_in_model(_config(model.lora_settings), model.get_submodule(LORA_MODULES[part]), ADAPTER)
 
 
 def lora_parameters(model: SpeechLLM, part: LoraPart) -> dict[str, nn.Parameter]:
     """The adapters' weights of `part` by name within its module: `layers.0.self_attn.q_proj.lora_A.default.weight`."""
     module = model.get_submodule(LORA_MODULES[part])
-    return {name: parameter for name, parameter in module.named_parameters() if ".lora_" in name}
+    return {name: parameter for name, parameter in module.named_parameters() if _ADAPTER_WEIGHT.search(name)}
 
 
 def merge_lora(model: SpeechLLM) -> None:
@@ -57,11 +58,14 @@ def as_peft_model(model: SpeechLLM) -> PeftModel:
     What was trainable stays trainable; `model` itself can still be saved.
     """
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    adapters = {name: parameter.detach().clone() for name, parameter in model.named_parameters() if ".lora_" in name}
+    adapters = {
+        name: parameter.detach().clone() for name, parameter in model.named_parameters() if _ADAPTER_WEIGHT.search(name)
+    }
     layers = {name.split(".lora_")[0] for name in adapters}
     config = _config(model.lora_settings)
     config.target_modules = "|".join(sorted(map(re.escape, layers)))
-    wrapped = PeftModel(model, config, ADAPTER, autocast_adapter_dtype=False)
+    with torch.random.fork_rng(devices=[]):  # it makes new adapters, to be replaced by those that are there
+        wrapped = PeftModel(model, config, ADAPTER, autocast_adapter_dtype=False)
     for name, parameter in model.named_parameters():
         if name in adapters:
             parameter.data = adapters[name]

@@ -27,16 +27,21 @@ def set_trainable(
 ) -> list[str]:
     """Train exactly `parts`: freeze the rest; add LoRA adapters that are asked for and not there yet.
 
-    Returns the names of the trainable parameters. lora: settings of new adapters (the model's own by default); seed:
-    of their random matrices; dtype: of the trained weights. Float32 by default: updates are too small for bfloat16,
-    so train a model loaded in bfloat16 under autocast. With tied embeddings "embedding" and "head" are one tensor.
+    Returns the names of the trainable parameters. lora: settings of the adapters (by default those that the model was
+    built with); seed: of their random matrices; dtype: of the trained weights. Float32 by default: updates are too
+    small for bfloat16, so train a model loaded in bfloat16 under autocast. With tied embeddings "embedding" and "head"
+    are one tensor. Raises UserError for an unknown part, and for settings other than those of adapters already there.
     """
     parts = list(parts)
     if unknown := [part for part in parts if part not in PARTS]:
         raise UserError(f"trained parts: {', '.join(map(repr, unknown))} found, expected some of: {', '.join(PARTS)}.")
+    if lora is not None and lora != model.lora_settings:
+        if any(has_lora(model, part) for part in LORA_MODULES):
+            raise UserError(f"LoRA settings: {lora} found; the adapters to train on have {model.lora_settings}.")
+        model.lora_settings = lora
     for number, part in enumerate(LORA_MODULES):
         if part in parts and not has_lora(model, part):
-            add_lora(model, part, lora or model.lora_settings, seed + number)
+            add_lora(model, part, seed=seed + number)
     model.requires_grad_(False)
     for part in parts:
         for parameter in part_parameters(model, part).values():
