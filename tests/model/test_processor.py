@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from transformers import WhisperFeatureExtractor
 
-from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.text.templates import Answer
 
@@ -13,49 +10,6 @@ from mlcslm.text.templates import Answer
 @pytest.fixture
 def processor(built) -> SpeechProcessor:
     return built[1]
-
-
-def test_log_mel_equals_whispers_on_the_true_frames(processor, audio) -> None:
-    features, mask = processor.log_mel(audio)
-    reference = WhisperFeatureExtractor(feature_size=80)(audio, sampling_rate=16_000, return_tensors="pt")
-    for row, samples in enumerate(audio):
-        frames = len(samples) // 160
-        assert mask[row].sum() == frames
-        assert not features[row, :, frames:].any()
-        torch.testing.assert_close(
-            features[row, :, :frames], reference["input_features"][row, :, :frames], atol=1e-5, rtol=1e-5
-        )
-
-
-def test_log_mel_does_not_depend_on_the_batch(processor, audio) -> None:
-    features, mask = processor.log_mel(audio)
-    for row, samples in enumerate(audio):
-        alone, _ = processor.log_mel([samples])
-        assert torch.equal(alone[0], features[row][:, mask[row]])
-
-
-def test_a_full_window_equals_whispers(processor, audio) -> None:
-    full = SpeechProcessor(processor.tokenizer, processor.feature_extractor, processor.groups, encoder_window="full")
-    features, mask = full.log_mel([*audio, np.ones(31 * 16_000, dtype=np.float32)])
-    reference = WhisperFeatureExtractor(feature_size=80)(
-        [*audio, np.ones(30 * 16_000, dtype=np.float32)], sampling_rate=16_000, return_tensors="pt"
-    )
-    assert mask.all()
-    torch.testing.assert_close(features, reference["input_features"], atol=1e-5, rtol=1e-5)
-    assert full.audio_token_count(62_400) == 300
-
-
-@pytest.mark.parametrize("samples", [0, 1, 159, 200, 401])
-def test_the_shortest_audio_still_gives_a_token(processor, samples: int) -> None:
-    features, mask = processor.log_mel([np.zeros(samples, dtype=np.float32)])
-    assert features.shape[2] == mask.sum() >= 1
-    assert torch.isfinite(features).all()
-    assert processor.audio_token_count(samples) == 1
-
-
-def test_audio_tokens_are_those_of_the_true_length(processor) -> None:
-    assert processor.audio_token_count(62_400) == 39
-    assert processor.audio_token_count(40 * 16_000) == 300  # cut to the window, as Whisper does
 
 
 @pytest.mark.parametrize("template", ["plain", "tagged", "tagged-own-language", "reasoning"])
@@ -124,8 +78,3 @@ def test_collate_pads_on_either_side(processor, side) -> None:
     assert batch["encoder_frames"].shape == (2, 4, 2)
     assert batch["encoder_frames"].dtype == torch.bfloat16
     assert batch["encoder_frames_mask"].tolist() == [[True] * 4, [True, False, False, False]]
-
-
-def test_an_unknown_window_is_named(processor) -> None:
-    with pytest.raises(UserError, match="'30s' found, expected one of: true_length, full"):
-        SpeechProcessor(processor.tokenizer, processor.feature_extractor, {}, encoder_window="30s")

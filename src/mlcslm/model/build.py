@@ -12,7 +12,8 @@ from mlcslm.languages import Group
 from mlcslm.model.configuration import LoraSettings, SpeechLLMConfig
 from mlcslm.model.encoder import SpeechEncoder
 from mlcslm.model.foundation import fingerprint_of, load_encoder, load_language_model
-from mlcslm.model.processor import EncoderWindow, SpeechProcessor, add_tokens
+from mlcslm.model.log_mel import EncoderWindow
+from mlcslm.model.processor import SpeechProcessor, add_tokens
 from mlcslm.model.projector import Projector
 from mlcslm.model.speech_llm import SpeechLLM
 

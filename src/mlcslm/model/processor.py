@@ -6,15 +6,14 @@ Shapes: B utterances, M mel bins, F mel frames (100 a second), T encoder frames 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from transformers import AddedToken, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
-from mlcslm.errors import UserError
 from mlcslm.languages import Group
-from mlcslm.model.projector import HOP_LENGTH, SAMPLE_RATE, audio_token_count, mel_frame_count
+from mlcslm.model.log_mel import EncoderWindow, LogMel, pad_features
 from mlcslm.text.templates import (
     AUDIO_TOKEN,
     END_SPEECH,
@@ -26,7 +25,6 @@ from mlcslm.text.templates import (
     target_text,
 )
 
-EncoderWindow = Literal["true_length", "full"]
 IGNORED_LABEL = -100
 
 
@@ -48,10 +46,8 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, groups: Mapping[str, Group]) 
 class SpeechProcessor:
     """Makes log-mel features, prompts, targets and batches, and reads answers back.
 
-    tokenizer: the language model's, with the tokens of `add_tokens`; feature_extractor: the encoder's own settings
-    (number of mel bins, filters); groups: the languages sheet; encoder_window: "true_length", or "full" for Whisper's
-    30 s and its 300 audio tokens whatever the length (as WeST does); max_mel_frames: the encoder's window; audio beyond
-    it is cut, as Whisper does.
+    tokenizer: the language model's, with the tokens of `add_tokens`; groups: the languages sheet; feature_extractor,
+    encoder_window, max_mel_frames: see `LogMel`, which is its `features`.
     """
 
     def __init__(
@@ -63,53 +59,20 @@ class SpeechProcessor:
         encoder_window: EncoderWindow = "true_length",
         max_mel_frames: int = 3000,
     ) -> None:
-        if encoder_window not in get_args(EncoderWindow):
-            raise UserError(
-                f"encoder window {encoder_window!r} found, expected one of: {', '.join(get_args(EncoderWindow))}."
-            )
-        if (feature_extractor.sampling_rate, feature_extractor.hop_length) != (SAMPLE_RATE, HOP_LENGTH):
-            raise UserError(
-                f"encoder's feature extractor: {feature_extractor.sampling_rate} Hz and {feature_extractor.hop_length} "
-                f"samples a frame found, expected Whisper's {SAMPLE_RATE} and {HOP_LENGTH}."
-            )
         self.tokenizer = tokenizer
-        self.feature_extractor = feature_extractor
+        self.features = LogMel(feature_extractor, encoder_window=encoder_window, max_mel_frames=max_mel_frames)
         self.groups = dict(groups)
-        self.encoder_window = encoder_window
-        self.max_samples = max_mel_frames * HOP_LENGTH
         self.audio_token_id: int = tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
         self.end_token_id: int = tokenizer.eos_token_id
         self.pad_token_id: int = self.end_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self._window = torch.hann_window(feature_extractor.n_fft)
-        self._filters = torch.from_numpy(feature_extractor.mel_filters).T.to(torch.float32)
-
-    def mel_frame_count(self, samples: int) -> int:
-        """Number of mel frames that the encoder reads of an utterance of `samples` (at 16 kHz)."""
-        return mel_frame_count(self.max_samples if self.encoder_window == "full" else min(samples, self.max_samples))
 
     def audio_token_count(self, samples: int) -> int:
         """Number of audio tokens that an utterance of `samples` (at 16 kHz) costs: 39 for 3.9 s, 300 if "full"."""
-        return audio_token_count(self.mel_frame_count(samples) * HOP_LENGTH)
+        return self.features.audio_token_count(samples)
 
     def log_mel(self, audio: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-mel features (B, M, F), zeros where they pad, and their mask (B, F), of mono float audio at 16 kHz.
-
-        Each utterance's values are those of transformers' WhisperFeatureExtractor, and do not depend on the batch.
-        """
-        return pad_features([self._log_mel_of(samples) for samples in audio])
-
-    def _log_mel_of(self, audio: np.ndarray) -> torch.Tensor:
-        samples = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))[: self.max_samples]
-        frames = self.mel_frame_count(len(samples))
-        # Zeros as wide as a window stand for the silence that Whisper pads with; more of it changes no true frame.
-        padded = min(frames * HOP_LENGTH + self.feature_extractor.n_fft, self.max_samples)
-        samples = torch.nn.functional.pad(samples, (0, max(0, padded - len(samples))))
-        spectrum = torch.stft(
-            samples, self.feature_extractor.n_fft, HOP_LENGTH, window=self._window, return_complex=True
-        )
-        power = (spectrum[:, :frames].abs() ** 2).contiguous()
-        log_mel = torch.clamp(self._filters @ power, min=1e-10).log10()
-        return (torch.maximum(log_mel, log_mel.max() - 8.0) + 4.0) / 4.0
+        """Log-mel features (B, M, F), zeros where they pad, and their mask (B, F): see `LogMel`."""
+        return self.features(audio)
 
     def encode_prompt(
         self, group: str, template: Template, *, audio_tokens: int, context: Sequence[str] = ()
@@ -185,17 +148,6 @@ class SpeechProcessor:
         """What generated `ids` say: `parse_answer` of their text up to the end token."""
         ids, ended = self.completion(ids)
         return parse_answer(self.decode(ids[:-1] if ended else ids), template)
-
-
-def pad_features(features: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Stack of (M, F_i) features padded with zeros to (B, M, F), and its mask (B, F)."""
-    longest = max(feature.shape[1] for feature in features)
-    batch = features[0].new_zeros(len(features), features[0].shape[0], longest)
-    mask = torch.zeros(len(features), longest, dtype=torch.bool)
-    for row, feature in enumerate(features):
-        batch[row, :, : feature.shape[1]] = feature
-        mask[row, : feature.shape[1]] = True
-    return batch, mask
 
 
 def _pad_ids(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> torch.Tensor:
