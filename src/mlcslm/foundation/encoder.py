@@ -132,7 +132,9 @@ def pretrain_encoder(pool_folder: str, out: str, log: str, recipe: EncoderRecipe
     rng = np.random.default_rng(recipe.seed)
     pool = SpeechPool(pool_folder, recipe.mels)
     model = CtcEncoder(recipe, pool.vocabulary)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, recipe))
     batches: list[np.ndarray] = []
     started = time.monotonic()
@@ -155,7 +157,9 @@ def pretrain_encoder(pool_folder: str, out: str, log: str, recipe: EncoderRecipe
             schedule.step()
             running += loss.item()
             if step % 50 == 0:
-                lines.write(json.dumps({"step": step, "loss": running / 50, "seconds": time.monotonic() - started}) + "\n")
+                lines.write(
+                    json.dumps({"step": step, "loss": running / 50, "seconds": time.monotonic() - started}) + "\n"
+                )
                 lines.flush()
                 running = 0.0
             if step % 1000 == 0:

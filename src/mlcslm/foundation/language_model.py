@@ -91,7 +91,9 @@ def _tokenizer_text(groups: dict[str, Group]) -> Iterator[str]:
 class Writer:
     """Draws training examples: ids and which of them are the noisy copy, the context and the answer."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, groups: dict[str, Group], recipe: LanguageModelRecipe) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, groups: dict[str, Group], recipe: LanguageModelRecipe
+    ) -> None:
         self.recipe = recipe
         self.groups = list(groups.values())
         self.tokenizer = tokenizer
@@ -144,9 +146,7 @@ class Writer:
         return noisy or [self._blank]
 
 
-def collate(
-    examples: Sequence[Example], pad: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def collate(examples: Sequence[Example], pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Ids (B, L), attention mask, labels (-100 before the answer), and which positions are the noisy copy."""
     length = max(len(ids) for ids, _, _ in examples)
     ids_BL = torch.full((len(examples), length), pad)
@@ -220,7 +220,9 @@ def pretrain_language_model(out: str, log: str, groups: dict[str, Group], recipe
             schedule.step()
             running += loss.item()
             if step % 50 == 0:
-                lines.write(json.dumps({"step": step, "loss": running / 50, "seconds": time.monotonic() - started}) + "\n")
+                lines.write(
+                    json.dumps({"step": step, "loss": running / 50, "seconds": time.monotonic() - started}) + "\n"
+                )
                 lines.flush()
                 running = 0.0
             if step % 500 == 0 or step == recipe.steps:

@@ -38,7 +38,10 @@ def write_speech_pool(
         augment = Augmenter(0.5, Path(sounds) / "noise", Path(sounds) / "room", (0.0, 15.0))
         temporary.mkdir()
         frames = 0
-        with open(temporary / "mels.f16", "wb") as data, open(temporary / "index.jsonl", "w", encoding="utf-8") as index:
+        with (
+            open(temporary / "mels.f16", "wb") as data,
+            open(temporary / "index.jsonl", "w", encoding="utf-8") as index,
+        ):
             for group, text, audio in _spoken(groups, hours * 3600, seed, workers):
                 level = np.sqrt(np.mean(np.square(audio))) + 1e-9
                 audio = augment(audio * (rng.uniform(0.04, 0.12) / level), rng)
@@ -56,9 +59,7 @@ def write_speech_pool(
                 frames += mel.shape[1]
 
 
-def _spoken(
-    groups: dict[str, Group], seconds: float, seed: int, workers: int
-) -> Iterator[tuple[str, str, np.ndarray]]:
+def _spoken(groups: dict[str, Group], seconds: float, seed: int, workers: int) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield (group, text, audio at 16 kHz) until `seconds` of audio are reached; groups take turns, voices change."""
     asked: list[tuple[str, list[str]]] = []
 

@@ -56,10 +56,8 @@ def write_demo_corpus(
         for script, audio in zip(scripts, _speak(scripts, workers), strict=True):
             mixture, utterances = mix(script, audio)
             # The training set has one folder level more, as the challenge's has.
-            extra = (script.session.split("_")[0],) if split == "train" else ()
-            write_session(
-                root.joinpath(split), script.group, script.session, mixture, SAMPLE_RATE, utterances, below=extra
-            )
+            subfolder = script.session.split("_")[0] if split == "train" else ""
+            write_session(root / split, script.group, script.session, mixture, SAMPLE_RATE, utterances, subfolder)
             seconds += len(mixture) / SAMPLE_RATE
         turns = sum(len(script.turns) for script in scripts)
         summary[split] = {"sessions": len(scripts), "utterances": turns, "hours": round(seconds / 3600, 3)}

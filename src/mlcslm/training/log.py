@@ -1,0 +1,97 @@
+"""The training log: one row a step, on disk as it happens, whole after any interruption; and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from mlcslm.files import atomic_path
+
+SCHEMA = pa.schema(
+    [
+        ("checkpoint", pa.string()),
+        ("step", pa.int32()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("tokens_per_second", pa.float64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+class TrainingLog(TrainerCallback):
+    """Writes a line a logged step to `path` (JSON lines); steps done again after a resume replace their lines."""
+
+    def __init__(self, path: str | os.PathLike[str], name: str) -> None:
+        self.path = Path(path)
+        self.name = name
+        self.trainer: Any = None
+        self._bar: tqdm | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Drop lines beyond the step that training resumes from; open the bar."""
+        rows = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
+        with atomic_path(self.path) as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        self._elapsed = rows[-1]["seconds"] if rows else 0.0
+        self._last = time.monotonic()
+        self._tokens = 0
+        if state.is_world_process_zero:
+            self._bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc=self.name, unit="step", mininterval=2
+            )
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+    ) -> None:
+        """Append a line for this step."""
+        if "loss" not in logs or self._bar is None:
+            return
+        now, tokens = time.monotonic(), self.trainer.tokens_seen
+        passed, self._last = now - self._last, now
+        self._elapsed += passed
+        row = {
+            "step": state.global_step,
+            "loss": float(logs["loss"]),
+            "learning_rate": float(logs["learning_rate"]),
+            "tokens_per_second": (tokens - self._tokens) * args.world_size / passed,
+            "seconds": self._elapsed,
+        }
+        self._tokens = tokens
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+        self._bar.update(state.global_step - self._bar.n)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a log; a last line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def write_training_log(source: Path, out: Path, checkpoint: str) -> None:
+    """Turn a log of JSON lines into `training_log.parquet`."""
+    rows = [{"checkpoint": checkpoint, **row} for row in read_rows(source)]
+    with atomic_path(out) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)

@@ -1,0 +1,213 @@
+"""One supervised training stage: from the parent checkpoint to its own, through any number of interruptions."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from mlcslm.config import AugmentationConfig, Config, StageConfig
+from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.errors import UserError
+from mlcslm.files import fingerprint, sha256
+from mlcslm.languages import read_languages
+from mlcslm.model.build import build_speech_llm
+from mlcslm.model.checkpoint import load_checkpoint, save_checkpoint
+from mlcslm.model.configuration import LoraSettings
+from mlcslm.model.parts import part_parameters, set_trainable
+from mlcslm.model.processor import SpeechProcessor
+from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.training.batches import BatchPlan
+from mlcslm.training.dataset import UtteranceDataset
+from mlcslm.training.encoder_cache import EncoderCache
+from mlcslm.training.log import TrainingLog, write_training_log
+from mlcslm.training.trainer import SpeechTrainer, Watch, newest_state
+
+
+@dataclass(frozen=True)
+class StagePaths:
+    """Where a stage reads and writes: `parent` is a checkpoint's folder (None: the foundation models)."""
+
+    out: Path
+    work: Path
+    manifest: Path
+    parent: Path | None = None
+    cache: Path | None = None
+    noise: Path | None = None
+    room_responses: Path | None = None
+
+
+def train_stage(name: str, config: Config, paths: StagePaths) -> None:
+    """Train stage `name` of `config` and write its checkpoint and training log into `paths.out`.
+
+    Resumable states go to a folder below `paths.work` that is named by everything the result depends on, so that a
+    state of another recipe is never taken up; it is removed at the end. A second process waits until the first is done.
+    """
+    stage = config.stages[name]
+    fingerprints = {
+        "stage": fingerprint(stage.model_dump(mode="json")),
+        "augmentation": fingerprint(config.augmentation.model_dump(mode="json")),
+        "models": fingerprint(config.models.model_dump(mode="json")),
+        "manifest": sha256(paths.manifest),
+        "parent": sha256(paths.parent / "checkpoint.json") if paths.parent else "",
+        "cached_encoder": str(paths.cache is not None),
+        "seed": str(config.seed),
+    }
+    work = paths.work / fingerprint(fingerprints)[:16]
+    work.mkdir(parents=True, exist_ok=True)
+    with _sole_process(work):
+        model, processor = _parent_model(config, paths)
+        _check_tokens(stage, model, name)
+        set_trainable(model, stage.trains, lora=LoraSettings(**config.models.lora.model_dump()), seed=config.seed)
+        _train(name, config, paths, work, model, processor)
+        if int(os.environ.get("RANK", "0")) == 0:
+            paths.out.mkdir(parents=True, exist_ok=True)
+            write_training_log(work / "log.jsonl", paths.out / "training_log.parquet", name)
+            recipe = stage.model_dump(mode="json")
+            save_checkpoint(paths.out, model, name=name, parent=stage.parent, recipe=recipe, fingerprints=fingerprints)
+            shutil.rmtree(work)
+
+
+def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechProcessor]:
+    languages = read_languages(config.languages)
+    dtype = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+    if paths.parent is not None:
+        return load_checkpoint(
+            paths.parent,
+            encoder=config.models.encoder,
+            language_model=config.models.language_model,
+            languages=languages,
+            dtype=dtype,
+            training=True,
+        )
+    return build_speech_llm(
+        encoder=config.models.encoder,
+        language_model=config.models.language_model,
+        languages=languages,
+        projector_hidden=config.models.projector_hidden,
+        encoder_window=config.models.encoder_window,
+        dtype=dtype,
+        seed=config.seed,
+        lora=LoraSettings(**config.models.lora.model_dump()),
+    )
+
+
+def _check_tokens(stage: StageConfig, model: SpeechLLM, name: str) -> None:
+    learnt = {"embedding", "head"} & (set(stage.trains) | model.changed_parts)
+    if stage.template != "plain" and not learnt and "lm_lora" not in {*stage.trains, *model.changed_parts}:
+        raise UserError(
+            f"stages.{name}: template {stage.template!r} writes tokens that no stage so far has trained. "
+            "Add embedding and head to its `trains`, or go on from a stage that trains them."
+        )
+
+
+def _train(
+    name: str, config: Config, paths: StagePaths, work: Path, model: SpeechLLM, processor: SpeechProcessor
+) -> None:
+    stage = config.stages[name]
+    dataset = UtteranceDataset(
+        paths.manifest,
+        processor,
+        stage.template,
+        cache=EncoderCache(paths.cache, paths.manifest) if paths.cache else None,
+        augmenter=make_augmenter(config.augmentation, paths.noise, paths.room_responses),
+        seed=config.seed,
+        longest_s=stage.longest_s,
+    )
+    arguments = _arguments(stage, config, work)
+    if len(dataset) < stage.batch_size:
+        raise UserError(
+            f"stages.{name}.batch_size is {stage.batch_size}, but {paths.manifest} has only {len(dataset)} utterances "
+            f"of at most {stage.longest_s} s; make batch_size smaller."
+        )
+    micro_batches = stage.steps * stage.accumulation * arguments.world_size
+    log = TrainingLog(work / "log.jsonl", name)
+    trainer = SpeechTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=processor.collate,
+        plan=BatchPlan(dataset.lengths, stage.batch_size, micro_batches, config.seed),
+        rates=_rates(model, stage),
+        callbacks=[log, Watch()],
+    )
+    log.trainer = trainer
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    state = newest_state(work)
+    if state is not None:
+        print(f"{name}: going on from step {state.name.split('-')[1]} of {stage.steps}", file=sys.stderr)
+    trainer.train(resume_from_checkpoint=str(state) if state else None)
+
+
+def make_augmenter(config: AugmentationConfig, noise: Path | None, room_responses: Path | None) -> Augmenter | None:
+    """The augmenter of a run, or None where nothing is to be augmented."""
+    if config.probability == 0 or (noise is None and room_responses is None):
+        return None
+    return Augmenter(config.probability, noise, room_responses, config.snr_db)
+
+
+def _rates(model: SpeechLLM, stage: StageConfig) -> dict[str, float]:
+    """Peak learning rate of each parameter whose part has one of its own."""
+    part_of = {id(p): part for part in stage.part_learning_rates for p in part_parameters(model, part).values()}
+    return {
+        name: stage.part_learning_rates[part_of[id(parameter)]]
+        for name, parameter in model.named_parameters()
+        if id(parameter) in part_of
+    }
+
+
+def _arguments(stage: StageConfig, config: Config, work: Path) -> TrainingArguments:
+    cuda = torch.cuda.is_available()
+    options: dict[str, Any] = {
+        "max_steps": stage.steps,
+        "per_device_train_batch_size": stage.batch_size,
+        "gradient_accumulation_steps": stage.accumulation,
+        "learning_rate": stage.learning_rate,
+        "lr_scheduler_type": stage.schedule,
+        "warmup_steps": stage.warmup_steps,
+        "weight_decay": stage.weight_decay,
+        "max_grad_norm": stage.max_gradient_norm,
+        "gradient_checkpointing": stage.gradient_checkpointing,
+        "save_steps": stage.save_steps,
+    }
+    return TrainingArguments(
+        output_dir=str(work),
+        seed=config.seed,
+        bf16=cuda and torch.cuda.is_bf16_supported(),
+        use_cpu=not cuda,
+        dataloader_num_workers=config.resources.data_workers,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=[],
+        **options,
+    )
+
+
+@contextmanager
+def _sole_process(work: Path) -> Iterator[None]:
+    """Hold `work` for this process (its first rank); the system frees it when the process ends, however it ends."""
+    if int(os.environ.get("RANK", "0")) != 0:
+        yield
+        return
+    with open(work.with_suffix(".lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{work}: another process trains this stage; waiting until it is done.", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            work.mkdir(parents=True, exist_ok=True)
+        yield
