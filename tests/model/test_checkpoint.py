@@ -132,12 +132,15 @@ def test_saving_leaves_other_files_alone_and_no_old_part(saved, encoder_folder, 
     load_checkpoint(folder, languages=languages)
 
 
-def test_bfloat16_keeps_the_trained_weights_precise_for_training(built, make_examples, tmp_path, languages) -> None:
+@pytest.mark.parametrize("parts", STAGES.values(), ids=STAGES)
+def test_bfloat16_keeps_the_trained_weights_precise_for_training(
+    built, make_examples, tmp_path, languages, parts
+) -> None:
     model, processor = built
-    train(model, processor, make_examples, STAGES["stage 3"])
+    train(model, processor, make_examples, parts)
     save(tmp_path, model)
     trained, _ = load_checkpoint(tmp_path, languages=languages, dtype="bfloat16", training=True)
-    for part in PARTS:
+    for part in parts:
         own = part_parameters(model, part)
         for name, parameter in part_parameters(trained, part).items():
             assert parameter.dtype == torch.float32

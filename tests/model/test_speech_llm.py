@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from mlcslm.model.build import build_speech_llm
@@ -144,6 +145,9 @@ def test_any_causal_language_model_keeps_its_own_logits(
     ids = torch.randint(2, 290, (2, 9))
     logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     torch.testing.assert_close(logits[..., :300], reference(ids).logits[..., :300], atol=1e-5, rtol=1e-5)
+    padded = nn.functional.pad(ids, (4, 0))  # absolute positions (GPT-2) must not count the padding
+    mask = nn.functional.pad(torch.ones_like(ids), (4, 0))
+    torch.testing.assert_close(model(input_ids=padded, attention_mask=mask).logits[:, 4:], logits, atol=1e-4, rtol=1e-4)
     generated = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=3)
     assert generated.shape[1] <= 12
     assert set(set_trainable(model, ["lm_lora"])) == {name for name, _ in model.named_parameters() if "lora_" in name}
