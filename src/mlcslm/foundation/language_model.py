@@ -50,8 +50,8 @@ class LanguageModelRecipe:
     heads: int = 6
     key_value_heads: int = 2
     feed_forward: int = 512
-    steps: int = 3000
-    batch: int = 48
+    steps: int = 2000
+    batch: int = 32
     learning_rate: float = 2e-3
     warmup_steps: int = 200
     context_share: float = 0.3

@@ -72,7 +72,7 @@ def load_language_model(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     _refuse_missing_weights(source, "language model", report)
     if tokenizer.eos_token_id is None:
         raise UserError(f"language model {source}: its tokenizer has no end token (eos_token); set one in its folder.")
@@ -100,7 +100,7 @@ def _load_config(source: str, kind: str) -> PreTrainedConfig:
     elif folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise UserError(f"{kind} {source}: no such folder. Give a folder with {_EXPECTED_FILES}, or a hub id.")
     with _named(source, kind):
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
 
 
 _EXPECTED_FILES = "config.json and *.safetensors"
