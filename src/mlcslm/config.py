@@ -36,10 +36,14 @@ class DemoCorpusConfig(Section):
 class CorpusConfig(Section):
     """Where the conversations come from."""
 
-    kind: Literal["demo", "folder"] = Field("demo", description="demo: made here with espeak-ng; folder: MLC-SLM layout")
+    kind: Literal["demo", "folder"] = Field(
+        "demo", description="demo: made here with espeak-ng; folder: MLC-SLM layout"
+    )
     demo: DemoCorpusConfig = Field(default_factory=DemoCorpusConfig, description="size of the demo corpus")
     folders: dict[Split, str] = Field(default_factory=dict, description="with kind folder: the folder of each split")
-    skip_faulty: bool = Field(False, description="leave out faulty lines and sessions instead of stopping; they are recorded")
+    skip_faulty: bool = Field(
+        False, description="leave out faulty lines and sessions instead of stopping; they are recorded"
+    )
 
     @model_validator(mode="after")
     def _folders_are_given(self) -> CorpusConfig:
@@ -94,7 +98,9 @@ class StageConfig(Section):
     accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     part_learning_rates: dict[Part, float] = Field(default_factory=dict, description="other peak rates for some parts")
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field("cosine", description="learning-rate schedule")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "cosine", description="learning-rate schedule"
+    )
     warmup_steps: int = Field(10, ge=0, description="steps of linear warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping")
@@ -124,7 +130,9 @@ class ScoringConfig(Section):
     """How hypotheses are scored."""
 
     protocol: Literal["mlcslm-2025", "whisper-norm"] = Field("mlcslm-2025", description="text normalisation")
-    normalise_hypothesis: bool = Field(False, description="normalise hypotheses as references are; named in the results")
+    normalise_hypothesis: bool = Field(
+        False, description="normalise hypotheses as references are; named in the results"
+    )
     bootstrap_samples: int = Field(1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals")
 
 
@@ -141,6 +149,7 @@ class ResourcesConfig(Section):
 class Config(Section):
     """A whole run. `config/demo.yaml`, `config/small.yaml` and `config/paper.yaml` are three of them."""
 
+    preset: str = Field("custom", description="name of the preset, for readers of the results")
     results: str = Field("results", description="folder of everything that is made")
     seed: int = Field(17, ge=0, description="seed of everything that is drawn")
     languages: str = Field("config/languages.tsv", description="the languages sheet")
@@ -148,7 +157,9 @@ class Config(Section):
     corpus: CorpusConfig = Field(default_factory=CorpusConfig, description="the conversations")
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig, description="noise and reverberation")
     models: ModelsConfig = Field(description="the foundation models")
-    stages: dict[Name, StageConfig] = Field(min_length=1, description="training stages by checkpoint name: a tree by parent")
+    stages: dict[Name, StageConfig] = Field(
+        min_length=1, description="training stages by checkpoint name: a tree by parent"
+    )
     decodings: dict[Name, DecodingConfig] = Field(min_length=1, description="decodings by name")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig, description="jobs")

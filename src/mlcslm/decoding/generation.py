@@ -17,7 +17,6 @@ from tqdm import tqdm
 from mlcslm.config import DecodingConfig
 from mlcslm.corpus.audio import read_segment
 from mlcslm.decoding.sampling import UtteranceSampling
-from mlcslm.errors import UserError
 from mlcslm.files import atomic_path, sha256
 from mlcslm.languages import Group
 from mlcslm.model.checkpoint import load_checkpoint
@@ -171,9 +170,7 @@ class Decoder:
             options |= {"do_sample": True, "temperature": decoding.temperature, "top_k": 0, "top_p": 1.0}
         return options
 
-    def _hypothesis(
-        self, row: dict[str, Any], ids: Sequence[int], audio_tokens: int, seconds: float
-    ) -> dict[str, Any]:
+    def _hypothesis(self, row: dict[str, Any], ids: Sequence[int], audio_tokens: int, seconds: float) -> dict[str, Any]:
         ids, ended = self.processor.completion(ids)
         answer = self.processor.parse(ids, self.template)
         reason = "length" if not ended else "end" if answer.well_formed else "malformed"
@@ -188,18 +185,3 @@ class Decoder:
             "stop_reason": reason,
             "seconds": seconds,
         }
-
-
-def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
-    """Join the shards of a decoding into one file, in the manifest's order. Raises UserError for what is missing."""
-    table = pa.concat_tables([pq.read_table(shard) for shard in shards])
-    place = {utterance_id: i for i, utterance_id in enumerate(table["utterance_id"].to_pylist())}
-    wanted = pq.read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
-    missing = [utterance_id for utterance_id in wanted if utterance_id not in place]
-    if missing or len(place) != table.num_rows:
-        raise UserError(
-            f"{out}: its {len(shards)} shards hold {table.num_rows} hypotheses, {len(place)} of them different; "
-            f"{manifest} has {len(wanted)}. Missing: {', '.join(missing[:5]) or 'none'}. Delete the shards and run again."
-        )
-    with atomic_path(out) as temporary:
-        pq.write_table(table.take([place[utterance_id] for utterance_id in wanted]), temporary)

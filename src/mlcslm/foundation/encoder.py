@@ -29,7 +29,7 @@ class EncoderRecipe:
     layers: int = 4
     heads: int = 4
     mels: int = 80
-    steps: int = 8000
+    steps: int = 6000
     batch: int = 32
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400

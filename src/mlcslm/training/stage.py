@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +30,8 @@ from mlcslm.training.batches import BatchPlan
 from mlcslm.training.dataset import UtteranceDataset
 from mlcslm.training.encoder_cache import EncoderCache
 from mlcslm.training.log import TrainingLog, write_training_log
+from mlcslm.training.paths import StagePaths
 from mlcslm.training.trainer import SpeechTrainer, Watch, newest_state
-
-
-@dataclass(frozen=True)
-class StagePaths:
-    """Where a stage reads and writes: `parent` is a checkpoint's folder (None: the foundation models)."""
-
-    out: Path
-    work: Path
-    manifest: Path
-    parent: Path | None = None
-    cache: Path | None = None
-    noise: Path | None = None
-    room_responses: Path | None = None
 
 
 def train_stage(name: str, config: Config, paths: StagePaths) -> None:

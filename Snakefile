@@ -1,0 +1,27 @@
+# mlcslm: train a reasoning speech LLM stage by stage, decode, score, and answer with the tables of the paper.
+#
+#   snakemake --cores all results/tables/table6.csv                                 the demo, on this machine
+#   snakemake --cores all --configfile config/small.yaml results/tables/table6.csv  another preset
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A preset is whole: another one replaces the demo instead of being merged into it.
+if "stages" not in config:
+
+    configfile: "config/demo.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/foundation.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/decoding.smk"
+include: "workflow/rules/scoring.smk"
+include: "workflow/rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        layout.root / "tables" / "table6.csv",

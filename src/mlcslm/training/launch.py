@@ -1,0 +1,61 @@
+"""Run a training stage on what the machine has: in this process, or one process a GPU through torchrun.
+
+`python -m mlcslm.training.launch JOB.json` is what each of those processes runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from mlcslm.config import Config, parse_config
+from mlcslm.errors import UserError
+from mlcslm.training.paths import StagePaths
+
+
+def launch_stage(name: str, config: Config, paths: StagePaths, processes: int | None = None) -> None:
+    """Train stage `name`; processes: how many, by default one a GPU. Raises UserError if one of them fails."""
+    import torch
+
+    from mlcslm.training.stage import train_stage
+
+    count = processes or max(1, torch.cuda.device_count())
+    if count == 1:
+        train_stage(name, config, paths)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "job.json"
+        job.write_text(
+            json.dumps(
+                {
+                    "name": name,
+                    "config": config.model_dump(mode="json"),
+                    "paths": {key: str(value) if value else None for key, value in dataclasses.asdict(paths).items()},
+                }
+            ),
+            encoding="utf-8",
+        )
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        done = subprocess.run([*command, "-m", __name__, str(job)], check=False)
+    if done.returncode != 0:
+        raise UserError(f"stage {name}: one of its {count} processes failed (status {done.returncode}); see above.")
+
+
+def _main(job_file: str) -> None:
+    from mlcslm.training.stage import train_stage
+
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    paths = StagePaths(**{key: Path(value) if value else None for key, value in job["paths"].items()})
+    try:
+        train_stage(job["name"], parse_config(job["config"]), paths)
+    except UserError as error:
+        print(f"mlcslm: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,19 @@
+"""Where a training stage reads and writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StagePaths:
+    """Where a stage reads and writes: `parent` is a checkpoint's folder (None: the foundation models)."""
+
+    out: Path
+    work: Path
+    manifest: Path
+    parent: Path | None = None
+    cache: Path | None = None
+    noise: Path | None = None
+    room_responses: Path | None = None

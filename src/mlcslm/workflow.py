@@ -1,0 +1,175 @@
+"""What the Snakemake rules ask: where files lie, what a job needs, and how a script runs its one function."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from mlcslm.config import Config, Split, parse_config
+from mlcslm.errors import UserError
+from mlcslm.languages import read_languages
+from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
+
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+ALL = "all"
+
+
+class Layout:
+    """Paths below the results folder of a configuration, and what depends on what. Imports nothing heavy."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.root = Path(config.results)
+        self.preset = config.preset
+        self.groups = list(read_languages(config.languages))
+        self.tables: dict[str, PaperTable] = read_paper_tables(Path(config.tables))
+
+    def corpus(self, split: str) -> Path:
+        """Folder of a split's sessions."""
+        if self.config.corpus.kind == "demo":
+            return self.root / "corpus" / split
+        return Path(self.config.corpus.folders[split])  # type: ignore[index]
+
+    def corpus_marker(self, split: str) -> Path:
+        """What says that a split's sessions are there: the demo corpus's description, or the folder itself."""
+        return self.root / "corpus" / "corpus.json" if self.config.corpus.kind == "demo" else self.corpus(split)
+
+    def manifest(self, split: str) -> Path:
+        """Manifest of a split."""
+        return self.root / "manifests" / f"{split}.parquet"
+
+    def cache(self, split: str) -> Path:
+        """Folder of a split's cached encoder outputs."""
+        return self.root / "features" / split
+
+    def checkpoint(self, name: str) -> Path:
+        """Folder of a checkpoint."""
+        return self.root / "checkpoints" / name
+
+    def hypotheses(self, checkpoint: str, decoding: str, split: str) -> Path:
+        """Hypotheses of a system on a split."""
+        return self.root / "hypotheses" / checkpoint / decoding / f"{split}.parquet"
+
+    def scores(self, checkpoint: str, decoding: str, split: str) -> Path:
+        """Error counts of a system on a split."""
+        return self.root / "scores" / checkpoint / decoding / f"{split}.parquet"
+
+    def noise(self, kind: str) -> Path | None:
+        """Folder of noises ("noise") or room responses ("room_responses"): the configured one, or the demo's own."""
+        given = getattr(self.config.augmentation, kind)
+        if given is not None:
+            return Path(given)
+        if self.config.corpus.kind == "demo" and self.config.augmentation.probability > 0:
+            return self.root / "corpus" / "augmentation" / {"noise": "noise", "room_responses": "room"}[kind]
+        return None
+
+    def uses_cache(self, checkpoint: str) -> bool:
+        """Whether a checkpoint is trained and decoded from cached encoder outputs."""
+        return self.config.resources.cache_encoder and self.config.encoder_is_frozen(checkpoint)
+
+    def parent_file(self, checkpoint: str) -> list[str]:
+        """`checkpoint.json` of the parent; nothing where that is the foundation."""
+        parent = self.config.stages[checkpoint].parent
+        return [] if parent == "foundation" else [str(self.checkpoint(parent) / "checkpoint.json")]
+
+    def cache_file(self, checkpoint: str, split: str) -> list[str]:
+        """`cache.json` of the encoder outputs that a job of `checkpoint` reads on `split`, if it does."""
+        return [str(self.cache(split) / "cache.json")] if self.uses_cache(checkpoint) else []
+
+    def shards(self) -> dict[str, list[str]]:
+        """Groups of each decoding job, by the shard's name."""
+        size = self.config.resources.languages_per_shard
+        if size == 0:
+            return {ALL: self.groups}
+        return {self.groups[i]: self.groups[i : i + size] for i in range(0, len(self.groups), size)}
+
+    def shard_files(self, checkpoint: str, decoding: str, split: str) -> list[str]:
+        """Hypotheses of each shard."""
+        folder = self.root / "hypotheses" / checkpoint / decoding / split
+        return [str(folder / f"{shard}.parquet") for shard in self.shards()]
+
+    def measured(self, table: str) -> list[tuple[str, str, str]]:
+        """(checkpoint, decoding, split) of everything a table needs.
+
+        Besides its rows: their ancestors on dev, with the same decoding, so that what each stage did can be seen.
+        """
+        needed: dict[tuple[str, str, str], None] = {}
+        splits = [name for name in ("dev", "test") if name in self.tables[table].values]
+        for row in rows_for(self.tables[table], self.config.stages):
+            checkpoint, decoding = row.measures.checkpoint, row.measures.decoding
+            for split in splits:
+                needed[checkpoint, decoding, split] = None
+            for ancestor in self.config.lineage(checkpoint):
+                needed[ancestor, decoding, "dev"] = None
+        return list(needed)
+
+    def table_inputs(self, table: str) -> dict[str, list[str]]:
+        """Files that a table is made from, by kind."""
+        measured = self.measured(table)
+        checkpoints = dict.fromkeys(checkpoint for checkpoint, _, _ in measured)
+        return {
+            "scores": [str(self.scores(*system)) for system in measured],
+            "hypotheses": [str(self.hypotheses(*system)) for system in measured],
+            "logs": [str(self.checkpoint(name) / "training_log.parquet") for name in checkpoints],
+            "manifests": [str(self.manifest(split)) for split in SPLITS],
+        }
+
+    def on_disk(self) -> list[tuple[str, str, str]]:
+        """(checkpoint, decoding, split) of everything that has been scored so far and is part of the configuration."""
+        found = [
+            (checkpoint, decoding, split)
+            for checkpoint in self.config.stages
+            for decoding in self.config.decodings
+            for split in ("dev", "test")
+        ]
+        return [system for system in found if self.scores(*system).exists() and self.hypotheses(*system).exists()]
+
+
+class _Tee(io.TextIOBase):
+    """A stream that writes to two."""
+
+    def __init__(self, first: TextIO, second: TextIO) -> None:
+        self._streams = (first, second)
+
+    def write(self, text: str) -> int:
+        for stream in self._streams:
+            stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        for stream in self._streams:
+            stream.flush()
+
+    def isatty(self) -> bool:
+        return self._streams[0].isatty()
+
+
+@contextlib.contextmanager
+def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
+    """Run a rule's script: read the configuration, keep to its threads, copy what it prints to its log file.
+
+    A UserError ends the job with its message and no traceback.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    streams = sys.stdout, sys.stderr
+    with open(snakemake.log[0], "w", encoding="utf-8", buffering=1) as log:
+        sys.stdout, sys.stderr = _Tee(streams[0], log), _Tee(streams[1], log)  # type: ignore[assignment]
+        try:
+            config = parse_config(without_workflow_keys(snakemake.config))
+            yield config, Layout(config)
+        except UserError as error:
+            print(f"mlcslm: {error}", file=sys.stderr)
+            sys.exit(1)
+        finally:
+            sys.stdout, sys.stderr = streams
+
+
+def without_workflow_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as a plain dictionary (Snakemake hands on ordered ones)."""
+    return {key: without_workflow_keys(value) if isinstance(value, Mapping) else value for key, value in config.items()}

@@ -1,0 +1,19 @@
+rule decode:
+    input:
+        checkpoint=rules.train.output.checkpoint,
+        manifest=rules.manifest.output,
+        cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, wildcards.split),
+    output:
+        layout.root / "hypotheses" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.parquet",
+    params:
+        decoding=lambda wildcards: preset.decodings[wildcards.decoding].model_dump(mode="json"),
+        groups=lambda wildcards: layout.shards()[wildcards.shard],
+    log:
+        layout.root / "logs" / "decode" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.log",
+    benchmark:
+        layout.root / "benchmarks" / "decode" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.tsv"
+    threads: preset.resources.decoding_threads
+    conda:
+        "../../envs/mlcslm.yaml"
+    script:
+        "../scripts/decode.py"

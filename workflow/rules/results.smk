@@ -1,0 +1,22 @@
+# Each table also renews results.duckdb with everything that has been measured so far: one table can be had without
+# paying for the others, and the database always holds what the tables show. `database` keeps two from writing at once.
+rule table:
+    input:
+        unpack(lambda wildcards: layout.table_inputs(wildcards.table)),
+        tables=preset.tables,
+    output:
+        csv=layout.root / "tables" / "{table}.csv",
+        markdown=layout.root / "tables" / "{table}.md",
+    params:
+        bootstrap_samples=preset.scoring.bootstrap_samples,
+        seed=preset.seed,
+    resources:
+        database=1,
+    log:
+        layout.root / "logs" / "tables" / "{table}.log",
+    benchmark:
+        layout.root / "benchmarks" / "tables" / "{table}.tsv"
+    conda:
+        "../../envs/mlcslm.yaml"
+    script:
+        "../scripts/table.py"

@@ -1,0 +1,19 @@
+from pathlib import Path
+
+from mlcslm.workflow import job
+
+with job(snakemake) as (config, layout):
+    from mlcslm.training.launch import launch_stage
+    from mlcslm.training.paths import StagePaths
+
+    name = snakemake.wildcards.checkpoint
+    paths = StagePaths(
+        out=Path(snakemake.output.checkpoint).parent,
+        work=layout.root / "work" / name,
+        manifest=Path(snakemake.input.manifest),
+        parent=Path(snakemake.input.parent[0]).parent if snakemake.input.parent else None,
+        cache=Path(snakemake.input.cache[0]).parent if snakemake.input.cache else None,
+        noise=layout.noise("noise"),
+        room_responses=layout.noise("room_responses"),
+    )
+    launch_stage(name, config, paths)
