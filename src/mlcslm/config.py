@@ -1,4 +1,4 @@
-"""The configuration of a run: one class a section, a description a field; unknown keys and impossible values are refused."""
+"""The configuration of a run: one class a section, a description a field; what is unknown or impossible is refused."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(temporary)
         if path.is_dir():
             _remove(path)
-        os.replace(temporary, path)
+        temporary.replace(path)
         _flush_entry(path.parent)
     finally:
         _remove(temporary)

@@ -1,16 +1,16 @@
 rule demo_corpus:
     output:
         layout.root / "corpus" / "corpus.json",
-    params:
-        size=preset.corpus.demo.model_dump(mode="json"),
-        seed=preset.seed,
     log:
         layout.root / "logs" / "demo_corpus.log",
     benchmark:
         layout.root / "benchmarks" / "demo_corpus.tsv"
-    threads: 2
     conda:
         "../../envs/mlcslm.yaml"
+    threads: 2
+    params:
+        size=preset.corpus.demo.model_dump(mode="json"),
+        seed=preset.seed,
     script:
         "../scripts/demo_corpus.py"
 
@@ -20,15 +20,15 @@ rule manifest:
         lambda wildcards: layout.corpus_marker(wildcards.split),
     output:
         layout.root / "manifests" / "{split}.parquet",
-    params:
-        folder=lambda wildcards: str(layout.corpus(wildcards.split)),
-        skip_faulty=preset.corpus.skip_faulty,
     log:
         layout.root / "logs" / "manifest" / "{split}.log",
     benchmark:
         layout.root / "benchmarks" / "manifest" / "{split}.tsv"
     conda:
         "../../envs/mlcslm.yaml"
+    params:
+        folder=lambda wildcards: str(layout.corpus(wildcards.split)),
+        skip_faulty=preset.corpus.skip_faulty,
     script:
         "../scripts/manifest.py"
 
@@ -38,6 +38,13 @@ rule encoder_cache:
         rules.manifest.output,
     output:
         layout.root / "features" / "{split}" / "cache.json",
+    log:
+        layout.root / "logs" / "encoder_cache" / "{split}.log",
+    benchmark:
+        layout.root / "benchmarks" / "encoder_cache" / "{split}.tsv"
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: preset.resources.decoding_threads
     params:
         encoder=preset.models.encoder,
         window=preset.models.encoder_window,
@@ -45,12 +52,5 @@ rule encoder_cache:
             preset.augmentation.model_dump(mode="json") if wildcards.split == "train" else None
         ),
         seed=preset.seed,
-    log:
-        layout.root / "logs" / "encoder_cache" / "{split}.log",
-    benchmark:
-        layout.root / "benchmarks" / "encoder_cache" / "{split}.tsv"
-    threads: preset.resources.decoding_threads
-    conda:
-        "../../envs/mlcslm.yaml"
     script:
         "../scripts/encoder_cache.py"

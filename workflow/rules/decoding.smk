@@ -5,15 +5,15 @@ rule decode:
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, wildcards.split),
     output:
         layout.root / "hypotheses" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.parquet",
-    params:
-        decoding=lambda wildcards: preset.decodings[wildcards.decoding].model_dump(mode="json"),
-        groups=lambda wildcards: layout.shards()[wildcards.shard],
     log:
         layout.root / "logs" / "decode" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.log",
     benchmark:
         layout.root / "benchmarks" / "decode" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.tsv"
-    threads: preset.resources.decoding_threads
     conda:
         "../../envs/mlcslm.yaml"
+    threads: preset.resources.decoding_threads
+    params:
+        decoding=lambda wildcards: preset.decodings[wildcards.decoding].model_dump(mode="json"),
+        groups=lambda wildcards: layout.shards()[wildcards.shard],
     script:
         "../scripts/decode.py"

@@ -2,14 +2,14 @@
 rule foundation_speech:
     output:
         layout.root / "foundation" / "speech" / "index.jsonl",
+    log:
+        layout.root / "logs" / "foundation" / "speech.log",
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: 2
     params:
         hours=24,
         seed=preset.seed,
-    log:
-        layout.root / "logs" / "foundation" / "speech.log",
-    threads: 2
-    conda:
-        "../../envs/mlcslm.yaml"
     script:
         "../scripts/foundation_speech.py"
 
@@ -22,9 +22,9 @@ rule foundation_encoder:
         log=layout.root / "foundation" / "encoder_training.jsonl",
     log:
         layout.root / "logs" / "foundation" / "encoder.log",
-    threads: 1
     conda:
         "../../envs/mlcslm.yaml"
+    threads: 1
     script:
         "../scripts/foundation_encoder.py"
 
@@ -35,8 +35,8 @@ rule foundation_language_model:
         log=layout.root / "foundation" / "language_model_training.jsonl",
     log:
         layout.root / "logs" / "foundation" / "language_model.log",
-    threads: 1
     conda:
         "../../envs/mlcslm.yaml"
+    threads: 1
     script:
         "../scripts/foundation_language_model.py"

@@ -7,16 +7,16 @@ rule table:
     output:
         csv=layout.root / "tables" / "{table}.csv",
         markdown=layout.root / "tables" / "{table}.md",
-    params:
-        bootstrap_samples=preset.scoring.bootstrap_samples,
-        seed=preset.seed,
-    resources:
-        database=1,
     log:
         layout.root / "logs" / "tables" / "{table}.log",
     benchmark:
         layout.root / "benchmarks" / "tables" / "{table}.tsv"
     conda:
         "../../envs/mlcslm.yaml"
+    resources:
+        database=1,
+    params:
+        bootstrap_samples=preset.scoring.bootstrap_samples,
+        seed=preset.seed,
     script:
         "../scripts/table.py"

@@ -5,14 +5,14 @@ rule score:
     output:
         hypotheses=layout.root / "hypotheses" / "{checkpoint}" / "{decoding}" / "{split}.parquet",
         scores=layout.root / "scores" / "{checkpoint}" / "{decoding}" / "{split}.parquet",
-    params:
-        protocol=preset.scoring.protocol,
-        normalise_hypothesis=preset.scoring.normalise_hypothesis,
     log:
         layout.root / "logs" / "score" / "{checkpoint}" / "{decoding}" / "{split}.log",
     benchmark:
         layout.root / "benchmarks" / "score" / "{checkpoint}" / "{decoding}" / "{split}.tsv"
     conda:
         "../../envs/mlcslm.yaml"
+    params:
+        protocol=preset.scoring.protocol,
+        normalise_hypothesis=preset.scoring.normalise_hypothesis,
     script:
         "../scripts/score.py"

@@ -6,19 +6,19 @@ rule train:
     output:
         checkpoint=layout.root / "checkpoints" / "{checkpoint}" / "checkpoint.json",
         log=layout.root / "checkpoints" / "{checkpoint}" / "training_log.parquet",
+    log:
+        layout.root / "logs" / "train" / "{checkpoint}.log",
+    benchmark:
+        layout.root / "benchmarks" / "train" / "{checkpoint}.tsv"
+    # Parents of many children first: the longest chain decides when the workflow ends.
+    priority: 10
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: preset.resources.training_threads
     params:
         stage=lambda wildcards: preset.stages[wildcards.checkpoint].model_dump(mode="json"),
         models=preset.models.model_dump(mode="json"),
         augmentation=preset.augmentation.model_dump(mode="json"),
         seed=preset.seed,
-    log:
-        layout.root / "logs" / "train" / "{checkpoint}.log",
-    benchmark:
-        layout.root / "benchmarks" / "train" / "{checkpoint}.tsv"
-    threads: preset.resources.training_threads
-    # Parents of many children first: the longest chain decides when the workflow ends.
-    priority: 10
-    conda:
-        "../../envs/mlcslm.yaml"
     script:
         "../scripts/train.py"

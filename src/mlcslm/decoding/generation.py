@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 
 from mlcslm.config import DecodingConfig
 from mlcslm.corpus.audio import read_segment
@@ -24,6 +23,7 @@ from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.progress import progress
 from mlcslm.text.templates import Template
 from mlcslm.training.encoder_cache import EncoderCache
 
@@ -83,7 +83,7 @@ def decode_split(
     decoder = Decoder(model, processor, template, decoding, cache)
     hypotheses: dict[str, dict[str, Any]] = {}
     label = f"decoding {paths.checkpoint.name} {paths.manifest.stem}"
-    with tqdm(total=len(rows), desc=label, mininterval=2) as bar:
+    with progress(len(rows), label, "utterance") as bar:
         for batch in length_buckets(rows, decoding.batch_size):
             for hypothesis in decoder.decode(batch):
                 hypotheses[hypothesis["utterance_id"]] = hypothesis

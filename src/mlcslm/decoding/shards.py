@@ -21,7 +21,8 @@ def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
     if missing or len(place) != table.num_rows:
         raise UserError(
             f"{out}: its {len(shards)} shards hold {table.num_rows} hypotheses, {len(place)} of them different; "
-            f"{manifest} has {len(wanted)}. Missing: {', '.join(missing[:5]) or 'none'}. Delete the shards and run again."
+            f"{manifest} has {len(wanted)}. Missing: {', '.join(missing[:5]) or 'none'}. "
+            "Delete the shards and run again."
         )
     with atomic_path(out) as temporary:
         pq.write_table(table.take([place[utterance_id] for utterance_id in wanted]), temporary)

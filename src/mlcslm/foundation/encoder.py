@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -74,7 +75,7 @@ class CtcEncoder(nn.Module):
         self.head = nn.Linear(recipe.width, len(vocabulary) + 1)
 
     def forward(self, mels: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities (batch, time at 50 Hz, characters) of mels (batch, mels, time at 100 Hz), and their lengths."""
+        """Log-probabilities (batch, time at 50 Hz, characters), and their lengths, of mels (batch, mels, time)."""
         mask = torch.arange(mels.shape[-1])[None] < frames[:, None]
         hidden, _ = self.encoder(mels, mask)
         return self.head(hidden).float().log_softmax(-1), (frames + 1) // 2
@@ -101,7 +102,12 @@ class SpeechPool:
             part = self.frames[u["first"] : u["first"] + u["frames"]]
             mels[row, :, : u["frames"]] = torch.from_numpy(part.astype(np.float32)).T
         labels = [self.labels[i] for i in members]
-        return mels, frames, torch.tensor(sum(labels, [])), torch.tensor([len(label) for label in labels])
+        return (
+            mels,
+            frames,
+            torch.tensor(list(itertools.chain(*labels))),
+            torch.tensor([len(label) for label in labels]),
+        )
 
     def epoch(self, size: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Batches of one pass, each of utterances of similar length, in random order."""

@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from tqdm import tqdm
 
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter
@@ -24,6 +23,7 @@ from mlcslm.errors import UserError
 from mlcslm.files import atomic_path, sha256
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import EncoderWindow, LogMel
+from mlcslm.progress import progress
 
 _BATCH_S = 120.0  # seconds of audio a batch
 _REMAKE = "delete the folder and run the workflow again."
@@ -70,7 +70,7 @@ def write_encoder_cache(
         temporary.mkdir()
         with (
             open(temporary / "frames.bin", "wb") as file,
-            tqdm(total=len(work), desc=f"encoding {Path(manifest).stem}", mininterval=2) as bar,
+            progress(len(work), f"encoding {Path(manifest).stem}", "utterance") as bar,
         ):
             for batch in _batches(work):
                 audio = []

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mlcslm.files import atomic_path
+from mlcslm.progress import progress
 
 SCHEMA = pa.schema(
     [
@@ -45,9 +46,7 @@ class TrainingLog(TrainerCallback):
         self._last = time.monotonic()
         self._tokens = 0
         if state.is_world_process_zero:
-            self._bar = tqdm(
-                total=state.max_steps, initial=state.global_step, desc=self.name, unit="step", mininterval=2
-            )
+            self._bar = progress(state.max_steps, self.name, "step", initial=state.global_step)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any

@@ -1,4 +1,4 @@
-"""The demo corpus: two-speaker conversations in every group, with exact transcripts and turns, in the MLC-SLM layout."""
+"""The demo corpus: two-speaker conversations in every group, exactly transcribed, in the MLC-SLM layout."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Script:
 def write_demo_corpus(
     root: str | os.PathLike[str], config: DemoCorpusConfig, groups: dict[str, Group], *, seed: int, workers: int
 ) -> None:
-    """Write `train`, `dev` and `test` below `root`, noises and room responses in `augmentation`, and `corpus.json` last.
+    """Write `train`, `dev` and `test` below `root`, noises and room responses in `augmentation`, last `corpus.json`.
 
     A pure function of `config`, `groups` and `seed`: voices and sentences of dev and test never occur in train.
     """
@@ -67,7 +67,7 @@ def write_demo_corpus(
 
 
 def write_script(group: Group, split: str, index: int, turns: int, seed: int) -> Script:
-    """Draw the two speakers of a session and what they say: whole exchanges of the grammar until `turns` are reached."""
+    """Draw the two speakers of a session and what they say: exchanges of the grammar until `turns` are reached."""
     own_seed = zlib.crc32(f"{seed}/{group.group}/{split}/{index}".encode())
     rng = np.random.default_rng(own_seed)
     first = draw_voice(group.group, split, rng)

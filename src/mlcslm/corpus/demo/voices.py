@@ -1,4 +1,4 @@
-"""Who speaks in the demo corpus: which espeak-ng voice stands for each group, and which variants belong to which split."""
+"""Who speaks in the demo corpus: the espeak-ng voice of each group, and the variants of each split."""
 
 from __future__ import annotations
 
