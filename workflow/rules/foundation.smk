@@ -40,3 +40,21 @@ rule foundation_language_model:
     threads: 1
     script:
         "../scripts/foundation_language_model.py"
+
+
+rule foundation_card:
+    input:
+        encoder=rules.foundation_encoder.output,
+        language_model=rules.foundation_language_model.output,
+        manifest=layout.manifest("dev"),
+    output:
+        layout.root / "foundation" / "README.md",
+    log:
+        layout.root / "logs" / "foundation" / "card.log",
+    conda:
+        "../../envs/mlcslm.yaml"
+    params:
+        hours=rules.foundation_speech.params.hours,
+        seed=preset.seed,
+    script:
+        "../scripts/foundation_card.py"

@@ -132,7 +132,12 @@ def mask_spectrum(mels: torch.Tensor, frames: torch.Tensor, rng: np.random.Gener
             mels[row, :, first : first + span] = 0
 
 
-def pretrain_encoder(pool_folder: str, out: str, log: str, recipe: EncoderRecipe) -> None:
+def pretrain_encoder(
+    pool_folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    log: str | os.PathLike[str],
+    recipe: EncoderRecipe,
+) -> None:
     """Train on the pool and write the encoder as a Whisper folder (config, float16 safetensors, feature extractor)."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
@@ -179,7 +184,7 @@ def _rate(step: int, recipe: EncoderRecipe) -> float:
     return max(0.0, min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / decay))
 
 
-def _save(model: CtcEncoder, recipe: EncoderRecipe, out: str, vocabulary: str) -> None:
+def _save(model: CtcEncoder, recipe: EncoderRecipe, out: str | os.PathLike[str], vocabulary: str) -> None:
     from safetensors.torch import save_file
 
     with atomic_path(out) as folder:
@@ -192,5 +197,13 @@ def _save(model: CtcEncoder, recipe: EncoderRecipe, out: str, vocabulary: str) -
         config = model.config.to_dict() | {"architectures": ["WhisperForConditionalGeneration"], "dtype": "float16"}
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         WhisperFeatureExtractor(feature_size=recipe.mels).save_pretrained(folder)
-        # The head is not part of the model: kept apart, to measure the character error rate.
-        save_file(model.head.state_dict(), folder / "ctc_head.safetensors", metadata={"vocabulary": vocabulary})
+    # The head is not part of the model: kept beside it, to measure the character error rate.
+    head = {name: tensor.contiguous() for name, tensor in model.head.state_dict().items()}
+    with atomic_path(head_of(out)) as file:
+        save_file(head, file, metadata={"vocabulary": vocabulary})
+
+
+def head_of(encoder_folder: str | os.PathLike[str]) -> Path:
+    """File of the CTC head that an encoder was pretrained with."""
+    folder = Path(encoder_folder)
+    return folder.with_name(f"{folder.name}_ctc_head.safetensors")

@@ -8,6 +8,7 @@ a frozen language model can be driven through its input embeddings, as the paper
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -171,7 +172,9 @@ def blur(embedded_BLh: torch.Tensor, noisy_BL: torch.Tensor, table: torch.Tensor
     return embedded_BLh.masked_scatter(noisy_BL.unsqueeze(-1), mixed.to(embedded_BLh.dtype))
 
 
-def pretrain_language_model(out: str, log: str, groups: dict[str, Group], recipe: LanguageModelRecipe) -> None:
+def pretrain_language_model(
+    out: str | os.PathLike[str], log: str | os.PathLike[str], groups: dict[str, Group], recipe: LanguageModelRecipe
+) -> None:
     """Train and write the language model as a folder (config, float16 safetensors, tokenizer, chat template)."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
