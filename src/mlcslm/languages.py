@@ -39,23 +39,28 @@ def read_languages(path: str | os.PathLike[str]) -> dict[str, Group]:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file. Expected the languages sheet, tab-separated: {', '.join(COLUMNS)}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error}); save it as UTF-8.") from None
     groups: dict[str, Group] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        header = tuple(next(rows, ()))
-        if header != COLUMNS:
-            raise UserError(f"{path}:1: found columns {list(header)}, expected {list(COLUMNS)} separated by tabs.")
-        for number, row in enumerate(rows, start=2):
-            if not row:
-                continue
-            if len(row) != len(COLUMNS):
-                raise UserError(f"{path}:{number}: found {len(row)} columns, expected {len(COLUMNS)}.")
-            group = Group(*row)  # type: ignore[arg-type]
-            if group.unit not in ("word", "character"):
-                raise UserError(f"{path}:{number}: unit is {group.unit!r}, expected 'word' or 'character'.")
-            if group.group in groups:
-                raise UserError(f"{path}:{number}: group {group.group!r} is listed twice; remove one line.")
-            groups[group.group] = group
+    rows = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    header = tuple(next(rows, ()))
+    if header != COLUMNS:
+        raise UserError(f"{path}:1: found columns {list(header)}, expected {list(COLUMNS)} separated by tabs.")
+    for number, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        if len(row) != len(COLUMNS):
+            raise UserError(f"{path}:{number}: found {len(row)} columns, expected {len(COLUMNS)}.")
+        group = Group(*row)  # type: ignore[arg-type]
+        if group.unit not in ("word", "character"):
+            raise UserError(f"{path}:{number}: unit is {group.unit!r}, expected 'word' or 'character'.")
+        if group.group in groups:
+            raise UserError(f"{path}:{number}: group {group.group!r} is listed twice; remove one line.")
+        groups[group.group] = group
+    if not groups:
+        raise UserError(f"{path}: no group in it; expected a line each, below the column names.")
     return groups
 
 
