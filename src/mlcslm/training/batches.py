@@ -16,19 +16,20 @@ Key = tuple[int, int]
 def batches_of_pass(lengths: Sequence[float], batch_size: int, seed: int, number: int) -> list[list[int]]:
     """Batches of pass `number` over utterances of the given lengths, in the order in which they are trained on.
 
-    Each has exactly `batch_size` utterances of similar length; those left over have their turn in another pass.
+    Each has exactly `batch_size` utterances of similar length; the few that fill no batch are drawn anew each pass.
 
     >>> batches_of_pass([3, 1, 2, 4], 2, seed=0, number=0) == batches_of_pass([3, 1, 2, 4], 2, seed=0, number=0)
     True
     """
     rng = np.random.default_rng([seed, number])
-    order = rng.permutation(len(lengths))
+    # Left out before they are sorted: afterwards it would be the longest, in every pass.
+    order = rng.permutation(len(lengths))[: len(lengths) // batch_size * batch_size]
     length_of = np.asarray(lengths)
     batches: list[list[int]] = []
     for start in range(0, len(order), batch_size * _BATCHES_A_POOL):
         pool = order[start : start + batch_size * _BATCHES_A_POOL]
         pool = pool[np.argsort(length_of[pool], kind="stable")]
-        batches += [pool[i : i + batch_size].tolist() for i in range(0, len(pool) - batch_size + 1, batch_size)]
+        batches += [pool[i : i + batch_size].tolist() for i in range(0, len(pool), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
 
 

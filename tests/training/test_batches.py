@@ -1,0 +1,97 @@
+"""Planned batches: a pure function of (seed, pass, step), every utterance at most once a pass, alike in length."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlcslm.training.batches import BatchPlan, batches_of_pass
+
+LENGTHS = np.random.default_rng(0).uniform(0.3, 20, 997).tolist()
+
+
+@given(
+    lengths=st.lists(st.floats(0.1, 30), min_size=1, max_size=300),
+    batch_size=st.integers(1, 20),
+    seed=st.integers(0, 2**31),
+    number=st.integers(0, 1000),
+)
+def test_a_pass_takes_each_utterance_once_but_for_what_fills_no_batch(
+    lengths: list[float], batch_size: int, seed: int, number: int
+) -> None:
+    batches = batches_of_pass(lengths, batch_size, seed, number)
+    taken = list(itertools.chain.from_iterable(batches))
+    assert {len(batch) for batch in batches} <= {batch_size}
+    assert len(taken) == len(set(taken)) == len(lengths) // batch_size * batch_size
+    assert set(taken) <= set(range(len(lengths)))
+    assert batches == batches_of_pass(lengths, batch_size, seed, number)
+
+
+def test_passes_and_seeds_differ() -> None:
+    first = batches_of_pass(LENGTHS, 16, seed=1, number=0)
+    assert first != batches_of_pass(LENGTHS, 16, seed=1, number=1)
+    assert first != batches_of_pass(LENGTHS, 16, seed=2, number=0)
+
+
+def test_another_process_plans_the_same() -> None:
+    program = (
+        "from mlcslm.training.batches import BatchPlan; print(list(BatchPlan([3, 1, 4, 1, 5, 9, 2, 6], 3, 7, seed=5)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(list(BatchPlan([3, 1, 4, 1, 5, 9, 2, 6], 3, 7, seed=5)))
+
+
+def test_a_batch_is_of_similar_length_but_passes_are_not_sorted() -> None:
+    batches = [[LENGTHS[i] for i in batch] for batch in batches_of_pass(LENGTHS, 16, seed=0, number=0)]
+    padded = sum(len(batch) * max(batch) for batch in batches)
+    unsorted = sum(16 * max(LENGTHS[i : i + 16]) for i in range(0, len(LENGTHS) - 15, 16))
+    spoken = sum(map(sum, batches))
+    assert padded / spoken < 1.1 < 1.5 < unsorted / spoken
+    means = [float(np.mean(batch)) for batch in batches]
+    assert means != sorted(means)
+    assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.4
+
+
+def test_no_utterance_is_left_out_of_every_pass() -> None:
+    """17 utterances in batches of 8: one a pass is left out, and in time each, the longest no more than others."""
+    lengths = [float(length) for length in range(1, 18)]
+    left_out = [set(range(17)) - {i for batch in batches_of_pass(lengths, 8, 3, n) for i in batch} for n in range(400)]
+    counts = np.bincount([index for indices in left_out for index in indices], minlength=17)
+    assert counts.sum() == 400
+    assert counts.min() > 5
+    assert counts.max() < 60
+
+
+@given(
+    utterances=st.integers(5, 60), batch_size=st.integers(1, 5), count=st.integers(1, 60), skipped=st.integers(0, 60)
+)
+def test_a_plan_gone_on_with_is_the_rest_of_the_plan(
+    utterances: int, batch_size: int, count: int, skipped: int
+) -> None:
+    plan = BatchPlan([float(i % 7) for i in range(utterances)], batch_size, count, seed=9)
+    whole = list(plan)
+    assert len(whole) == len(plan) == count
+    assert list(itertools.islice(iter(plan), skipped, None)) == whole[skipped:]
+    # A longer stage begins with the same batches.
+    assert list(BatchPlan(plan.lengths, batch_size, count + 3, seed=9))[:count] == whole
+
+
+def test_keys_say_which_pass_they_belong_to() -> None:
+    lengths = [1.0] * 10
+    keys = [key for batch in BatchPlan(lengths, 2, 12, seed=4) for key in batch]
+    assert [number for number, _ in keys] == [0] * 10 + [1] * 10 + [2] * 4
+    for number in (0, 1):
+        assert sorted(index for n, index in keys if n == number) == list(range(10))
+    expected = list(itertools.chain.from_iterable(batches_of_pass(lengths, 2, 4, 1)))
+    assert [index for n, index in keys if n == 1] == expected
+
+
+def test_too_few_utterances_for_a_batch_are_refused() -> None:
+    with pytest.raises(ValueError, match="3 utterances do not fill a batch of 4"):
+        BatchPlan([1.0, 2.0, 3.0], 4, 1, seed=0)
