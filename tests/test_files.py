@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ def test_a_file_appears_whole_and_makes_its_folder(tmp_path: Path) -> None:
         temporary.write_text("whole")
         assert not target.exists()
     assert target.read_text() == "whole"
-    assert os.listdir(target.parent) == ["a.txt"]
+    assert [path.name for path in target.parent.iterdir()] == ["a.txt"]
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -32,7 +31,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         temporary.write_text("half")
         1 / 0  # noqa: B018
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_a_folder_replaces_the_one_before_whole(tmp_path: Path) -> None:

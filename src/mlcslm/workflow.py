@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,9 +36,16 @@ class Layout:
             return self.root / "corpus" / split
         return Path(self.config.corpus.folders[split])  # type: ignore[index]
 
-    def corpus_marker(self, split: str) -> Path:
-        """What says that a split's sessions are there: the demo corpus's description, or the folder itself."""
-        return self.root / "corpus" / "corpus.json" if self.config.corpus.kind == "demo" else self.corpus(split)
+    def corpus_marker(self, split: str) -> list[str]:
+        """What says that a split's sessions are there: the demo corpus's description, or the folder itself.
+
+        Nothing where that folder is missing and has no manifest yet: the manifest's job then says what is expected,
+        while Snakemake would only name its rule.
+        """
+        if self.config.corpus.kind == "demo":
+            return [str(self.root / "corpus" / "corpus.json")]
+        folder = self.corpus(split)
+        return [str(folder)] if folder.is_dir() or self.manifest(split).exists() else []
 
     def manifest(self, split: str) -> Path:
         """Manifest of a split."""
@@ -166,6 +174,9 @@ def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
         except UserError as error:
             print(f"mlcslm: {error}", file=sys.stderr)
             sys.exit(1)
+        except Exception:
+            traceback.print_exc(file=log)  # Python itself prints it to the terminal
+            raise
         finally:
             sys.stdout, sys.stderr = streams
 

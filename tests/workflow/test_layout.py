@@ -1,0 +1,147 @@
+"""Where the workflow's files lie and what each job needs, by hand for small configurations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlcslm.config import parse_config
+from mlcslm.errors import UserError
+from mlcslm.workflow import Layout, without_workflow_keys
+
+REPOSITORY = Path(__file__).parents[2]
+STAGE = {"trains": ["projector"], "template": "plain", "steps": 1}
+STAGES = {
+    "baseline-1": STAGE | {"parent": "foundation"},
+    "baseline-2": STAGE | {"parent": "baseline-1", "trains": ["projector", "lm_lora"]},
+    "ckpt-2000": STAGE | {"parent": "foundation"},
+    "ckpt-4000": STAGE | {"parent": "ckpt-2000", "trains": ["projector", "embedding", "head"]},
+    "ckpt-7000": STAGE | {"parent": "ckpt-4000", "trains": ["lm_lora", "encoder_lora"]},
+    "ckpt-9000": STAGE | {"parent": "ckpt-7000", "trains": ["lm_lora"]},
+}
+
+
+def layout(**changes: Any) -> Layout:
+    values: dict[str, Any] = {
+        "results": "made",
+        "languages": str(REPOSITORY / "config" / "languages.tsv"),
+        "tables": str(REPOSITORY / "config" / "tables.yaml"),
+        "models": {"encoder": "e", "language_model": "l"},
+        "stages": STAGES,
+        "decodings": {"greedy": {}},
+    }
+    return Layout(parse_config(values | changes))
+
+
+def test_every_file_lies_below_the_results_folder() -> None:
+    made = layout()
+    assert made.manifest("dev") == Path("made/manifests/dev.parquet")
+    assert made.checkpoint("ckpt-2000") == Path("made/checkpoints/ckpt-2000")
+    assert made.hypotheses("ckpt-2000", "greedy", "dev") == Path("made/hypotheses/ckpt-2000/greedy/dev.parquet")
+    assert made.scores("ckpt-2000", "greedy", "dev") == Path("made/scores/ckpt-2000/greedy/dev.parquet")
+    assert made.cache("train") == Path("made/features/train")
+
+
+def test_the_first_stage_has_no_parent_file_and_the_others_theirs() -> None:
+    made = layout()
+    assert made.parent_file("ckpt-2000") == []
+    assert made.parent_file("ckpt-7000") == ["made/checkpoints/ckpt-4000/checkpoint.json"]
+
+
+def test_cached_encoder_outputs_serve_until_an_ancestor_adapts_the_encoder() -> None:
+    made = layout()
+    assert [name for name in STAGES if made.cache_file(name, "dev")] == list(STAGES)[:4]
+    assert made.cache_file("ckpt-4000", "dev") == ["made/features/dev/cache.json"]
+    assert not any(layout(resources={"cache_encoder": False}).cache_file(name, "dev") for name in STAGES)
+
+
+def test_shards_share_the_groups_out() -> None:
+    assert layout().shards() == {"all": layout().groups}
+    shards = layout(resources={"languages_per_shard": 4}).shards()
+    assert [len(groups) for groups in shards.values()] == [4, 4, 4, 3]
+    assert [group for groups in shards.values() for group in groups] == layout().groups
+    assert list(shards) == ["English-American", "English-Indian", "Japanese", "Spanish"]
+    files = layout(resources={"languages_per_shard": 8}).shard_files("ckpt-2000", "greedy", "dev")
+    assert files == [
+        "made/hypotheses/ckpt-2000/greedy/dev/English-American.parquet",
+        "made/hypotheses/ckpt-2000/greedy/dev/Japanese.parquet",
+    ]
+
+
+def test_table_6_needs_its_rows_on_both_splits_and_their_ancestors_on_dev() -> None:
+    rows = [(name, split) for name in ("baseline-2", "ckpt-4000", "ckpt-7000") for split in ("dev", "test")]
+    ancestors = [("baseline-1", "dev"), ("ckpt-2000", "dev")]
+    stages = {name: stage for name, stage in STAGES.items() if name != "ckpt-9000"}
+    measured = layout(stages=stages).measured("table6")
+    assert sorted(measured) == sorted((name, "greedy", split) for name, split in rows + ancestors)
+    assert len(measured) == len(set(measured))
+
+
+def test_table_inputs_name_each_file_once() -> None:
+    inputs = layout().table_inputs("table6")
+    assert inputs["manifests"] == [f"made/manifests/{split}.parquet" for split in ("train", "dev", "test")]
+    assert all(len(files) == len(set(files)) for files in inputs.values())
+    assert "made/checkpoints/ckpt-2000/training_log.parquet" in inputs["logs"]
+    assert len(inputs["scores"]) == len(inputs["hypotheses"])
+
+
+def test_on_disk_is_what_has_been_scored_and_is_still_configured(tmp_path: Path) -> None:
+    made = layout(results=str(tmp_path))
+    for checkpoint in ("ckpt-2000", "ckpt-4000", "removed"):
+        for path in (made.scores(checkpoint, "greedy", "dev"), made.hypotheses(checkpoint, "greedy", "dev")):
+            path.parent.mkdir(parents=True)
+            path.touch()
+    made.hypotheses("ckpt-4000", "greedy", "dev").unlink()
+    assert made.on_disk() == [("ckpt-2000", "greedy", "dev")]
+
+
+def test_the_demo_brings_noises_of_its_own_and_a_folder_corpus_none() -> None:
+    folders = {"kind": "folder", "folders": {"train": "a", "dev": "b", "test": "c"}}
+    assert layout().noise("noise") == Path("made/corpus/augmentation/noise")
+    assert layout().noise("room_responses") == Path("made/corpus/augmentation/room")
+    assert layout(augmentation={"probability": 0}).noise("noise") is None
+    assert layout(corpus=folders).noise("noise") is None
+    given = layout(corpus=folders, augmentation={"noise": "musan"})
+    assert (given.noise("noise"), given.noise("room_responses")) == (Path("musan"), None)
+
+
+def test_a_corpus_is_waited_for_where_the_workflow_makes_it(tmp_path: Path) -> None:
+    assert layout().corpus("dev") == Path("made/corpus/dev")
+    assert layout().corpus_marker("dev") == ["made/corpus/corpus.json"]
+    there = tmp_path / "there"
+    there.mkdir()
+    folders = {"train": str(there), "dev": str(there), "test": str(tmp_path / "missing")}
+    own = layout(corpus={"kind": "folder", "folders": folders}, results=str(tmp_path / "made"))
+    assert own.corpus("dev") == there
+    assert own.corpus_marker("dev") == [str(there)]
+    # The manifest's job then says what is missing; Snakemake itself would only name a rule.
+    assert own.corpus_marker("test") == []
+    # A manifest that was made before the folder went away is still good.
+    own.manifest("test").parent.mkdir(parents=True)
+    own.manifest("test").touch()
+    assert own.corpus_marker("test") == [str(tmp_path / "missing")]
+
+
+def test_a_layout_needs_its_sheets() -> None:
+    with pytest.raises(UserError, match=r"no\.tsv"):
+        layout(languages="no.tsv")
+    with pytest.raises(UserError, match=r"no\.yaml"):
+        layout(tables="no.yaml")
+
+
+def test_configurations_become_plain_dictionaries() -> None:
+    from collections import OrderedDict
+
+    plain = without_workflow_keys(OrderedDict(a=OrderedDict(b=1), c=[1, 2]))
+    assert plain == {"a": {"b": 1}, "c": [1, 2]}
+    assert type(plain) is type(plain["a"]) is dict
+
+
+def test_the_workflow_is_planned_without_heavy_imports() -> None:
+    program = "import sys, mlcslm.workflow; print(*{'torch', 'transformers', 'duckdb', 'scipy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
