@@ -1,0 +1,77 @@
+# make demo         Table 6 of the demo preset: own .venv, corpus, training, decoding, scoring
+# make test         all tests, in the same .venv
+# make lint         ruff, snakefmt, snakemake --lint
+# make reference    write config/README.md anew from the descriptions in src/mlcslm/config.py
+# make foundation   pretrain the demo's two foundation models anew and put them into resources/foundation (hours)
+# make lock         resolve pyproject.toml anew and pin the outcome in requirements.lock and requirements-dev.lock
+# make clean        remove the demo's results, .venv and caches; results of other presets stay
+
+VENV := .venv
+BIN := $(VENV)/bin
+TABLE := results/tables/table6
+FOUNDATION := results/foundation
+# The first Python here that will do; `make PYTHON=/path/to/python3.11 demo` names one.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Jobs and tests that call `python` or `snakemake` get those of the environment.
+IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
+TESTS ?=
+
+.PHONY: demo test lint reference foundation lock clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(IN_VENV) snakemake --cores all $(TABLE).csv
+	@echo && cat $(TABLE).md
+
+# Many tests are so small that more threads would only wait for each other.
+test: $(VENV)/.installed-dev
+	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest $(TESTS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(IN_VENV) snakemake --lint
+
+reference: $(VENV)/.installed
+	$(BIN)/python -m mlcslm.config_reference config/README.md
+
+foundation: $(VENV)/.installed
+	$(IN_VENV) snakemake --cores all $(FOUNDATION)/encoder/model.safetensors $(FOUNDATION)/language_model/model.safetensors
+	rm -rf resources/foundation/encoder resources/foundation/language_model
+	cp -R $(FOUNDATION)/encoder $(FOUNDATION)/language_model resources/foundation/
+
+# The stamps are newer than what they were installed from, so that nothing is installed twice.
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 with venv found (Debian, Ubuntu: apt-get install python3.11" \
+		"python3.11-venv python3.11-dev). If it has another name: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@command -v g++ >/dev/null || { echo "make: no g++ found, which meeteval is compiled with (Debian, Ubuntu:" \
+		"apt-get install g++ python3-dev)." >&2; exit 1; }
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "Installing requirements.lock into $(VENV): some minutes, meeteval is compiled."
+	$(PIP) install --quiet --requirement requirements.lock
+	$(PIP) install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(PIP) install --quiet --requirement requirements.lock --requirement requirements-dev.lock
+	touch $@
+
+# A new environment holds what pyproject.toml asks for and nothing else. A build's own label (2.13.0+cpu) is left out,
+# so that the lock fits CPU and CUDA builds.
+FREEZE := $(VENV)-lock/bin/pip freeze --all --exclude pip --exclude mlcslm | sed 's/+.*//'
+lock:
+	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install --quiet --editable .
+	{ echo "# Written by make lock: what pyproject.toml asks for, without extras."; $(FREEZE); } > requirements.lock
+	$(VENV)-lock/bin/pip install --quiet --editable '.[dev,slurm]'
+	{ echo "# Written by make lock: what the extras dev and slurm add to requirements.lock."; \
+		$(FREEZE) | grep -vxFf requirements.lock; } > requirements-dev.lock
+	rm -rf $(VENV)-lock
+
+clean:
+	rm -rf results $(VENV) .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
