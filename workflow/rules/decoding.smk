@@ -1,7 +1,7 @@
 rule decode:
     input:
         checkpoint=rules.train.output.checkpoint,
-        manifest=rules.manifest.output,
+        manifest=rules.manifest.output[0],
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, wildcards.split),
     output:
         layout.root / "hypotheses" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.parquet",

@@ -1,6 +1,6 @@
 rule score:
     input:
-        manifest=rules.manifest.output,
+        manifest=rules.manifest.output[0],
         shards=lambda wildcards: layout.shard_files(wildcards.checkpoint, wildcards.decoding, wildcards.split),
     output:
         hypotheses=layout.root / "hypotheses" / "{checkpoint}" / "{decoding}" / "{split}.parquet",

@@ -70,7 +70,7 @@ def write_card(
         "",
         "They stand where Whisper and Babel stand in the paper: small, pretrained from nothing on text of this",
         "repository's grammars and speech of espeak-ng, with sentences and voices of the training split only.",
-        "`make foundation` makes them anew (rules in `workflow/rules/foundation.smk`, code in `src/mlcslm/foundation`).",
+        "`make foundation` makes them anew (`workflow/rules/foundation.smk`, `src/mlcslm/foundation`).",
         "Licence: as this repository.",
         "",
         "| | encoder | language model |",

@@ -30,11 +30,11 @@ class EncoderRecipe:
     layers: int = 4
     heads: int = 4
     mels: int = 80
-    steps: int = 6000
+    steps: int = 7000
     batch: int = 32
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400
-    decay_share: float = 0.3
+    masked_steps: int = 4000  # then without masks, and with a learning rate that falls to nothing
     seed: int = 17
 
 
@@ -155,7 +155,8 @@ def pretrain_encoder(
         for step in range(1, recipe.steps + 1):
             batches = batches or pool.epoch(recipe.batch, rng)
             mels, frames, labels, label_lengths = pool.batch(batches.pop())
-            mask_spectrum(mels, frames, rng)
+            if step <= recipe.masked_steps:
+                mask_spectrum(mels, frames, rng)
             with torch.autocast("cpu", torch.bfloat16):
                 scores, lengths = model(mels, frames)
             loss = nn.functional.ctc_loss(
@@ -179,8 +180,8 @@ def pretrain_encoder(
 
 
 def _rate(step: int, recipe: EncoderRecipe) -> float:
-    """Warm-up, constant, then linear decay over the last `decay_share` of the steps."""
-    decay = int(recipe.steps * recipe.decay_share)
+    """Warm-up, constant while the spectrum is masked, then linear decay."""
+    decay = recipe.steps - recipe.masked_steps
     return max(0.0, min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / decay))
 
 
