@@ -1,0 +1,134 @@
+"""The repository's own rules: sizes, layers, declared dependencies, one set of pins, no paths of a machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+REPOSITORY = Path(__file__).parents[1]
+SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
+RULES = sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))
+SCRIPTS = sorted((REPOSITORY / "workflow" / "scripts").glob("*.py"))
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text("utf-8").splitlines())
+
+
+def too_long(paths: list[Path], limit: int) -> list[str]:
+    assert paths
+    return [f"{path.relative_to(REPOSITORY)}: {lines(path)} lines" for path in paths if lines(path) > limit]
+
+
+def pins(*names: str) -> dict[str, Version]:
+    """Version of each package in lock files."""
+    found = {}
+    for name in names:
+        for line in (REPOSITORY / name).read_text("utf-8").splitlines():
+            if not line.startswith("#"):
+                package, version = line.split("==")
+                found[canonicalize_name(package)] = Version(version)
+    return found
+
+
+def tracked_files() -> list[Path]:
+    """Files that git tracks; without git, those of the folders that hold text of ours."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return [path for name in done.stdout.split("\0") if name and (path := REPOSITORY / name).is_file()]
+    folders = ("src", "workflow", "config", "docs", "tests", "envs")
+    return [path for folder in folders for path in (REPOSITORY / folder).rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("paths", "limit"),
+    [(SOURCES, 300), (RULES, 80), (SCRIPTS, 40), ([REPOSITORY / "Snakefile"], 50)],
+    ids=["modules", "rule files", "scripts", "Snakefile"],
+)
+def test_files_are_short(paths: list[Path], limit: int) -> None:
+    assert not too_long(paths, limit)
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    pattern = re.compile(rb"(?<![\w.])/(?:home|root|work|tmp|Users|mnt|scratch)/[\w.-]")
+    faults = []
+    for path in tracked_files():
+        for number, line in enumerate(path.read_bytes().splitlines() if is_text(path) else [], 1):
+            if pattern.search(line):
+                faults.append(f"{path.relative_to(REPOSITORY)}:{number}: {line.decode(errors='replace').strip()}")
+    assert not faults, "\n".join(faults)
+
+
+def is_text(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return b"\0" not in file.read(4096)
+
+
+def imported_packages(path: Path) -> set[str]:
+    """Top-level packages that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_imported_packages_are_declared() -> None:
+    distributions = {"sklearn": "scikit-learn", "yaml": "pyyaml", "pyannote": "pyannote-core"}
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    imported = set().union(*map(imported_packages, [*SOURCES, *SCRIPTS]))
+    third_party = imported - sys.stdlib_module_names - {"mlcslm", "__future__"}
+    assert {"torch", "numpy"} <= third_party
+    assert {canonicalize_name(distributions.get(name, name)) for name in third_party} <= declared
+
+
+def test_command_line_and_workflow_start_without_heavy_imports() -> None:
+    """`mlcslm --help` and every Snakemake call import these modules: torch alone would cost seconds."""
+    modules = ["mlcslm.workflow", "mlcslm.config_reference", "mlcslm.cli", "mlcslm.cli.corpus", "mlcslm.cli.score"]
+    code = f"import sys, {', '.join(modules)}; print(*{{'torch', 'transformers', 'scipy'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("extra", [None, "dev", "slurm"])
+def test_lock_has_what_pyproject_asks_for(extra: str | None) -> None:
+    files = ["requirements.lock"] if extra is None else ["requirements.lock", "requirements-dev.lock"]
+    asked = PROJECT["dependencies"] if extra is None else PROJECT["optional-dependencies"][extra]
+    locked = pins(*files)
+    for requirement in map(Requirement, asked):
+        name = canonicalize_name(requirement.name)
+        assert name in locked, f"{name}: not in {files[-1]}; `make lock` pins it"
+        assert locked[name] in requirement.specifier, f"{requirement}: locked at {locked[name]}"
+
+
+def test_no_package_is_locked_twice() -> None:
+    assert not pins("requirements.lock").keys() & pins("requirements-dev.lock").keys()
+
+
+def test_conda_environment_has_the_locks_pins_of_all_dependencies() -> None:
+    environment = yaml.safe_load((REPOSITORY / "envs" / "mlcslm.yaml").read_text("utf-8"))
+    (section,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    found = {canonicalize_name(line.split("==")[0]): Version(line.split("==")[1]) for line in section}
+    locked = pins("requirements.lock")
+    declared = [canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]]
+    assert found == {name: locked[name] for name in declared}
+
+
+def test_conda_environments_of_rules_exist() -> None:
+    named = {
+        (path.parent / name).resolve() for path in RULES for name in re.findall(r'"(\S+\.yaml)"', path.read_text())
+    }
+    assert named == {REPOSITORY / "envs" / "mlcslm.yaml"}
