@@ -1,0 +1,267 @@
+"""Decoding and training throughput of true lengths in buckets against 30 s windows, 300 audio tokens, unsorted batches.
+
+One model, the same utterances, the ways in turn batch by batch, medians over rounds: ratios that load from other
+processes hardly moves. benchmarks/README.md says how to run it, docs/benchmarks.md what it gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from foundation import SIZES, foundation_folders
+from sampling import (
+    TOKENS_A_UNIT,
+    Utterance,
+    decoding_batches,
+    read_lengths,
+    synthetic_lengths,
+    training_batches,
+    unsorted_batches,
+)
+from tqdm import tqdm
+from ways import ABLATIONS, CACHED, OURS, REFERENCE, TASKS, Cost, Feeder, Task, Way
+
+from mlcslm.errors import UserError
+from mlcslm.files import write_json
+from mlcslm.languages import read_languages
+from mlcslm.model.build import build_speech_llm
+
+ROOT = Path(__file__).parents[1]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    try:
+        report = run(options)
+        out = options.out or ROOT / "results" / "benchmarks" / f"throughput-{options.size}.json"
+        write_json(out, report)
+    except UserError as error:
+        print(f"throughput: {error}", file=sys.stderr)
+        sys.exit(1)
+    print("\n".join(readable(report)))
+    print(f"written: {out}")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what the options say; return the report that becomes JSON."""
+    languages = read_languages(ROOT / "config" / "languages.tsv")
+    if options.lengths:
+        utterances = read_lengths(options.lengths, languages)
+    else:
+        utterances = synthetic_lengths(languages, options.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = "bfloat16" if device.type == "cuda" else "float32"
+    texts = [f"USER: {group.prompt} ASSISTANT:" for group in languages.values()]
+    with tempfile.TemporaryDirectory() as work:
+        encoder, language_model, weights = foundation_folders(options.size, Path(work), texts, options.seed)
+        model, processor = build_speech_llm(
+            encoder=options.encoder or encoder,
+            language_model=options.language_model or language_model,
+            languages=languages,
+            projector_hidden=SIZES[options.size].projector_hidden,
+            dtype=dtype,
+            seed=options.seed,
+        )
+    # A random model has thousands of rows without an id, which no trained model has: ruling them out takes time.
+    model.generation_config.suppress_tokens = [processor.audio_token_id]
+    model = model.to(device)
+    parameters = {
+        "encoder": sum(p.numel() for p in model.model.encoder.parameters()),
+        "projector": sum(p.numel() for p in model.model.projector.parameters()),
+        "language_model": sum(p.numel() for p in model.model.language_model.parameters()),
+    }
+    feeder = Feeder(model, processor, options.seed)
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": _machine(device, dtype),
+        "model": {
+            "size": options.size,
+            "encoder": options.encoder or weights,
+            "language_model": options.language_model or weights,
+            "parameters": parameters,
+        },
+        "lengths": _lengths(utterances, options.lengths),
+        "rounds": options.rounds,
+        "seed": options.seed,
+        "tasks": {
+            task.name: _measure_task(task, feeder, utterances, options) for task in TASKS if task.name in options.tasks
+        },
+    }
+
+
+def _measure_task(
+    task: Task, feeder: Feeder, utterances: Sequence[Utterance], options: argparse.Namespace
+) -> dict[str, Any]:
+    size = options.train_batch if task.trains else options.decode_batch
+    if task.trains:
+        bucketed = training_batches(utterances, size, options.utterances, options.seed)
+    else:
+        bucketed = decoding_batches(utterances, size, options.utterances)
+    batches = {True: bucketed, False: unsorted_batches(bucketed, options.seed)}
+    sample = [utterance for batch in bucketed for utterance in batch]
+    ways = [REFERENCE, OURS]
+    feeder.begin(task)
+    cache_s = None
+    if task.encoder_is_frozen:
+        ways.append(CACHED)
+        feeder.fill_cache(sample[:1], 1)  # the first call is slow, whatever it does
+        cache_s = feeder.fill_cache(sample, size)
+    if not options.no_ablations:
+        ways += ABLATIONS
+    costs = _measure(feeder, ways, batches, options.rounds, task.name)
+    return {
+        "batch_size": size,
+        "batches": len(bucketed),
+        "utterances": len(sample),
+        "mean_s": float(np.mean([utterance.seconds for utterance in sample])),
+        "mean_answer_tokens": float(np.mean([utterance.answer_tokens for utterance in sample])),
+        "cache_fill_seconds": cache_s,
+        "ways": {way.name: _summary(costs[way], costs[REFERENCE], len(sample)) for way in ways},
+    }
+
+
+def _measure(
+    feeder: Feeder, ways: Sequence[Way], batches: dict[bool, list[list[Utterance]]], rounds: int, label: str
+) -> dict[Way, list[list[Cost]]]:
+    """Costs by way, round and batch. The ways take turns at every batch, in the other order every other round."""
+    count = len(batches[True])
+    costs: dict[Way, list[list[Cost]]] = {way: [] for way in ways}
+    for way in ways:
+        feeder.run(way, batches[way.buckets][count // 2][:2])  # warm-up
+    with tqdm(total=rounds * count * len(ways), desc=label, mininterval=2) as bar:
+        for number in range(rounds):
+            for way in ways:
+                costs[way].append([])
+            for index in range(count):
+                for way in ways[:: 1 if (number + index) % 2 == 0 else -1]:
+                    costs[way][-1].append(feeder.run(way, batches[way.buckets][index]))
+                    bar.update()
+    return costs
+
+
+def _summary(costs: list[list[Cost]], reference: list[list[Cost]], utterances: int) -> dict[str, float]:
+    """Seconds and throughput of a way, and how many times faster than the reference: all, and the model alone.
+
+    The seconds of a batch are the median over rounds; ratio_low and ratio_high are the extremes of single rounds.
+    """
+    prepare, model = _seconds(costs)
+    reference_prepare, reference_model = _seconds(reference)
+    by_round = [_total(one) / _total(other) for one, other in zip(reference, costs, strict=True)]
+    return {
+        "seconds": prepare + model,
+        "prepare_seconds": prepare,
+        "model_seconds": model,
+        "utterances_per_second": utterances / (prepare + model),
+        "audio_tokens_per_utterance": sum(cost.audio_tokens for cost in costs[0]) / utterances,
+        "ratio": (reference_prepare + reference_model) / (prepare + model),
+        "ratio_low": min(by_round),
+        "ratio_high": max(by_round),
+        "ratio_model_alone": reference_model / model,
+    }
+
+
+def _seconds(costs: list[list[Cost]]) -> tuple[float, float]:
+    by_batch = list(zip(*costs, strict=True))
+    prepare = sum(median(cost.prepare_s for cost in batch) for batch in by_batch)
+    return prepare, sum(median(cost.model_s for cost in batch) for batch in by_batch)
+
+
+def _total(costs: Sequence[Cost]) -> float:
+    return sum(cost.prepare_s + cost.model_s for cost in costs)
+
+
+def readable(report: dict[str, Any]) -> list[str]:
+    """The report as lines of text."""
+    machine, model, lengths = report["machine"], report["model"], report["lengths"]
+    millions = {name: f"{count / 1e6:.1f} M" for name, count in model["parameters"].items()}
+    lines = [
+        f"{report['date']}: {machine['device']}, {machine['dtype']}, {machine['threads']} thread(s), "
+        f"torch {machine['torch']}, transformers {machine['transformers']}",
+        f"model {model['size']}: encoder {millions['encoder']}, language model {millions['language_model']}",
+        f"lengths: {lengths['utterances']} utterances ({lengths['source']}), mean {lengths['mean_s']:.2f} s, "
+        f"p50 {lengths['p50_s']:.2f}, p90 {lengths['p90_s']:.2f}, p99 {lengths['p99_s']:.2f}",
+    ]
+    for name, task in report["tasks"].items():
+        lines += [
+            "",
+            f"{name}: {task['utterances']} utterances, mean {task['mean_s']:.2f} s and "
+            f"{task['mean_answer_tokens']:.1f} answer tokens, {task['batches']} batches of {task['batch_size']}",
+            f"{'':40} {'faster':>8} {'rounds':>13} {'model alone':>12} {'utt/s':>8} {'prepare s':>10} {'model s':>9}",
+        ]
+        for way, values in task["ways"].items():
+            spread = f"{values['ratio_low']:.2f}-{values['ratio_high']:.2f}"
+            lines.append(
+                f"{way:40} {values['ratio']:7.2f}x {spread:>13} {values['ratio_model_alone']:11.2f}x "
+                f"{values['utterances_per_second']:8.2f} {values['prepare_seconds']:10.2f} "
+                f"{values['model_seconds']:9.2f}"
+            )
+        if task["cache_fill_seconds"] is not None:
+            lines.append(f"filling the cache, once for all passes over it: {task['cache_fill_seconds']:.2f} s")
+    return lines
+
+
+def _machine(device: torch.device, dtype: str) -> dict[str, Any]:
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU {platform.machine()}",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "dtype": dtype,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _lengths(utterances: Sequence[Utterance], source: Path | None) -> dict[str, Any]:
+    seconds = np.array([utterance.seconds for utterance in utterances])
+    quantiles = {f"p{share}_s": float(np.percentile(seconds, share)) for share in (50, 90, 99)}
+    return {
+        "source": source.name if source else "synthetic",
+        "utterances": len(utterances),
+        "mean_s": float(seconds.mean()),
+        **quantiles,
+        "mean_answer_tokens": float(np.mean([utterance.answer_tokens for utterance in utterances])),
+        "tokens_a_unit": TOKENS_A_UNIT,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--lengths", type=Path, help="results CSV (or .csv.gz) whose ids give the lengths; default: synthetic lengths")
+    add("--utterances", type=_positive, default=256, help="utterances to measure, in whole batches (default 256)")
+    add("--size", choices=SIZES, default="demo", help="shape of the models (default demo)")
+    add("--encoder", help="Whisper checkpoint, hub id or folder, instead of that of --size")
+    add("--language-model", help="causal language model, hub id or folder, instead of that of --size")
+    add("--decode-batch", type=_positive, default=32, help="utterances a decoding batch (default 32)")
+    add("--train-batch", type=_positive, default=16, help="utterances a training batch (default 16)")
+    add("--rounds", type=_positive, default=3, help="times that everything is measured (default 3)")
+    names = [task.name for task in TASKS]
+    add("--tasks", nargs="+", choices=names, default=names, help="what to measure (default all)")
+    add("--no-ablations", action="store_true", help="only both ways and the cache, not what each change brings alone")
+    add("--seed", type=int, default=17, help="of the sample, the noise and the random weights (default 17)")
+    add("--out", type=Path, help="JSON to write (default results/benchmarks/throughput-SIZE.json)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{value} found, expected 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    main()
