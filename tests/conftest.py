@@ -124,3 +124,78 @@ def encoder_folder(make_encoder: Callable[..., str]) -> str:
 @pytest.fixture(scope="session")
 def language_model_folder(make_language_model: Callable[..., str]) -> str:
     return make_language_model()
+
+
+def write_tones(root: Path, groups: dict[str, Any], *, turns: int = 12, seed: int = 0) -> None:
+    """One session a group, in which two speakers say words of `TONES`, one to four a turn, each 0.2 s long."""
+    import numpy as np
+
+    from mlcslm.corpus.layout import Utterance, write_session
+
+    rng = np.random.default_rng(seed)
+    time = np.arange(3200) / 16_000
+    for group in groups.values():
+        audio, utterances = [np.zeros(1600)], []
+        for turn in range(turns):
+            pitches = rng.choice(list(TONES), size=1 + turn % 4)
+            start = sum(map(len, audio)) / 16_000
+            audio += [0.3 * np.sin(2 * np.pi * pitch * time) for pitch in pitches]
+            end = sum(map(len, audio)) / 16_000
+            utterances.append(Utterance(f"O{turn % 2 + 1}", start, end, " ".join(TONES[p] for p in pitches)))
+            audio.append(np.zeros(800))
+        mixture = np.concatenate(audio) + rng.normal(0, 0.01, sum(map(len, audio)))
+        write_session(root, group, "0001_001", mixture, 16_000, utterances)
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory, languages: dict[str, Any]) -> Path:
+    """Manifest of 24 utterances of the tone corpus in two groups."""
+    from mlcslm.corpus.manifest import build_manifest, write_manifest
+
+    folder = tmp_path_factory.mktemp("tones")
+    groups = {name: languages[name] for name in ("English-American", "French")}
+    write_tones(folder / "train", groups)
+    write_manifest(build_manifest(folder / "train", languages)[0], folder / "train.parquet")
+    return folder / "train.parquet"
+
+
+@pytest.fixture(scope="session")
+def make_config(encoder_folder: str, language_model_folder: str) -> Callable[..., Any]:
+    """Configuration of tiny models with the given stages; other sections by name."""
+    from mlcslm.config import parse_config
+
+    def make(stages: dict[str, dict[str, Any]], **sections: Any) -> Any:
+        usual = {"parent": "foundation", "trains": ["projector"], "template": "plain", "batch_size": 4}
+        values: dict[str, Any] = {
+            "languages": str(SHEET),
+            "tables": str(REPOSITORY / "config" / "tables.yaml"),
+            "models": {"encoder": encoder_folder, "language_model": language_model_folder, "projector_hidden": 32},
+            "augmentation": {"probability": 0},
+            "stages": {name: usual | stage for name, stage in stages.items()},
+            "decodings": {"greedy": {}},
+        }
+        models = values["models"] | sections.pop("models", {})
+        return parse_config(values | {"models": models} | sections)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train(tones: Path) -> Callable[..., Path]:
+    """Train a stage of a configuration below a folder, in this process; returns the checkpoint's folder."""
+
+    def run(config: Any, name: str, root: Path, **paths: Path) -> Path:
+        from mlcslm.training.paths import StagePaths
+        from mlcslm.training.stage import train_stage
+
+        parent = config.stages[name].parent
+        usual: dict[str, Any] = {
+            "out": root / name,
+            "work": root / "work" / name,
+            "manifest": tones,
+            "parent": None if parent == "foundation" else root / parent,
+        }
+        train_stage(name, config, StagePaths(**(usual | paths)))
+        return root / name
+
+    return run

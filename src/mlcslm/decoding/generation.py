@@ -25,7 +25,7 @@ from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.progress import progress
 from mlcslm.text.templates import Template
-from mlcslm.training.encoder_cache import EncoderCache
+from mlcslm.training.encoder_cache import EncoderCache, open_cache
 
 SCHEMA = pa.schema(
     [
@@ -79,7 +79,7 @@ def decode_split(
     )
     merge_lora(model)
     model = model.to("cuda" if cuda else "cpu")
-    cache = EncoderCache(paths.cache, paths.manifest) if paths.cache else None
+    cache = open_cache(paths.cache, paths.manifest, model)
     decoder = Decoder(model, processor, template, decoding, cache)
     hypotheses: dict[str, dict[str, Any]] = {}
     label = f"decoding {paths.checkpoint.name} {paths.manifest.stem}"

@@ -23,6 +23,7 @@ from mlcslm.errors import UserError
 from mlcslm.files import atomic_path, sha256
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import EncoderWindow, LogMel
+from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.progress import progress
 
 _BATCH_S = 120.0  # seconds of audio a batch
@@ -114,24 +115,33 @@ def _batches(work: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
 
 
 class EncoderCache:
-    """A cache opened for reading. Raises UserError if it is not one, or not of `manifest`."""
+    """A cache opened for reading.
 
-    def __init__(self, folder: str | os.PathLike[str], manifest: str | os.PathLike[str] | None = None) -> None:
+    Raises UserError if it is not whole, or was made from another manifest, encoder (its fingerprint) or encoder window.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        manifest: str | os.PathLike[str] | None = None,
+        *,
+        encoder: str | None = None,
+        encoder_window: str | None = None,
+    ) -> None:
         folder = Path(folder)
-        try:
-            self.description = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{folder}: no cache.json, so not an encoder cache; {_REMAKE}") from None
-        if manifest is not None and self.description["manifest"] != sha256(manifest):
-            raise UserError(f"{folder}: was made from another manifest than {manifest}; {_REMAKE}")
+        self.description, index = _read_descriptions(folder)
+        expected = {"manifest": manifest and sha256(manifest), "encoder": encoder, "encoder_window": encoder_window}
+        for name, value in expected.items():
+            if value is not None and self.description[name] != value:
+                given = manifest if name == "manifest" else value
+                raise UserError(f"{folder}: was made from another {name.replace('_', ' ')} than {given}; {_REMAKE}")
         dtype, width = np.dtype(self.description["dtype"]), self.description["width"]
-        expected = self.description["frames"] * width * dtype.itemsize
-        found = (folder / "frames.bin").stat().st_size
-        if found != expected:
-            raise UserError(f"{folder}/frames.bin: {found} bytes found, expected {expected}; {_REMAKE}")
+        size = self.description["frames"] * width * dtype.itemsize
+        found = (folder / "frames.bin").stat().st_size if (folder / "frames.bin").exists() else 0
+        if found != size:
+            raise UserError(f"{folder}/frames.bin: {found} bytes found, expected {size}; {_REMAKE}")
         self._frames = np.memmap(folder / "frames.bin", dtype, "r", shape=(self.description["frames"], width))
         self.variants: int = self.description["variants"]
-        index = pq.read_table(folder / "index.parquet").to_pydict()
         self._places = {
             (utterance, variant): (first, frames, samples)
             for utterance, variant, first, frames, samples in zip(*index.values(), strict=True)
@@ -141,3 +151,27 @@ class EncoderCache:
         """Frames of an utterance; `variant` is taken modulo the number of variants."""
         first, frames, samples = self._places[utterance_id, variant % self.variants]
         return CachedAudio(np.asarray(self._frames[first : first + frames]), samples)
+
+
+def open_cache(
+    folder: str | os.PathLike[str] | None, manifest: str | os.PathLike[str], model: SpeechLLM
+) -> EncoderCache | None:
+    """The cache in `folder` (None where there is none) for `model`, whose encoder must be the one that made it."""
+    if folder is None:
+        return None
+    if "encoder_lora" in model.changed_parts:
+        raise UserError(f"{folder}: holds the foundation encoder's outputs, but this model has adapted its encoder.")
+    encoder = model.foundation["encoder"]["fingerprint"]
+    return EncoderCache(folder, manifest, encoder=encoder, encoder_window=model.config.encoder_window)
+
+
+def _read_descriptions(folder: Path) -> tuple[dict, dict[str, list]]:
+    """Contents of `cache.json` and columns of `index.parquet`."""
+    for name in ("cache.json", "index.parquet"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: no {name}, so not an encoder cache; {_REMAKE}")
+    try:
+        description = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+        return description, pq.read_table(folder / "index.parquet").to_pydict()
+    except (ValueError, OSError) as error:  # pyarrow's errors are of these kinds
+        raise UserError(f"{folder}: its cache.json or index.parquet is damaged ({error}); {_REMAKE}") from None

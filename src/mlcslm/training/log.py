@@ -38,15 +38,16 @@ class TrainingLog(TrainerCallback):
         self._bar: tqdm | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Drop lines beyond the step that training resumes from; open the bar."""
+        """Drop lines beyond the step that training resumes from; open the bar. The first process alone has a log."""
+        if not state.is_world_process_zero:
+            return
         rows = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         self._elapsed = rows[-1]["seconds"] if rows else 0.0
         self._last = time.monotonic()
         self._tokens = 0
-        if state.is_world_process_zero:
-            self._bar = progress(state.max_steps, self.name, "step", initial=state.global_step)
+        self._bar = progress(state.max_steps, self.name, "step", initial=state.global_step)
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any

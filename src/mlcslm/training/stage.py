@@ -22,13 +22,14 @@ from mlcslm.files import fingerprint, sha256
 from mlcslm.languages import read_languages
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint import load_checkpoint, save_checkpoint
+from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.parts import part_parameters, set_trainable
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.dataset import UtteranceDataset
-from mlcslm.training.encoder_cache import EncoderCache
+from mlcslm.training.encoder_cache import open_cache
 from mlcslm.training.log import TrainingLog, write_training_log
 from mlcslm.training.paths import StagePaths
 from mlcslm.training.trainer import SpeechTrainer, Watch, newest_state
@@ -38,13 +39,15 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
     """Train stage `name` of `config` and write its checkpoint and training log into `paths.out`.
 
     Resumable states go to a folder below `paths.work` that is named by everything the result depends on, so that a
-    state of another recipe is never taken up; it is removed at the end. A second process waits until the first is done.
+    state of another recipe is never taken up; it is removed at the end. A second process waits until the first is done
+    and leaves what that has made.
     """
     stage = config.stages[name]
     fingerprints = {
         "stage": fingerprint(stage.model_dump(mode="json")),
         "augmentation": fingerprint(config.augmentation.model_dump(mode="json")),
         "models": fingerprint(config.models.model_dump(mode="json")),
+        "languages": sha256(config.languages),
         "manifest": sha256(paths.manifest),
         "parent": sha256(paths.parent / "checkpoint.json") if paths.parent else "",
         "cached_encoder": str(paths.cache is not None),
@@ -52,7 +55,10 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
     }
     work = paths.work / fingerprint(fingerprints)[:16]
     work.mkdir(parents=True, exist_ok=True)
-    with _sole_process(work):
+    with _sole_process(work) as waited:
+        if waited and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _is_made(paths.out, name, fingerprints):
+            shutil.rmtree(work)
+            return
         model, processor = _parent_model(config, paths)
         _check_tokens(stage, model, name)
         set_trainable(model, stage.trains, lora=LoraSettings(**config.models.lora.model_dump()), seed=config.seed)
@@ -106,7 +112,7 @@ def _train(
         paths.manifest,
         processor,
         stage.template,
-        cache=EncoderCache(paths.cache, paths.manifest) if paths.cache else None,
+        cache=open_cache(paths.cache, paths.manifest, model),
         augmenter=make_augmenter(config.augmentation, paths.noise, paths.room_responses),
         seed=config.seed,
         longest_s=stage.longest_s,
@@ -165,7 +171,7 @@ def _arguments(stage: StageConfig, config: Config, work: Path) -> TrainingArgume
         "warmup_steps": stage.warmup_steps,
         "weight_decay": stage.weight_decay,
         "max_grad_norm": stage.max_gradient_norm,
-        "gradient_checkpointing": stage.gradient_checkpointing,
+        "activation_checkpointing": stage.gradient_checkpointing,
         "save_steps": stage.save_steps,
     }
     return TrainingArguments(
@@ -184,12 +190,24 @@ def _arguments(stage: StageConfig, config: Config, work: Path) -> TrainingArgume
     )
 
 
+def _is_made(out: Path, name: str, fingerprints: dict[str, str]) -> bool:
+    try:
+        info = read_checkpoint(out)
+    except UserError:
+        return False
+    return (info.name, info.fingerprints) == (name, fingerprints) and (out / "training_log.parquet").is_file()
+
+
 @contextmanager
-def _sole_process(work: Path) -> Iterator[None]:
-    """Hold `work` for this process (its first rank); the system frees it when the process ends, however it ends."""
+def _sole_process(work: Path) -> Iterator[bool]:
+    """Hold `work` for this process (its first rank) and tell whether another one held it until now.
+
+    The system frees it when the process ends, however it ends.
+    """
     if int(os.environ.get("RANK", "0")) != 0:
-        yield
+        yield False
         return
+    waited = False
     with open(work.with_suffix(".lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -197,4 +215,5 @@ def _sole_process(work: Path) -> Iterator[None]:
             print(f"{work}: another process trains this stage; waiting until it is done.", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
             work.mkdir(parents=True, exist_ok=True)
-        yield
+            waited = True
+        yield waited

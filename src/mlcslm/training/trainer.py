@@ -86,13 +86,18 @@ class Watch(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Raise UserError before the optimiser takes a gradient that is not finite (clipping has spread it to all)."""
-        gradients = (p.grad for p in kwargs["model"].parameters() if p.grad is not None)
-        if not torch.isfinite(next(gradients).sum()):
+        """Raise UserError before the optimiser takes a gradient that is not finite.
+
+        Every weight's is looked at: clipping spreads a NaN to all, but turns all others to zeros for an infinite one.
+        """
+        sums = [p.grad.sum() for p in kwargs["model"].parameters() if p.grad is not None]
+        if not torch.isfinite(torch.stack(sums)).all():
             raise _not_finite("gradient", state.global_step + 1)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Flush the state to disk and mark it; what a kill leaves without the mark is never resumed from."""
+        if args.world_size > 1:
+            torch.distributed.barrier()  # each process has its random state in it
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
