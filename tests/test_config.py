@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mlcslm.config import Config, parse_config, read_config
+from mlcslm.config import Config, StageConfig, parse_config, read_config
 from mlcslm.config_reference import render_reference
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.workflow import Layout
@@ -234,6 +234,21 @@ def test_presets_write_into_folders_of_their_own() -> None:
 def test_preset_sets_rates_only_for_parts_that_train(path: Path) -> None:
     for name, stage in read_config(path).stages.items():
         assert set(stage.part_learning_rates) <= set(stage.trains), name
+
+
+def rates(stage: StageConfig) -> str:
+    """A stage's cell in docs/paper.md: steps × utterances a step, rate, other rates of parts."""
+    others = "".join(f", {part} {rate:g}" for part, rate in stage.part_learning_rates.items())
+    return f"{stage.steps} × {stage.batch_size * stage.accumulation}, {stage.learning_rate:g}{others}"
+
+
+@pytest.mark.parametrize("name", read_config(REPOSITORY / "config" / "demo.yaml").stages)
+def test_documented_stages_are_those_of_the_presets(name: str) -> None:
+    demo, small = (read_config(REPOSITORY / "config" / f"{preset}.yaml").stages[name] for preset in ("demo", "small"))
+    assert (demo.parent, demo.trains, demo.template) == (small.parent, small.trains, small.template)
+    row = f"| {name} | {', '.join(demo.trains)} | {demo.template} | {rates(demo)} | {rates(small)} |"
+    lines = (REPOSITORY / "docs" / "paper.md").read_text("utf-8").splitlines()
+    assert row in lines, f"docs/paper.md should have the line\n{row}"
 
 
 def test_reference_of_keys_is_what_the_descriptions_say() -> None:

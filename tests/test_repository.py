@@ -15,6 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from mlcslm.languages import read_languages
+from mlcslm.text.templates import TEMPLATES, prompt_text, target_text
+
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
 RULES = sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))
@@ -132,3 +135,12 @@ def test_conda_environments_of_rules_exist() -> None:
         (path.parent / name).resolve() for path in RULES for name in re.findall(r'"(\S+\.yaml)"', path.read_text())
     }
     assert named == {REPOSITORY / "envs" / "mlcslm.yaml"}
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_documented_templates_are_those_of_the_code(template: str) -> None:
+    french = read_languages(REPOSITORY / "config" / "languages.tsv")["French"]
+    answer = target_text(french, template, "ça va", "…" if template == "reasoning" else None)
+    text = f"`{prompt_text(french, template)}{answer}`".replace("|", "\\|")
+    rows = (REPOSITORY / "docs" / "paper.md").read_text("utf-8").splitlines()
+    assert any(row.startswith(f"| `{template}`") and text in row for row in rows), f"docs/paper.md should show {text}"
