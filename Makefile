@@ -46,8 +46,8 @@ foundation: $(VENV)/.installed
 
 # The stamps are newer than what they were installed from, so that nothing is installed twice.
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 with venv found (Debian, Ubuntu: apt-get install python3.11" \
-		"python3.11-venv python3.11-dev). If it has another name: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 with venv found (Debian 12, Ubuntu 24.04: apt-get install" \
+		"python3 python3-venv python3-dev). If it has another name: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@command -v g++ >/dev/null || { echo "make: no g++ found, which meeteval is compiled with (Debian, Ubuntu:" \
 		"apt-get install g++ python3-dev)." >&2; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
