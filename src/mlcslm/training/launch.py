@@ -1,4 +1,4 @@
-"""Run a training stage on what the machine has: in this process, or one process a GPU through torchrun.
+"""Run a training stage on what the machine has: in this process, or one process a GPU.
 
 `python -m mlcslm.training.launch JOB.json` is what each of those processes runs.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
+import os
 import sys
 import tempfile
+import uuid
 from pathlib import Path
 
 from mlcslm.config import Config, parse_config
@@ -39,10 +40,29 @@ def launch_stage(name: str, config: Config, paths: StagePaths, processes: int | 
             ),
             encoding="utf-8",
         )
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        done = subprocess.run([*command, "-m", __name__, str(job)], check=False)
-    if done.returncode != 0:
-        raise UserError(f"stage {name}: one of its {count} processes failed (status {done.returncode}); see above.")
+        _launch(name, count, job)
+
+
+def _launch(name: str, count: int, job: Path) -> None:
+    """Run `count` processes on one machine, as `torchrun --standalone` does, but without its traceback."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun's default too: else each takes all cores
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(settings, sys.executable)("-m", __name__, str(job))
+    except ChildFailedError as error:
+        failed = ", ".join(f"process {rank} with status {f.exitcode}" for rank, f in sorted(error.failures.items()))
+        raise UserError(f"stage {name}: of its {count} processes failed: {failed}; what they say is above.") from None
 
 
 def _main(job_file: str) -> None:

@@ -184,6 +184,7 @@ def _arguments(stage: StageConfig, config: Config, work: Path) -> TrainingArgume
         logging_steps=1,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
+        ddp_find_unused_parameters=False,  # every trained part has a share in every loss
         disable_tqdm=True,
         report_to=[],
         **options,
