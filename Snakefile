@@ -1,13 +1,13 @@
 # mlcslm: train a reasoning speech LLM stage by stage, decode, score, and answer with the tables of the paper.
 #
-#   snakemake --cores all results/tables/table6.csv                                 the demo, on this machine
-#   snakemake --cores all --configfile config/small.yaml results/tables/table6.csv  another preset
+#   snakemake --cores all results/tables/table6.csv                                       the demo, on this machine
+#   snakemake results-small/tables/table6.csv --cores all --configfile config/small.yaml  another preset
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 # A preset is whole: another one replaces the demo instead of being merged into it.
-if "stages" not in config:
+if not workflow.overwrite_configfiles:
 
     configfile: "config/demo.yaml"
 

@@ -7,6 +7,7 @@ a frozen language model can be driven through its input embeddings, as the paper
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -27,8 +28,21 @@ from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import ENGLISH_PROMPT
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
-Example = tuple[list[int], tuple[int, int], int]
-"""Ids; first and last position of the noisy copy; position at which the answer begins."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training example. The noisy copy is read as embeddings: what stands at `noisy` positions of `ids` is replaced.
+
+    ids: all of the text; noisy: first and last position of the noisy copy; answer: position at which the answer begins;
+    mixture: (position within the noisy copy, token, weight) of everything the noisy copy's embeddings are summed from.
+    """
+
+    ids: list[int]
+    noisy: tuple[int, int]
+    answer: int
+    mixture: list[tuple[int, int, float]]
+
 
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {{ message['content'] }} {% endfor %}"
@@ -51,7 +65,9 @@ class LanguageModelRecipe:
     heads: int = 6
     key_value_heads: int = 2
     feed_forward: int = 512
-    steps: int = 2000
+    steps: int = 2000  # on noisy pieces
+    spelled_steps: int = 1400  # then mostly on characters laid along time
+    spelled_learning_rate: float = 1.5e-3
     batch: int = 32
     learning_rate: float = 2e-3
     warmup_steps: int = 200
@@ -103,36 +119,41 @@ class Writer:
         for dropout in (None, 0.25, 0.6):  # BPE-dropout: the same words in other pieces, as sounds would come
             backend["model"]["dropout"] = dropout
             self._split.append(Tokenizer.from_str(json.dumps(backend)))
+        self._pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._blank = self._ids("\n")[0]
+        self.spelled_share = 0.0
+        self._spelling = functools.cache(self._spell)
 
     def batches(self, rng: np.random.Generator, count: int = 16) -> list[list[Example]]:
         """`count` batches, each of examples of similar length, in random order."""
         size = self.recipe.batch
-        examples = sorted((self.example(rng) for _ in range(count * size)), key=lambda example: len(example[0]))
+        examples = sorted((self.example(rng) for _ in range(count * size)), key=lambda example: len(example.ids))
         return [examples[start * size : (start + 1) * size] for start in rng.permutation(count)]
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def example(self, rng: np.random.Generator) -> Example:
-        """Ids; first and last position of the noisy copy; position at which the answer begins."""
+        """A turn of a conversation as it might be heard, the prompt, at times the turns before; then the turn itself."""
         group = self.groups[rng.integers(len(self.groups))]
         grammar = load_grammar(group.language)
-        turns = [t.text for t in grammar.exchange(rng, lambda text: split_of(text) == "train")]
+        turns = [t.text for t in grammar.exchange(rng, _is_train)]
         if rng.random() < self.recipe.context_share:
-            turns = [t.text for t in grammar.exchange(rng, lambda text: split_of(text) == "train")] + turns
+            turns = [t.text for t in grammar.exchange(rng, _is_train)] + turns
         chosen = int(rng.integers(len(turns)))
         texts = [normalise_reference(text) for text in turns]
         context = texts[max(0, chosen - 2) : chosen] if rng.random() < self.recipe.context_share else []
         prompt = group.prompt if rng.random() < 0.5 else ENGLISH_PROMPT
+        spelled = rng.random() < self.spelled_share
+        length, mixture = (self._heard if spelled else self._noisy)(texts[chosen], rng)
         before = self._ids("USER:")
-        noisy = self._noisy(texts[chosen], rng)
         after = self._ids("\n".join([f" {prompt}", *context]) + " ASSISTANT:")
         answer = [*self._ids(f" {texts[chosen]}"), self.tokenizer.eos_token_id]
-        ids = [*before, *noisy, *after, *answer]
-        return ids, (len(before), len(before) + len(noisy)), len(ids) - len(answer)
+        ids = [*before, *[self._blank] * length, *after, *answer]
+        return Example(ids, (len(before), len(before) + length), len(ids) - len(answer), mixture)
 
-    def _noisy(self, text: str, rng: np.random.Generator) -> list[int]:
+    def _noisy(self, text: str, rng: np.random.Generator) -> tuple[int, list[tuple[int, int, float]]]:
+        """Pieces of the text, one a position: some dropped, replaced, repeated, with blanks in between."""
         pieces = self._split[rng.integers(len(self._split))].encode(f" {text}").ids
         drop, replace, blank = rng.uniform(0, 0.15), rng.uniform(0, 0.2), rng.uniform(0, 0.6)
         noisy: list[int] = []
@@ -144,32 +165,101 @@ class Writer:
             noisy += [piece] * int(rng.integers(1, 3))
             if rng.random() < blank:
                 noisy += [self._blank] * int(rng.integers(1, 3))
-        return noisy or [self._blank]
+        noisy = noisy or [self._blank]
+        return len(noisy), [(position, piece, 1.0) for position, piece in enumerate(noisy)]
+
+    def _heard(self, text: str, rng: np.random.Generator) -> tuple[int, list[tuple[int, int, float]]]:
+        """Characters laid along time as sounds are: several share a position of 100 ms, spread into the next, get lost.
+
+        That is what a projector gives a language model that it cannot change: sums of what it heard in each 100 ms.
+        """
+        wide = sum(c >= "\u3040" for c in text) > len(text) / 2  # kana and Hangul: a syllable a character
+        rate = rng.uniform(0.4, 0.9) if wide else rng.uniform(1.0, 1.8)  # characters a position
+        drop, replace, spread = rng.uniform(0, 0.12), rng.uniform(0, 0.15), rng.uniform(0, 0.5)
+        mixture: list[tuple[int, int, float]] = []
+        time = rng.uniform(0, 2)
+        for character in text:
+            time += rng.uniform(0.5, 1.5) / rate
+            if rng.random() < drop:
+                continue
+            if rng.random() < replace:
+                character = text[rng.integers(len(text))]
+            weight = rng.uniform(0.6, 1.0)
+            for token in self._spelling(character):
+                mixture.append((int(time), token, weight))
+                if rng.random() < spread:
+                    mixture.append((int(time) + 1, token, weight * rng.uniform(0.2, 0.6)))
+        length = int(time) + 2 + int(rng.integers(0, 3))
+        filled = {position for position, _, _ in mixture}
+        mixture += [(position, self._blank, 1.0) for position in range(length) if position not in filled]
+        return length, mixture
+
+    def _spell(self, character: str) -> tuple[int, ...]:
+        """The tokens of a character's bytes."""
+        alphabet = self._split[0].get_vocab()
+        # Byte-level BPE writes each byte as a printable character of its own.
+        bytes_as_text = self._pre_tokenizer.pre_tokenize_str(character)[0][0]
+        return tuple(alphabet[byte] for byte in bytes_as_text)
 
 
-def collate(examples: Sequence[Example], pad: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ids (B, L), attention mask, labels (-100 before the answer), and which positions are the noisy copy."""
-    length = max(len(ids) for ids, _, _ in examples)
+def _is_train(text: str) -> bool:
+    return split_of(text) == "train"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples as tensors: ids, mask and labels (B, L; labels -100 before the answer), the noisy positions (B, L), and
+    of each summand of the noisy embeddings its place among the noisy positions, its token and its weight (N,).
+    """
+
+    ids_BL: torch.Tensor
+    mask_BL: torch.Tensor
+    labels_BL: torch.Tensor
+    noisy_BL: torch.Tensor
+    place_N: torch.Tensor
+    token_N: torch.Tensor
+    weight_N: torch.Tensor
+
+
+def collate(examples: Sequence[Example], pad: int) -> Batch:
+    """Batch of examples, padded on the right."""
+    length = max(len(example.ids) for example in examples)
     ids_BL = torch.full((len(examples), length), pad)
     mask_BL = torch.zeros(len(examples), length, dtype=torch.long)
     noisy_BL = torch.zeros(len(examples), length, dtype=torch.bool)
     labels_BL = torch.full_like(ids_BL, -100)
-    for row, (ids, (first, last), answer) in enumerate(examples):
-        ids_BL[row, : len(ids)] = torch.tensor(ids)
+    summands: list[tuple[int, int, float]] = []
+    offset = 0
+    for row, example in enumerate(examples):
+        ids = torch.tensor(example.ids)
+        first, last = example.noisy
+        ids_BL[row, : len(ids)] = ids
         mask_BL[row, : len(ids)] = 1
         noisy_BL[row, first:last] = True
-        labels_BL[row, answer : len(ids)] = ids_BL[row, answer : len(ids)]
-    return ids_BL, mask_BL, labels_BL, noisy_BL
+        labels_BL[row, example.answer : len(ids)] = ids[example.answer :]
+        summands += [(offset + position, token, weight) for position, token, weight in example.mixture]
+        offset += last - first
+    places, tokens, weights = zip(*summands, strict=True)
+    return Batch(
+        ids_BL, mask_BL, labels_BL, noisy_BL, torch.tensor(places), torch.tensor(tokens), torch.tensor(weights)
+    )
 
 
-def blur(embedded_BLh: torch.Tensor, noisy_BL: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Mix the noisy copy's embeddings with random tokens' and with noise: what a projector gives is no table row."""
-    count = int(noisy_BL.sum())
+def embed(batch: Batch, table: torch.Tensor) -> torch.Tensor:
+    """Input embeddings (B, L, h), the noisy copy's summed up, mixed with random tokens' and with noise.
+
+    What a projector gives is no row of the table: the language model has to make do with something near one.
+    """
+    embedded_BLh = table[batch.ids_BL]
+    count = int(batch.noisy_BL.sum())
+    summed = torch.zeros(count, table.shape[1]).index_add(
+        0, batch.place_N, table[batch.token_N] * batch.weight_N.unsqueeze(-1)
+    )
     others = table[torch.randint(len(table), (count,))]
-    share = 0.4 * torch.rand(count, 1)
-    scale = table.detach().pow(2).mean().sqrt() * 0.6 * torch.rand(count, 1)
-    mixed = (1 - share) * embedded_BLh[noisy_BL] + share * others + scale * torch.randn_like(others)
-    return embedded_BLh.masked_scatter(noisy_BL.unsqueeze(-1), mixed.to(embedded_BLh.dtype))
+    share = 0.3 * torch.rand(count, 1)
+    scale = table.detach().pow(2).mean().sqrt() * 0.5 * torch.rand(count, 1)
+    mixed = (1 - share) * summed + share * others + scale * torch.randn_like(others)
+    return embedded_BLh.masked_scatter(batch.noisy_BL.unsqueeze(-1), mixed)
 
 
 def pretrain_language_model(
@@ -195,42 +285,54 @@ def pretrain_language_model(
         attn_implementation="sdpa",
     )
     model = Qwen2ForCausalLM(config)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
+    log = Path(log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w", encoding="utf-8") as lines:
+        for steps, rate, writer.spelled_share in (
+            (recipe.steps, recipe.learning_rate, 0.0),
+            (recipe.spelled_steps, recipe.spelled_learning_rate, 0.8),
+        ):
+            for row in _train(model, writer, recipe, steps, rate, rng):
+                lines.write(json.dumps({"spelled": writer.spelled_share} | row) + "\n")
+                lines.flush()
+            with atomic_path(out) as folder:
+                _save(model, tokenizer, folder)
+
+
+def _train(
+    model: Qwen2ForCausalLM,
+    writer: Writer,
+    recipe: LanguageModelRecipe,
+    steps: int,
+    rate: float,
+    rng: np.random.Generator,
+) -> Iterator[dict[str, float]]:
+    """Train for `steps` with a learning rate that warms up and falls linearly; yield the mean loss of 50 steps each."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / recipe.warmup_steps, max(0.02, 1 - step / recipe.steps)),
+        lambda step: min((step + 1) / recipe.warmup_steps, max(0.02, 1 - step / steps)),
     )
     batches: list[list[Example]] = []
     started, running = time.monotonic(), 0.0
-    Path(log).parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w", encoding="utf-8") as lines:
-        for step in range(1, recipe.steps + 1):
-            batches = batches or writer.batches(rng)
-            ids, mask, labels, noisy = collate(batches.pop(), tokenizer.pad_token_id)
-            with torch.autocast("cpu", torch.bfloat16):
-                table = model.get_input_embeddings().weight
-                embedded = blur(model.get_input_embeddings()(ids), noisy, table)
-                hidden = model.model(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
-                targets = labels[:, 1:]
-                logits = model.lm_head(hidden[:, :-1][targets != -100])
-            loss = nn.functional.cross_entropy(logits.float(), targets[targets != -100])
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            running += loss.item()
-            if step % 50 == 0:
-                lines.write(
-                    json.dumps({"step": step, "loss": running / 50, "seconds": time.monotonic() - started}) + "\n"
-                )
-                lines.flush()
-                running = 0.0
-            if step % 500 == 0 or step == recipe.steps:
-                with atomic_path(out) as folder:
-                    _save(model, tokenizer, folder)
+    for step in range(1, steps + 1):
+        batches = batches or writer.batches(rng)
+        batch = collate(batches.pop(), writer.tokenizer.pad_token_id)
+        targets = batch.labels_BL[:, 1:]
+        with torch.autocast("cpu", torch.bfloat16):
+            embedded = embed(batch, model.get_input_embeddings().weight)
+            hidden = model.model(inputs_embeds=embedded, attention_mask=batch.mask_BL).last_hidden_state
+            logits = model.lm_head(hidden[:, :-1][targets != -100])
+        loss = nn.functional.cross_entropy(logits.float(), targets[targets != -100])
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        running += loss.item()
+        if step % 50 == 0:
+            yield {"step": step, "loss": running / 50, "seconds": time.monotonic() - started}
+            running = 0.0
 
 
 def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
