@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mlcslm.errors import UserError
+from mlcslm.errors import FaultyInput, UserError
 from mlcslm.files import atomic_path
+
+_REMEDY = "Delete the shards and run again."
 
 
 def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
-    """Join the shards of a decoding into one file, in the manifest's order. Raises UserError for what is missing."""
-    table = pa.concat_tables([pq.read_table(shard) for shard in shards])
-    place = {utterance_id: i for i, utterance_id in enumerate(table["utterance_id"].to_pylist())}
+    """Join the shards of a decoding into one file, in the manifest's order.
+
+    Raises UserError, by name, for hypotheses that are missing, there twice or not in the manifest, and for shards that
+    different checkpoints or decodings made.
+    """
+    tables = [pq.read_table(shard) for shard in shards]
+    for shard, table in zip(shards, tables, strict=True):
+        if table.schema.metadata != tables[0].schema.metadata:
+            raise UserError(f"{shard}: was made by another checkpoint or decoding than {shards[0]}. {_REMEDY}")
+    table = pa.concat_tables(tables)
+    found = Counter(table["utterance_id"].to_pylist())
     wanted = pq.read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
-    missing = [utterance_id for utterance_id in wanted if utterance_id not in place]
-    if missing or len(place) != table.num_rows:
-        raise UserError(
-            f"{out}: its {len(shards)} shards hold {table.num_rows} hypotheses, {len(place)} of them different; "
-            f"{manifest} has {len(wanted)}. Missing: {', '.join(missing[:5]) or 'none'}. "
-            "Delete the shards and run again."
+    faults = {
+        "missing": [name for name in wanted if name not in found],
+        "there twice": [name for name, count in found.items() if count > 1],
+        "not in the manifest": sorted(set(found) - set(wanted)),
+    }
+    if any(faults.values()):
+        title = (
+            f"{out}: its {len(shards)} shards hold {table.num_rows} hypotheses, {manifest} has {len(wanted)}. {_REMEDY}"
         )
+        raise FaultyInput(title, [f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names])
+    place = {name: row for row, name in enumerate(table["utterance_id"].to_pylist())}
     with atomic_path(out) as temporary:
-        pq.write_table(table.take([place[utterance_id] for utterance_id in wanted]), temporary)
+        pq.write_table(table.take([place[name] for name in wanted]), temporary)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
