@@ -6,6 +6,7 @@ and a crash inside it cannot take the caller along.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import json
@@ -14,11 +15,13 @@ import queue
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -50,20 +53,17 @@ class Voice:
 
 
 class Engine:
-    """One espeak-ng engine; at most one a process."""
+    """One espeak-ng engine, its data in the folder `data` (see `short_data_path`); at most one a process."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: Path) -> None:
         import espeakng_loader
 
-        data = Path(espeakng_loader.get_data_path())
-        if len(str(data).encode()) > _LONGEST_DATA_PATH:
-            link = Path(tempfile.mkdtemp(prefix="espeak")) / "espeak-ng-data"
-            link.symlink_to(data)
-            data = link
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), 0)
         if rate != _ESPEAK_RATE:
             raise RuntimeError(f"espeak-ng answered {rate} to espeak_Initialize with its data in {data}")
+        # It has seeded its noise (breath, Klatt voices) with the time of day.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._chunks: list[np.ndarray] = []
         self._callback = _CALLBACK(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
@@ -94,6 +94,21 @@ class Engine:
             return np.zeros(0, np.float32)
         audio = np.concatenate(self._chunks).astype(np.float32) / 32768
         return trim(soxr.resample(audio, _ESPEAK_RATE, SAMPLE_RATE).astype(np.float32))
+
+
+@contextlib.contextmanager
+def short_data_path() -> Iterator[Path]:
+    """Yield the folder of espeak-ng's data, by a temporary link where its own path is too long for espeak-ng."""
+    import espeakng_loader
+
+    data = Path(espeakng_loader.get_data_path())
+    if len(os.fsencode(data)) <= _LONGEST_DATA_PATH:
+        yield data
+        return
+    with tempfile.TemporaryDirectory(prefix="espeak") as folder:
+        link = Path(folder) / "espeak-ng-data"
+        link.symlink_to(data)
+        yield link
 
 
 def trim(audio: np.ndarray, threshold: float = 0.003, margin: int = 480) -> np.ndarray:
@@ -171,18 +186,33 @@ def _serve() -> None:
     """Answer each line of standard input in a fork, so that every batch meets espeak-ng in its first state."""
     import soxr  # noqa: F401 - loaded once here, used in every fork
 
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            engine = Engine()
-            for voice, text in json.loads(line):
-                audio = engine.speak(Voice(*voice), text).tobytes()
-                sys.stdout.buffer.write(len(audio).to_bytes(8, "little") + audio)
-            sys.stdout.buffer.flush()
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status:
-            sys.exit(1)
+    with short_data_path() as data:
+        for line in sys.stdin:
+            child = os.fork()
+            if child == 0:
+                _answer(line, data)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            if status:
+                sys.exit(1)
+
+
+def _answer(line: str, data: Path) -> NoReturn:
+    """Speak one batch and end this process, without the clean-up that belongs to its parent."""
+    status = 1
+    try:
+        engine = Engine(data)
+        for voice, text in json.loads(line):
+            audio = engine.speak(Voice(*voice), text).tobytes()
+            sys.stdout.buffer.write(len(audio).to_bytes(8, "little") + audio)
+        sys.stdout.buffer.flush()
+        status = 0
+    except UserError as error:
+        print(f"mlcslm: {error}", file=sys.stderr)
+    except Exception:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
 
 
 if __name__ == "__main__":
