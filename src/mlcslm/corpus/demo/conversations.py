@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,10 +42,15 @@ def write_demo_corpus(
 ) -> None:
     """Write `train`, `dev` and `test` below `root`, noises and room responses in `augmentation`, last `corpus.json`.
 
-    A pure function of `config`, `groups` and `seed`: voices and sentences of dev and test never occur in train.
+    A pure function of `config`, `groups` and `seed`: voices and sentences of dev and test never occur in train. What an
+    earlier corpus left in these folders is removed first.
     """
     root = Path(root)
     sessions = {"train": config.train_sessions, "dev": config.dev_sessions, "test": config.test_sessions}
+    (root / "corpus.json").unlink(missing_ok=True)
+    for split in sessions:
+        if (root / split).exists():
+            shutil.rmtree(root / split)
     summary: dict[str, dict[str, float]] = {}
     for split, count in sessions.items():
         scripts = [

@@ -1,0 +1,196 @@
+"""The demo corpus: what is heard is where the transcript says, nothing of dev or test is in train, the same each time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlcslm.config import DemoCorpusConfig
+from mlcslm.corpus.audio import read_audio, read_header, read_segment
+from mlcslm.corpus.demo.conversations import Script, mix, write_demo_corpus, write_script
+from mlcslm.corpus.demo.grammar import load_grammar, split_of
+from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice
+from mlcslm.corpus.demo.voices import VARIANTS
+from mlcslm.corpus.layout import find_sessions, read_transcript
+from mlcslm.corpus.manifest import build_manifest
+from mlcslm.languages import Group, read_languages
+
+SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
+SIZE = DemoCorpusConfig(
+    train_sessions=2, dev_sessions=1, test_sessions=1, turns_per_session=6, noises=2, room_responses=2
+)
+SPLITS = ("train", "dev", "test")
+NAMES = ("English-Indian", "Japanese", "French")
+
+
+@pytest.fixture(scope="module")
+def groups() -> dict[str, Group]:
+    sheet = read_languages(SHEET)
+    return {name: sheet[name] for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def corpus(groups: dict[str, Group], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("demo") / "corpus"
+    write_demo_corpus(root, SIZE, groups, seed=17, workers=2)
+    return root
+
+
+def contents(root: Path) -> dict[str, str]:
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_writing_again_gives_the_same_bytes(corpus: Path, groups: dict[str, Group], tmp_path: Path) -> None:
+    write_demo_corpus(tmp_path / "again", SIZE, groups, seed=17, workers=1)
+    assert contents(tmp_path / "again") == contents(corpus)
+
+
+def test_another_seed_says_other_things(corpus: Path, groups: dict[str, Group]) -> None:
+    french = groups["French"]
+    assert write_script(french, "dev", 0, 6, seed=17) == write_script(french, "dev", 0, 6, seed=17)
+    other = write_script(french, "dev", 0, 6, seed=18)
+    assert other.turns != write_script(french, "dev", 0, 6, seed=17).turns
+    assert write_script(french, "dev", 1, 6, seed=17).turns != write_script(french, "dev", 0, 6, seed=17).turns
+
+
+def test_a_smaller_corpus_has_nothing_left_of_the_one_before(groups: dict[str, Group], tmp_path: Path) -> None:
+    one = {"French": groups["French"]}
+    small = SIZE.model_copy(update={"train_sessions": 1, "turns_per_session": 2, "noises": 1})
+    write_demo_corpus(tmp_path / "changed", SIZE.model_copy(update={"turns_per_session": 2}), groups, seed=1, workers=2)
+    write_demo_corpus(tmp_path / "changed", small, one, seed=2, workers=2)
+    write_demo_corpus(tmp_path / "fresh", small, one, seed=2, workers=2)
+    assert contents(tmp_path / "changed") == contents(tmp_path / "fresh")
+
+
+def test_the_reader_of_real_corpora_finds_no_fault(corpus: Path, groups: dict[str, Group]) -> None:
+    for split, sessions in (("train", 2), ("dev", 1), ("test", 1)):
+        table, faults = build_manifest(corpus / split, groups)
+        assert not faults
+        assert len(set(table["session_id"].to_pylist())) == sessions * len(groups)
+        assert table.num_rows == 6 * sessions * len(groups)
+        assert set(table["sample_rate"].to_pylist()) == {16_000}
+    # The challenge's training set has a folder level more than its dev and test sets.
+    assert all(path.parent.parent.name in ("Indian", "Japanese", "French") for path in corpus.glob("train/**/*.wav"))
+    assert all(path.parent.name in ("Indian", "Japanese", "French") for path in corpus.glob("dev/**/*.wav"))
+
+
+def test_the_description_counts_what_is_there(corpus: Path, groups: dict[str, Group]) -> None:
+    description = json.loads((corpus / "corpus.json").read_text())
+    assert description["seed"] == 17
+    for split in SPLITS:
+        sessions, _ = find_sessions(corpus / split, groups)
+        hours = sum(read_header(session.audio).duration for session in sessions) / 3600
+        found = description["splits"][split]
+        assert found == {
+            "sessions": len(sessions),
+            "utterances": 6 * len(sessions),
+            "hours": pytest.approx(hours, abs=1e-3),
+        }
+    assert len(list((corpus / "augmentation" / "noise").glob("*.wav"))) == SIZE.noises
+    assert len(list((corpus / "augmentation" / "room").glob("*.wav"))) == SIZE.room_responses
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_speech_is_where_the_transcript_says(corpus: Path, groups: dict[str, Group], split: str) -> None:
+    for session in find_sessions(corpus / split, groups)[0]:
+        audio = read_audio(session.audio)
+        spoken = np.zeros(len(audio), bool)
+        for utterance in read_transcript(session.transcript):
+            segment = read_segment(session.audio, utterance.start, utterance.end)
+            assert level(segment) > 0.03
+            # Begun and ended within 50 ms of the first and last sound; the noise floor is 0.0008.
+            loud = np.flatnonzero(np.abs(segment) > 0.006)
+            assert loud[0] / SAMPLE_RATE < 0.08
+            assert (len(segment) - loud[-1]) / SAMPLE_RATE < 0.08
+            spoken[round(utterance.start * SAMPLE_RATE) : round(utterance.end * SAMPLE_RATE)] = True
+        assert level(audio[~spoken]) < 0.0012
+        assert 0.2 < (~spoken).mean() * len(audio) / SAMPLE_RATE
+
+
+def level(audio: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
+
+
+def test_turns_follow_each_other_as_people_do(groups: dict[str, Group]) -> None:
+    """Pauses and overlaps of many scripted sessions, with one second of sound a turn."""
+    pauses = []
+    for index in range(60):
+        script = write_script(groups["French"], "train", index, 16, seed=3)
+        mixture, utterances = mix(script, [np.full(SAMPLE_RATE, 0.1, np.float32)] * len(script.turns))
+        assert [u.text for u in utterances] == [text for _, text in script.turns]
+        assert [u.speaker for u in utterances] == [f"O{speaker + 1}" for speaker, _ in script.turns]
+        assert all(u.end - u.start == pytest.approx(1) for u in utterances)
+        for speaker in ("O1", "O2"):
+            own = [u for u in utterances if u.speaker == speaker]
+            assert all(before.end < after.start for before, after in zip(own, own[1:], strict=False))
+        assert utterances[0].start >= 0.2
+        assert len(mixture) / SAMPLE_RATE == pytest.approx(max(u.end for u in utterances) + 0.3, abs=1e-3)
+        pauses += [after.start - before.end for before, after in zip(utterances, utterances[1:], strict=False)]
+    overlaps = [-pause for pause in pauses if pause < 0]
+    assert 0.05 < len(overlaps) / len(pauses) < 0.13
+    assert max(overlaps) <= 0.41
+    # 0.1 s and an exponential of 0.35 s.
+    assert np.mean([pause for pause in pauses if pause > 0]) == pytest.approx(0.45, abs=0.06)
+
+
+def test_overlapping_turns_are_both_heard() -> None:
+    """Two tones: their sum where they overlap, each alone elsewhere."""
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    tones = [np.sin(2 * np.pi * pitch * time).astype(np.float32) for pitch in (300, 1700)]
+    voice = Voice("fr", "f1", 50, 50, 160)
+    french = read_languages(SHEET)["French"]
+    for seed in range(200):
+        script = Script(french, "0000_000", (voice, voice), ((0, "a"), (1, "b")), seed)
+        mixture, (first, second) = mix(script, tones)
+        if second.start < first.end:
+            break
+    else:
+        pytest.fail("no overlap in 200 sessions")
+
+    def power(start: float, end: float, pitch: float) -> float:
+        part = mixture[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
+        wave = np.exp(-2j * np.pi * pitch * np.arange(len(part)) / SAMPLE_RATE)
+        return float(np.abs(np.mean(part * wave)))
+
+    assert power(second.start, first.end, 300) > 0.03 < power(second.start, first.end, 1700)
+    assert power(first.start, second.start, 300) > 0.03 > 0.005 > power(first.start, second.start, 1700)
+    assert power(first.end, second.end, 1700) > 0.03 > 0.005 > power(first.end, second.end, 300)
+
+
+def test_voices_of_a_split_are_its_own(groups: dict[str, Group]) -> None:
+    for split in SPLITS:
+        scripts = [write_script(group, split, i, 4, seed=17) for group in groups.values() for i in range(30)]
+        used = {voice.variant for script in scripts for voice in script.voices}
+        assert used <= set(VARIANTS[split])
+        assert all(script.voices[0].variant != script.voices[1].variant for script in scripts)
+
+
+def test_sentences_of_dev_and_test_are_never_in_train(groups: dict[str, Group]) -> None:
+    """But for back-channels ("Yes, of course."), which every conversation has: they have no slot to vary."""
+    for group in groups.values():
+        grammar = load_grammar(group.language)
+        always = {t.fill({}) for turns in grammar.exchanges for t in turns if not t.slots}
+        said = {
+            split: {
+                text
+                for index in range(40)
+                for _, text in write_script(group, split, index, 16, seed=17).turns
+                if text not in always
+            }
+            for split in SPLITS
+        }
+        assert all(len(texts) > 100 for texts in said.values())
+        spelled = {split: {"".join(filter(str.isalpha, text.lower())) for text in said[split]} for split in SPLITS}
+        assert not spelled["train"] & (spelled["dev"] | spelled["test"])
+        assert not spelled["dev"] & spelled["test"]
+        assert all(split_of(text) == split for split, texts in said.items() for text in texts)
+
+
+def test_sessions_of_all_splits_have_names_of_their_own(groups: dict[str, Group]) -> None:
+    names = [write_script(groups["French"], split, i, 2, seed=17).session for split in SPLITS for i in range(20)]
+    assert len(set(names)) == len(names)
