@@ -13,7 +13,9 @@ from mlcslm.errors import FaultyInput, UserError
 
 Part = Literal["projector", "embedding", "head", "lm_lora", "encoder_lora"]
 Split = Literal["train", "dev", "test"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+/-]*$")]
+# Names become folders: no part may be empty, hidden or a way out of the results folder.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$")]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -26,8 +28,12 @@ class DemoCorpusConfig(Section):
     """Size of the demo corpus, which espeak-ng speaks."""
 
     train_sessions: int = Field(12, ge=1, description="training conversations a group")
-    dev_sessions: int = Field(2, ge=1, description="dev conversations a group, unseen voices and sentences")
-    test_sessions: int = Field(2, ge=1, description="test conversations a group, other unseen voices and sentences")
+    dev_sessions: int = Field(
+        2, ge=1, description="dev conversations a group, unseen voices and sentences"
+    )
+    test_sessions: int = Field(
+        2, ge=1, description="test conversations a group, other unseen voices and sentences"
+    )
     turns_per_session: int = Field(16, ge=2, description="utterances a conversation")
     noises: int = Field(24, ge=1, description="generated noises for augmentation, four seconds each")
     room_responses: int = Field(24, ge=1, description="generated room impulse responses for augmentation")
@@ -63,6 +69,12 @@ class AugmentationConfig(Section):
         2, ge=1, description="with cached encoder outputs: differently augmented copies of each training sample"
     )
 
+    @model_validator(mode="after")
+    def _snr_is_a_range(self) -> AugmentationConfig:
+        if self.snr_db[0] > self.snr_db[1]:
+            raise ValueError(f"snr_db is {list(self.snr_db)}: expected the lowest first")
+        return self
+
 
 class LoraConfig(Section):
     """Low-rank adapters on all linear layers of the language model and of the encoder (paper, section 3.3)."""
@@ -82,7 +94,6 @@ class ModelsConfig(Section):
     )
     projector_hidden: int = Field(2048, ge=1, description="width of the projector's hidden layer")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="low-rank adapters")
-    trust_remote_code: bool = Field(False, description="run code that comes with a hub model")
 
 
 class StageConfig(Section):
@@ -96,8 +107,8 @@ class StageConfig(Section):
     steps: int = Field(ge=1, description="optimiser steps of this stage")
     batch_size: int = Field(16, ge=1, description="utterances a micro-batch")
     accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    part_learning_rates: dict[Part, float] = Field(default_factory=dict, description="other peak rates for some parts")
+    learning_rate: Rate = Field(1e-3, description="peak learning rate")
+    part_learning_rates: dict[Part, Rate] = Field(default_factory=dict, description="other peak rates for some parts")
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
         "cosine", description="learning-rate schedule"
     )
@@ -108,6 +119,12 @@ class StageConfig(Section):
     longest_s: float = Field(30.0, gt=0, description="longer training utterances are left out, in seconds")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
 
+    @model_validator(mode="after")
+    def _rates_are_of_trained_parts(self) -> StageConfig:
+        if idle := set(self.part_learning_rates) - set(self.trains):
+            raise ValueError(f"part_learning_rates names {', '.join(sorted(idle))}, which trains does not")
+        return self
+
 
 class DecodingConfig(Section):
     """How a checkpoint is decoded (paper, section 4.2)."""
@@ -116,7 +133,9 @@ class DecodingConfig(Section):
     beams: int = Field(1, ge=1, description="beam size")
     max_new_tokens: int = Field(150, ge=1, description="longest answer, in tokens")
     temperature: float = Field(1.0, gt=0, description="sampling temperature")
-    seed: int = Field(0, ge=0, description="seed of the sampling; each utterance has a random stream of its own")
+    seed: int = Field(
+        0, ge=0, description="seed of the sampling; each utterance has a random stream of its own"
+    )
     batch_size: int = Field(32, ge=1, description="utterances a batch (times beams: rows)")
 
     @model_validator(mode="after")
@@ -133,7 +152,9 @@ class ScoringConfig(Section):
     normalise_hypothesis: bool = Field(
         False, description="normalise hypotheses as references are; named in the results"
     )
-    bootstrap_samples: int = Field(1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals")
+    bootstrap_samples: int = Field(
+        1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals"
+    )
 
 
 class ResourcesConfig(Section):
@@ -141,16 +162,18 @@ class ResourcesConfig(Section):
 
     languages_per_shard: int = Field(0, ge=0, description="groups a decoding job takes; 0: all in one job")
     cache_encoder: bool = Field(True, description="keep encoder outputs on disk while the encoder is frozen")
-    data_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: in the training process")
+    data_workers: int = Field(
+        0, ge=0, description="processes that prepare batches; 0: in the training process"
+    )
     training_threads: int = Field(1, ge=1, description="CPU threads of a training job")
     decoding_threads: int = Field(1, ge=1, description="CPU threads of a decoding job")
 
 
 class Config(Section):
-    """A whole run. `config/demo.yaml`, `config/small.yaml` and `config/paper.yaml` are three of them."""
+    """A whole run. `config/demo.yaml` and `config/small.yaml` are two of them."""
 
     preset: str = Field("custom", description="name of the preset, for readers of the results")
-    results: str = Field("results", description="folder of everything that is made")
+    results: str = Field("results", min_length=1, description="folder of everything that is made")
     seed: int = Field(17, ge=0, description="seed of everything that is drawn")
     languages: str = Field("config/languages.tsv", description="the languages sheet")
     tables: str = Field("config/tables.yaml", description="the tables' rows and published numbers")
@@ -166,6 +189,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _stages_form_a_tree(self) -> Config:
+        if "foundation" in self.stages:
+            raise ValueError("stages.foundation: that name stands for the pretrained models; take another")
         for name, stage in self.stages.items():
             lineage = [name]
             while (parent := self.stages[lineage[-1]].parent) != "foundation":

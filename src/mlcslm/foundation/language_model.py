@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,20 @@ _FURTHER_TEXT = (
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A phase of pretraining.
+
+    spelled_share: of the noisy copies that are characters laid along time, the others are pieces; loudest: the noisy
+    copy's embeddings are up to so many times as long as the table's.
+    """
+
+    steps: int
+    learning_rate: float
+    spelled_share: float
+    loudest: float
+
+
+@dataclass(frozen=True)
 class LanguageModelRecipe:
     """Size of the language model and how it is trained."""
 
@@ -65,11 +79,12 @@ class LanguageModelRecipe:
     heads: int = 6
     key_value_heads: int = 2
     feed_forward: int = 512
-    steps: int = 2000  # on noisy pieces
-    spelled_steps: int = 1400  # then mostly on characters laid along time
-    spelled_learning_rate: float = 1.5e-3
+    phases: tuple[Phase, ...] = (
+        Phase(steps=2000, learning_rate=2e-3, spelled_share=0.0, loudest=1.0),
+        Phase(steps=1400, learning_rate=1.5e-3, spelled_share=0.8, loudest=1.0),
+        Phase(steps=800, learning_rate=1e-3, spelled_share=0.8, loudest=20.0),
+    )
     batch: int = 32
-    learning_rate: float = 2e-3
     warmup_steps: int = 200
     context_share: float = 0.3
     seed: int = 17
@@ -134,7 +149,7 @@ class Writer:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def example(self, rng: np.random.Generator) -> Example:
-        """A turn of a conversation as it might be heard, the prompt, at times the turns before; then the turn itself."""
+        """A turn as it might be heard, the prompt, at times the turns before it; then the turn itself."""
         group = self.groups[rng.integers(len(self.groups))]
         grammar = load_grammar(group.language)
         turns = [t.text for t in grammar.exchange(rng, _is_train)]
@@ -245,10 +260,11 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     )
 
 
-def embed(batch: Batch, table: torch.Tensor) -> torch.Tensor:
-    """Input embeddings (B, L, h), the noisy copy's summed up, mixed with random tokens' and with noise.
+def embed(batch: Batch, table: torch.Tensor, loudest: float) -> torch.Tensor:
+    """Input embeddings (B, L, h), the noisy copy's summed up, mixed with random tokens' and with noise, and scaled.
 
-    What a projector gives is no row of the table: the language model has to make do with something near one.
+    What a projector gives is no row of the table: the language model has to make do with something near one, and with
+    one `loudest` times as long, for nothing holds a projector's outputs to the length of embeddings.
     """
     embedded_BLh = table[batch.ids_BL]
     count = int(batch.noisy_BL.sum())
@@ -259,6 +275,9 @@ def embed(batch: Batch, table: torch.Tensor) -> torch.Tensor:
     share = 0.3 * torch.rand(count, 1)
     scale = table.detach().pow(2).mean().sqrt() * 0.5 * torch.rand(count, 1)
     mixed = (1 - share) * summed + share * others + scale * torch.randn_like(others)
+    # One factor an utterance: a projector is as loud from one 100 ms to the next.
+    rows = batch.noisy_BL.nonzero()[:, 0]
+    mixed = mixed * loudest ** torch.rand(len(batch.noisy_BL), 1)[rows]
     return embedded_BLh.masked_scatter(batch.noisy_BL.unsqueeze(-1), mixed)
 
 
@@ -288,39 +307,34 @@ def pretrain_language_model(
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as lines:
-        for steps, rate, writer.spelled_share in (
-            (recipe.steps, recipe.learning_rate, 0.0),
-            (recipe.spelled_steps, recipe.spelled_learning_rate, 0.8),
-        ):
-            for row in _train(model, writer, recipe, steps, rate, rng):
-                lines.write(json.dumps({"spelled": writer.spelled_share} | row) + "\n")
+        for phase in recipe.phases:
+            writer.spelled_share = phase.spelled_share
+            for row in _train(model, writer, recipe, phase, rng):
+                lines.write(json.dumps(asdict(phase) | row) + "\n")
                 lines.flush()
             with atomic_path(out) as folder:
                 _save(model, tokenizer, folder)
 
 
 def _train(
-    model: Qwen2ForCausalLM,
-    writer: Writer,
-    recipe: LanguageModelRecipe,
-    steps: int,
-    rate: float,
-    rng: np.random.Generator,
+    model: Qwen2ForCausalLM, writer: Writer, recipe: LanguageModelRecipe, phase: Phase, rng: np.random.Generator
 ) -> Iterator[dict[str, float]]:
-    """Train for `steps` with a learning rate that warms up and falls linearly; yield the mean loss of 50 steps each."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    """Train a phase, its learning rate warming up and falling linearly; yield the mean loss of 50 steps each."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / recipe.warmup_steps, max(0.02, 1 - step / steps)),
+        lambda step: min((step + 1) / recipe.warmup_steps, max(0.02, 1 - step / phase.steps)),
     )
     batches: list[list[Example]] = []
     started, running = time.monotonic(), 0.0
-    for step in range(1, steps + 1):
+    for step in range(1, phase.steps + 1):
         batches = batches or writer.batches(rng)
         batch = collate(batches.pop(), writer.tokenizer.pad_token_id)
         targets = batch.labels_BL[:, 1:]
         with torch.autocast("cpu", torch.bfloat16):
-            embedded = embed(batch, model.get_input_embeddings().weight)
+            embedded = embed(batch, model.get_input_embeddings().weight, phase.loudest)
             hidden = model.model(inputs_embeds=embedded, attention_mask=batch.mask_BL).last_hidden_state
             logits = model.lm_head(hidden[:, :-1][targets != -100])
         loss = nn.functional.cross_entropy(logits.float(), targets[targets != -100])
