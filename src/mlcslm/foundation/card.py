@@ -65,6 +65,7 @@ def write_card(
         name: json.loads(log.read_text().splitlines()[-1])
         for name, log in (("encoder", encoder_log), ("language_model", language_model_log))
     }
+    recipe = LanguageModelRecipe(seed=seed)
     lines = [
         "# The demo's foundation models",
         "",
@@ -80,7 +81,7 @@ def write_card(
         "| task | characters of speech, CTC head (dropped) | write a noisy sentence clean, in 11 languages |",
         f"| data | {hours:g} h of espeak-ng, half of it noisy or reverberant | sentences drawn as it trains |",
         f"| last loss in training | {last['encoder']['loss']:.3f} | {last['language_model']['loss']:.3f} |",
-        f"| steps | {last['encoder']['step']:,} | {last['language_model']['step']:,} |",
+        f"| steps | {last['encoder']['step']:,} | {sum(phase.steps for phase in recipe.phases):,} |",
         f"| seed | {seed} | {seed} |",
         "",
         f"Character error rate of the encoder with its head on the demo's dev set: **{rates['all']:.1f} %**; by group: "
@@ -91,7 +92,7 @@ def write_card(
         "",
         "```json",
         json.dumps({"encoder": asdict(EncoderRecipe(seed=seed))}),
-        json.dumps({"language_model": asdict(LanguageModelRecipe(seed=seed))}),
+        json.dumps({"language_model": asdict(recipe)}),
         "```",
         "",
         "SHA-256:",

@@ -60,13 +60,15 @@ class Phase:
     """A phase of pretraining.
 
     spelled_share: of the noisy copies that are characters laid along time, the others are pieces; loudest: the noisy
-    copy's embeddings are up to so many times as long as the table's.
+    copy's embeddings are up to so many times as long as the table's; markup_share: of the examples in which unknown
+    tokens stand around the noisy copy and the answer, as later stages add them.
     """
 
     steps: int
     learning_rate: float
     spelled_share: float
     loudest: float
+    markup_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class LanguageModelRecipe:
         Phase(steps=2000, learning_rate=2e-3, spelled_share=0.0, loudest=1.0),
         Phase(steps=1400, learning_rate=1.5e-3, spelled_share=0.8, loudest=1.0),
         Phase(steps=800, learning_rate=1e-3, spelled_share=0.8, loudest=20.0),
+        Phase(steps=700, learning_rate=1e-3, spelled_share=0.8, loudest=20.0, markup_share=0.7),
     )
     batch: int = 32
     warmup_steps: int = 200
@@ -136,7 +139,8 @@ class Writer:
             self._split.append(Tokenizer.from_str(json.dumps(backend)))
         self._pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._blank = self._ids("\n")[0]
-        self.spelled_share = 0.0
+        self._mark = tokenizer.convert_tokens_to_ids(START)
+        self.spelled_share = self.markup_share = 0.0
         self._spelling = functools.cache(self._spell)
 
     def batches(self, rng: np.random.Generator, count: int = 16) -> list[list[Example]]:
@@ -161,9 +165,11 @@ class Writer:
         prompt = group.prompt if rng.random() < 0.5 else ENGLISH_PROMPT
         spelled = rng.random() < self.spelled_share
         length, mixture = (self._heard if spelled else self._noisy)(texts[chosen], rng)
-        before = self._ids("USER:")
-        after = self._ids("\n".join([f" {prompt}", *context]) + " ASSISTANT:")
-        answer = [*self._ids(f" {texts[chosen]}"), self.tokenizer.eos_token_id]
+        marks = rng.integers(0, 4, size=4) if rng.random() < self.markup_share else np.zeros(4, int)
+        speech, end_speech, opening, closing = ([self._mark] * int(count) for count in np.minimum(marks, [1, 1, 3, 1]))
+        before = [*self._ids("USER:"), *speech]
+        after = [*end_speech, *self._ids("\n".join([f" {prompt}", *context]) + " ASSISTANT:"), *opening]
+        answer = [*self._ids(f" {texts[chosen]}"), *closing, self.tokenizer.eos_token_id]
         ids = [*before, *[self._blank] * length, *after, *answer]
         return Example(ids, (len(before), len(before) + length), len(ids) - len(answer), mixture)
 
@@ -236,8 +242,8 @@ class Batch:
     weight_N: torch.Tensor
 
 
-def collate(examples: Sequence[Example], pad: int) -> Batch:
-    """Batch of examples, padded on the right."""
+def collate(examples: Sequence[Example], pad: int, mark: int) -> Batch:
+    """Batch of examples, padded on the right; `mark` stands for unknown tokens, which are not learnt to be written."""
     length = max(len(example.ids) for example in examples)
     ids_BL = torch.full((len(examples), length), pad)
     mask_BL = torch.zeros(len(examples), length, dtype=torch.long)
@@ -251,7 +257,8 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
         ids_BL[row, : len(ids)] = ids
         mask_BL[row, : len(ids)] = 1
         noisy_BL[row, first:last] = True
-        labels_BL[row, example.answer : len(ids)] = ids[example.answer :]
+        answer = ids[example.answer :]
+        labels_BL[row, example.answer : len(ids)] = answer.masked_fill(answer == mark, -100)
         summands += [(offset + position, token, weight) for position, token, weight in example.mixture]
         offset += last - first
     places, tokens, weights = zip(*summands, strict=True)
@@ -260,7 +267,7 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
     )
 
 
-def embed(batch: Batch, table: torch.Tensor, loudest: float) -> torch.Tensor:
+def embed(batch: Batch, table: torch.Tensor, loudest: float, mark: int) -> torch.Tensor:
     """Input embeddings (B, L, h), the noisy copy's summed up, mixed with random tokens' and with noise, and scaled.
 
     What a projector gives is no row of the table: the language model has to make do with something near one, and with
@@ -278,7 +285,13 @@ def embed(batch: Batch, table: torch.Tensor, loudest: float) -> torch.Tensor:
     # One factor an utterance: a projector is as loud from one 100 ms to the next.
     rows = batch.noisy_BL.nonzero()[:, 0]
     mixed = mixed * loudest ** torch.rand(len(batch.noisy_BL), 1)[rows]
-    return embedded_BLh.masked_scatter(batch.noisy_BL.unsqueeze(-1), mixed)
+    embedded_BLh = embedded_BLh.masked_scatter(batch.noisy_BL.unsqueeze(-1), mixed)
+    # Tokens that are added later begin at the mean of all.
+    marks = batch.ids_BL == mark
+    unknown = table.mean(0) + table.std(0) * torch.rand(int(marks.sum()), 1) * torch.randn(
+        int(marks.sum()), len(table[0])
+    )
+    return embedded_BLh.masked_scatter(marks.unsqueeze(-1), unknown)
 
 
 def pretrain_language_model(
@@ -308,7 +321,7 @@ def pretrain_language_model(
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as lines:
         for phase in recipe.phases:
-            writer.spelled_share = phase.spelled_share
+            writer.spelled_share, writer.markup_share = phase.spelled_share, phase.markup_share
             for row in _train(model, writer, recipe, phase, rng):
                 lines.write(json.dumps(asdict(phase) | row) + "\n")
                 lines.flush()
@@ -328,13 +341,14 @@ def _train(
         lambda step: min((step + 1) / recipe.warmup_steps, max(0.02, 1 - step / phase.steps)),
     )
     batches: list[list[Example]] = []
+    mark = writer.tokenizer.convert_tokens_to_ids(START)
     started, running = time.monotonic(), 0.0
     for step in range(1, phase.steps + 1):
         batches = batches or writer.batches(rng)
-        batch = collate(batches.pop(), writer.tokenizer.pad_token_id)
+        batch = collate(batches.pop(), writer.tokenizer.pad_token_id, mark)
         targets = batch.labels_BL[:, 1:]
         with torch.autocast("cpu", torch.bfloat16):
-            embedded = embed(batch, model.get_input_embeddings().weight, phase.loudest)
+            embedded = embed(batch, model.get_input_embeddings().weight, phase.loudest, mark)
             hidden = model.model(inputs_embeds=embedded, attention_mask=batch.mask_BL).last_hidden_state
             logits = model.lm_head(hidden[:, :-1][targets != -100])
         loss = nn.functional.cross_entropy(logits.float(), targets[targets != -100])
