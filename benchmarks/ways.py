@@ -71,11 +71,18 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall seconds of a batch: log-mel and collation, and the model; and its audio tokens, padding not counted."""
+    """Wall seconds of a batch: log-mel and collation, and the model; seconds that this process computed (all threads),
+    whatever else ran meanwhile; and its audio tokens, padding not counted."""
 
     prepare_s: float
     model_s: float
+    cpu_s: float
     audio_tokens: int
+
+    @property
+    def wall_s(self) -> float:
+        """Wall seconds of it all."""
+        return self.prepare_s + self.model_s
 
 
 class Feeder:
@@ -121,7 +128,7 @@ class Feeder:
 
     def run(self, way: Way, batch: Sequence[Utterance]) -> Cost:
         """Do the task's step on `batch` once. The answers' lengths are the references', the same in every way."""
-        started = time.perf_counter()
+        started, computed = time.perf_counter(), time.process_time()
         examples = [self._example(way, utterance) for utterance in batch]
         inputs = self.processor.collate(examples, side="right" if self.task.trains else "left")
         names, tensors = inputs.keys(), self._to_device(*inputs.values())
@@ -131,8 +138,9 @@ class Feeder:
             if not way.cached:
                 self._encode(way, batch, inputs)
             self._step(inputs, max(_answer_tokens(utterance) for utterance in batch))
+        done, computed = self._now(), time.process_time() - computed
         audio_tokens = sum(example["input_ids"].count(self.processor.audio_token_id) for example in examples)
-        return Cost(prepared - started, self._now() - prepared, audio_tokens)
+        return Cost(prepared - started, done - prepared, computed, audio_tokens)
 
     def _example(self, way: Way, utterance: Utterance) -> dict[str, Any]:
         samples = round(utterance.seconds * SAMPLE_RATE)

@@ -87,7 +87,8 @@ def test_report_has_each_way_with_its_ratio(report: dict[str, Any]) -> None:
         for way in task["ways"].values():
             assert way["seconds"] == pytest.approx(way["prepare_seconds"] + way["model_seconds"])
             assert way["ratio"] == pytest.approx(task["ways"][REFERENCE]["seconds"] / way["seconds"])
-            assert way["ratio_low"] <= way["ratio_high"]
+            assert way["ratio_cpu"] == pytest.approx(task["ways"][REFERENCE]["cpu_seconds"] / way["cpu_seconds"])
+            assert way["ratio_low"] == way["ratio_high"] == pytest.approx(way["ratio"])  # there is one round only
 
 
 def test_audio_tokens_are_300_or_the_true_number(report: dict[str, Any]) -> None:
