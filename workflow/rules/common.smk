@@ -5,7 +5,8 @@ from mlcslm.errors import UserError
 from mlcslm.workflow import Layout, without_workflow_keys
 
 try:
-    layout = Layout(parse_config(without_workflow_keys(config)))
+    source = ", ".join(map(str, workflow.configfiles)) or "configuration"
+    layout = Layout(parse_config(without_workflow_keys(config), source))
 except UserError as error:
     raise WorkflowError(str(error))
 

@@ -1,0 +1,138 @@
+"""The demo's encoder: what it is pretrained on, what its head spells, and that the result is a Whisper checkpoint."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mlcslm.corpus.demo.grammar import load_grammar, split_of
+from mlcslm.files import sha256
+from mlcslm.foundation.encoder import CtcEncoder, EncoderRecipe, SpeechPool, characters, mask_spectrum, pretrain_encoder
+from mlcslm.foundation.speech_pool import write_speech_pool
+from mlcslm.model.foundation import load_encoder
+
+TINY = EncoderRecipe(width=16, layers=1, heads=2, steps=3, masked_steps=2, warmup_steps=1, batch=4, seed=3)
+
+
+@pytest.fixture(scope="module")
+def pool(groups, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("speech") / "pool"
+    write_speech_pool(folder, groups, hours=0.02, seed=5, workers=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pretrained(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pretrained")
+    pretrain_encoder(pool, folder / "encoder", folder / "log.jsonl", TINY)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Yes, of course!", "yes of course"),
+        ("네, 물론이죠.", unicodedata.normalize("NFD", "네") + " " + unicodedata.normalize("NFD", "물론이죠")),
+        ("Ça va? Très bien.", "ça va très bien"),  # accents stay on their letters
+        ("さくら", "さくら"),
+        ("ก็ดี", "ก็ดี"),
+    ],
+)
+def test_the_head_spells_references_with_korean_taken_apart(text: str, expected: str) -> None:
+    assert characters(text) == expected
+
+
+def test_korean_needs_dozens_of_characters_instead_of_hundreds_of_syllables() -> None:
+    sentences = [s for s in load_grammar("ko").sentences() if split_of(s) == "train"]
+    assert len(set("".join(map(characters, sentences)))) < 70
+
+
+def test_the_pool_is_training_sentences_with_their_frames(pool: Path, groups) -> None:
+    utterances = [json.loads(line) for line in (pool / "index.jsonl").read_text(encoding="utf-8").splitlines()]
+    frames = [u["frames"] for u in utterances]
+    assert [u["first"] for u in utterances] == np.cumsum([0, *frames[:-1]]).tolist()
+    assert (pool / "mels.f16").stat().st_size == sum(frames) * 80 * 2
+    # A hundred frames a second, and no more speech than asked for but the rest of the last voice's sentences.
+    assert 0.02 * 3600 <= sum(frames) / 100 <= 0.02 * 3600 + 20 * 8
+    assert {u["group"] for u in utterances} == set(groups)
+    always = {
+        t.fill({}) for lang in ("en", "ko") for turns in load_grammar(lang).exchanges for t in turns if not t.slots
+    }
+    assert all(split_of(u["text"]) == "train" or u["text"] in always for u in utterances)
+
+
+def test_the_pool_is_the_same_each_time(pool: Path, groups, tmp_path: Path) -> None:
+    write_speech_pool(tmp_path / "again", groups, hours=0.02, seed=5, workers=1)
+    for file in ("index.jsonl", "mels.f16"):
+        assert sha256(tmp_path / "again" / file) == sha256(pool / file), file
+
+
+def test_batches_hold_each_utterance_with_its_own_frames_and_labels(pool: Path) -> None:
+    speech = SpeechPool(pool, 80)
+    members = np.array([3, 0, 7])
+    mels, frames, labels, lengths = speech.batch(members)
+    assert mels.shape == (3, 80, int(frames.max()))
+    assert labels.shape == (int(lengths.sum()),)
+    raw = np.fromfile(pool / "mels.f16", np.float16).reshape(-1, 80)
+    for row, member in enumerate(members):
+        u = speech.utterances[member]
+        assert np.array_equal(
+            mels[row, :, : u["frames"]].numpy().T, raw[u["first"] :][: u["frames"]].astype(np.float32)
+        )
+        assert not mels[row, :, u["frames"] :].any()
+        own = labels[int(lengths[:row].sum()) :][: int(lengths[row])]
+        assert "".join(speech.vocabulary[i - 1] for i in own.tolist()) == characters(u["text"])
+    assert labels.min() >= 1  # 0 is the blank
+
+
+def test_masks_hide_little_and_nothing_else() -> None:
+    mels = torch.ones(50, 80, 300)
+    mask_spectrum(mels, torch.full((50,), 300), np.random.default_rng(0))
+    hidden = mels == 0
+    assert set(mels.unique().tolist()) == {0.0, 1.0}
+    bands, spans = hidden.all(2).sum(1), hidden.all(1).sum(1)
+    assert bands.max() <= 24
+    assert spans.max() <= 40
+    assert 6 < bands.float().mean() < 14
+    assert torch.equal(hidden, hidden.all(2)[:, :, None] | hidden.all(1)[:, None])
+
+
+def test_the_result_loads_as_a_whisper_encoder(pretrained: Path, pool: Path) -> None:
+    encoder, extractor = load_encoder(str(pretrained / "encoder"), dtype=torch.float32)
+    assert (encoder.config.d_model, encoder.config.encoder_layers, extractor.feature_size) == (16, 1, 80)
+    fresh = CtcEncoder(TINY, SpeechPool(pool, 80).vocabulary).encoder
+    assert {name: w.shape for name, w in encoder.state_dict().items()} == {
+        name: w.shape for name, w in fresh.state_dict().items()
+    }
+    stored = load_file(pretrained / "encoder" / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    frames, mask = encoder(torch.zeros(1, 80, 90), torch.ones(1, 90, dtype=torch.bool))
+    assert frames.shape == (1, 45, 16)
+    assert torch.isfinite(frames).all()
+    assert mask.all()
+
+
+def test_pretraining_changes_weights_and_is_the_same_each_time(pretrained: Path, pool: Path, tmp_path: Path) -> None:
+    pretrain_encoder(pool, tmp_path / "encoder", tmp_path / "log.jsonl", TINY)
+    for file in ("model.safetensors", "config.json", "preprocessor_config.json"):
+        assert sha256(tmp_path / "encoder" / file) == sha256(pretrained / "encoder" / file), file
+    torch.manual_seed(TINY.seed)
+    fresh = CtcEncoder(TINY, SpeechPool(pool, 80).vocabulary).encoder.state_dict()
+    encoder, _ = load_encoder(str(pretrained / "encoder"), dtype=torch.float32)
+    moved = {name for name, w in encoder.state_dict().items() if not torch.equal(w, fresh[name].half().float())}
+    # Whisper's positions are sinusoids; all else learns.
+    assert moved == set(fresh) - {"embed_positions.weight"}
+
+
+def test_a_little_pretraining_lowers_the_loss(pool: Path, tmp_path: Path) -> None:
+    recipe = EncoderRecipe(width=16, layers=1, heads=2, steps=100, masked_steps=60, warmup_steps=10, batch=4)
+    pretrain_encoder(pool, tmp_path / "encoder", tmp_path / "log.jsonl", recipe)
+    first, last = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
+    assert (first["step"], last["step"]) == (50, 100)
+    assert last["loss"] < first["loss"]

@@ -1,0 +1,170 @@
+"""From conversations to Table 6 through Snakemake: complete, done once, and the same after a kill."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from mlcslm.files import sha256
+
+VALUES = ("dev", "dev_low", "dev_high", "dev_published", "test", "test_low", "test_high", "test_published")
+CHECKPOINTS = ("baseline-1", "baseline-2", "ckpt-2000", "ckpt-4000", "ckpt-7000")
+SYSTEMS = ("baseline-2", "ckpt-4000", "ckpt-7000")
+
+
+def test_table_6_is_complete(finished: Any) -> None:
+    with finished.table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["checkpoint", "method", *VALUES]
+    assert [row["checkpoint"] for row in rows] == ["baseline", "ckpt-4000", "ckpt-7000"]
+    assert [(row["dev_published"], row["test_published"]) for row in rows] == [
+        ("21.49", "20.17"),
+        ("18.99", "20.29"),
+        ("15.48", "13.86"),
+    ]
+    for row, system in zip(rows, SYSTEMS, strict=True):
+        for split in ("dev", "test"):
+            counts = pq.read_table(finished.results / "scores" / system / "greedy" / f"{split}.parquet").to_pydict()
+            assert len(counts["utterance_id"]) == 3 * 4
+            assert row[split] == f"{100 * sum(counts['errors']) / sum(counts['length']):.2f}"
+            assert float(row[f"{split}_low"]) <= float(row[split]) <= float(row[f"{split}_high"])
+    readable = finished.table.with_suffix(".md").read_text(encoding="utf-8")
+    assert all(row["dev"] in readable for row in rows)
+
+
+def test_every_stage_has_its_checkpoint_and_its_log(finished: Any) -> None:
+    parents = {name: finished.config["stages"][name]["parent"] for name in CHECKPOINTS}
+    for name, parent in parents.items():
+        folder = finished.results / "checkpoints" / name
+        info = json.loads((folder / "checkpoint.json").read_text())
+        assert (info["name"], info["parent"]) == (name, parent)
+        assert info["files"] == {path.name: sha256(path) for path in folder.glob("*.safetensors")}
+        steps = pq.read_table(folder / "training_log.parquet")["step"].to_pylist()
+        assert steps == list(range(1, finished.config["stages"][name]["steps"] + 1))
+    # Encoder outputs are cached where the encoder is still the foundation's.
+    assert {path.name for path in (finished.results / "features").iterdir()} == {"train", "dev", "test"}
+
+
+def test_the_database_holds_all_that_was_measured(finished: Any) -> None:
+    with duckdb.connect(finished.results / "results.duckdb", read_only=True) as database:
+        hypotheses = database.execute("SELECT count(*) FROM hypotheses").fetchall()
+        systems = database.execute("SELECT DISTINCT system FROM wer_by_group ORDER BY 1").fetchall()
+    # Three rows on dev and test, and the two ancestors on dev, of 12 utterances each.
+    assert hypotheses == [(12 * 8,)]
+    assert [name for (name,) in systems] == [f"{name}/greedy" for name in CHECKPOINTS]
+
+
+def test_logs_of_jobs_say_what_they_did(finished: Any) -> None:
+    logs = finished.results / "logs"
+    assert "ckpt-4000: 100%" in (logs / "train" / "ckpt-4000.log").read_text()
+    assert "decoding ckpt-4000 dev" in (logs / "decode" / "ckpt-4000" / "greedy" / "dev" / "all.log").read_text()
+
+
+def test_nothing_temporary_is_left(finished: Any) -> None:
+    hidden = [path for path in finished.results.rglob(".*") if path.name != ".gitkeep"]
+    assert not hidden
+    assert {path.suffix for path in (finished.results / "work").rglob("*") if path.is_file()} == {".lock"}
+
+
+def test_a_second_run_has_nothing_to_do(finished: Any) -> None:
+    before = finished.table.stat().st_mtime_ns
+    assert "Nothing to be done" in finished.run().stdout
+    assert finished.table.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"decodings.greedy.max_new_tokens": 61}, {"decode": 8, "score": 8, "table": 1}),
+        ({"decodings.beam.max_new_tokens": 61}, {}),
+        ({"scoring.protocol": "whisper-norm"}, {"score": 8, "table": 1}),
+        ({"scoring.bootstrap_samples": 200}, {"table": 1}),
+        ({"stages.ckpt-7000.steps": 4}, {"train": 1, "decode": 2, "score": 2, "table": 1}),
+        ({"stages.baseline-1.learning_rate": 1e-4}, {"train": 2, "decode": 3, "score": 3, "table": 1}),
+        ({"augmentation.probability": 0.5}, {"encoder_cache": 1, "train": 5, "decode": 8, "score": 8, "table": 1}),
+        ({"resources.training_threads": 2, "preset": "renamed"}, {}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_change_reruns_what_depends_on_it_and_no_more(finished: Any, changes: dict, expected: dict) -> None:
+    planned = finished.changed(changes).planned()
+    planned.pop("all", None)
+    planned.pop("total", None)
+    assert planned == expected
+
+
+def test_shards_decode_what_one_job_decodes(finished: Any, tmp_path: Path) -> None:
+    sharded = finished.copied(tmp_path).changed({"resources.languages_per_shard": 2})
+    hypotheses = Path("hypotheses", "ckpt-4000", "greedy", "dev.parquet")
+    (tmp_path / "results" / hypotheses).unlink()
+    assert sharded.planned(tmp_path / "results" / hypotheses) == {"decode": 2, "score": 1}
+    sharded.run(tmp_path / "results" / hypotheses)
+    shards = tmp_path / "results" / hypotheses.with_suffix("")
+    assert {path.stem for path in shards.glob("*.parquet")} == {"all", "English-American", "Thai"}
+    assert rows_of(tmp_path / "results" / hypotheses) == rows_of(finished.results / hypotheses)
+
+
+def rows_of(hypotheses: Path) -> list[dict]:
+    return pq.read_table(hypotheses).drop_columns("seconds").to_pylist()
+
+
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen, toy: Any) -> None:
+    deadline = time.monotonic() + 600
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        assert process.poll() is None, (toy.root / "output.txt").read_text()
+        time.sleep(0.005)
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def test_killed_in_training_and_in_decoding_the_results_are_the_same(finished: Any, tmp_path: Path) -> None:
+    toy = finished.copied(tmp_path)
+    for name in ("ckpt-4000", "ckpt-7000"):
+        for kind in ("checkpoints", "hypotheses", "scores"):
+            shutil.rmtree(toy.results / kind / name)
+        shutil.rmtree(toy.results / "logs" / "decode" / name)
+    shutil.rmtree(toy.results / "tables")
+    (toy.results / "results.duckdb").unlink()
+    checkpoint = toy.results / "checkpoints" / "ckpt-4000" / "checkpoint.json"
+
+    training = toy.start()
+    work = toy.results / "work" / "ckpt-4000"
+    wait_for(lambda: any(text_of(log).count("\n") >= 12 for log in work.glob("*/log.jsonl")), training, toy)
+    toy.kill(training)
+    assert not checkpoint.exists()
+    assert list(work.glob("*/checkpoint-*/whole"))
+
+    decoding = toy.start()
+    log = toy.results / "logs" / "decode" / "ckpt-4000" / "greedy" / "dev" / "all.log"
+    wait_for(lambda: "decoding ckpt-4000 dev" in text_of(log), decoding, toy)
+    toy.kill(decoding)
+    assert checkpoint.exists()
+    assert not (toy.results / "hypotheses" / "ckpt-4000" / "greedy" / "dev" / "all.parquet").exists()
+    assert "ckpt-4000: going on from step" in (toy.root / "output.txt").read_text()
+
+    toy.run()
+    for name in CHECKPOINTS:
+        theirs, ours = (place.results / "checkpoints" / name for place in (finished, toy))
+        files = {path.name for path in theirs.iterdir()}
+        assert files == {path.name for path in ours.iterdir()}
+        for file in files - {"training_log.parquet"}:
+            assert sha256(ours / file) == sha256(theirs / file), f"{name}/{file}"
+        losses = [pq.read_table(folder / "training_log.parquet").select(["step", "loss"]) for folder in (theirs, ours)]
+        assert losses[0] == losses[1]
+    for path in finished.results.glob("hypotheses/*/greedy/*.parquet"):
+        assert rows_of(toy.results / path.relative_to(finished.results)) == rows_of(path)
+    assert toy.table.read_bytes() == finished.table.read_bytes()
+    assert "Nothing to be done" in toy.run().stdout
