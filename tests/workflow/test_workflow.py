@@ -103,6 +103,15 @@ def test_a_change_reruns_what_depends_on_it_and_no_more(finished: Any, changes: 
     assert planned == expected
 
 
+def test_another_languages_sheet_makes_everything_anew(finished: Any, tmp_path: Path) -> None:
+    """Its groups are those of the corpus, its prompts those of the training."""
+    sheet = Path(finished.config["languages"]).read_text(encoding="utf-8")
+    (tmp_path / "languages.tsv").write_text(sheet.replace("Transcrivez", "Notez"), encoding="utf-8")
+    planned = finished.changed({"languages": str(tmp_path / "languages.tsv")}).planned()
+    expected = {"demo_corpus": 1, "manifest": 3, "encoder_cache": 3, "train": 5, "decode": 8, "score": 8, "table": 1}
+    assert expected.items() <= planned.items()
+
+
 def test_shards_decode_what_one_job_decodes(finished: Any, tmp_path: Path) -> None:
     sharded = finished.copied(tmp_path).changed({"resources.languages_per_shard": 2})
     hypotheses = Path("hypotheses", "ckpt-4000", "greedy", "dev.parquet")

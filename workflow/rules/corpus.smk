@@ -1,4 +1,6 @@
 rule demo_corpus:
+    input:
+        languages=preset.languages,
     output:
         layout.root / "corpus" / "corpus.json",
     log:
@@ -17,7 +19,8 @@ rule demo_corpus:
 
 rule manifest:
     input:
-        lambda wildcards: layout.corpus_marker(wildcards.split),
+        corpus=lambda wildcards: layout.corpus_marker(wildcards.split),
+        languages=preset.languages,
     output:
         layout.root / "manifests" / "{split}.parquet",
     log:
