@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import unicodedata
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
+from mlcslm.errors import UserError
 from mlcslm.files import sha256
 from mlcslm.foundation.encoder import CtcEncoder, EncoderRecipe, SpeechPool, characters, mask_spectrum, pretrain_encoder
 from mlcslm.foundation.speech_pool import write_speech_pool
@@ -128,6 +130,11 @@ def test_pretraining_changes_weights_and_is_the_same_each_time(pretrained: Path,
     moved = {name for name, w in encoder.state_dict().items() if not torch.equal(w, fresh[name].half().float())}
     # Whisper's positions are sinusoids; all else learns.
     assert moved == set(fresh) - {"embed_positions.weight"}
+
+
+def test_a_pool_that_fills_no_batch_is_refused(pool: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a batch needs 5000"):
+        pretrain_encoder(pool, tmp_path / "encoder", tmp_path / "log.jsonl", dataclasses.replace(TINY, batch=5000))
 
 
 def test_a_little_pretraining_lowers_the_loss(pool: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import WhisperConfig, WhisperFeatureExtractor
 
+from mlcslm.errors import UserError
 from mlcslm.files import atomic_path
 from mlcslm.model.encoder import SpeechEncoder
 from mlcslm.text.protocols import normalise_reference
@@ -82,7 +83,7 @@ class CtcEncoder(nn.Module):
 
 
 class SpeechPool:
-    """The utterances of `write_speech_pool`, in batches of similar length; a tenth of a per cent is held out."""
+    """The utterances of `write_speech_pool`, in batches of similar length."""
 
     def __init__(self, folder: str | os.PathLike[str], mels: int) -> None:
         folder = Path(folder)
@@ -142,6 +143,10 @@ def pretrain_encoder(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     pool = SpeechPool(pool_folder, recipe.mels)
+    if len(pool.utterances) < recipe.batch:
+        raise UserError(
+            f"{pool_folder}: {len(pool.utterances)} utterances, a batch needs {recipe.batch}; speak longer."
+        )
     model = CtcEncoder(recipe, pool.vocabulary)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
@@ -181,7 +186,7 @@ def pretrain_encoder(
 
 def _rate(step: int, recipe: EncoderRecipe) -> float:
     """Warm-up, constant while the spectrum is masked, then linear decay."""
-    decay = recipe.steps - recipe.masked_steps
+    decay = max(1, recipe.steps - recipe.masked_steps)
     return max(0.0, min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / decay))
 
 
