@@ -1,0 +1,100 @@
+"""Training examples: prompt and answer of the utterance asked for, with its audio, augmented by pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mlcslm.corpus.audio import read_segment
+from mlcslm.corpus.augmentation import Augmenter, generate_noises
+from mlcslm.model.processor import SpeechProcessor
+from mlcslm.training.dataset import UtteranceDataset
+from mlcslm.training.encoder_cache import EncoderCache, write_encoder_cache
+
+
+@pytest.fixture(scope="module")
+def processor(encoder_folder: str, language_model_folder: str, languages) -> SpeechProcessor:
+    from mlcslm.model.build import build_speech_llm
+
+    return build_speech_llm(
+        encoder=encoder_folder, language_model=language_model_folder, languages=languages, projector_hidden=8
+    )[1]
+
+
+@pytest.fixture(scope="module")
+def rows(tones: Path) -> list[dict]:
+    return pq.read_table(tones).to_pylist()
+
+
+def changed(rows: list[dict], path: Path, **columns: list) -> Path:
+    table = pa.Table.from_pylist(
+        [row | {name: values[i] for name, values in columns.items()} for i, row in enumerate(rows)]
+    )
+    pq.write_table(table, path)
+    return path
+
+
+def test_an_example_is_its_utterance(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
+    dataset = UtteranceDataset(tones, processor, "tagged-own-language")
+    assert len(dataset) == len(rows)
+    assert dataset.lengths == pytest.approx([row["end"] - row["start"] for row in rows])
+    index = next(i for i, row in enumerate(rows) if row["grp"] == "French")
+    example, row = dataset[0, index], rows[index]
+    text = processor.decode(example["input_ids"]).replace("<|audio|>", "")
+    prompt, answer = text.split(" ASSISTANT:")
+    assert "Transcrivez le discours ci-dessus" in prompt
+    assert answer.split() == f"<LANG_FR><transcribe>{row['text']}</transcribe><|im_end|>".split()
+    audio = read_segment(row["audio"], row["start"], row["end"])
+    assert torch.equal(example["input_features"], processor.log_mel([audio])[0][0])
+    assert example["input_ids"].count(processor.audio_token_id) == processor.audio_token_count(len(audio))
+    learnt = [token for token, label in zip(example["input_ids"], example["labels"], strict=True) if label != -100]
+    assert learnt == [label for label in example["labels"] if label != -100]
+    assert processor.decode(learnt) == answer.lstrip()
+
+
+def test_answers_are_written_as_references_are_scored(rows: list[dict], processor, tmp_path: Path) -> None:
+    """Hypotheses are compared as they are, so the model must learn the normalised form."""
+    texts = ["Yes, of COURSE!"] * len(rows)
+    dataset = UtteranceDataset(changed(rows, tmp_path / "m.parquet", text=texts), processor, "plain")
+    labels = [label for label in dataset[0, 0]["labels"] if label != -100]
+    assert processor.decode(labels[:-1]).strip() == "yes of course"
+
+
+def test_utterances_without_text_or_too_long_are_left_out(rows: list[dict], processor, tmp_path: Path) -> None:
+    texts = [None, "", *["yes"] * (len(rows) - 2)]
+    dataset = UtteranceDataset(changed(rows, tmp_path / "m.parquet", text=texts), processor, "plain", longest_s=0.7)
+    expected = [i for i, row in enumerate(rows) if i >= 2 and row["end"] - row["start"] <= 0.7]
+    assert 0 < len(expected) < len(rows) - 2
+    assert [row["utterance_id"] for row in dataset.rows] == [rows[i]["utterance_id"] for i in expected]
+
+
+def test_each_pass_augments_anew_and_repeatably(tones: Path, processor: SpeechProcessor, tmp_path: Path) -> None:
+    generate_noises(tmp_path / "noise", seed=0, count=2)
+    augmenter = Augmenter(1.0, tmp_path / "noise", None)
+    datasets = [UtteranceDataset(tones, processor, "plain", augmenter=augmenter, seed=s) for s in (1, 1, 2)]
+    first = datasets[0][0, 3]["input_features"]
+    assert torch.equal(first, datasets[1][0, 3]["input_features"])
+    assert not torch.equal(first, datasets[0][1, 3]["input_features"])
+    assert not torch.equal(first, datasets[2][0, 3]["input_features"])
+
+
+def test_cached_variants_take_turns_by_pass(
+    tones: Path, rows: list[dict], processor: SpeechProcessor, encoder_folder: str, tmp_path: Path
+) -> None:
+    generate_noises(tmp_path / "noise", seed=0, count=2)
+    augmenter = Augmenter(1.0, tmp_path / "noise", None)
+    write_encoder_cache(
+        tmp_path / "cache", tones, encoder=encoder_folder, augmenter=augmenter, variants=2, dtype="float16"
+    )
+    cache = EncoderCache(tmp_path / "cache", tones)
+    dataset = UtteranceDataset(tones, processor, "plain", cache=cache)
+    frames = [dataset[number, 5]["encoder_frames"] for number in range(3)]
+    assert frames[0].dtype == torch.float32
+    assert torch.equal(frames[0], frames[2])
+    assert not torch.equal(frames[0], frames[1])
+    assert np.array_equal(frames[1].numpy(), cache.read(rows[5]["utterance_id"], 1).frames.astype(np.float32))
