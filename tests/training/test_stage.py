@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from mlcslm.errors import UserError
 from mlcslm.files import sha256
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint_file import read_checkpoint
-from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training import stage as stage_module
 from mlcslm.training.batches import BatchPlan
 
@@ -172,76 +170,6 @@ def test_accumulating_gradients_is_a_larger_batch(
             assert all((pieces[name] - whole[name]).abs().max() < 1e-3 for name in whole)
 
 
-def failing_at(monkeypatch: pytest.MonkeyPatch, step: int, damage: Callable[[SpeechLLM, torch.Tensor], torch.Tensor]):
-    """Let the loss of a step go through `damage`; returns a list that will hold the model."""
-    models: list[SpeechLLM] = []
-    forward = SpeechLLM.forward
-    calls = iter(range(1, 10_000))
-
-    def damaged(self: SpeechLLM, *arguments: Any, **options: Any) -> Any:
-        output = forward(self, *arguments, **options)
-        if next(calls) == step:
-            models.append(self)
-            output.loss = damage(self, output.loss)
-        return output
-
-    monkeypatch.setattr(SpeechLLM, "forward", damaged)
-    return models
-
-
-def overflow(model: SpeechLLM, loss: torch.Tensor) -> torch.Tensor:
-    """The loss stays finite, but the last trained weight's gradient becomes infinite."""
-    last = [parameter for parameter in model.parameters() if parameter.requires_grad][-1]
-    last.register_hook(lambda gradient: gradient + math.inf)
-    return loss
-
-
-@pytest.mark.parametrize(
-    ("damage", "expected"),
-    [
-        (lambda _, loss: loss * math.nan, "The loss of step 5 is not finite"),
-        (lambda _, loss: loss * math.inf, "The loss of step 5 is not finite"),
-        (overflow, "The gradient of step 5 is not finite"),
-    ],
-    ids=["nan", "infinite", "gradient"],
-)
-def test_what_is_not_finite_stops_a_stage_before_a_weight_changes(
-    make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage, expected: str
-) -> None:
-    config = make_config({"a": {"trains": ["projector", "head"], "steps": 6, "save_steps": 2, "warmup_steps": 0}})
-    undisturbed = train(config, "a", tmp_path / "undisturbed")
-    with monkeypatch.context() as patch:
-        models = failing_at(patch, 5, damage)
-        with pytest.raises(UserError, match=expected):
-            train(config, "a", tmp_path)
-    assert not (tmp_path / "a").exists()
-    (work,) = (path for path in (tmp_path / "work" / "a").iterdir() if path.is_dir())
-    assert sorted(path.parent.name for path in work.glob("*/whole")) == ["checkpoint-2", "checkpoint-4"]
-    state = load_file(work / "checkpoint-4" / "trained.safetensors")
-    weights = dict(models[0].named_parameters())
-    assert set(state) == {name for name, weight in weights.items() if weight.requires_grad}
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in state.items())
-    # With the fault gone, the same stage goes on from there.
-    assert part_files(train(config, "a", tmp_path)) == part_files(undisturbed)
-
-
-def test_a_state_of_another_recipe_is_never_gone_on_from(
-    make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage = {"steps": 6, "save_steps": 2, "warmup_steps": 0}
-    with monkeypatch.context() as patch:
-        failing_at(patch, 5, lambda _, loss: loss * math.nan)
-        with pytest.raises(UserError):
-            train(make_config({"a": stage}), "a", tmp_path)
-    left = {path for path in (tmp_path / "work" / "a").iterdir() if path.is_dir()}
-    for change in ({"stages": {"a": stage | {"learning_rate": 2e-3}}}, {"seed": 1}, {"models": {"lora": {"rank": 8}}}):
-        config = make_config(**({"stages": {"a": stage}} | change))
-        changed = train(config, "a", tmp_path)
-        assert part_files(changed) == part_files(train(config, "a", tmp_path / "fresh"))
-        assert log_of(changed)["step"] == list(range(1, 7))
-    assert {path for path in (tmp_path / "work" / "a").iterdir() if path.is_dir()} == left
-
-
 def test_another_languages_sheet_is_another_recipe(
     make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,24 +234,3 @@ def test_mistakes_are_named(make_config, train: Callable[..., Path], tmp_path: P
     (tmp_path / "parent" / "checkpoint.json").write_text(json.dumps({}))
     with pytest.raises(UserError, match=r"parent/checkpoint\.json"):
         train(make_config({"a": {"steps": 1}}), "a", tmp_path, parent=tmp_path / "parent")
-
-
-def test_a_stage_that_is_stopped_after_its_last_step_only_writes_its_checkpoint(
-    make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = make_config({"a": {"steps": 4, "save_steps": 3}})
-    undisturbed = train(config, "a", tmp_path / "undisturbed")
-
-    def full_disk(*_: Any, **__: Any) -> None:
-        raise OSError("No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage_module, "save_checkpoint", full_disk)
-        with pytest.raises(OSError, match="No space"):
-            train(config, "a", tmp_path)
-    with monkeypatch.context() as patch:
-        failing_at(patch, 1, lambda *_: pytest.fail("a step was taken again"))
-        again = train(config, "a", tmp_path)
-    assert part_files(again) == part_files(undisturbed)
-    assert log_of(again)["step"] == [1, 2, 3, 4]
-    assert log_of(again)["loss"] == log_of(undisturbed)["loss"]
