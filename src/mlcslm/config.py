@@ -28,12 +28,8 @@ class DemoCorpusConfig(Section):
     """Size of the demo corpus, which espeak-ng speaks."""
 
     train_sessions: int = Field(12, ge=1, description="training conversations a group")
-    dev_sessions: int = Field(
-        2, ge=1, description="dev conversations a group, unseen voices and sentences"
-    )
-    test_sessions: int = Field(
-        2, ge=1, description="test conversations a group, other unseen voices and sentences"
-    )
+    dev_sessions: int = Field(2, ge=1, description="dev conversations a group, unseen voices and sentences")
+    test_sessions: int = Field(2, ge=1, description="test conversations a group, other unseen voices and sentences")
     turns_per_session: int = Field(16, ge=2, description="utterances a conversation")
     noises: int = Field(24, ge=1, description="generated noises for augmentation, four seconds each")
     room_responses: int = Field(24, ge=1, description="generated room impulse responses for augmentation")
@@ -133,9 +129,7 @@ class DecodingConfig(Section):
     beams: int = Field(1, ge=1, description="beam size")
     max_new_tokens: int = Field(150, ge=1, description="longest answer, in tokens")
     temperature: float = Field(1.0, gt=0, description="sampling temperature")
-    seed: int = Field(
-        0, ge=0, description="seed of the sampling; each utterance has a random stream of its own"
-    )
+    seed: int = Field(0, ge=0, description="seed of the sampling; each utterance has a random stream of its own")
     batch_size: int = Field(32, ge=1, description="utterances a batch (times beams: rows)")
 
     @model_validator(mode="after")
@@ -152,9 +146,7 @@ class ScoringConfig(Section):
     normalise_hypothesis: bool = Field(
         False, description="normalise hypotheses as references are; named in the results"
     )
-    bootstrap_samples: int = Field(
-        1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals"
-    )
+    bootstrap_samples: int = Field(1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals")
 
 
 class ResourcesConfig(Section):
@@ -162,9 +154,7 @@ class ResourcesConfig(Section):
 
     languages_per_shard: int = Field(0, ge=0, description="groups a decoding job takes; 0: all in one job")
     cache_encoder: bool = Field(True, description="keep encoder outputs on disk while the encoder is frozen")
-    data_workers: int = Field(
-        0, ge=0, description="processes that prepare batches; 0: in the training process"
-    )
+    data_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: in the training process")
     training_threads: int = Field(1, ge=1, description="CPU threads of a training job")
     decoding_threads: int = Field(1, ge=1, description="CPU threads of a decoding job")
 
