@@ -78,9 +78,3 @@ def test_a_missing_model(make_toy: Any, own: dict, tmp_path: Path) -> None:
     toy = make_toy(tmp_path, own).changed({"models.encoder": str(tmp_path / "whisper")})
     output = refused(toy, "features/dev/cache.json")
     assert f"mlcslm: encoder {tmp_path}/whisper: no such folder" in output
-
-
-def test_too_few_utterances_for_a_batch(make_toy: Any, own: dict, tmp_path: Path) -> None:
-    output = refused(make_toy(tmp_path, own), "checkpoints/ckpt-2000/checkpoint.json")
-    assert "mlcslm: stages.ckpt-2000.batch_size is 4, but" in output
-    assert "has only 2 utterances" in output
