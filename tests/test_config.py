@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mlcslm.config import Config, StageConfig, parse_config, read_config
+from mlcslm.config import Config, parse_config, read_config
 from mlcslm.config_reference import render_reference
+from mlcslm.config_stages import StageConfig
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.workflow import Layout
 
@@ -87,7 +88,7 @@ def test_unknown_key_is_refused_with_its_path_and_the_keys_there_are(
         ("stages.first.steps", "many", "valid integer"),
         ("stages.first.learning_rate", -0.1, "greater than 0; found -0.1"),
         ("stages.first.trains", [], "at least 1 item"),
-        ("stages.first.template", "fancy", "'plain', 'tagged' or 'tagged-own-language'; found 'fancy'"),
+        ("stages.first.template", "fancy", "'plain', 'tagged', 'tagged-own-language' or 'reasoning'; found 'fancy'"),
         ("augmentation.probability", 1.5, "less than or equal to 1; found 1.5"),
         ("models.lora.dropout", 1, "less than 1; found 1"),
         ("models.encoder_window", "tiny", "'true_length' or 'full'; found 'tiny'"),

@@ -5,23 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
 from mlcslm.errors import FaultyInput, UserError
 
-Part = Literal["projector", "embedding", "head", "lm_lora", "encoder_lora"]
 Split = Literal["train", "dev", "test"]
-# Names become folders: no part may be empty, hidden or a way out of the results folder.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$")]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A section of the configuration: no unknown keys, no changes after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DemoCorpusConfig(Section):
@@ -92,36 +83,6 @@ class ModelsConfig(Section):
     lora: LoraConfig = Field(default_factory=LoraConfig, description="low-rank adapters")
 
 
-class StageConfig(Section):
-    """One supervised training stage: parent checkpoint, what it trains, what it is shown, for how long."""
-
-    kind: Literal["supervised"] = Field("supervised", description="supervised: cross entropy on the transcript")
-    parent: Name = Field(description="checkpoint to go on from; `foundation` for the pretrained models")
-    trains: tuple[Part, ...] = Field(min_length=1, description="parts that are trained; all others are frozen")
-    template: Literal["plain", "tagged", "tagged-own-language"] = Field(description="prompt and target (docs/paper.md)")
-    method: str = Field("", description="what the results call it")
-    steps: int = Field(ge=1, description="optimiser steps of this stage")
-    batch_size: int = Field(16, ge=1, description="utterances a micro-batch")
-    accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
-    learning_rate: Rate = Field(1e-3, description="peak learning rate")
-    part_learning_rates: dict[Part, Rate] = Field(default_factory=dict, description="other peak rates for some parts")
-    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
-        "cosine", description="learning-rate schedule"
-    )
-    warmup_steps: int = Field(10, ge=0, description="steps of linear warm-up")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
-    max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping")
-    save_steps: int = Field(100, ge=1, description="steps between two resumable states")
-    longest_s: float = Field(30.0, gt=0, description="longer training utterances are left out, in seconds")
-    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
-
-    @model_validator(mode="after")
-    def _rates_are_of_trained_parts(self) -> StageConfig:
-        if idle := set(self.part_learning_rates) - set(self.trains):
-            raise ValueError(f"part_learning_rates names {', '.join(sorted(idle))}, which trains does not")
-        return self
-
-
 class DecodingConfig(Section):
     """How a checkpoint is decoded (paper, section 4.2)."""
 
@@ -137,6 +98,19 @@ class DecodingConfig(Section):
         if self.method.startswith("beam") != (self.beams > 1):
             raise ValueError(f"method {self.method!r} with beams {self.beams}: beam searches need 2 or more, others 1")
         return self
+
+
+class ReasoningConfig(Section):
+    """The reasoning data: hypotheses of the training set, whose errors the model is taught to name and correct."""
+
+    checkpoint: Name = Field("ckpt-7000", description="checkpoint whose hypotheses are corrected (paper, section 3.4)")
+    decoding: Name = Field("greedy", description="decoding of the training set; a sampling one makes worse hypotheses")
+    snr_db: tuple[float, float] | None = Field(
+        None,
+        description="decode with noise or reverberation of this range, so that as many errors are made as on unseen "
+        "speech; none: the paper's plain way",
+    )
+    longest_details: int = Field(6, ge=1, description="errors that a reflection names at most, of each type")
 
 
 class ScoringConfig(Section):
@@ -170,10 +144,11 @@ class Config(Section):
     corpus: CorpusConfig = Field(default_factory=CorpusConfig, description="the conversations")
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig, description="noise and reverberation")
     models: ModelsConfig = Field(description="the foundation models")
-    stages: dict[Name, StageConfig] = Field(
+    stages: dict[Name, AnyStageConfig] = Field(
         min_length=1, description="training stages by checkpoint name: a tree by parent"
     )
     decodings: dict[Name, DecodingConfig] = Field(min_length=1, description="decodings by name")
+    reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig, description="jobs")
 
@@ -212,7 +187,9 @@ def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "co
     except ValidationError as error:
         faults = []
         for fault in error.errors():
-            key = ".".join(str(part) for part in fault["loc"]) or "(whole file)"
+            # Below a stage, pydantic names the kind first: no part of the path in a file.
+            path = [part for at, part in enumerate(fault["loc"]) if at != 2 or fault["loc"][0] != "stages"]
+            key = ".".join(str(part) for part in path) or "(whole file)"
             if fault["type"] == "extra_forbidden":
                 faults.append(f"{key}: unknown key; {_known_keys(fault['loc'])}")
             else:
@@ -243,6 +220,8 @@ def _known_keys(location: tuple[int | str, ...]) -> str:
         fields = getattr(section, "model_fields", None)
         if fields is not None:
             section = fields[part].annotation if part in fields else None
+        elif part in STAGE_KINDS:
+            section = STAGE_KINDS[part]
         else:
             section = next((a for a in getattr(section, "__args__", ()) if hasattr(a, "model_fields")), None)
     fields = getattr(section, "model_fields", {})

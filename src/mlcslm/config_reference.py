@@ -59,16 +59,23 @@ def _sections(path: str, section: type[Section]) -> Iterator[tuple[str, type[Sec
     yield path, section
     for key, field in section.model_fields.items():
         below, of_names = _below(field.annotation)
-        if below is not None:
-            yield from _sections(".".join(filter(None, [path, key, "<name>" if of_names else ""])), below)
+        for below_section in below:
+            name = f"<{_kind(below_section)}>" if len(below) > 1 else "<name>"
+            yield from _sections(".".join(filter(None, [path, key, name if of_names else ""])), below_section)
 
 
-def _below(annotation: Any) -> tuple[type[Section] | None, bool]:
-    """The section that a key holds, if it does, and whether it holds several of them by name."""
+def _below(annotation: Any) -> tuple[list[type[Section]], bool]:
+    """The kinds of sections that a key holds, if it does, and whether it holds several of them by name."""
     if get_origin(annotation) is dict:
-        annotation = get_args(annotation)[1]
-        return (annotation, True) if _is_section(annotation) else (None, False)
-    return (annotation, False) if _is_section(annotation) else (None, False)
+        return _below(get_args(annotation)[1])[0], True
+    if get_origin(annotation) is Annotated or get_origin(annotation) in (Union, types.UnionType):
+        return [kind for argument in get_args(annotation) for kind in _below(argument)[0]], False
+    return ([annotation] if _is_section(annotation) else []), False
+
+
+def _kind(section: type[Section]) -> str:
+    """What sets a section apart from others that may stand in its place."""
+    return get_args(section.model_fields["kind"].annotation)[0]
 
 
 def _is_section(annotation: Any) -> bool:
@@ -84,16 +91,17 @@ def _section(path: str, section: type[Section]) -> str:
 
 def _row(key: str, field: FieldInfo) -> str:
     below, of_names = _below(field.annotation)
-    values = "sections by name" if of_names else "section" if below else _values(field.annotation, field.metadata)
+    values = ("sections by name" if of_names else "section") if below else _values(field.annotation, field.metadata)
     cells = (f"`{key}`", values, _default(field, below), field.description or "")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _default(field: FieldInfo, below: type[Section] | None) -> str:
+def _default(field: FieldInfo, below: list[type[Section]]) -> str:
     if field.is_required():
         return "required"
-    if below is not None:
-        return "its defaults"
+    if below:
+        value = field.get_default(call_default_factory=True)
+        return "none" if value is None else "its defaults"
     return _literal(field.get_default(call_default_factory=True))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import csv
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,20 @@ def read_languages(path: str | os.PathLike[str]) -> dict[str, Group]:
     if not groups:
         raise UserError(f"{path}: no group in it; expected a line each, below the column names.")
     return groups
+
+
+def group_shares(groups: dict[str, Group]) -> dict[str, float]:
+    """Share of training data of each group, 1 in all: a language's grows with the square root of its groups.
+
+    Between as much of each group (English, with five accents, would be a third of the demo) and of each language.
+
+    >>> english = {name: Group(name, "", "en", "", "word", "") for name in ("A", "B", "C", "D")}
+    >>> group_shares(english | {"German": Group("German", "", "de", "", "word", "")})["German"]
+    0.3333333333333333
+    """
+    sizes = collections.Counter(group.language for group in groups.values())
+    weights = {name: 1 / math.sqrt(sizes[group.language]) for name, group in groups.items()}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 def group_of_utterance(utterance_id: str, groups: dict[str, Group]) -> str:

@@ -31,11 +31,11 @@ class EncoderRecipe:
     layers: int = 4
     heads: int = 4
     mels: int = 80
-    steps: int = 7000
+    steps: int = 9000
     batch: int = 32
     learning_rate: float = 1.5e-3
     warmup_steps: int = 400
-    masked_steps: int = 4000  # then without masks, and with a learning rate that falls to nothing
+    falling_steps: int = 6300  # the last ones, in which the learning rate falls to nothing
     seed: int = 17
 
 
@@ -122,17 +122,6 @@ class SpeechPool:
         return batches
 
 
-def mask_spectrum(mels: torch.Tensor, frames: torch.Tensor, rng: np.random.Generator) -> None:
-    """SpecAugment in place: two bands of up to 12 mels and two spans of up to 20 frames (0.2 s) an utterance."""
-    for row in range(len(mels)):
-        for _ in range(2):
-            width, span = rng.integers(0, 13), rng.integers(0, 21)
-            low = rng.integers(0, mels.shape[1] - width)
-            first = rng.integers(0, max(1, int(frames[row]) - span))
-            mels[row, low : low + width] = 0
-            mels[row, :, first : first + span] = 0
-
-
 def pretrain_encoder(
     pool_folder: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -160,8 +149,6 @@ def pretrain_encoder(
         for step in range(1, recipe.steps + 1):
             batches = batches or pool.epoch(recipe.batch, rng)
             mels, frames, labels, label_lengths = pool.batch(batches.pop())
-            if step <= recipe.masked_steps:
-                mask_spectrum(mels, frames, rng)
             with torch.autocast("cpu", torch.bfloat16):
                 scores, lengths = model(mels, frames)
             loss = nn.functional.ctc_loss(
@@ -185,9 +172,8 @@ def pretrain_encoder(
 
 
 def _rate(step: int, recipe: EncoderRecipe) -> float:
-    """Warm-up, constant while the spectrum is masked, then linear decay."""
-    decay = max(1, recipe.steps - recipe.masked_steps)
-    return max(0.0, min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / decay))
+    """Factor of the learning rate: warm-up, constant, linear decay."""
+    return max(0.0, min(1.0, (step + 1) / recipe.warmup_steps, (recipe.steps - step) / recipe.falling_steps))
 
 
 def _save(model: CtcEncoder, recipe: EncoderRecipe, out: str | os.PathLike[str], vocabulary: str) -> None:

@@ -9,15 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers import pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
-from mlcslm.languages import Group
+from mlcslm.errors import UserError
+from mlcslm.foundation.encoder import characters
+from mlcslm.languages import Group, group_shares
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import ENGLISH_PROMPT
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
+# Byte-level BPE has a row for each of the 256 bytes; these never occur in UTF-8. They stand for markup: a tag for each
+# language, one that opens an answer and one that closes it.
+_UNUSED_BYTES = bytes([0xC0, 0xC1, *range(0xF5, 0x100)])
+_BYTE_LETTERS = bytes_to_unicode()
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,8 @@ class Phase:
     """A phase of pretraining.
 
     spelled_share: of the noisy copies that are characters laid along time, the others are pieces; loudest: the noisy
-    copy's embeddings are up to so many times as long as the table's; markup_share: of the examples in which unknown
-    tokens stand around the noisy copy and the answer, as later stages add them.
+    copy's embeddings are up to so many times as long as the table's; markup_share: of the examples with unknown tokens
+    around the noisy copy; their answers are marked up too, with a tag of the language, an opening and a closing one.
     """
 
     steps: int
@@ -48,9 +55,9 @@ class LanguageModelRecipe:
     feed_forward: int = 512
     phases: tuple[Phase, ...] = (
         Phase(steps=2000, learning_rate=2e-3, spelled_share=0.0, loudest=1.0),
-        Phase(steps=1400, learning_rate=1.5e-3, spelled_share=0.8, loudest=1.0),
-        Phase(steps=800, learning_rate=1e-3, spelled_share=0.8, loudest=20.0),
-        Phase(steps=700, learning_rate=1e-3, spelled_share=0.8, loudest=20.0, markup_share=0.7),
+        Phase(steps=1300, learning_rate=1.5e-3, spelled_share=0.8, loudest=1.0),
+        Phase(steps=700, learning_rate=1e-3, spelled_share=0.8, loudest=20.0),
+        Phase(steps=1400, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.6),
     )
     batch: int = 32
     warmup_steps: int = 200
@@ -80,15 +87,22 @@ class Writer:
     ) -> None:
         self.recipe = recipe
         self.groups = list(groups.values())
+        self._shares = list(group_shares(groups).values())
         self.tokenizer = tokenizer
-        backend = json.loads(tokenizer.backend_tokenizer.to_str())
-        self._split = []
-        for dropout in (None, 0.25, 0.6):  # BPE-dropout: the same words in other pieces, as sounds would come
-            backend["model"]["dropout"] = dropout
-            self._split.append(Tokenizer.from_str(json.dumps(backend)))
+        model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+        self._byte_pieces: dict[str, int] = model["vocab"]
+        self._halves = {
+            model["vocab"][left + right]: (model["vocab"][left], model["vocab"][right])
+            for left, right in model["merges"]
+        }
         self._pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._blank = self._ids("\n")[0]
-        self._mark = tokenizer.convert_tokens_to_ids(START)
+        self.reserved = [model["vocab"][_BYTE_LETTERS[byte]] for byte in _UNUSED_BYTES]
+        languages = dict.fromkeys(group.language for group in self.groups)
+        if len(languages) + 2 > len(self.reserved):
+            raise UserError(f"{len(languages)} languages: there are tags for {len(self.reserved) - 2} at most.")
+        self._opening, self._closing, *tags = self.reserved
+        self._tags = dict(zip(languages, tags, strict=False))
         self.spelled_share = self.markup_share = 0.0
         self._spelling = functools.cache(self._spell)
 
@@ -103,7 +117,7 @@ class Writer:
 
     def example(self, rng: np.random.Generator) -> Example:
         """A turn as it might be heard, the prompt, at times the turns before it; then the turn itself."""
-        group = self.groups[rng.integers(len(self.groups))]
+        group = self.groups[rng.choice(len(self.groups), p=self._shares)]
         grammar = load_grammar(group.language)
         turns = [t.text for t in grammar.exchange(rng, _is_train)]
         if rng.random() < self.recipe.context_share:
@@ -114,17 +128,17 @@ class Writer:
         prompt = group.prompt if rng.random() < 0.5 else ENGLISH_PROMPT
         spelled = rng.random() < self.spelled_share
         length, mixture = (self._heard if spelled else self._noisy)(texts[chosen], rng)
-        marks = rng.integers(0, 4, size=4) if rng.random() < self.markup_share else np.zeros(4, int)
-        speech, end_speech, opening, closing = ([self._mark] * int(count) for count in np.minimum(marks, [1, 1, 3, 1]))
-        before = [*self._ids("USER:"), *speech]
-        after = [*end_speech, *self._ids("\n".join([f" {prompt}", *context]) + " ASSISTANT:"), *opening]
-        answer = [*self._ids(f" {texts[chosen]}"), *closing, self.tokenizer.eos_token_id]
+        marked = rng.random() < self.markup_share
+        around, tag = ([self._opening], [self._tags[group.language], self._opening]) if marked else ([], [])
+        before = [*self._ids("USER:"), *around]
+        after = [*around, *self._ids("\n".join([f" {prompt}", *context]) + " ASSISTANT:")]
+        answer = [*tag, *self._ids(f" {texts[chosen]}"), *[self._closing][: len(tag)], self.tokenizer.eos_token_id]
         ids = [*before, *[self._blank] * length, *after, *answer]
         return Example(ids, (len(before), len(before) + length), len(ids) - len(answer), mixture)
 
     def _noisy(self, text: str, rng: np.random.Generator) -> tuple[int, list[tuple[int, int, float]]]:
         """Pieces of the text, one a position: some dropped, replaced, repeated, with blanks in between."""
-        pieces = self._split[rng.integers(len(self._split))].encode(f" {text}").ids
+        pieces = self._split(self._ids(f" {text}"), (0.0, 0.25, 0.6)[rng.integers(3)], rng)
         drop, replace, blank = rng.uniform(0, 0.15), rng.uniform(0, 0.2), rng.uniform(0, 0.6)
         noisy: list[int] = []
         for piece in pieces:
@@ -138,12 +152,23 @@ class Writer:
         noisy = noisy or [self._blank]
         return len(noisy), [(position, piece, 1.0) for position, piece in enumerate(noisy)]
 
+    def _split(self, pieces: Sequence[int], share: float, rng: np.random.Generator) -> list[int]:
+        """The same text in smaller pieces, as sounds would come: `share` of all merges of two pieces are undone."""
+        smaller: list[int] = []
+        for piece in pieces:
+            if piece in self._halves and rng.random() < share:
+                smaller += self._split(self._halves[piece], share, rng)
+            else:
+                smaller.append(piece)
+        return smaller
+
     def _heard(self, text: str, rng: np.random.Generator) -> tuple[int, list[tuple[int, int, float]]]:
         """Characters laid along time as sounds are: several share a position of 100 ms, spread into the next, get lost.
 
         That is what a projector gives a language model that it cannot change: sums of what it heard in each 100 ms.
         """
-        wide = sum(c >= "\u3040" for c in text) > len(text) / 2  # kana and Hangul: a syllable a character
+        text = characters(text)
+        wide = sum(c >= "\u3040" for c in text) > len(text) / 2  # kana and kanji: a syllable a character
         rate = rng.uniform(0.4, 0.9) if wide else rng.uniform(1.0, 1.8)  # characters a position
         drop, replace, spread = rng.uniform(0, 0.12), rng.uniform(0, 0.15), rng.uniform(0, 0.5)
         mixture: list[tuple[int, int, float]] = []
@@ -166,10 +191,8 @@ class Writer:
 
     def _spell(self, character: str) -> tuple[int, ...]:
         """The tokens of a character's bytes."""
-        alphabet = self._split[0].get_vocab()
         # Byte-level BPE writes each byte as a printable character of its own.
-        bytes_as_text = self._pre_tokenizer.pre_tokenize_str(character)[0][0]
-        return tuple(alphabet[byte] for byte in bytes_as_text)
+        return tuple(self._byte_pieces[byte] for byte in self._pre_tokenizer.pre_tokenize_str(character)[0][0])
 
 
 def _is_train(text: str) -> bool:
@@ -191,8 +214,8 @@ class Batch:
     weight_N: torch.Tensor
 
 
-def collate(examples: Sequence[Example], pad: int, mark: int) -> Batch:
-    """Batch of examples, padded on the right; `mark` stands for unknown tokens, which are not learnt to be written."""
+def collate(examples: Sequence[Example], pad: int) -> Batch:
+    """Batch of examples, padded on the right."""
     length = max(len(example.ids) for example in examples)
     ids_BL = torch.full((len(examples), length), pad)
     mask_BL = torch.zeros(len(examples), length, dtype=torch.long)
@@ -206,8 +229,7 @@ def collate(examples: Sequence[Example], pad: int, mark: int) -> Batch:
         ids_BL[row, : len(ids)] = ids
         mask_BL[row, : len(ids)] = 1
         noisy_BL[row, first:last] = True
-        answer = ids[example.answer :]
-        labels_BL[row, example.answer : len(ids)] = answer.masked_fill(answer == mark, -100)
+        labels_BL[row, example.answer : len(ids)] = ids[example.answer :]
         summands += [(offset + position, token, weight) for position, token, weight in example.mixture]
         offset += last - first
     places, tokens, weights = zip(*summands, strict=True)
@@ -216,11 +238,12 @@ def collate(examples: Sequence[Example], pad: int, mark: int) -> Batch:
     )
 
 
-def embed(batch: Batch, table: torch.Tensor, loudest: float, mark: int) -> torch.Tensor:
+def embed(batch: Batch, table: torch.Tensor, loudest: float, unknown: Sequence[int]) -> torch.Tensor:
     """Input embeddings (B, L, h), the noisy copy's summed up, mixed with random tokens' and with noise, and scaled.
 
     What a projector gives is no row of the table: the language model has to make do with something near one, and with
-    one `loudest` times as long, for nothing holds a projector's outputs to the length of embeddings.
+    one `loudest` times as long, for nothing holds a projector's outputs to the length of embeddings. Tokens `unknown`
+    are read as no row either: those that are added later begin at the mean of all.
     """
     embedded_BLh = table[batch.ids_BL]
     count = int(batch.noisy_BL.sum())
@@ -235,9 +258,6 @@ def embed(batch: Batch, table: torch.Tensor, loudest: float, mark: int) -> torch
     rows = batch.noisy_BL.nonzero()[:, 0]
     mixed = mixed * loudest ** torch.rand(len(batch.noisy_BL), 1)[rows]
     embedded_BLh = embedded_BLh.masked_scatter(batch.noisy_BL.unsqueeze(-1), mixed)
-    # Tokens that are added later begin at the mean of all.
-    marks = batch.ids_BL == mark
-    unknown = table.mean(0) + table.std(0) * torch.rand(int(marks.sum()), 1) * torch.randn(
-        int(marks.sum()), len(table[0])
-    )
-    return embedded_BLh.masked_scatter(marks.unsqueeze(-1), unknown)
+    marks = torch.isin(batch.ids_BL, torch.tensor(unknown))
+    spread = torch.rand(int(marks.sum()), 1) * torch.randn(int(marks.sum()), table.shape[1])
+    return embedded_BLh.masked_scatter(marks.unsqueeze(-1), table.mean(0) + table.std(0) * spread)

@@ -124,14 +124,13 @@ def _train(
         lambda step: min((step + 1) / recipe.warmup_steps, max(0.02, 1 - step / phase.steps)),
     )
     batches: list[list[Example]] = []
-    mark = writer.tokenizer.convert_tokens_to_ids(START)
     started, running = time.monotonic(), 0.0
     for step in range(1, phase.steps + 1):
         batches = batches or writer.batches(rng)
-        batch = collate(batches.pop(), writer.tokenizer.pad_token_id, mark)
+        batch = collate(batches.pop(), writer.tokenizer.pad_token_id)
         targets = batch.labels_BL[:, 1:]
         with torch.autocast("cpu", torch.bfloat16):
-            embedded = embed(batch, model.get_input_embeddings().weight, phase.loudest, mark)
+            embedded = embed(batch, model.get_input_embeddings().weight, phase.loudest, writer.reserved)
             hidden = model.model(inputs_embeds=embedded, attention_mask=batch.mask_BL).last_hidden_state
             logits = model.lm_head(hidden[:, :-1][targets != -100])
         loss = nn.functional.cross_entropy(logits.float(), targets[targets != -100])

@@ -15,9 +15,11 @@ from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.corpus.demo.synthesis import Voice, speak_many
 from mlcslm.corpus.demo.voices import draw_voice
 from mlcslm.files import atomic_path
-from mlcslm.languages import Group
+from mlcslm.languages import Group, group_shares
 
 _SENTENCES_A_VOICE = 20
+# So small an encoder hears nothing at 0 dB, and learns nothing from it.
+_SNR_DB = (5.0, 20.0)
 
 
 def write_speech_pool(
@@ -35,7 +37,7 @@ def write_speech_pool(
     with tempfile.TemporaryDirectory() as sounds, atomic_path(folder) as temporary:
         generate_noises(Path(sounds) / "noise", seed + 1, 40)
         generate_room_responses(Path(sounds) / "room", seed + 1, 40)
-        augment = Augmenter(0.5, Path(sounds) / "noise", Path(sounds) / "room", (0.0, 15.0))
+        augment = Augmenter(0.5, Path(sounds) / "noise", Path(sounds) / "room", _SNR_DB)
         temporary.mkdir()
         frames = 0
         with (
@@ -60,15 +62,15 @@ def write_speech_pool(
 
 
 def _spoken(groups: dict[str, Group], seconds: float, seed: int, workers: int) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield (group, text, audio at 16 kHz) until `seconds` of audio are reached; groups take turns, voices change."""
+    """Yield (group, text, audio at 16 kHz) until `seconds` of audio are reached, of voices and groups by lot."""
     asked: list[tuple[str, list[str]]] = []
 
     def batches() -> Iterator[list[tuple[Voice, str]]]:
-        names = list(groups)
+        shares = group_shares(groups)
         number = 0
         while True:
             rng = np.random.default_rng([seed, 2, number])
-            group = groups[names[number % len(names)]]
+            group = groups[list(groups)[rng.choice(len(groups), p=list(shares.values()))]]
             voice = draw_voice(group.group, "train", rng)
             grammar = load_grammar(group.language)
             texts: list[str] = []

@@ -1,0 +1,116 @@
+"""Training stages in the configuration: what is common to all, supervised ones, and reinforcement."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+Part = Literal["projector", "embedding", "head", "lm_lora", "encoder_lora"]
+Reward = Literal["format", "accuracy", "error_type", "error_detail", "correction"]
+# Names become folders: no part may be empty, hidden or a way out of the results folder.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*(/[A-Za-z0-9][A-Za-z0-9._+-]*)*$")]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A section of the configuration: no unknown keys, no changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(Section):
+    """What every training stage has: a parent checkpoint, what it trains, and for how long."""
+
+    parent: Name = Field(description="checkpoint to go on from; `foundation` for the pretrained models")
+    trains: tuple[Part, ...] = Field(min_length=1, description="parts that are trained; all others are frozen")
+    method: str = Field("", description="what the results call it")
+    steps: int = Field(ge=1, description="optimiser steps of this stage")
+    batch_size: int = Field(16, ge=1, description="utterances a micro-batch")
+    accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
+    learning_rate: Rate = Field(1e-3, description="peak learning rate")
+    part_learning_rates: dict[Part, Rate] = Field(default_factory=dict, description="other peak rates for some parts")
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
+        "cosine", description="learning-rate schedule"
+    )
+    warmup_steps: int = Field(10, ge=0, description="steps of linear warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping")
+    save_steps: int = Field(100, ge=1, description="steps between two resumable states")
+    longest_s: float = Field(30.0, gt=0, description="longer training utterances are left out, in seconds")
+    gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
+
+    @model_validator(mode="after")
+    def _rates_are_of_trained_parts(self) -> Stage:
+        if idle := set(self.part_learning_rates) - set(self.trains):
+            raise ValueError(f"part_learning_rates names {', '.join(sorted(idle))}, which trains does not")
+        return self
+
+
+class PromptLossWeight(Section):
+    """Weight of the loss inside `<think>` (paper, equation 2); outside it is 1, in the prompt 0."""
+
+    first: Share = Field(1.0, description="weight at the first step")
+    last: Share = Field(0.1, description="weight from `steps` on")
+    steps: int = Field(300, ge=1, description="steps in which it falls linearly")
+
+
+class StageConfig(Stage):
+    """One supervised training stage: cross entropy on the answer."""
+
+    kind: Literal["supervised"] = Field("supervised", description="supervised: cross entropy on the transcript")
+    template: Literal["plain", "tagged", "tagged-own-language", "reasoning"] = Field(
+        description="prompt and target (docs/paper.md); reasoning: with the reflections of `reasoning`"
+    )
+    prompt_loss_weight: PromptLossWeight | None = Field(
+        None, description="with template reasoning: weight of the reflection's loss; none: 1 (the paper's plain loss)"
+    )
+
+
+class CollapseConfig(Section):
+    """When a reinforcement stage counts as collapsed; reported in the log and the results, not stopped."""
+
+    format_below: Share = Field(0.5, description="mean of the format reward below this")
+    steps: int = Field(20, ge=1, description="for so many steps on end")
+
+
+class ReinforcementConfig(Stage):
+    """One reinforcement stage: Dr. GRPO with verifiable rewards (paper, section 3.5)."""
+
+    kind: Literal["reinforcement"] = Field(description="reinforcement: Dr. GRPO on rewards")
+    template: Literal["reasoning"] = Field("reasoning", description="prompt and answer")
+    rewards: tuple[Reward, ...] = Field(min_length=1, description="rewards that are summed up")
+    reward_weights: dict[Reward, float] = Field(
+        default_factory=lambda: {
+            "accuracy": 0.8,
+            "format": 0.5,
+            "error_type": 0.5,
+            "error_detail": 0.5,
+            "correction": 0.5,
+        },
+        description="weight of each reward",
+    )
+    similarity: Share = Field(
+        0.5, description="correction counts only if the hypothesis in `<think>` is as similar to the final answer"
+    )
+    rollouts: int = Field(4, ge=2, description="answers drawn for each utterance")
+    beam_rollouts: int = Field(2, ge=0, description="of which by beam sampling, the others by multinomial sampling")
+    beams: int = Field(4, ge=2, description="beams of the beam-sampled answers")
+    temperature: float = Field(0.5, gt=0, description="sampling temperature")
+    kl_weight: float = Field(0.04, gt=0, description="weight of the KL divergence to the parent checkpoint")
+    max_new_tokens: int = Field(150, ge=1, description="longest answer, in tokens; the constant Dr. GRPO divides by")
+    collapse: CollapseConfig = Field(default_factory=CollapseConfig, description="when it counts as collapsed")
+
+
+def _kind(value: Any) -> str:
+    return value.get("kind", "supervised") if isinstance(value, dict) else value.kind
+
+
+AnyStageConfig = Annotated[
+    Annotated[StageConfig, Tag("supervised")] | Annotated[ReinforcementConfig, Tag("reinforcement")],
+    Discriminator(_kind),
+]
+"""A training stage of any kind; `kind` tells which, and is `supervised` where it is not given."""
+
+STAGE_KINDS: dict[str, type[Stage]] = {"supervised": StageConfig, "reinforcement": ReinforcementConfig}
