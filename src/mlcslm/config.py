@@ -18,7 +18,9 @@ Split = Literal["train", "dev", "test"]
 class DemoCorpusConfig(Section):
     """Size of the demo corpus, which espeak-ng speaks."""
 
-    train_sessions: int = Field(12, ge=1, description="training conversations a group")
+    train_sessions: int = Field(
+        12, ge=1, description="training conversations a group, on average: a language of many groups has fewer in each"
+    )
     dev_sessions: int = Field(2, ge=1, description="dev conversations a group, unseen voices and sentences")
     test_sessions: int = Field(2, ge=1, description="test conversations a group, other unseen voices and sentences")
     turns_per_session: int = Field(16, ge=2, description="utterances a conversation")

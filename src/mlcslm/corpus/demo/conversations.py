@@ -19,7 +19,7 @@ from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice, speak_many
 from mlcslm.corpus.demo.voices import draw_voice
 from mlcslm.corpus.layout import Utterance, write_session
 from mlcslm.files import write_json
-from mlcslm.languages import Group
+from mlcslm.languages import Group, group_shares
 
 # Conversations breathe: a pause of 0.35 s on average, and one turn in ten begins before the other one has ended.
 _MEAN_PAUSE_S, _OVERLAP_SHARE, _LONGEST_OVERLAP_S = 0.35, 0.1, 0.4
@@ -46,17 +46,22 @@ def write_demo_corpus(
     earlier corpus left in these folders is removed first.
     """
     root = Path(root)
-    sessions = {"train": config.train_sessions, "dev": config.dev_sessions, "test": config.test_sessions}
+    n_train = config.train_sessions * len(groups)
+    sessions = {
+        "train": {name: max(1, round(share * n_train)) for name, share in group_shares(groups).items()},
+        "dev": dict.fromkeys(groups, config.dev_sessions),
+        "test": dict.fromkeys(groups, config.test_sessions),
+    }
     (root / "corpus.json").unlink(missing_ok=True)
     for split in sessions:
         if (root / split).exists():
             shutil.rmtree(root / split)
     summary: dict[str, dict[str, float]] = {}
-    for split, count in sessions.items():
+    for split, counts in sessions.items():
         scripts = [
             write_script(group, split, index, config.turns_per_session, seed)
             for group in groups.values()
-            for index in range(count)
+            for index in range(counts[group.group])
         ]
         seconds = 0.0
         for script, audio in zip(scripts, _speak(scripts, workers), strict=True):
