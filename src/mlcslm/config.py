@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -105,7 +105,11 @@ class DecodingConfig(Section):
 class ReasoningConfig(Section):
     """The reasoning data: hypotheses of the training set, whose errors the model is taught to name and correct."""
 
-    checkpoint: Name = Field("ckpt-7000", description="checkpoint whose hypotheses are corrected (paper, section 3.4)")
+    checkpoint: Name | Annotated[tuple[Name, ...], Field(min_length=2)] = Field(
+        "ckpt-7000",
+        description="checkpoint whose hypotheses are corrected (paper, section 3.4); or as many as there are folds, "
+        "each of which decodes the sessions that it was not trained on",
+    )
     decoding: Name = Field("greedy", description="decoding of the training set; a sampling one makes worse hypotheses")
     snr_db: tuple[float, float] | None = Field(
         None,
@@ -113,6 +117,11 @@ class ReasoningConfig(Section):
         "speech; none: the paper's plain way",
     )
     longest_details: int = Field(6, ge=1, description="errors that a reflection names at most, of each type")
+
+    @property
+    def checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that decode the training set, in the order of their folds where there are several."""
+        return (self.checkpoint,) if isinstance(self.checkpoint, str) else self.checkpoint
 
 
 class ScoringConfig(Section):
@@ -169,6 +178,33 @@ class Config(Section):
             if "encoder_lora" in stage.trains and "lm_lora" not in stage.trains:
                 raise ValueError(f"stages.{name}.trains has encoder_lora without lm_lora; the paper adapts both")
         return self
+
+    @model_validator(mode="after")
+    def _reasoning_data_can_be_made(self) -> Config:
+        if not any(map(self.needs_reasoning_data, self.stages)):
+            return self
+        if self.reasoning.decoding not in self.decodings:
+            raise ValueError(f"reasoning.decoding is {self.reasoning.decoding!r}: no such decoding")
+        checkpoints = self.reasoning.checkpoints
+        for number, name in enumerate(checkpoints):
+            if name not in self.stages:
+                raise ValueError(f"reasoning.checkpoint has {name!r}: no such stage")
+            if needing := next(filter(self.needs_reasoning_data, self.lineage(name)), None):
+                raise ValueError(
+                    f"reasoning.checkpoint has {name!r}: it comes after {needing}, which needs its hypotheses"
+                )
+            expected = (number, len(checkpoints)) if len(checkpoints) > 1 else None
+            if (found := getattr(self.stages[name], "fold", None)) != expected:
+                raise ValueError(
+                    f"reasoning.checkpoint has {name!r}, whose fold is {found}; expected {expected}: a single one is "
+                    "trained on all sessions, of several each leaves out one of as many folds"
+                )
+        return self
+
+    def needs_reasoning_data(self, checkpoint: str) -> bool:
+        """Whether a stage is trained on reflections: a supervised one with template reasoning."""
+        stage = self.stages[checkpoint]
+        return stage.kind == "supervised" and stage.template == "reasoning"
 
     def lineage(self, checkpoint: str) -> list[str]:
         """`checkpoint` and its ancestors, nearest first, without the foundation."""

@@ -66,6 +66,23 @@ class StageConfig(Stage):
     prompt_loss_weight: PromptLossWeight | None = Field(
         None, description="with template reasoning: weight of the reflection's loss; none: 1 (the paper's plain loss)"
     )
+    fold: tuple[int, int] | None = Field(
+        None,
+        description="[number, count]: leave this of `count` parts of the sessions, the first being 0, out of training, "
+        "for reasoning.checkpoint to decode",
+    )
+
+    @model_validator(mode="after")
+    def _reflections_are_where_they_are_weighted(self) -> StageConfig:
+        if self.prompt_loss_weight is not None and self.template != "reasoning":
+            raise ValueError(f"prompt_loss_weight with template {self.template!r}, whose answers have no reflection")
+        return self
+
+    @model_validator(mode="after")
+    def _fold_is_one_of_its_count(self) -> StageConfig:
+        if self.fold is not None and not 0 <= self.fold[0] < self.fold[1] >= 2:
+            raise ValueError(f"fold is {list(self.fold)}: expected [number, count], 2 or more parts, the first being 0")
+        return self
 
 
 class CollapseConfig(Section):
