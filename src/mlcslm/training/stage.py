@@ -31,8 +31,9 @@ from mlcslm.training.batches import BatchPlan
 from mlcslm.training.dataset import UtteranceDataset
 from mlcslm.training.encoder_cache import open_cache
 from mlcslm.training.log import TrainingLog, write_training_log
+from mlcslm.training.parts_trainer import Watch, newest_state
 from mlcslm.training.paths import StagePaths
-from mlcslm.training.trainer import SpeechTrainer, Watch, newest_state
+from mlcslm.training.trainer import SpeechTrainer
 
 
 def train_stage(name: str, config: Config, paths: StagePaths) -> None:

@@ -1,0 +1,107 @@
+"""What every trainer here shares: a rate a part, states of what is trained only, and stops on what is not finite."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from mlcslm.errors import UserError
+from mlcslm.files import atomic_path
+
+_WEIGHTS_FILE = "trained.safetensors"
+_WHOLE_MARKER = "whole"
+
+
+class PartsTrainer(Trainer):
+    """A Trainer of those weights that require a gradient.
+
+    rates: peak learning rates by parameter name, where they differ; tokens_seen: trained on by this process.
+    """
+
+    rates: dict[str, float] = {}  # noqa: RUF012
+    tokens_seen = 0
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW with one group a learning rate."""
+        by_rate: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                by_rate.setdefault(self.rates.get(name, self.args.learning_rate), []).append(parameter)
+        groups = [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.args.weight_decay, fused=True)
+        return self.optimizer
+
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
+        """One micro-batch. Raises UserError on a loss that is not finite, before any weight has changed."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise _not_finite("loss", self.state.global_step + 1)
+        return loss
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Of the model, a resumable state holds what is trained: the rest is in the parent checkpoint."""
+        tensors = {
+            name: parameter.detach().cpu().contiguous()
+            for name, parameter in self.model.named_parameters()
+            if parameter.requires_grad
+        }
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / _WEIGHTS_FILE)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        tensors = load_file(Path(resume_from_checkpoint) / _WEIGHTS_FILE)
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    parameter.copy_(tensors.pop(name))
+        if tensors:
+            raise RuntimeError(f"{resume_from_checkpoint}: weights of parts that are not trained: {sorted(tensors)}")
+
+
+class Watch(TrainerCallback):
+    """Marks resumable states as whole once they are, and stops on gradients that are not finite."""
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Raise UserError before the optimiser takes a gradient that is not finite.
+
+        Every weight's is looked at: clipping spreads a NaN to all, but turns all others to zeros for an infinite one.
+        """
+        sums = [p.grad.sum() for p in kwargs["model"].parameters() if p.grad is not None]
+        if not torch.isfinite(torch.stack(sums)).all():
+            raise _not_finite("gradient", state.global_step + 1)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Flush the state to disk and mark it; what a kill leaves without the mark is never resumed from."""
+        if args.world_size > 1:
+            torch.distributed.barrier()  # each process has its random state in it
+        if not state.is_world_process_zero:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for file in folder.iterdir():
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+        with atomic_path(folder / _WHOLE_MARKER) as marker:
+            marker.write_text(json.dumps({"step": state.global_step}), encoding="utf-8")
+
+
+def newest_state(folder: Path) -> Path | None:
+    """The newest whole resumable state in `folder`, or None."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE_MARKER}")]
+    return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _not_finite(what: str, step: int) -> UserError:
+    return UserError(
+        f"The {what} of step {step} is not finite (NaN or infinite); no weight was changed by it. Lower the stage's "
+        "learning_rate or max_gradient_norm, or look for faulty audio in the batch; earlier states are kept."
+    )
