@@ -113,11 +113,28 @@ class ReinforcementConfig(Stage):
     )
     rollouts: int = Field(4, ge=2, description="answers drawn for each utterance")
     beam_rollouts: int = Field(2, ge=0, description="of which by beam sampling, the others by multinomial sampling")
-    beams: int = Field(4, ge=2, description="beams of the beam-sampled answers")
+    beams: int = Field(4, ge=2, description="beams of the beam-sampled answers, the best of which are taken")
     temperature: float = Field(0.5, gt=0, description="sampling temperature")
     kl_weight: float = Field(0.04, gt=0, description="weight of the KL divergence to the parent checkpoint")
     max_new_tokens: int = Field(150, ge=1, description="longest answer, in tokens; the constant Dr. GRPO divides by")
     collapse: CollapseConfig = Field(default_factory=CollapseConfig, description="when it counts as collapsed")
+
+    @model_validator(mode="after")
+    def _rewards_are_weighted_once(self) -> ReinforcementConfig:
+        if len(set(self.rewards)) < len(self.rewards):
+            raise ValueError(f"rewards is {list(self.rewards)}: one of them is there twice")
+        if missing := [name for name in self.rewards if name not in self.reward_weights]:
+            raise ValueError(f"reward_weights lacks {', '.join(missing)}, which rewards has")
+        return self
+
+    @model_validator(mode="after")
+    def _beams_give_the_beam_rollouts(self) -> ReinforcementConfig:
+        if self.beam_rollouts > min(self.rollouts, self.beams):
+            raise ValueError(
+                f"beam_rollouts is {self.beam_rollouts}: expected at most rollouts ({self.rollouts}) and beams "
+                f"({self.beams}), of which they are taken"
+            )
+        return self
 
 
 def _kind(value: Any) -> str:
