@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.text.protocols import normalise_reference
@@ -19,13 +20,16 @@ from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
 from mlcslm.training.encoder_cache import EncoderCache, augmentation_rng
 
+_COLUMNS = ["utterance_id", "session_id", "grp", "audio", "start", "end", "text"]
+
 
 class UtteranceDataset(Dataset[dict[str, Any]]):
-    """Utterances of `manifest` that have text and last `longest_s` at most.
+    """Utterances of `manifest` that have text, last `longest_s` at most and are in no session of `fold`.
 
     Asked for (pass, index), it gives `input_ids`, `labels` and either `encoder_frames` (T, d) from `cache`, or
     `input_features` (M, F) of the audio, augmented by `augmenter` with a random stream of (seed, pass, utterance).
-    The answers to learn are the references of protocol `mlcslm-2025`, which hypotheses are compared with as they are.
+    The answers to learn are the references of protocol `mlcslm-2025`, which hypotheses are compared with as they are;
+    with template "reasoning" after the reflections of `reasoning` (see `reasoning_data`).
     """
 
     def __init__(
@@ -38,11 +42,22 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         augmenter: Augmenter | None = None,
         seed: int = 0,
         longest_s: float = 30.0,
+        fold: tuple[int, int] | None = None,
+        reasoning: str | os.PathLike[str] | None = None,
     ) -> None:
-        rows = pq.read_table(manifest, columns=["utterance_id", "grp", "audio", "start", "end", "text"]).to_pylist()
-        self.rows = [row for row in rows if row["text"] and row["end"] - row["start"] <= longest_s]
+        rows = pq.read_table(manifest, columns=_COLUMNS).to_pylist()
+        left_out = sessions_of_fold(rows, fold) if fold else set()
+        self.rows = [
+            row
+            for row in rows
+            if row["text"] and row["end"] - row["start"] <= longest_s and row["session_id"] not in left_out
+        ]
         if not self.rows:
-            raise UserError(f"{manifest}: none of its {len(rows)} utterances has text and lasts {longest_s} s at most.")
+            without = f" outside fold {list(fold)}" if fold else ""
+            raise UserError(
+                f"{manifest}: none of its {len(rows)} utterances{without} has text and lasts {longest_s} s at most."
+            )
+        self.thoughts = _read_thoughts(reasoning, self.rows) if template == "reasoning" else {}
         self.processor = processor
         self.template: Template = template
         self.cache = cache
@@ -58,18 +73,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         return [row["end"] - row["start"] for row in self.rows]
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        number, index = key
-        row = self.rows[index]
-        if self.cache is not None:
-            cached = self.cache.read(row["utterance_id"], number)
-            samples = cached.samples
-            audio = {"encoder_frames": torch.from_numpy(cached.frames.astype("float32"))}
-        else:
-            waveform = read_segment(row["audio"], row["start"], row["end"])
-            if self.augmenter is not None:
-                waveform = self.augmenter(waveform, augmentation_rng(self.seed, number, row["utterance_id"]))
-            samples = len(waveform)
-            audio = {"input_features": self.processor.log_mel([waveform])[0][0]}
+        row = self.rows[key[1]]
+        audio, samples = self.audio(key)
         example = self.processor.encode_example(
             row["grp"],
             self.template,
@@ -77,3 +82,15 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             transcript=normalise_reference(row["text"]),
         )
         return example | audio
+
+    def audio(self, key: Key) -> tuple[dict[str, torch.Tensor], int]:
+        """`encoder_frames` (T, d) or `input_features` (M, F) of an utterance, and its length in samples at 16 kHz."""
+        number, index = key
+        row = self.rows[index]
+        if self.cache is not None:
+            cached = self.cache.read(row["utterance_id"], number)
+            return {"encoder_frames": torch.from_numpy(cached.frames.astype("float32"))}, cached.samples
+        waveform = read_segment(row["audio"], row["start"], row["end"])
+        if self.augmenter is not None:
+            waveform = self.augmenter(waveform, augmentation_rng(self.seed, number, row["utterance_id"]))
+        return {"input_features": self.processor.log_mel([waveform])[0][0]}, len(waveform)
