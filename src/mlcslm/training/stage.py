@@ -15,7 +15,8 @@ import torch
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from mlcslm.config import AugmentationConfig, Config, StageConfig
+from mlcslm.config import AugmentationConfig, Config
+from mlcslm.config_stages import StageConfig
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.errors import UserError
 from mlcslm.files import fingerprint, sha256
@@ -27,12 +28,14 @@ from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.parts import part_parameters, set_trainable
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.text.templates import END_THINK, THINK
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.dataset import UtteranceDataset
 from mlcslm.training.encoder_cache import open_cache
 from mlcslm.training.log import TrainingLog, write_training_log
 from mlcslm.training.parts_trainer import Watch, newest_state
 from mlcslm.training.paths import StagePaths
+from mlcslm.training.prompt_loss import LabelWeights
 from mlcslm.training.trainer import SpeechTrainer
 
 
@@ -54,6 +57,8 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
         "cached_encoder": str(paths.cache is not None),
         "seed": str(config.seed),
     }
+    if paths.reasoning is not None:
+        fingerprints["reasoning"] = sha256(paths.reasoning)
     work = paths.work / fingerprint(fingerprints)[:16]
     work.mkdir(parents=True, exist_ok=True)
     with _sole_process(work) as waited:
@@ -117,6 +122,8 @@ def _train(
         augmenter=make_augmenter(config.augmentation, paths.noise, paths.room_responses),
         seed=config.seed,
         longest_s=stage.longest_s,
+        fold=stage.fold,
+        reasoning=paths.reasoning,
     )
     arguments = _arguments(stage, config, work)
     if len(dataset) < stage.batch_size:
@@ -133,6 +140,7 @@ def _train(
         data_collator=processor.collate,
         plan=BatchPlan(dataset.lengths, stage.batch_size, micro_batches, config.seed),
         rates=_rates(model, stage),
+        label_weights=_label_weights(stage, processor),
         callbacks=[log, Watch()],
     )
     log.trainer = trainer
@@ -149,6 +157,13 @@ def make_augmenter(config: AugmentationConfig, noise: Path | None, room_response
     if config.probability == 0 or (noise is None and room_responses is None):
         return None
     return Augmenter(config.probability, noise, room_responses, config.snr_db)
+
+
+def _label_weights(stage: StageConfig, processor: SpeechProcessor) -> LabelWeights | None:
+    if stage.prompt_loss_weight is None:
+        return None
+    think_id, end_think_id = (processor.tokenizer.convert_tokens_to_ids(tag) for tag in (THINK, END_THINK))
+    return LabelWeights(stage.prompt_loss_weight, think_id, end_think_id)
 
 
 def _rates(model: SpeechLLM, stage: StageConfig) -> dict[str, float]:
