@@ -187,6 +187,7 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
         encoder_frames: torch.Tensor | None = None,
         encoder_frames_mask: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
+        label_weights: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
@@ -194,8 +195,9 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Logits, or with `labels` the loss and no logits: B x L x V logits would not fit at the paper's size.
 
-        labels: (B, L), -100 where nothing is predicted. The loss is the mean over the labelled positions, or their
-        sum over `num_items_in_batch` where that is given (the labelled positions of a whole optimiser step).
+        labels: (B, L), -100 where nothing is predicted. label_weights: (B, L), 1 by default. The loss is the weighted
+        mean over the labelled positions, or their weighted sum over `num_items_in_batch` where that is given (the sum
+        of weights of a whole optimiser step).
         logits_to_keep: only the last so many positions (0: all).
         """
         outputs = self.model(
@@ -214,7 +216,10 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
         hidden_BLh, loss, logits = outputs.last_hidden_state, None, None
         if labels is not None:
             losses = self.token_losses(hidden_BLh, labels)
-            loss = losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
+            weights = torch.ones_like(losses)
+            if label_weights is not None:
+                weights = label_weights[:, 1:].to(losses)[(labels[:, 1:] != IGNORED_LABEL).to(losses.device)]
+            loss = (weights * losses).sum() / (weights.sum() if num_items_in_batch is None else num_items_in_batch)
         else:
             kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             logits = self.compute_logits(hidden_BLh[:, kept])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -57,7 +58,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             raise UserError(
                 f"{manifest}: none of its {len(rows)} utterances{without} has text and lasts {longest_s} s at most."
             )
-        self.thoughts = _read_thoughts(reasoning, self.rows) if template == "reasoning" else {}
+        self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
         self.processor = processor
         self.template: Template = template
         self.cache = cache
@@ -80,6 +81,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             self.template,
             audio_tokens=self.processor.audio_token_count(samples),
             transcript=normalise_reference(row["text"]),
+            think=self.thoughts.get(row["utterance_id"]),
         )
         return example | audio
 
@@ -94,3 +96,15 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         if self.augmenter is not None:
             waveform = self.augmenter(waveform, augmentation_rng(self.seed, number, row["utterance_id"]))
         return {"input_features": self.processor.log_mel([waveform])[0][0]}, len(waveform)
+
+
+def _read_thoughts(path: Path, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Reflection of each utterance of `rows`, by utterance id. Raises UserError where any has none."""
+    columns = pq.read_table(path, columns=["utterance_id", "think"]).to_pydict()
+    thoughts = dict(zip(*columns.values(), strict=True))
+    if missing := [row["utterance_id"] for row in rows if row["utterance_id"] not in thoughts]:
+        raise UserError(
+            f"{path}: no reflection for {len(missing)} of {len(rows)} training utterances, such as {missing[0]}; "
+            "delete the file and run the workflow again."
+        )
+    return thoughts

@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class StagePaths:
-    """Where a stage reads and writes: `parent` is a checkpoint's folder (None: the foundation models)."""
+    """Where a stage reads and writes.
+
+    parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections of template "reasoning".
+    """
 
     out: Path
     work: Path
@@ -17,3 +20,4 @@ class StagePaths:
     cache: Path | None = None
     noise: Path | None = None
     room_responses: Path | None = None
+    reasoning: Path | None = None

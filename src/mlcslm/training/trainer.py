@@ -1,7 +1,8 @@
-"""transformers' Trainer for supervised stages of the speech LLM: planned batches."""
+"""transformers' Trainer for supervised stages of the speech LLM: planned batches, weighted labels."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,15 +11,22 @@ from torch.utils.data import DataLoader
 
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.parts_trainer import PartsTrainer
+from mlcslm.training.prompt_loss import LabelWeights
 
 
 class SpeechTrainer(PartsTrainer):
-    """Trains what requires a gradient, on the batches of `plan`; `rates`: peak learning rates by parameter name."""
+    """Trains what requires a gradient, on the batches of `plan`.
 
-    def __init__(self, *, plan: BatchPlan, rates: dict[str, float], **kwargs: Any) -> None:
+    rates: peak learning rates by parameter name; label_weights: of the loss, 1 for every label by default.
+    """
+
+    def __init__(
+        self, *, plan: BatchPlan, rates: dict[str, float], label_weights: LabelWeights | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.plan = plan
         self.rates = rates
+        self.label_weights = label_weights
 
     def get_train_dataloader(self) -> DataLoader:
         """The planned batches; accelerate deals them out to the processes in turn."""
@@ -30,6 +38,22 @@ class SpeechTrainer(PartsTrainer):
             pin_memory=self.args.device.type == "cuda",
         )
         return self.accelerator.prepare(loader)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[dict[str, torch.Tensor]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, torch.Tensor]], Any]:
+        """This process's micro-batches of an optimiser step, and what all processes' losses are divided by.
+
+        That is the sum of the step's label weights, without which a micro-batch of short answers would count as much as
+        one of long ones; `SpeechLLM.forward` takes both.
+        """
+        batches, total = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.label_weights is None:
+            return batches, total
+        for batch in batches:
+            batch["label_weights"] = self.label_weights(batch["labels"], self.state.global_step)
+        own = sum((batch["label_weights"].sum().to(device) for batch in batches), torch.zeros((), device=device))
+        return batches, self.accelerator.gather(own).sum()
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         """One micro-batch, its tokens counted."""
