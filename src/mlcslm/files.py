@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,16 @@ from typing import Any
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed and renamed to `path`, on any error removed.
 
-    The caller may write a file or make a folder there. An existing folder at `path` is replaced.
+    The caller may write a file or make a folder there. An existing folder at `path` is replaced. What processes of this
+    machine that were killed while writing `path` have left is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    host = socket.gethostname()
+    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
+        if not _is_running(int(left.name.split(".")[-2])):
+            _remove(left)
     _remove(temporary)
     try:
         yield temporary
@@ -52,6 +59,16 @@ def fingerprint(value: Any) -> str:
     True
     """
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
 
 
 def _remove(path: Path) -> None:
