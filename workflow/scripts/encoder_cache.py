@@ -2,7 +2,7 @@ from mlcslm.workflow import job
 
 with job(snakemake) as (config, layout):
     from mlcslm.training.encoder_cache import write_encoder_cache
-    from mlcslm.training.stage import make_augmenter
+    from mlcslm.training.settings import make_augmenter
 
     split = snakemake.wildcards.split
     training = split == "train"

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from mlcslm.files import atomic_path
 from mlcslm.progress import progress
+from mlcslm.training.telemetry import Telemetry
 
 SCHEMA = pa.schema(
     [
@@ -29,11 +30,15 @@ SCHEMA = pa.schema(
 
 
 class TrainingLog(TrainerCallback):
-    """Writes a line a logged step to `path` (JSON lines); steps done again after a resume replace their lines."""
+    """Writes a line a logged step to `path` (JSON lines); steps done again after a resume replace their lines.
 
-    def __init__(self, path: str | os.PathLike[str], name: str) -> None:
+    telemetry: a reinforcement stage's, whose columns are added.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], name: str, telemetry: Telemetry | None = None) -> None:
         self.path = Path(path)
         self.name = name
+        self.telemetry = telemetry
         self.trainer: Any = None
         self._bar: tqdm | None = None
 
@@ -44,6 +49,7 @@ class TrainingLog(TrainerCallback):
         rows = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
         with atomic_path(self.path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        self._rows = rows
         self._elapsed = rows[-1]["seconds"] if rows else 0.0
         self._last = time.monotonic()
         self._tokens = 0
@@ -65,6 +71,9 @@ class TrainingLog(TrainerCallback):
             "tokens_per_second": (tokens - self._tokens) * args.world_size / passed,
             "seconds": self._elapsed,
         }
+        if self.telemetry is not None:
+            row |= self.telemetry(logs, self._rows)
+        self._rows.append(row)
         self._tokens = tokens
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -90,8 +99,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def write_training_log(source: Path, out: Path, checkpoint: str) -> None:
-    """Turn a log of JSON lines into `training_log.parquet`."""
+def write_training_log(source: Path, out: Path, checkpoint: str, telemetry: Telemetry | None = None) -> None:
+    """Turn a log of JSON lines into `training_log.parquet`, with the columns of `telemetry` after the usual ones."""
+    schema = pa.schema([*SCHEMA, *(telemetry.fields if telemetry else ())])
     rows = [{"checkpoint": checkpoint, **row} for row in read_rows(source)]
     with atomic_path(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)

@@ -1,4 +1,4 @@
-"""One supervised training stage: from the parent checkpoint to its own, through any number of interruptions."""
+"""One training stage: from the parent checkpoint to its own, through any number of interruptions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from mlcslm.config import AugmentationConfig, Config
-from mlcslm.config_stages import StageConfig
-from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.config import Config
+from mlcslm.config_stages import ReinforcementConfig, Stage, StageConfig
 from mlcslm.errors import UserError
 from mlcslm.files import fingerprint, sha256
 from mlcslm.languages import read_languages
@@ -25,17 +23,18 @@ from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint import load_checkpoint, save_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.configuration import LoraSettings
-from mlcslm.model.parts import part_parameters, set_trainable
+from mlcslm.model.parts import set_trainable
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.text.templates import END_THINK, THINK
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.dataset import UtteranceDataset
-from mlcslm.training.encoder_cache import open_cache
 from mlcslm.training.log import TrainingLog, write_training_log
 from mlcslm.training.parts_trainer import Watch, newest_state
 from mlcslm.training.paths import StagePaths
 from mlcslm.training.prompt_loss import LabelWeights
+from mlcslm.training.settings import dataset_arguments, part_rates, trainer_arguments
+from mlcslm.training.telemetry import Telemetry
 from mlcslm.training.trainer import SpeechTrainer
 
 
@@ -71,7 +70,8 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
         _train(name, config, paths, work, model, processor)
         if int(os.environ.get("RANK", "0")) == 0:
             paths.out.mkdir(parents=True, exist_ok=True)
-            write_training_log(work / "log.jsonl", paths.out / "training_log.parquet", name)
+            telemetry = Telemetry(stage, name) if isinstance(stage, ReinforcementConfig) else None
+            write_training_log(work / "log.jsonl", paths.out / "training_log.parquet", name, telemetry)
             recipe = stage.model_dump(mode="json")
             save_checkpoint(paths.out, model, name=name, parent=stage.parent, recipe=recipe, fingerprints=fingerprints)
             shutil.rmtree(work)
@@ -101,7 +101,7 @@ def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechP
     )
 
 
-def _check_tokens(stage: StageConfig, model: SpeechLLM, name: str) -> None:
+def _check_tokens(stage: Stage, model: SpeechLLM, name: str) -> None:
     learnt = {"embedding", "head"} & (set(stage.trains) | model.changed_parts)
     if stage.template != "plain" and not learnt and "lm_lora" not in {*stage.trains, *model.changed_parts}:
         raise UserError(
@@ -114,49 +114,49 @@ def _train(
     name: str, config: Config, paths: StagePaths, work: Path, model: SpeechLLM, processor: SpeechProcessor
 ) -> None:
     stage = config.stages[name]
-    dataset = UtteranceDataset(
-        paths.manifest,
-        processor,
-        stage.template,
-        cache=open_cache(paths.cache, paths.manifest, model),
-        augmenter=make_augmenter(config.augmentation, paths.noise, paths.room_responses),
-        seed=config.seed,
-        longest_s=stage.longest_s,
-        fold=stage.fold,
-        reasoning=paths.reasoning,
-    )
-    arguments = _arguments(stage, config, work)
-    if len(dataset) < stage.batch_size:
-        raise UserError(
-            f"stages.{name}.batch_size is {stage.batch_size}, but {paths.manifest} has only {len(dataset)} utterances "
-            f"of at most {stage.longest_s} s; make batch_size smaller."
-        )
-    micro_batches = stage.steps * stage.accumulation * arguments.world_size
-    log = TrainingLog(work / "log.jsonl", name)
-    trainer = SpeechTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=dataset,
-        data_collator=processor.collate,
-        plan=BatchPlan(dataset.lengths, stage.batch_size, micro_batches, config.seed),
-        rates=_rates(model, stage),
-        label_weights=_label_weights(stage, processor),
-        callbacks=[log, Watch()],
-    )
+    if isinstance(stage, ReinforcementConfig):
+        from mlcslm.training.reinforcement import reinforcement_trainer  # trl alone takes seven seconds
+
+        log = TrainingLog(work / "log.jsonl", name, Telemetry(stage, name))
+        trainer = reinforcement_trainer(name, config, paths, work, model, processor)
+    else:
+        log = TrainingLog(work / "log.jsonl", name)
+        trainer = _supervised_trainer(name, config, paths, work, model, processor)
     log.trainer = trainer
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
+    for callback in (log, Watch()):
+        trainer.add_callback(callback)
+    for callback in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(callback)
     state = newest_state(work)
     if state is not None:
         print(f"{name}: going on from step {state.name.split('-')[1]} of {stage.steps}", file=sys.stderr)
     trainer.train(resume_from_checkpoint=str(state) if state else None)
 
 
-def make_augmenter(config: AugmentationConfig, noise: Path | None, room_responses: Path | None) -> Augmenter | None:
-    """The augmenter of a run, or None where nothing is to be augmented."""
-    if config.probability == 0 or (noise is None and room_responses is None):
-        return None
-    return Augmenter(config.probability, noise, room_responses, config.snr_db)
+def _supervised_trainer(
+    name: str, config: Config, paths: StagePaths, work: Path, model: SpeechLLM, processor: SpeechProcessor
+) -> SpeechTrainer:
+    stage = config.stages[name]
+    options = dataset_arguments(stage, config, paths, model)
+    dataset = UtteranceDataset(
+        paths.manifest, processor, stage.template, fold=stage.fold, reasoning=paths.reasoning, **options
+    )
+    arguments = TrainingArguments(**trainer_arguments(stage, config, work))
+    if len(dataset) < stage.batch_size:
+        raise UserError(
+            f"stages.{name}.batch_size is {stage.batch_size}, but {paths.manifest} has only {len(dataset)} utterances "
+            f"of at most {stage.longest_s} s; make batch_size smaller."
+        )
+    micro_batches = stage.steps * stage.accumulation * arguments.world_size
+    return SpeechTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=processor.collate,
+        plan=BatchPlan(dataset.lengths, stage.batch_size, micro_batches, config.seed),
+        rates=part_rates(model, stage),
+        label_weights=_label_weights(stage, processor),
+    )
 
 
 def _label_weights(stage: StageConfig, processor: SpeechProcessor) -> LabelWeights | None:
@@ -164,47 +164,6 @@ def _label_weights(stage: StageConfig, processor: SpeechProcessor) -> LabelWeigh
         return None
     think_id, end_think_id = (processor.tokenizer.convert_tokens_to_ids(tag) for tag in (THINK, END_THINK))
     return LabelWeights(stage.prompt_loss_weight, think_id, end_think_id)
-
-
-def _rates(model: SpeechLLM, stage: StageConfig) -> dict[str, float]:
-    """Peak learning rate of each parameter whose part has one of its own."""
-    part_of = {id(p): part for part in stage.part_learning_rates for p in part_parameters(model, part).values()}
-    return {
-        name: stage.part_learning_rates[part_of[id(parameter)]]
-        for name, parameter in model.named_parameters()
-        if id(parameter) in part_of
-    }
-
-
-def _arguments(stage: StageConfig, config: Config, work: Path) -> TrainingArguments:
-    cuda = torch.cuda.is_available()
-    options: dict[str, Any] = {
-        "max_steps": stage.steps,
-        "per_device_train_batch_size": stage.batch_size,
-        "gradient_accumulation_steps": stage.accumulation,
-        "learning_rate": stage.learning_rate,
-        "lr_scheduler_type": stage.schedule,
-        "warmup_steps": stage.warmup_steps,
-        "weight_decay": stage.weight_decay,
-        "max_grad_norm": stage.max_gradient_norm,
-        "activation_checkpointing": stage.gradient_checkpointing,
-        "save_steps": stage.save_steps,
-    }
-    return TrainingArguments(
-        output_dir=str(work),
-        seed=config.seed,
-        bf16=cuda and torch.cuda.is_bf16_supported(),
-        use_cpu=not cuda,
-        dataloader_num_workers=config.resources.data_workers,
-        save_total_limit=2,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        remove_unused_columns=False,
-        ddp_find_unused_parameters=False,  # every trained part has a share in every loss
-        disable_tqdm=True,
-        report_to=[],
-        **options,
-    )
 
 
 def _is_made(out: Path, name: str, fingerprints: dict[str, str]) -> bool:

@@ -1,0 +1,69 @@
+"""Stage 5: Dr. GRPO with verifiable rewards (paper, section 3.5), the trainer of a configured stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlcslm.config import Config
+from mlcslm.config_stages import Reward
+from mlcslm.errors import UserError
+from mlcslm.model.processor import SpeechProcessor
+from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.text.protocols import Unit
+from mlcslm.text.reflection import units as units_of
+from mlcslm.training.batches import BatchPlan
+from mlcslm.training.paths import StagePaths
+from mlcslm.training.prompts import PromptDataset
+from mlcslm.training.rewards import format_reward, judge, reward_table
+from mlcslm.training.rollouts import RewardFunction, RolloutTrainer, grpo_arguments
+from mlcslm.training.settings import dataset_arguments, part_rates, trainer_arguments
+
+
+def reinforcement_trainer(
+    name: str, config: Config, paths: StagePaths, work: Path, model: SpeechLLM, processor: SpeechProcessor
+) -> RolloutTrainer:
+    """The trainer of reinforcement stage `name`: `model` is its parent, with the trained parts unfrozen.
+
+    Raises UserError where the manifest has too few utterances.
+    """
+    stage = config.stages[name]
+    arguments = grpo_arguments(stage, trainer_arguments(stage, config, work))
+    utterances = PromptDataset(
+        paths.manifest, processor, stage.template, **dataset_arguments(stage, config, paths, model)
+    )
+    size = stage.batch_size * stage.accumulation
+    if len(utterances) < size:
+        raise UserError(
+            f"stages.{name}: batch_size {stage.batch_size} with accumulation {stage.accumulation} is {size} utterances "
+            f"a step, but {paths.manifest} has only {len(utterances)} of at most {stage.longest_s} s; lower them."
+        )
+    return RolloutTrainer(
+        model=model,
+        args=arguments,
+        processor=processor,
+        utterances=utterances,
+        plan=BatchPlan(utterances.lengths, size, stage.steps * arguments.world_size, config.seed),
+        stage=stage,
+        rewards={reward: reward_function(reward, stage.similarity) for reward in stage.rewards},
+        rates=part_rates(model, stage),
+        measure=measure,
+    )
+
+
+def reward_function(name: Reward, similarity: float) -> RewardFunction:
+    """Reward `name` as a function of the answers' texts and what the dataset says of their utterances."""
+
+    def rewards(raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], **_: Any) -> list[float]:
+        return reward_table(raw, reference, unit, [name], similarity)[name]
+
+    return rewards
+
+
+def measure(raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], **_: Any) -> dict[str, float]:
+    """Means over the answers, for the telemetry: `think_length`, `well_formed_share`."""
+    judged = [judge(*row) for row in zip(raw, reference, unit, strict=True)]
+    lengths = [len(units_of(j.reflection.hypothesis, j.unit)) if j.reflection else 0 for j in judged]
+    well_formed = [format_reward(j) == 1 for j in judged]
+    return {"think_length": sum(lengths) / len(judged), "well_formed_share": sum(well_formed) / len(judged)}

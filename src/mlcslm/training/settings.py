@@ -1,0 +1,72 @@
+"""What the trainers of every kind of stage are given, from the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlcslm.config import AugmentationConfig, Config
+from mlcslm.config_stages import Stage
+from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.model.parts import part_parameters
+from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.training.encoder_cache import open_cache
+from mlcslm.training.paths import StagePaths
+
+
+def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any]:
+    """Arguments of a TrainingArguments for `stage`, with its resumable states in `work`."""
+    cuda = torch.cuda.is_available()
+    return {
+        "output_dir": str(work),
+        "seed": config.seed,
+        "max_steps": stage.steps,
+        "per_device_train_batch_size": stage.batch_size,
+        "gradient_accumulation_steps": stage.accumulation,
+        "learning_rate": stage.learning_rate,
+        "lr_scheduler_type": stage.schedule,
+        "warmup_steps": stage.warmup_steps,
+        "weight_decay": stage.weight_decay,
+        "max_grad_norm": stage.max_gradient_norm,
+        "activation_checkpointing": stage.gradient_checkpointing,
+        "save_steps": stage.save_steps,
+        "save_total_limit": 2,
+        "bf16": cuda and torch.cuda.is_bf16_supported(),
+        "use_cpu": not cuda,
+        "dataloader_num_workers": config.resources.data_workers,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "remove_unused_columns": False,
+        "ddp_find_unused_parameters": False,  # every trained part has a share in every loss
+        "disable_tqdm": True,
+        "report_to": [],
+    }
+
+
+def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: SpeechLLM) -> dict[str, Any]:
+    """Keyword arguments of an UtteranceDataset: how the stage reads audio, and what it leaves out."""
+    return {
+        "cache": open_cache(paths.cache, paths.manifest, model),
+        "augmenter": make_augmenter(config.augmentation, paths.noise, paths.room_responses),
+        "seed": config.seed,
+        "longest_s": stage.longest_s,
+    }
+
+
+def part_rates(model: SpeechLLM, stage: Stage) -> dict[str, float]:
+    """Peak learning rate of each parameter whose part has one of its own."""
+    part_of = {id(p): part for part in stage.part_learning_rates for p in part_parameters(model, part).values()}
+    return {
+        name: stage.part_learning_rates[part_of[id(parameter)]]
+        for name, parameter in model.named_parameters()
+        if id(parameter) in part_of
+    }
+
+
+def make_augmenter(config: AugmentationConfig, noise: Path | None, room_responses: Path | None) -> Augmenter | None:
+    """The augmenter of a run, or None where nothing is to be augmented."""
+    if config.probability == 0 or (noise is None and room_responses is None):
+        return None
+    return Augmenter(config.probability, noise, room_responses, config.snr_db)
