@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 import torch
 
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
+from mlcslm.files import sha256
 from mlcslm.foundation.language_model import (
     END,
-    START,
     LanguageModelRecipe,
     Phase,
     Writer,
@@ -92,33 +93,57 @@ def spoken(text: str) -> bool:
     return split_of(text) == "train" or text in always
 
 
-def test_no_example_has_a_sentence_of_dev_or_test(tokenizer, examples: list, groups) -> None:
+def test_no_example_has_a_sentence_of_dev_or_test(tokenizer, examples: list, writer: Writer, groups) -> None:
     prompts = {ENGLISH_PROMPT, *(group.prompt for group in groups.values())}
     contexts = 0
     for example in examples:
-        ids = [i for i in example.ids if i != tokenizer.convert_tokens_to_ids(START)]
-        marks = len(example.ids) - len(ids)
-        answer = [i for i in example.ids[example.answer :] if i != tokenizer.convert_tokens_to_ids(START)]
+        answer = without(example.ids[example.answer :], writer.reserved)
         assert answer[-1] == tokenizer.eos_token_id
         assert spoken(tokenizer.decode(answer[:-1]).removeprefix(" "))
-        middle = tokenizer.decode(example.ids[example.noisy[1] : example.answer]).replace(START, "")
+        middle = tokenizer.decode(without(example.ids[example.noisy[1] : example.answer], writer.reserved))
         assert middle.endswith(" ASSISTANT:")
         prompt, *context = middle.removesuffix(" ASSISTANT:").split("\n")
         assert prompt.removeprefix(" ") in prompts
         assert len(context) <= 2
         assert all(map(spoken, context))
         contexts += bool(context)
-        assert tokenizer.decode(example.ids[: example.noisy[0]]).replace(START, "") == "USER:"
-        assert marks <= 6
+        assert tokenizer.decode(without(example.ids[: example.noisy[0]], writer.reserved)) == "USER:"
     assert contexts > 30
+
+
+def without(ids: list[int], reserved: list[int]) -> list[int]:
+    return [i for i in ids if i not in reserved]
+
+
+def test_reserved_tokens_are_in_no_text(tokenizer, writer: Writer, groups) -> None:
+    for language in {group.language for group in groups.values()}:
+        for sentence in itertools.islice(load_grammar(language).sentences(), 500):
+            assert not set(tokenizer(sentence)["input_ids"]) & set(writer.reserved)
+
+
+def test_markup_around_the_speech_is_answered_with_markup_of_the_language(
+    writer: Writer, groups, examples: list
+) -> None:
+    """Either all of it or none: a tag of the language, an opening and a closing one; each language has its own."""
+    seen: dict[tuple[int, ...], int] = {}
+    for example in examples:
+        tags = [i for i in example.ids[example.answer :] if i in writer.reserved]
+        around = [i for i in example.ids[: example.answer] if i in writer.reserved]
+        assert (len(around), len(tags)) in ((0, 0), (2, 3))
+        if tags:
+            assert example.ids[example.answer : example.answer + 2] == tags[:2]
+            assert example.ids[-2] == tags[2]
+        seen[tuple(tags)] = seen.get(tuple(tags), 0) + 1
+    languages = {group.language for group in groups.values()}
+    assert len(seen) == 1 + len(languages)
+    assert min(seen.values()) > 20
 
 
 def test_the_noisy_copy_resembles_its_sentence(tokenizer, examples: list, writer: Writer) -> None:
     """Most of its tokens are of the sentence: pieces of it, or the bytes of its characters."""
     shares = []
     for example in examples:
-        answer = [i for i in example.ids[example.answer : -1]]
-        text = tokenizer.decode([i for i in answer if i != tokenizer.convert_tokens_to_ids(START)])
+        text = tokenizer.decode(without(example.ids[example.answer : -1], writer.reserved))
         heard = [tokenizer.decode([token]).strip() for _, token, _ in example.mixture]
         whole = [piece for piece in heard if piece and "�" not in piece]
         if whole:
@@ -138,35 +163,34 @@ def test_batches_are_of_similar_length(writer: Writer) -> None:
 
 
 def test_only_the_answer_is_learnt(tokenizer, examples: list) -> None:
-    mark = tokenizer.convert_tokens_to_ids(START)
     chosen = examples[:6]
-    batch = collate(chosen, tokenizer.pad_token_id, mark)
+    batch = collate(chosen, tokenizer.pad_token_id)
     for row, example in enumerate(chosen):
         length = len(example.ids)
         assert batch.ids_BL[row, :length].tolist() == example.ids
         assert batch.mask_BL[row].tolist() == [1] * length + [0] * (batch.ids_BL.shape[1] - length)
         labels = batch.labels_BL[row].tolist()
         assert labels[: example.answer] == [-100] * example.answer
-        expected = [-100 if i == mark else i for i in example.ids[example.answer :]]
-        assert labels[example.answer : length] == expected
+        assert labels[example.answer : length] == example.ids[example.answer :]
         assert set(labels[length:]) <= {-100}
         assert batch.noisy_BL[row].nonzero().flatten().tolist() == list(range(*example.noisy))
 
 
-def test_a_clean_copy_without_noise_is_embedded_as_it_stands(tokenizer, examples: list, monkeypatch) -> None:
+def test_a_clean_copy_without_noise_is_embedded_as_it_stands(
+    tokenizer, examples: list, writer: Writer, monkeypatch
+) -> None:
     """With all random shares at zero, the noisy positions are the weighted sums of their tokens' rows."""
-    mark = tokenizer.convert_tokens_to_ids(START)
-    batch = collate(examples[:3], tokenizer.pad_token_id, mark)
+    batch = collate(examples[:3], tokenizer.pad_token_id)
     table = torch.randn(len(tokenizer), 8)
     monkeypatch.setattr(torch, "rand", lambda *shape: torch.zeros(*shape))
-    embedded = embed(batch, table, loudest=20.0, mark=mark)
+    embedded = embed(batch, table, loudest=20.0, unknown=writer.reserved)
     for row, example in enumerate(examples[:3]):
         for position, token in enumerate(example.ids):
             if example.noisy[0] <= position < example.noisy[1]:
                 heard = [(t, w) for p, t, w in example.mixture if p == position - example.noisy[0]]
                 expected = sum(table[t] * w for t, w in heard)
             else:
-                expected = table.mean(0) if token == mark else table[token]
+                expected = table.mean(0) if token in writer.reserved else table[token]
             torch.testing.assert_close(embedded[row, position], expected)
 
 
@@ -187,6 +211,12 @@ def test_the_result_loads_and_makes_a_speech_llm(pretrained: Path, encoder_folde
         max_new_tokens=4,
     )
     assert len(prompt) < output.shape[1] <= len(prompt) + 4
+
+
+def test_pretraining_is_the_same_each_time(pretrained: Path, groups, tmp_path: Path) -> None:
+    pretrain_language_model(tmp_path / "lm", tmp_path / "log.jsonl", groups, TINY)
+    for file in ("model.safetensors", "tokenizer.json"):
+        assert sha256(tmp_path / "lm" / file) == sha256(pretrained / file), file
 
 
 def test_pretraining_lowers_the_loss(groups, tmp_path: Path) -> None:
