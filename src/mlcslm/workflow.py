@@ -63,6 +63,22 @@ class Layout:
         """Hypotheses of a system on a split."""
         return self.root / "hypotheses" / checkpoint / decoding / f"{split}.parquet"
 
+    def reasoning(self) -> Path:
+        """Reflections on the training set."""
+        return self.root / "reasoning" / "reasoning.parquet"
+
+    def reasoning_hypotheses(self) -> list[str]:
+        """Hypotheses of the training set that reflections are on: each checkpoint's shards.
+
+        They lie apart from others: they may be of noisy audio, or of the sessions alone that a checkpoint has not seen.
+        """
+        folder = self.root / "reasoning" / "hypotheses"
+        return [
+            str(folder / name / f"{shard}.parquet")
+            for name in self.config.reasoning.checkpoints
+            for shard in self.shards()
+        ]
+
     def scores(self, checkpoint: str, decoding: str, split: str) -> Path:
         """Error counts of a system on a split."""
         return self.root / "scores" / checkpoint / decoding / f"{split}.parquet"
@@ -88,6 +104,10 @@ class Layout:
     def cache_file(self, checkpoint: str, split: str) -> list[str]:
         """`cache.json` of the encoder outputs that a job of `checkpoint` reads on `split`, if it does."""
         return [str(self.cache(split) / "cache.json")] if self.uses_cache(checkpoint) else []
+
+    def reasoning_file(self, checkpoint: str) -> list[str]:
+        """The reflections, for stages that are trained on them."""
+        return [str(self.reasoning())] if self.config.needs_reasoning_data(checkpoint) else []
 
     def shards(self) -> dict[str, list[str]]:
         """Groups of each decoding job, by the shard's name."""

@@ -12,6 +12,7 @@ import torch
 
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
+from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.training.dataset import UtteranceDataset
 from mlcslm.training.encoder_cache import EncoderCache, write_encoder_cache
@@ -98,3 +99,34 @@ def test_cached_variants_take_turns_by_pass(
     assert torch.equal(frames[0], frames[2])
     assert not torch.equal(frames[0], frames[1])
     assert np.array_equal(frames[1].numpy(), cache.read(rows[5]["utterance_id"], 1).frames.astype(np.float32))
+
+
+def test_a_fold_is_left_out(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
+    """Each group has one session: the first fold has them all, the second none."""
+    with pytest.raises(UserError, match=r"none of its 24 utterances outside fold \[0, 2\]"):
+        UtteranceDataset(tones, processor, "plain", fold=(0, 2))
+    assert len(UtteranceDataset(tones, processor, "plain", fold=(1, 2))) == len(rows)
+
+
+def test_reflections_are_looked_up_by_utterance(
+    tones: Path, rows: list[dict], processor: SpeechProcessor, reasoning: Path, tmp_path: Path
+) -> None:
+    table = pq.read_table(reasoning)
+    shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
+    pq.write_table(shuffled, tmp_path / "shuffled.parquet")
+    dataset = UtteranceDataset(tones, processor, "reasoning", reasoning=tmp_path / "shuffled.parquet")
+    thoughts = dict(zip(table["utterance_id"].to_pylist(), table["think"].to_pylist(), strict=True))
+    for index, row in enumerate(rows):
+        answer = processor.decode([label for label in dataset[0, index]["labels"] if label != -100])
+        expected = f"<think> {thoughts[row['utterance_id']]} </think> <transcribe> {row['text']} </transcribe>"
+        assert answer.replace(" ", "").endswith(f"{expected}<|im_end|>".replace(" ", ""))
+
+
+def test_an_utterance_without_a_reflection_is_named(
+    tones: Path, rows: list[dict], processor: SpeechProcessor, reasoning: Path, tmp_path: Path
+) -> None:
+    pq.write_table(pq.read_table(reasoning).slice(1), tmp_path / "short.parquet")
+    with pytest.raises(UserError, match=rf"no reflection for 1 of 24 .* {rows[0]['utterance_id']}"):
+        UtteranceDataset(tones, processor, "reasoning", reasoning=tmp_path / "short.parquet")
+    with pytest.raises(ValueError, match="'reasoning' has a reflection"):
+        UtteranceDataset(tones, processor, "reasoning")[0, 0]

@@ -25,8 +25,8 @@ PATIENCE_S = 300  # for a loaded machine
 def start(train: Callable[..., Path]) -> Callable[..., multiprocessing.Process]:
     """Train a stage in a process of its own, forked from this one: to import torch anew would take most of the time."""
 
-    def run(config: Any, name: str, root: Path) -> multiprocessing.Process:
-        process = multiprocessing.get_context("fork").Process(target=train, args=(config, name, root))
+    def run(config: Any, name: str, root: Path, **paths: Path) -> multiprocessing.Process:
+        process = multiprocessing.get_context("fork").Process(target=train, args=(config, name, root), kwargs=paths)
         process.start()
         return process
 
@@ -52,16 +52,19 @@ def test_a_killed_stage_ends_in_the_same_weights(
     train: Callable[..., Path],
     start: Callable[..., multiprocessing.Process],
     tmp_path: Path,
+    reasoning: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Killed twice, with dropout and accumulated gradients, whose states have to come back as well."""
-    stage = {"trains": ["projector", "embedding", "head", "lm_lora"], "template": "tagged", "steps": 60}
+    """Killed twice, with dropout, accumulated gradients and a falling prompt-loss weight, which have to come back."""
+    stage = {"trains": ["projector", "embedding", "head", "lm_lora"], "template": "reasoning", "steps": 60}
     stage |= {"batch_size": 2, "accumulation": 2, "save_steps": 7, "learning_rate": 3e-3}
-    config = make_config({"a": stage}, models={"lora": {"dropout": 0.2}})
-    undisturbed = train(config, "a", tmp_path / "undisturbed")
+    stage |= {"prompt_loss_weight": {"steps": 40}}
+    stages = {"heard": {"steps": 1}, "a": stage}
+    config = make_config(stages, models={"lora": {"dropout": 0.2}}, reasoning={"checkpoint": "heard"})
+    undisturbed = train(config, "a", tmp_path / "undisturbed", reasoning=reasoning)
     root = tmp_path / "killed"
     for step in (12, 33):
-        process = start(config, "a", root)
+        process = start(config, "a", root, reasoning=reasoning)
         (log,) = wait_for(lambda: list((root / "work" / "a").glob("*/log.jsonl")), process)
         wait_for(lambda log=log, step=step: len(read_rows(log)) >= step, process)
         process.kill()
@@ -71,7 +74,7 @@ def test_a_killed_stage_ends_in_the_same_weights(
         assert step <= len(read_rows(log)) < 60, "killed too late to show anything"
     newest = max(int(path.parent.name.split("-")[1]) for path in log.parent.glob("*/whole"))
     capfd.readouterr()
-    train(config, "a", root)
+    train(config, "a", root, reasoning=reasoning)
     assert f"a: going on from step {newest} of 60" in capfd.readouterr().err
     assert contents(root / "a") == contents(undisturbed)
     logs = [pq.read_table(folder / "training_log.parquet").to_pydict() for folder in (root / "a", undisturbed)]

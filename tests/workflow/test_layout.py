@@ -72,6 +72,25 @@ def test_shards_share_the_groups_out() -> None:
     ]
 
 
+def test_stages_that_reason_wait_for_reflections_on_the_training_set() -> None:
+    usual = STAGE | {"parent": "ckpt-4000", "trains": ["lm_lora"]}
+    stages = STAGES | {
+        "ckpt-9000": STAGE | {"parent": "ckpt-7000", "template": "reasoning"},
+        "half-0": usual | {"fold": [0, 2]},
+        "half-1": usual | {"fold": [1, 2]},
+    }
+    made = layout(stages=stages)
+    assert made.reasoning_file("ckpt-9000") == [str(made.reasoning())] == ["made/reasoning/reasoning.parquet"]
+    assert made.reasoning_file("ckpt-7000") == []
+    assert made.reasoning_hypotheses() == ["made/reasoning/hypotheses/ckpt-7000/all.parquet"]
+    folds = {"stages": stages, "reasoning": {"checkpoint": ["half-0", "half-1"]}}
+    assert layout(**folds, resources={"languages_per_shard": 8}).reasoning_hypotheses() == [
+        f"made/reasoning/hypotheses/half-{number}/{shard}.parquet"
+        for number in range(2)
+        for shard in ("English-American", "Japanese")
+    ]
+
+
 def test_table_6_needs_its_rows_on_both_splits_and_their_ancestors_on_dev() -> None:
     rows = [(name, split) for name in ("baseline-2", "ckpt-4000", "ckpt-7000") for split in ("dev", "test")]
     ancestors = [("baseline-1", "dev"), ("ckpt-2000", "dev")]

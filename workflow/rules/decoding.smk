@@ -17,3 +17,27 @@ rule decode:
         groups=lambda wildcards: layout.shards()[wildcards.shard],
     script:
         "../scripts/decode.py"
+
+
+# For the reasoning data. Encoder outputs are never taken from the cache: its training audio is augmented.
+rule decode_training_set:
+    input:
+        checkpoint=rules.train.output.checkpoint,
+        manifest=layout.manifest("train"),
+    output:
+        layout.root / "reasoning" / "hypotheses" / "{checkpoint}" / "{shard}.parquet",
+    log:
+        layout.root / "logs" / "decode_training_set" / "{checkpoint}" / "{shard}.log",
+    benchmark:
+        layout.root / "benchmarks" / "decode_training_set" / "{checkpoint}" / "{shard}.tsv"
+    # Reinforcement comes after it: the longest chain decides when the workflow ends.
+    priority: 10
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: preset.resources.decoding_threads
+    params:
+        decoding=lambda wildcards: preset.decodings[preset.reasoning.decoding].model_dump(mode="json"),
+        snr_db=preset.reasoning.snr_db,
+        groups=lambda wildcards: layout.shards()[wildcards.shard],
+    script:
+        "../scripts/decode_training_set.py"

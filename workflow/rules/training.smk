@@ -3,6 +3,7 @@ rule train:
         manifest=layout.manifest("train"),
         parent=lambda wildcards: layout.parent_file(wildcards.checkpoint),
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, "train"),
+        reasoning=lambda wildcards: layout.reasoning_file(wildcards.checkpoint),
     output:
         checkpoint=layout.root / "checkpoints" / "{checkpoint}" / "checkpoint.json",
         log=layout.root / "checkpoints" / "{checkpoint}" / "training_log.parquet",
@@ -22,3 +23,21 @@ rule train:
         seed=preset.seed,
     script:
         "../scripts/train.py"
+
+
+rule reasoning_data:
+    input:
+        manifest=layout.manifest("train"),
+        hypotheses=layout.reasoning_hypotheses(),
+    output:
+        layout.reasoning(),
+    log:
+        layout.root / "logs" / "reasoning_data.log",
+    benchmark:
+        layout.root / "benchmarks" / "reasoning_data.tsv"
+    conda:
+        "../../envs/mlcslm.yaml"
+    params:
+        longest_details=preset.reasoning.longest_details,
+    script:
+        "../scripts/reasoning_data.py"

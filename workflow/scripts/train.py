@@ -15,5 +15,6 @@ with job(snakemake) as (config, layout):
         cache=Path(snakemake.input.cache[0]).parent if snakemake.input.cache else None,
         noise=layout.noise("noise"),
         room_responses=layout.noise("room_responses"),
+        reasoning=Path(snakemake.input.reasoning[0]) if snakemake.input.reasoning else None,
     )
     launch_stage(name, config, paths)

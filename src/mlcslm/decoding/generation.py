@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 import torch
 
 from mlcslm.config import DecodingConfig
-from mlcslm.corpus.audio import read_segment
+from mlcslm.corpus.audio import Audio, read_segment
+from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.corpus.folds import sessions_of_fold
+from mlcslm.decoding.partial import PartialHypotheses
 from mlcslm.decoding.sampling import UtteranceSampling
 from mlcslm.files import atomic_path, sha256
 from mlcslm.languages import Group
@@ -25,7 +28,7 @@ from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.progress import progress
 from mlcslm.text.templates import Template
-from mlcslm.training.encoder_cache import EncoderCache, open_cache
+from mlcslm.training.encoder_cache import EncoderCache, augmentation_rng, open_cache
 
 SCHEMA = pa.schema(
     [
@@ -40,6 +43,20 @@ SCHEMA = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
+_COLUMNS = ["utterance_id", "session_id", "grp", "audio", "start", "end"]
+_NOISE_STREAM = 2**32 - 1  # no pass of a training has this number, so it is not the noise that a model has learnt with
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is done to audio before it is decoded: `augmenter`, with a random stream of (seed, utterance)."""
+
+    augmenter: Augmenter
+    seed: int
+
+    def __call__(self, samples: Audio, utterance_id: str) -> Audio:
+        """The samples with noise, as many."""
+        return self.augmenter(samples, augmentation_rng(self.seed, _NOISE_STREAM, utterance_id))
 
 
 @dataclass(frozen=True)
@@ -60,15 +77,17 @@ def decode_split(
     encoder: str | None = None,
     language_model: str | None = None,
     groups: Sequence[str] | None = None,
+    unseen: bool = False,
+    noise: Noise | None = None,
 ) -> None:
     """Decode the utterances of `groups` (all by default) in the manifest and write the hypotheses to `paths.out`.
 
-    encoder, language_model: the foundation models, by default those that the checkpoint was trained from. Answers that
-    do not have the template's form are kept and flagged; nothing is left out.
+    encoder, language_model: the foundation models, by default those that the checkpoint was trained from. unseen: of a
+    checkpoint that was trained without a fold of this manifest, that fold alone. Answers that do not have the
+    template's form are kept and flagged; nothing is left out. A decoding that was killed goes on where it was.
     """
-    rows = pq.read_table(paths.manifest, columns=["utterance_id", "grp", "audio", "start", "end"]).to_pylist()
-    rows = [row for row in rows if groups is None or row["grp"] in groups]
-    template: Template = read_checkpoint(paths.checkpoint).recipe["template"]
+    recipe = read_checkpoint(paths.checkpoint).recipe
+    rows = _rows_to_decode(paths.manifest, groups, recipe.get("fold") if unseen else None)
     cuda = torch.cuda.is_available()
     model, processor = load_checkpoint(
         paths.checkpoint,
@@ -80,21 +99,35 @@ def decode_split(
     merge_lora(model)
     model = model.to("cuda" if cuda else "cpu")
     cache = open_cache(paths.cache, paths.manifest, model)
-    decoder = Decoder(model, processor, template, decoding, cache)
-    hypotheses: dict[str, dict[str, Any]] = {}
-    label = f"decoding {paths.checkpoint.name} {paths.manifest.stem}"
-    with progress(len(rows), label, "utterance") as bar:
-        for batch in length_buckets(rows, decoding.batch_size):
-            for hypothesis in decoder.decode(batch):
-                hypotheses[hypothesis["utterance_id"]] = hypothesis
-            bar.update(len(batch))
-    table = pa.Table.from_pylist([hypotheses[row["utterance_id"]] for row in rows], schema=SCHEMA)
+    decoder = Decoder(model, processor, recipe["template"], decoding, cache, noise)
     made_by = {
         "checkpoint": sha256(paths.checkpoint / "checkpoint.json"),
         "decoding": json.dumps(decoding.model_dump(mode="json")),
     }
+    if noise is not None:
+        made_by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
+    done = PartialHypotheses(paths.out, made_by | {"manifest": sha256(paths.manifest)})
+    label = f"decoding {paths.checkpoint.name} {paths.manifest.stem}"
+    with progress(len(rows), label, "utterance") as bar:
+        for batch in length_buckets(rows, decoding.batch_size):
+            if any(row["utterance_id"] not in done.rows for row in batch):
+                done.add(decoder.decode(batch))
+            bar.update(len(batch))
+    table = pa.Table.from_pylist([done.rows[row["utterance_id"]] for row in rows], schema=SCHEMA)
     with atomic_path(paths.out) as temporary:
         pq.write_table(table.replace_schema_metadata(made_by), temporary)
+    done.remove()
+
+
+def _rows_to_decode(manifest: Path, groups: Sequence[str] | None, fold: tuple[int, int] | None) -> list[dict[str, Any]]:
+    """Rows of `manifest` that are of `groups` and in a session of `fold`, each where given."""
+    rows = pq.read_table(manifest, columns=_COLUMNS).to_pylist()
+    sessions = sessions_of_fold(rows, fold) if fold is not None else None
+    return [
+        row
+        for row in rows
+        if (groups is None or row["grp"] in groups) and (sessions is None or row["session_id"] in sessions)
+    ]
 
 
 def length_buckets(rows: Sequence[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -114,12 +147,14 @@ class Decoder:
         template: Template,
         decoding: DecodingConfig,
         cache: EncoderCache | None = None,
+        noise: Noise | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.template: Template = template
         self.decoding = decoding
         self.cache = cache
+        self.noise = noise
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """One hypothesis (a row of `SCHEMA`) a manifest row, in order."""
@@ -138,16 +173,18 @@ class Decoder:
 
     def _examples(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
         examples, audio_tokens = [], []
-        waveforms = [] if self.cache else [read_segment(row["audio"], row["start"], row["end"]) for row in rows]
-        for number, row in enumerate(rows):
+        for row in rows:
             audio: dict[str, torch.Tensor]
             if self.cache:
                 cached = self.cache.read(row["utterance_id"])
                 audio = {"encoder_frames": torch.from_numpy(cached.frames.astype("float32"))}
                 samples = cached.samples
             else:
-                audio = {"input_features": self.processor.log_mel([waveforms[number]])[0][0]}
-                samples = len(waveforms[number])
+                waveform = read_segment(row["audio"], row["start"], row["end"])
+                if self.noise is not None:
+                    waveform = self.noise(waveform, row["utterance_id"])
+                audio = {"input_features": self.processor.log_mel([waveform])[0][0]}
+                samples = len(waveform)
             tokens = self.processor.audio_token_count(samples)
             prompt = self.processor.encode_prompt(row["grp"], self.template, audio_tokens=tokens)
             examples.append({"input_ids": prompt} | audio)

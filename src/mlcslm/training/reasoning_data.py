@@ -1,0 +1,132 @@
+"""The reasoning data (paper, section 3.4): what a checkpoint heard in the training speech, and what is wrong there."""
+
+from __future__ import annotations
+
+import bisect
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlcslm.config import Config
+from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.files import atomic_path
+from mlcslm.languages import Group
+from mlcslm.text.alignment import align
+from mlcslm.text.protocols import Unit, normalise_reference
+from mlcslm.text.reflection import units, write_reflection
+
+SCHEMA = pa.schema([(name, pa.string()) for name in ("utterance_id", "hypothesis", "think")])
+
+# A hypothesis that runs on would teach to run on: of twice the reference's units and these, what follows is cut off.
+_MORE_UNITS = 5
+_REMEDY = "Delete the hypotheses of the training set and run the workflow again."
+
+
+@dataclass(frozen=True)
+class HypothesisErrors:
+    """How wrong the hypotheses are, as `mlcslm-2025` counts: to be compared with dev's error rate.
+
+    utterances: of all; wrong: with an error; clipped: cut because they ran on; errors, length: units, after the cut.
+    """
+
+    utterances: int
+    wrong: int
+    clipped: int
+    errors: int
+    length: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.utterances} hypotheses, {self.wrong} of them wrong, {self.clipped} clipped; error rate "
+            f"{100 * self.errors / max(1, self.length):.2f} % ({self.errors} of {self.length})"
+        )
+
+
+def write_reasoning_data(
+    manifest: Path, hypotheses: Sequence[Path], out: Path, languages: Mapping[str, Group], *, longest_details: int
+) -> HypothesisErrors:
+    """Write to `out` (`SCHEMA`) the hypothesis and the reflection of each utterance of `manifest` that has text.
+
+    hypotheses: the decoded training set in any number of files, a folder a checkpoint; longest_details: errors that a
+    reflection names at most, of each kind. Raises UserError for utterances that have no hypothesis or several, and for
+    files of a folder that were not made alike.
+    """
+    heard = _read_hypotheses(manifest, hypotheses)
+    rows: list[dict[str, str]] = []
+    wrong = clipped = errors = length = 0
+    for utterance in pq.read_table(manifest, columns=["utterance_id", "grp", "text"]).to_pylist():
+        if not utterance["text"]:
+            continue
+        unit: Unit = languages[utterance["grp"]].unit
+        reference = normalise_reference(utterance["text"])
+        hypothesis = clip_hypothesis(heard[utterance["utterance_id"]], reference, unit)
+        think = write_reflection(hypothesis, reference, unit, longest=longest_details)
+        rows.append({"utterance_id": utterance["utterance_id"], "hypothesis": hypothesis, "think": think})
+        found = len(align(units(reference, unit), units(hypothesis, unit)))
+        clipped += hypothesis != heard[utterance["utterance_id"]]
+        wrong += found > 0
+        errors += found
+        length += len(units(reference, unit))
+    with atomic_path(out) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+    return HypothesisErrors(len(rows), wrong, clipped, errors, length)
+
+
+def clip_hypothesis(hypothesis: str, reference: str, unit: Unit) -> str:
+    """The first units of `hypothesis`, as many as twice the reference's and five: all of it where it does not run on.
+
+    >>> clip_hypothesis("oh " * 50, "oh", "word")
+    'oh oh oh oh oh oh oh'
+    >>> clip_hypothesis("そうですねそうですねそうですね", "そう", "character")
+    'そうですねそうです'
+    """
+    most = 2 * len(units(reference, unit)) + _MORE_UNITS
+    end = bisect.bisect_right(range(len(hypothesis) + 1), most, key=lambda end: len(units(hypothesis[:end], unit))) - 1
+    return hypothesis[:end].strip()
+
+
+def decoding_augmenter(config: Config, noise: Path | None, room_responses: Path | None) -> Augmenter | None:
+    """What makes the training speech harder to hear with `reasoning.snr_db`; None in the paper's plain way.
+
+    noise, room_responses: folders, as of the training. Raises UserError where both are missing.
+    """
+    if config.reasoning.snr_db is None:
+        return None
+    if noise is None and room_responses is None:
+        raise UserError(
+            "reasoning.snr_db asks for noise, but there is none: give augmentation.noise or .room_responses; the demo "
+            "corpus has its own where augmentation.probability is above 0."
+        )
+    return Augmenter(1.0, noise, room_responses, config.reasoning.snr_db)
+
+
+def _read_hypotheses(manifest: Path, files: Sequence[Path]) -> dict[str, str]:
+    """Transcript of each utterance of `manifest`, white space collapsed."""
+    made_by: dict[Path, Any] = {}
+    names: list[str] = []
+    transcripts: list[str | None] = []
+    for file in files:
+        table = pq.read_table(file, columns=["utterance_id", "transcript"])
+        if made_by.setdefault(file.parent, table.schema.metadata) != table.schema.metadata:
+            raise UserError(f"{file}: was made by another checkpoint or decoding than those beside it. {_REMEDY}")
+        names += table["utterance_id"].to_pylist()
+        transcripts += table["transcript"].to_pylist()
+    wanted = pq.read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
+    found = Counter(names)
+    faults = {
+        "without a hypothesis": [name for name in wanted if name not in found],
+        "with several": [name for name, count in found.items() if count > 1],
+        "not in the manifest": sorted(set(found) - set(wanted)),
+    }
+    if any(faults.values()):
+        raise FaultyInput(
+            f"{manifest}: {len(wanted)} utterances, {len(names)} hypotheses in {len(files)} files. {_REMEDY}",
+            [f"{len(ids)} {what}, such as {ids[0]}" for what, ids in faults.items() if ids],
+        )
+    return {name: " ".join((text or "").split()) for name, text in zip(names, transcripts, strict=True)}

@@ -1,0 +1,24 @@
+from pathlib import Path
+
+from mlcslm.workflow import job
+
+with job(snakemake) as (config, layout):
+    from mlcslm.decoding.generation import DecodingPaths, Noise, decode_split
+    from mlcslm.languages import read_languages
+    from mlcslm.training.reasoning_data import decoding_augmenter
+
+    augmenter = decoding_augmenter(config, layout.noise("noise"), layout.noise("room_responses"))
+    decode_split(
+        DecodingPaths(
+            checkpoint=Path(snakemake.input.checkpoint).parent,
+            manifest=Path(snakemake.input.manifest),
+            out=Path(snakemake.output[0]),
+        ),
+        config.decodings[config.reasoning.decoding],
+        read_languages(config.languages),
+        encoder=config.models.encoder,
+        language_model=config.models.language_model,
+        groups=snakemake.params.groups,
+        unseen=True,
+        noise=Noise(augmenter, config.seed) if augmenter else None,
+    )

@@ -1,0 +1,17 @@
+import sys
+from pathlib import Path
+
+from mlcslm.workflow import job
+
+with job(snakemake) as (config, layout):
+    from mlcslm.languages import read_languages
+    from mlcslm.training.reasoning_data import write_reasoning_data
+
+    errors = write_reasoning_data(
+        Path(snakemake.input.manifest),
+        [Path(file) for file in snakemake.input.hypotheses],
+        Path(snakemake.output[0]),
+        read_languages(config.languages),
+        longest_details=config.reasoning.longest_details,
+    )
+    print(f"reasoning data: {errors}", file=sys.stderr)
