@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from mlcslm.errors import UserError
 from mlcslm.languages import Group
@@ -34,6 +35,7 @@ CHARACTER_RANGES = (
 )
 
 Normaliser = Callable[[str, Group], str]
+Unit = Literal["word", "character"]
 
 _DELETION = str.maketrans("", "", DELETED_CHARACTERS)
 _CHARACTER = re.compile("([" + "".join(f"{chr(first)}-{chr(last)}" for first, last in CHARACTER_RANGES) + "])")
@@ -97,7 +99,16 @@ def split_tokens(text: str, group: Group) -> list[str]:
     >>> split_tokens("DVDを2枚 ok", Group("Japanese", "Japanese", "ja", "<LANG_JP>", "character", ""))
     ['DVD', 'を', '2', '枚', 'ok']
     """
-    if group.unit == "character":
+    return split_units(text, group.unit)
+
+
+def split_units(text: str, unit: Unit) -> list[str]:
+    """`split_tokens` for whoever knows the unit and not the group.
+
+    >>> split_units("DVDを2枚 ok", "word")
+    ['DVDを2枚', 'ok']
+    """
+    if unit == "character":
         text = _CHARACTER.sub(r" \1 ", text)
     return text.split()
 

@@ -1,0 +1,144 @@
+r"""The chain of thought: what was heard, what may be wrong with it (paper, section 3.4).
+
+A reflection is one sentence; white space in it is single spaces:
+
+    REFLECTION = "The speech sounds like: " HYPOTHESIS ", but it might have some " DETAILS ", let me correct it."
+    DETAILS    = "errors: none" | SECTION {"; " SECTION}          each kind of error once at most
+    SECTION    = "substitution: " PAIR {", " PAIR} [", ..."]
+               | ("deletion" | "insertion") ": " UNIT {", " UNIT} [", ..."]
+    PAIR       = HEARD " -> " MEANT                               both are UNITs
+
+An insertion's unit is one that was heard, a deletion's one that was meant. `...` says that more errors of the kind were
+left out. A UNIT is a word, or a character where the error rate counts characters, as `mlcslm-2025` scores it; in it,
+`,` `;` and `\` stand behind a backslash, and so does a unit that is `...`. Nothing in HYPOTHESIS is escaped: DETAILS
+cannot hold ", but it might have some ", so the last one of the sentence is the frame's. Every unit follows a space,
+as in running text: most tokenizers then give it the tokens that it has in the hypothesis.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlcslm.text.alignment import KINDS, Edit, Kind, align
+from mlcslm.text.protocols import Unit, normalise_reference, split_units
+from mlcslm.text.templates import plain_text
+
+BEGINNING, MIDDLE, END = "The speech sounds like: ", ", but it might have some ", ", let me correct it."
+NO_ERRORS = "errors: none"
+MORE = "..."
+
+_UNIT = r"(?:[^\s,;\\]|\\\S)+"
+_ITEM = re.compile(rf"({_UNIT})(?: -> ({_UNIT}))?")
+_SECTION = re.compile(rf"({'|'.join(KINDS)}): ({_ITEM.pattern}(?:, {_ITEM.pattern})*)(?:; (?=.)|\Z)")
+_ESCAPED = re.compile(r"[,;\\]")
+_UNESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Reflection:
+    """A reflection's content. edits: errors that it names, in its order; cut: whether it says that it names not all."""
+
+    hypothesis: str
+    edits: tuple[Edit, ...]
+    cut: bool = False
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """Kinds of the errors that it names."""
+        return frozenset(edit.kind for edit in self.edits)
+
+
+def units(text: str, unit: Unit) -> list[str]:
+    """Units of `text` as `mlcslm-2025` counts errors: words, or characters with Latin and digit runs left whole.
+
+    The text is taken as it is: references are to be normalised first, hypotheses are not.
+
+    >>> units("ça va", "word"), units("dvdを2枚", "character")
+    (['ça', 'va'], ['dvd', 'を', '2', '枚'])
+    """
+    return split_units(text, unit)
+
+
+def write_reflection(hypothesis: str, reference: str, unit: Unit, *, longest: int) -> str:
+    """The reflection on `hypothesis`: all its errors, or of each kind the first `longest`.
+
+    hypothesis: a transcript, whose tags and placeholders are left out; reference: raw or normalised, which is the same.
+    Wherever the hypothesis has an error, one at least is named. Raises ValueError for `longest` below 1.
+
+    >>> write_reflection("mate tea", "Make a tea.", "word", longest=6)
+    'The speech sounds like: mate tea, but it might have some substitution: mate -> make; deletion: a, let me correct it.'
+    >>> write_reflection("ça va", "Ça va ?", "word", longest=6)
+    'The speech sounds like: ça va, but it might have some errors: none, let me correct it.'
+    """
+    if longest < 1:
+        raise ValueError(f"longest={longest}: an error at least must be named where there is one")
+    hypothesis = plain_text(hypothesis)
+    edits = align(units(normalise_reference(reference), unit), units(hypothesis, unit))
+    return f"{BEGINNING}{hypothesis}{MIDDLE}{_write_details(edits, longest)}{END}"
+
+
+def parse_reflection(think: str) -> Reflection | None:
+    """Read a reflection back; None if `think` is not one.
+
+    >>> parse_reflection("The speech sounds like: oh, but it might have some insertion: oh, let me correct it.")
+    Reflection(hypothesis='oh', edits=(Edit(kind='insertion', heard='oh', meant=''),), cut=False)
+    >>> parse_reflection("The speech sounds like: oh, but it might be wrong.") is None
+    True
+    """
+    if not (think.startswith(BEGINNING) and think.endswith(END)):
+        return None
+    hypothesis, middle, details = think.removeprefix(BEGINNING).removesuffix(END).rpartition(MIDDLE)
+    named = _parse_details(details) if middle else None
+    return None if named is None else Reflection(hypothesis, *named)
+
+
+def _write_details(edits: Sequence[Edit], longest: int) -> str:
+    sections = []
+    for kind in KINDS:
+        items = [_write_item(edit) for edit in edits if edit.kind == kind]
+        if len(items) > longest:
+            items[longest:] = [MORE]
+        if items:
+            sections.append(f"{kind}: {', '.join(items)}")
+    return "; ".join(sections) or NO_ERRORS
+
+
+def _write_item(edit: Edit) -> str:
+    return " -> ".join(_escape(unit) for unit in (edit.heard, edit.meant) if unit)
+
+
+def _escape(unit: str) -> str:
+    return rf"\{MORE}" if unit == MORE else _ESCAPED.sub(r"\\\g<0>", unit)
+
+
+def _parse_details(details: str) -> tuple[tuple[Edit, ...], bool] | None:
+    if details == NO_ERRORS:
+        return (), False
+    edits: list[Edit] = []
+    kinds: list[str] = []
+    cut, position = False, 0
+    while position < len(details) or not kinds:
+        section = _SECTION.match(details, position)
+        if section is None or section[1] in kinds:
+            return None
+        kinds.append(section[1])
+        position = section.end()
+        items = _ITEM.findall(section[2])
+        if len(items) > 1 and items[-1] == (MORE, ""):
+            items.pop()
+            cut = True
+        for item in items:
+            edit = _parse_item(section[1], *item)
+            if edit is None:
+                return None
+            edits.append(edit)
+    return tuple(edits), cut
+
+
+def _parse_item(kind: Kind, first: str, second: str) -> Edit | None:
+    if (kind == "substitution") != (second != "") or MORE in (first, second):
+        return None
+    first, second = _UNESCAPED.sub(r"\1", first), _UNESCAPED.sub(r"\1", second)
+    return Edit(kind, "", first) if kind == "deletion" else Edit(kind, first, second)
