@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,6 +16,7 @@ from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.decoding import generation
 from mlcslm.decoding.generation import Decoder, DecodingPaths, Noise, decode_split
 from mlcslm.decoding.partial import PartialHypotheses
+from mlcslm.training.encoder_cache import augmentation_rng
 
 
 @pytest.fixture
@@ -28,18 +31,37 @@ def decode(trained: Path, tones: Path, tmp_path: Path, languages) -> Callable[..
     return run
 
 
+class Shorter:
+    """Stands for an augmenter: cuts audio to a random share, which shows in the number of audio tokens."""
+
+    snr_db = (0.0, 0.0)
+
+    def __call__(self, audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return audio[: int(len(audio) * rng.uniform(0.2, 0.9))]
+
+
 def test_noise_is_the_utterances_own(decode, tmp_path: Path) -> None:
-    """Whatever batch it is in; and it is not that of the seed's other runs."""
-    generate_noises(tmp_path / "noise", seed=0, count=3)
-    augmenter = Augmenter(1.0, tmp_path / "noise", None, (-10.0, -10.0))
-    clean, noisy, again, other = (
-        decode(batch_size=size, noise=noise)
-        for size, noise in [(24, None), (24, Noise(augmenter, 1)), (7, Noise(augmenter, 1)), (24, Noise(augmenter, 2))]
+    """Whatever batch it is in, and by the seed."""
+    clean = decode()
+    noisy, again, other = (
+        decode(batch_size=size, noise=Noise(Shorter(), seed)) for size, seed in [(24, 1), (7, 1), (24, 2)]
     )
     assert noisy == again
-    assert noisy != clean
     assert noisy != other
-    assert b"noise" in pq.read_schema(tmp_path / "hypotheses.parquet").metadata
+    shares = [short["audio_tokens"] / whole["audio_tokens"] for short, whole in zip(noisy, clean, strict=True)]
+    assert len(set(shares)) > 5
+    assert max(shares) <= 1
+    assert json.loads(pq.read_schema(tmp_path / "hypotheses.parquet").metadata[b"noise"]) == [[0.0, 0.0], 2]
+
+
+def test_noise_is_not_that_of_a_training_pass(tmp_path: Path) -> None:
+    generate_noises(tmp_path, seed=0, count=3)
+    augmenter = Augmenter(1.0, tmp_path, None)
+    audio = np.ones(1600, dtype=np.float32)
+    noisy = Noise(augmenter, 1)(audio, "a")
+    assert len(noisy) == len(audio)
+    assert np.array_equal(noisy, Noise(augmenter, 1)(audio, "a"))
+    assert not any(np.array_equal(noisy, augmenter(audio, augmentation_rng(1, number, "a"))) for number in range(5))
 
 
 def test_of_a_fold_only_what_it_has_not_seen_is_decoded(
