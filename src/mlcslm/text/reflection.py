@@ -67,8 +67,8 @@ def write_reflection(hypothesis: str, reference: str, unit: Unit, *, longest: in
     hypothesis: a transcript, whose tags and placeholders are left out; reference: raw or normalised, which is the same.
     Wherever the hypothesis has an error, one at least is named. Raises ValueError for `longest` below 1.
 
-    >>> write_reflection("mate tea", "Make a tea.", "word", longest=6)
-    'The speech sounds like: mate tea, but it might have some substitution: mate -> make; deletion: a, let me correct it.'
+    >>> write_reflection("an tea", "A big tea.", "word", longest=6)
+    'The speech sounds like: an tea, but it might have some substitution: an -> a; deletion: big, let me correct it.'
     >>> write_reflection("ça va", "Ça va ?", "word", longest=6)
     'The speech sounds like: ça va, but it might have some errors: none, let me correct it.'
     """
