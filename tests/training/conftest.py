@@ -1,8 +1,10 @@
-"""What stages of template "reasoning" are trained on."""
+"""What stages of template "reasoning" are trained on, and trainers that sample answers themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,3 +25,55 @@ def reasoning(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reasoning") / "reasoning.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
+
+
+@pytest.fixture
+def make_trainer(
+    make_config: Callable[..., Any], tones: Path, languages: dict[str, Any], tmp_path: Path
+) -> Callable[..., Any]:
+    """A RolloutTrainer of a tiny untrained model with random adapters, by default with rewards by an answer's ids."""
+    import torch
+
+    from mlcslm.model.build import build_speech_llm
+    from mlcslm.model.parts import PARTS, set_trainable
+    from mlcslm.training.batches import BatchPlan
+    from mlcslm.training.prompts import PromptDataset
+    from mlcslm.training.rollouts import RolloutTrainer, grpo_arguments
+    from mlcslm.training.settings import part_rates, trainer_arguments
+
+    def make(*, manifest: Path = tones, rewards: dict[str, Any] | None = None, template: Any = None, **values: Any):
+        usual = {"kind": "reinforcement", "trains": list(PARTS), "template": "reasoning", "steps": 2, "batch_size": 3}
+        usual |= {"rewards": ["accuracy", "format"], "max_new_tokens": 6, "rollouts": 4, "beam_rollouts": 1, "beams": 2}
+        config = make_config({"a": usual | values})
+        stage, models = config.stages["a"], config.models
+        model, processor = build_speech_llm(
+            encoder=models.encoder, language_model=models.language_model, languages=languages, projector_hidden=32
+        )
+        names = set_trainable(model, stage.trains, seed=1)
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(5)
+            for name, parameter in model.named_parameters():
+                if name in names and ".lora_" in name:
+                    parameter.normal_(std=0.1)
+        utterances = PromptDataset(manifest, processor, template or stage.template)
+        size = stage.batch_size * stage.accumulation
+        return RolloutTrainer(
+            model=model,
+            args=grpo_arguments(stage, trainer_arguments(stage, config, tmp_path / "work")),
+            processor=processor,
+            utterances=utterances,
+            plan=BatchPlan(utterances.lengths, size, stage.steps, config.seed),
+            stage=stage,
+            rewards=rewards or {"accuracy": _oddness, "format": _shortness},
+            rates=part_rates(model, stage),
+        )
+
+    return make
+
+
+def _oddness(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    return [sum(number % 2 for number in ids) / len(ids) for ids in completion_ids]
+
+
+def _shortness(completion_ids: list[list[int]], **_: Any) -> list[float]:
+    return [1 / len(set(ids)) for ids in completion_ids]

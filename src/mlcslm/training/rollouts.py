@@ -49,6 +49,7 @@ def grpo_arguments(stage: ReinforcementConfig, arguments: Mapping[str, Any]) -> 
         max_completion_length=stage.max_new_tokens,
         temperature=stage.temperature,
         reward_weights=[stage.reward_weights[name] for name in stage.rewards],
+        use_bias_correction_kl=False,  # as published: the estimate itself is differentiated (GRPO, equation 4)
         disable_dropout=True,  # else the parent itself would diverge from the parent
     )
 

@@ -1,0 +1,251 @@
+"""What is hooked into trl: rows hear their own utterance, and are scored, rewarded and learnt from as they should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from mlcslm.model.encoder import SpeechEncoder
+from mlcslm.model.speech_llm import SpeechLLMModel
+from mlcslm.training import rollouts as rollouts_module
+from mlcslm.training.batches import BatchPlan
+from mlcslm.training.rollouts import GenerationPlan, ParentModel, RolloutTrainer, sample_answers
+
+WITHOUT_ENCODER = ["projector", "embedding", "head", "lm_lora"]
+
+
+def first_batch(trainer: RolloutTrainer) -> list[dict[str, Any]]:
+    trainer.model.train()
+    return next(iter(trainer.get_train_dataloader()))
+
+
+def micro_batches(trainer: RolloutTrainer) -> list[dict[str, Any]]:
+    """The first step's, as trl shuffles and buffers them."""
+    trainer.current_gradient_accumulation_steps = trainer.stage.accumulation  # trl's training loop sets it
+    trainer._prepare_inputs(first_batch(trainer))
+    return trainer._buffered_inputs
+
+
+def plain_log_probs(trainer: RolloutTrainer, row: dict[str, Any], example: dict[str, Any]) -> torch.Tensor:
+    """Log-probabilities of a row's answer by a forward of its own, without padding, from its utterance's audio."""
+    prompt = row["prompt_ids"][row["prompt_mask"].bool()]
+    answer = row["completion_ids"][row["completion_mask"].bool()]
+    assert prompt.tolist() == example["input_ids"]
+    batch = trainer.processor.collate([example])
+    batch["input_ids"] = torch.cat([prompt, answer]).unsqueeze(0)
+    batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    logits = trainer.model.eval()(**batch).logits[0, len(prompt) - 1 : -1] / trainer.stage.temperature
+    return logits.log_softmax(-1)[torch.arange(len(answer)), answer]
+
+
+def rows_of(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {name: batch[name][i] for name in batch if batch[name].ndim}
+        for batch in batches
+        for i in range(len(batch["advantages"]))
+    ]
+
+
+@pytest.mark.parametrize("trains", [["projector"], None], ids=["frozen-encoder", "trained-encoder"])
+def test_log_probabilities_are_those_of_a_plain_forward(make_trainer: Callable[..., RolloutTrainer], trains) -> None:
+    """Of the reference before shuffling, and of the policy after it, as trl computes them."""
+    trainer = make_trainer(accumulation=2, **({"trains": trains} if trains else {}))
+    batches = micro_batches(trainer)
+    keys = [row["key"] for row in first_batch(trainer)[:: trainer.num_generations]]
+    assert len({len(trainer.utterances.prompt(key)["input_ids"]) for key in keys}) > 1, "nothing is padded"
+    found = []
+    for batch in batches:
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+        trainer._rows = batch["audio_rows"]
+        log_probs, _, _ = trainer._get_per_token_logps_and_entropies(
+            trainer.model, ids, mask, batch["completion_ids"].shape[1]
+        )
+        found += list(log_probs.detach())
+    rows = rows_of(batches)
+    assert sorted(row["audio_rows"].item() for row in rows) == [u for u in range(6) for _ in range(4)]
+    with torch.no_grad():
+        for row, log_probs in zip(rows, found, strict=True):
+            expected = plain_log_probs(trainer, row, trainer.utterances.prompt(keys[row["audio_rows"]]))
+            mask = row["completion_mask"].bool()
+            torch.testing.assert_close(log_probs[mask], expected, atol=2e-5, rtol=1e-5)
+            torch.testing.assert_close(row["ref_per_token_logps"][mask], expected, atol=2e-5, rtol=1e-5)
+
+
+def test_each_row_keeps_its_own_audio_through_shuffling(
+    make_trainer: Callable[..., RolloutTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers are made to tell which utterance they answer; what the model hears with them is looked up by that."""
+    trainer = make_trainer(accumulation=3, batch_size=2, trains=WITHOUT_ENCODER)
+    told = iter(range(6))
+
+    def tell(model: Any, prompts: dict[str, torch.Tensor], *_: Any) -> list[list[int]]:
+        utterances = [next(told) for _ in prompts["input_ids"]]
+        return [[100 + utterance, 200 + row] for utterance in utterances for row in range(4)]
+
+    heard: list[tuple[torch.Tensor, torch.Tensor]] = []
+    forward = SpeechLLMModel.forward
+
+    def listen(self: Any, input_ids: torch.Tensor, **inputs: Any) -> Any:
+        frames, mask = inputs["encoder_frames"], inputs["encoder_frames_mask"].bool()
+        heard.extend((ids[-2:], frame[row]) for ids, frame, row in zip(input_ids, frames, mask, strict=True))
+        return forward(self, input_ids=input_ids, **inputs)
+
+    monkeypatch.setattr(rollouts_module, "sample_answers", tell)
+    keys = [row["key"] for row in first_batch(trainer)[::4]]
+    batches = micro_batches(trainer)
+    monkeypatch.setattr(SpeechLLMModel, "forward", listen)
+    for batch in batches:
+        trainer._compute_loss(trainer.model, batch)
+    answers = [ids.tolist() for ids, _ in heard]
+    assert sorted(answers) == [[100 + u, 200 + row] for u in range(6) for row in range(4)]
+    assert answers != sorted(answers), "not shuffled"
+    for (utterance, _), (_, frames) in zip(answers, heard, strict=True):
+        features = trainer.utterances.prompt(keys[utterance - 100])["input_features"]
+        expected, _ = trainer.model.encode_audio(features.unsqueeze(0))
+        torch.testing.assert_close(frames, expected[0], atol=1e-5, rtol=1e-5)
+
+
+def test_advantages_and_loss_are_those_of_dr_grpo(make_trainer: Callable[..., RolloutTrainer]) -> None:
+    """Against sums by hand: no division by a spread nor by a length, and each gradient that follows from them."""
+    weights = {"accuracy": 0.8, "format": 0.25}
+    trainer = make_trainer(accumulation=2, trains=WITHOUT_ENCODER, reward_weights=weights, kl_weight=0.3)
+    with torch.no_grad():  # else the policy is the parent, and nothing diverges
+        for parameter in trainer.ref_model._weights:
+            parameter += 0.02 * torch.randn_like(parameter)
+    batches = micro_batches(trainer)
+    rows = rows_of(batches)
+    groups: dict[int, list[float]] = {}
+    for row in rows:
+        ids = row["completion_ids"][row["completion_mask"].bool()].tolist()
+        row["reward"] = 0.8 * sum(i % 2 for i in ids) / len(ids) + 0.25 / len(set(ids))
+        groups.setdefault(row["audio_rows"].item(), []).append(row["reward"])
+    assert {len(group) for group in groups.values()} == {4}
+    assert max(max(group) - min(group) for group in groups.values()) > 0.05
+    expected = [row["reward"] - sum(g := groups[row["audio_rows"].item()]) / len(g) for row in rows]
+    assert [row["advantages"].item() for row in rows] == pytest.approx(expected, abs=1e-6)
+
+    keys = [row["key"] for row in first_batch(trainer)[::4]]
+    by_hand = torch.zeros(())
+    for row, advantage in zip(rows, expected, strict=True):
+        log_probs = plain_log_probs(trainer, row, trainer.utterances.prompt(keys[row["audio_rows"]]))
+        parent = row["ref_per_token_logps"][row["completion_mask"].bool()]
+        divergence = (parent - log_probs).exp() - (parent - log_probs) - 1
+        ratio = (log_probs - log_probs.detach()).exp()
+        by_hand = by_hand + (0.3 * divergence - advantage * ratio).sum() / (len(rows) * trainer.stage.max_new_tokens)
+    trainer.model.train()
+    loss = sum(trainer._compute_loss(trainer.model, batch) for batch in batches)
+    assert loss.item() == pytest.approx(by_hand.item(), abs=1e-6)
+    parameters = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
+    gradients = (torch.autograd.grad(scalar, parameters) for scalar in (loss, by_hand))
+    for found, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-3)
+
+
+def test_the_reference_stays_the_parent(make_trainer: Callable[..., RolloutTrainer]) -> None:
+    """All of it: embedding, head, projector and both models' adapters move, by much."""
+    trainer = make_trainer(learning_rate=0.02, warmup_steps=0, schedule="constant_with_warmup")
+    parent = make_trainer()
+    trainer.train()
+    divergences = [row["kl"] for row in trainer.state.log_history if "kl" in row]
+    assert divergences[0] == pytest.approx(0, abs=1e-6)
+    assert divergences[1] > 1e-3
+    trained = [p.detach().clone() for p in trainer.model.parameters()]
+    (batch,) = micro_batches(trainer)
+    assert all(torch.equal(a, b) for a, b in zip(trained, trainer.model.parameters(), strict=True))
+    keys = [row["key"] for row in first_batch(trainer)[:: trainer.num_generations]]
+    for row in rows_of([batch]):
+        mask, example = row["completion_mask"].bool(), trainer.utterances.prompt(keys[row["audio_rows"]])
+        with torch.no_grad():
+            expected, moved = (plain_log_probs(t, row, example) for t in (parent, trainer))
+        torch.testing.assert_close(row["ref_per_token_logps"][mask], expected, atol=2e-5, rtol=1e-5)
+        assert (moved - expected).abs().max() > 0.05
+
+
+def test_answers_are_a_pure_function_of_the_seed(make_trainer: Callable[..., RolloutTrainer]) -> None:
+    trainer = make_trainer(max_new_tokens=12, temperature=2.0)
+    model, processor = trainer.model.eval(), trainer.processor
+    prompts = processor.collate([trainer.utterances.prompt((0, number)) for number in range(3)], side="left")
+    before = torch.get_rng_state()
+    first = sample_answers(model, prompts, trainer.stage, (17, 3))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    assert sample_answers(model, prompts, trainer.stage, (17, 3)) == first
+    assert sample_answers(model, prompts, trainer.stage, (17, 4)) != first
+    assert len(first) == 3 * 4
+    assert len({tuple(ids) for ids in first[:3]}) == 3, "three multinomial samples of one prompt"
+    assert not any(processor.audio_token_id in ids for ids in first)
+
+
+def test_each_answer_is_to_its_own_prompt(make_trainer: Callable[..., RolloutTrainer]) -> None:
+    """Next to no temperature leaves of multinomial sampling the greedy answer, of beam sampling the beams' first."""
+    trainer = make_trainer(temperature=1e-6, rollouts=3, beam_rollouts=2, beams=3)
+    model, processor = trainer.model.eval(), trainer.processor
+    examples = [trainer.utterances.prompt((0, number)) for number in range(4)]
+    found = sample_answers(model, processor.collate(examples, side="left"), trainer.stage, (0,))
+    greedy = []
+    for example in examples:
+        batch = processor.collate([example])
+        output = model.generate(**batch, do_sample=False, max_new_tokens=6)
+        greedy.append(output[0, len(example["input_ids"]) :].tolist())
+    assert [processor.completion(ids)[0] for ids in found[::3]] == greedy
+    assert len({tuple(ids) for ids in greedy}) > 1
+    assert all(found[3 * number + 1] != found[3 * number + 2] for number in range(4)), "two beams"
+
+
+@pytest.mark.parametrize(("trains", "times"), [(WITHOUT_ENCODER, 1), (None, 3)], ids=["frozen", "trained"])
+def test_an_utterance_is_encoded_once_for_its_rollouts(
+    make_trainer: Callable[..., RolloutTrainer], monkeypatch: pytest.MonkeyPatch, trains, times: int
+) -> None:
+    """And where the encoder is trained: to sample, by the parent's encoder, and with gradients."""
+    trainer = make_trainer(**({"trains": trains} if trains else {}))
+    encoded, forward = [], SpeechEncoder.forward
+
+    def count(self: Any, features: torch.Tensor, mask: torch.Tensor) -> Any:
+        encoded.append(len(features))
+        return forward(self, features, mask)
+
+    monkeypatch.setattr(SpeechEncoder, "forward", count)
+    (batch,) = micro_batches(trainer)
+    trainer._compute_loss(trainer.model, batch).backward()
+    assert sum(encoded) == times * 3
+    gradients = {name for name, p in trainer.model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert gradients == {name for name, p in trainer.model.named_parameters() if p.requires_grad}
+
+
+def test_processes_share_a_step_and_ask_for_it_with_every_micro_batch() -> None:
+    from accelerate.data_loader import BatchSamplerShard
+
+    plan = BatchPlan(range(100), 2, 6, seed=0)
+    planned = list(plan)
+    sampler = GenerationPlan(plan, accumulation=3, processes=2)
+    assert len(sampler) == 18 == len(list(sampler))
+    for rank in range(2):
+        dealt = list(BatchSamplerShard(sampler, num_processes=2, process_index=rank))
+        assert dealt == [planned[2 * step + rank] for step in range(3) for _ in range(3)]
+
+
+def test_the_parents_weights_are_lent_and_given_back() -> None:
+    model = torch.nn.Linear(2, 2)
+    model.bias.requires_grad_(False)
+    parent = ParentModel(model)
+    before = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight += 1
+    with pytest.raises(KeyError), parent.in_place():
+        assert torch.equal(model.weight, before)
+        raise KeyError
+    assert torch.equal(model.weight, before + 1)
+
+
+def test_nothing_is_asked_of_the_network(make_trainer: Callable[..., RolloutTrainer], monkeypatch) -> None:
+    """trl's trainers report each start to their makers."""
+    from trl.trainer import base_trainer
+
+    monkeypatch.setattr(base_trainer, "send_telemetry", lambda **_: pytest.fail("reported"))
+    monkeypatch.delenv("CI", raising=False)
+    trainer = make_trainer()
+    assert trainer.args.report_to == []
