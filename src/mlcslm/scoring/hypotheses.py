@@ -42,12 +42,12 @@ def score_hypotheses(
     without a reference.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
-    rows = _read(manifest, ("utterance_id", "session_id", "grp", "text"))
-    decoded = _read(hypotheses, ("utterance_id", "transcript"))
+    rows = read_rows(manifest, ("utterance_id", "session_id", "grp", "text"))
+    decoded = read_rows(hypotheses, ("utterance_id", "transcript"))
     _check_references(manifest, rows)
     ids = rows["utterance_id"]
     transcripts = dict(zip(decoded["utterance_id"], decoded["transcript"], strict=True))
-    groups = _groups_of(rows, read_languages(languages), manifest, languages)
+    groups = groups_of_rows(rows, read_languages(languages), manifest, languages)
     counts = score_texts(
         dict(zip(ids, rows["text"], strict=True)),
         {utterance_id: text or "" for utterance_id, text in transcripts.items()},
@@ -72,8 +72,11 @@ def score_hypotheses(
         pq.write_table(pa.table(columns, schema=COUNTS_SCHEMA), temporary)
 
 
-def _read(path: Path, columns: Sequence[str]) -> dict[str, list]:
-    """`columns` of a Parquet file as lists; its utterance ids are checked to be there and to be unique."""
+def read_rows(path: Path, columns: Sequence[str]) -> dict[str, list]:
+    """`columns` of a Parquet file as lists, `utterance_id` among them.
+
+    Raises UserError for a missing file, one that is not Parquet and missing columns, FaultyInput for repeated ids.
+    """
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file. Expected a Parquet file with the columns {', '.join(columns)}.")
     try:
@@ -102,8 +105,8 @@ def _check_references(manifest: Path, rows: dict[str, list]) -> None:
         )
 
 
-def _groups_of(rows: dict[str, list], sheet: dict[str, Group], manifest: Path, languages: Path) -> dict[str, Group]:
-    """Group of each utterance of the manifest, by utterance id."""
+def groups_of_rows(rows: dict[str, list], sheet: dict[str, Group], manifest: Path, languages: Path) -> dict[str, Group]:
+    """Group of each utterance of the manifest, by utterance id. Raises UserError for groups that the sheet lacks."""
     if unknown := sorted(set(rows["grp"]) - set(sheet)):
         raise UserError(
             f"{manifest}: found groups {', '.join(unknown)}, which {languages} does not list; add them to it."
