@@ -124,11 +124,21 @@ def toy_config(
             "ckpt-7000": usual
             | {"parent": "ckpt-4000", "trains": ["projector", "embedding", "head", "lm_lora", "encoder_lora"]}
             | {"template": "tagged-own-language"},
+            "ckpt-9000": usual | {"parent": "ckpt-7000", "trains": ["lm_lora"], "template": "reasoning"},
+            "ckpt-10000": usual
+            | {
+                "parent": "ckpt-9000",
+                "trains": ["lm_lora"],
+                "template": "reasoning",
+                "prompt_loss_weight": {"steps": 2},
+            },
         },
         "decodings": {
             "greedy": {"max_new_tokens": 60, "batch_size": 2},
             "beam": {"method": "beam", "beams": 2, "max_new_tokens": 60},
+            "sampled": {"method": "multinomial", "max_new_tokens": 60, "batch_size": 2},
         },
+        "reasoning": {"decoding": "sampled", "snr_db": [0, 10]},
         "scoring": {"bootstrap_samples": 100},
     }
 

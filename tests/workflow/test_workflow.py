@@ -18,19 +18,24 @@ import pytest
 from mlcslm.files import sha256
 
 VALUES = ("dev", "dev_low", "dev_high", "dev_published", "test", "test_low", "test_high", "test_published")
-CHECKPOINTS = ("baseline-1", "baseline-2", "ckpt-2000", "ckpt-4000", "ckpt-7000")
-SYSTEMS = ("baseline-2", "ckpt-4000", "ckpt-7000")
+CHECKPOINTS = ("baseline-1", "baseline-2", "ckpt-2000", "ckpt-4000", "ckpt-7000", "ckpt-9000", "ckpt-10000")
+SYSTEMS = ("baseline-2", "ckpt-4000", "ckpt-7000", "ckpt-10000")
+DECODED = 11  # splits: the systems on dev and test, their three other ancestors on dev
+# Jobs that other reflections cause, and another training set.
+REASONED = {"reasoning_data": 1, "train": 2, "decode": 3, "score": 3, "table": 1}
+ANEW = {"reasoning_data": 1, "decode_training_set": 1, "train": 7, "decode": DECODED, "score": DECODED, "table": 1}
 
 
 def test_table_6_is_complete(finished: Any) -> None:
     with finished.table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["checkpoint", "method", *VALUES]
-    assert [row["checkpoint"] for row in rows] == ["baseline", "ckpt-4000", "ckpt-7000"]
+    assert [row["checkpoint"] for row in rows] == ["baseline", "ckpt-4000", "ckpt-7000", "ckpt-10000"]
     assert [(row["dev_published"], row["test_published"]) for row in rows] == [
         ("21.49", "20.17"),
         ("18.99", "20.29"),
         ("15.48", "13.86"),
+        ("13.42", "12.26"),
     ]
     for row, system in zip(rows, SYSTEMS, strict=True):
         for split in ("dev", "test"):
@@ -59,9 +64,19 @@ def test_the_database_holds_all_that_was_measured(finished: Any) -> None:
     with duckdb.connect(finished.results / "results.duckdb", read_only=True) as database:
         hypotheses = database.execute("SELECT count(*) FROM hypotheses").fetchall()
         systems = database.execute("SELECT DISTINCT system FROM wer_by_group ORDER BY 1").fetchall()
-    # Three rows on dev and test, and the two ancestors on dev, of 12 utterances each.
-    assert hypotheses == [(12 * 8,)]
-    assert [name for (name,) in systems] == [f"{name}/greedy" for name in CHECKPOINTS]
+    assert hypotheses == [(12 * DECODED,)]
+    assert {name for (name,) in systems} == {f"{name}/greedy" for name in CHECKPOINTS}
+
+
+def test_reflections_are_on_what_was_sampled_from_noisy_training_speech(finished: Any) -> None:
+    folder = finished.results / "reasoning"
+    manifest = pq.read_table(finished.results / "manifests" / "train.parquet")["utterance_id"]
+    heard = pq.read_table(folder / "hypotheses" / "ckpt-7000" / "all.parquet")
+    assert heard["utterance_id"] == pq.read_table(folder / "reasoning.parquet")["utterance_id"] == manifest
+    made_by = {key.decode(): json.loads(value) for key, value in heard.schema.metadata.items() if key != b"checkpoint"}
+    assert made_by["decoding"]["method"] == "multinomial"
+    assert made_by["noise"][0] == [0, 10]
+    assert "reasoning data: 12 hypotheses" in (finished.results / "logs" / "reasoning_data.log").read_text()
 
 
 def test_logs_of_jobs_say_what_they_did(finished: Any) -> None:
@@ -85,13 +100,20 @@ def test_a_second_run_has_nothing_to_do(finished: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"decodings.greedy.max_new_tokens": 61}, {"decode": 8, "score": 8, "table": 1}),
+        ({"decodings.greedy.max_new_tokens": 61}, {"decode": DECODED, "score": DECODED, "table": 1}),
         ({"decodings.beam.max_new_tokens": 61}, {}),
-        ({"scoring.protocol": "whisper-norm"}, {"score": 8, "table": 1}),
+        ({"decodings.sampled.temperature": 2}, REASONED | {"decode_training_set": 1}),
+        ({"reasoning.snr_db": [0, 5]}, REASONED | {"decode_training_set": 1}),
+        ({"reasoning.longest_details": 2}, REASONED),
+        ({"stages.ckpt-10000.prompt_loss_weight.last": 0.2}, {"train": 1, "decode": 2, "score": 2, "table": 1}),
+        ({"scoring.protocol": "whisper-norm"}, {"score": DECODED, "table": 1}),
         ({"scoring.bootstrap_samples": 200}, {"table": 1}),
-        ({"stages.ckpt-7000.steps": 4}, {"train": 1, "decode": 2, "score": 2, "table": 1}),
+        (
+            {"stages.ckpt-7000.steps": 4},
+            REASONED | {"decode_training_set": 1, "train": 3, "decode": 5, "score": 5},
+        ),
         ({"stages.baseline-1.learning_rate": 1e-4}, {"train": 2, "decode": 3, "score": 3, "table": 1}),
-        ({"augmentation.probability": 0.5}, {"encoder_cache": 1, "train": 5, "decode": 8, "score": 8, "table": 1}),
+        ({"augmentation.probability": 0.5}, ANEW | {"encoder_cache": 1}),
         ({"resources.training_threads": 2, "preset": "renamed"}, {}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -108,7 +130,7 @@ def test_another_languages_sheet_makes_everything_anew(finished: Any, tmp_path: 
     sheet = Path(finished.config["languages"]).read_text(encoding="utf-8")
     (tmp_path / "languages.tsv").write_text(sheet.replace("Transcrivez", "Notez"), encoding="utf-8")
     planned = finished.changed({"languages": str(tmp_path / "languages.tsv")}).planned()
-    expected = {"demo_corpus": 1, "manifest": 3, "encoder_cache": 3, "train": 5, "decode": 8, "score": 8, "table": 1}
+    expected = ANEW | {"demo_corpus": 1, "manifest": 3, "encoder_cache": 3}
     assert expected.items() <= planned.items()
 
 
