@@ -83,6 +83,10 @@ class Layout:
         """Error counts of a system on a split."""
         return self.root / "scores" / checkpoint / decoding / f"{split}.parquet"
 
+    def reflections(self, checkpoint: str, decoding: str, split: str) -> Path:
+        """What the reflections of a system did on a split; empty for a system that does not reflect."""
+        return self.root / "reflections" / checkpoint / decoding / f"{split}.parquet"
+
     def noise(self, kind: str) -> Path | None:
         """Folder of noises ("noise") or room responses ("room_responses"): the configured one, or the demo's own."""
         given = getattr(self.config.augmentation, kind)
@@ -143,6 +147,7 @@ class Layout:
         return {
             "scores": [str(self.scores(*system)) for system in measured],
             "hypotheses": [str(self.hypotheses(*system)) for system in measured],
+            "reflections": [str(self.reflections(*system)) for system in measured],
             "logs": [str(self.checkpoint(name) / "training_log.parquet") for name in checkpoints],
             "manifests": [str(self.manifest(split)) for split in SPLITS],
         }
@@ -155,7 +160,8 @@ class Layout:
             for decoding in self.config.decodings
             for split in ("dev", "test")
         ]
-        return [system for system in found if self.scores(*system).exists() and self.hypotheses(*system).exists()]
+        kinds = (self.hypotheses, self.scores, self.reflections)
+        return [system for system in found if all(path(*system).exists() for path in kinds)]
 
 
 class _Tee(io.TextIOBase):

@@ -9,42 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from mlcslm.results.database import SystemRow, build_database
 
 ROOT = Path(__file__).parents[2]
-DROP = "'; DROP TABLE utterances; --"
-FORMULA = '=HYPERLINK("http://example.org","open")'
-
-# split, session, group, speaker, start, end, text
-UTTERANCES = [
-    ("dev", "American_01", "English-American", "O1", 0.0, 1.5, "good morning"),
-    ("dev", "American_01", "English-American", "O2", 1.5, 4.5, "how are you today my friend"),
-    ("dev", "American_02", "English-American", "O1", 0.0, 0.8, DROP),
-    ("dev", "French_01", "French", "O1", 0.0, 2.0, "bonjour"),
-    ("dev", "French_01", "French", "O2", 2.0, 9.0, FORMULA),
-    ("dev", "Thai_01", "Thai", "O1", 0.0, 2.0, "ขอบคุณ"),
-    ("test", "American_03", "English-American", "O1", 0.0, 2.0, "that is all"),
-    ("test", "French_02", "French", "O2", 0.0, 2.0, "au revoir"),
-    ("test", "Thai_02", "Thai", "O1", 0.0, 1.0, "ดี"),
-    ("train", "French_03", "French", "O1", 0.0, 1.0, "oui"),
-]
-LENGTHS = {"dev": [2, 6, 4, 1, 1, 6], "test": [3, 2, 2]}
-# insertions, deletions, substitutions by utterance
-COUNTS = {
-    "baseline-2/greedy": {
-        "dev": [(0, 1, 1), (60, 0, 2), (0, 0, 0), (0, 1, 0), (0, 0, 1), (1, 2, 1)],
-        "test": [(0, 3, 0), (1, 0, 1), (0, 0, 2)],
-    },
-    "ckpt-4000/greedy": {
-        "dev": [(0, 1, 0), (0, 2, 2), (0, 0, 1), (0, 0, 1), (0, 0, 1), (0, 1, 1)],
-        "test": [(0, 0, 1), (0, 0, 1), (0, 0, 1)],
-    },
-    "ckpt-7000/greedy": {
-        "dev": [(0, 0, 0), (0, 1, 0), (0, 0, 0), (1, 0, 0), (0, 0, 1), (0, 0, 1)],
-        "test": [(0, 0, 0), (0, 0, 0), (0, 0, 1)],
-    },
-}
+TOY: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "toy.yaml").read_text(encoding="utf-8"))
 SYSTEMS = [
     SystemRow("baseline-2", "greedy", "baseline-1", "projector + LoRA"),
     SystemRow("ckpt-4000", "greedy", "ckpt-2000", "Special token SFT"),
@@ -75,6 +45,7 @@ class Inputs:
     hypotheses: list[Path]
     scores: list[Path]
     training_logs: list[Path]
+    reflections: list[Path] = field(default_factory=list)
     tables: Path = ROOT / "config/tables.yaml"
     systems: list[SystemRow] = field(default_factory=lambda: list(SYSTEMS))
     config: dict[str, Any] = field(default_factory=lambda: dict(CONFIG))
@@ -109,6 +80,7 @@ class Inputs:
             manifests=inputs.manifests,
             hypotheses=inputs.hypotheses,
             scores=inputs.scores,
+            reflections=inputs.reflections,
             training_logs=inputs.training_logs,
             tables=inputs.tables,
             languages=ROOT / "config/languages.tsv",
@@ -120,7 +92,7 @@ class Inputs:
 def manifest_rows(split: str) -> list[dict[str, Any]]:
     """Rows of a split's manifest."""
     rows: list[dict[str, Any]] = []
-    for of_split, session, group, speaker, start, end, text in UTTERANCES:
+    for of_split, session, group, speaker, start, end, text in TOY["utterances"]:
         if of_split == split:
             times = f"{int(round(start, 2) * 100):06d}-{int(round(end, 2) * 100):06d}"
             rows.append(
@@ -152,7 +124,7 @@ def hypothesis_rows(system: str, split: str) -> list[dict[str, Any]]:
                 "raw_text": f"{language} <transcribe> {row['text']} </transcribe>",
                 "language": None if malformed else "<LANG_DE>" if number == 3 else language,
                 "transcript": row["text"],
-                "think": None,
+                "think": "…" if number < len(TOY["reflections"].get(system, ())) else None,
                 "tokens": 5 + number,
                 "audio_tokens": int(10 * (row["end"] - row["start"])),
                 "stop_reason": "malformed" if malformed else "length" if cut else "end",
@@ -177,7 +149,7 @@ def count_rows(system: str, split: str, protocol: str = "mlcslm-2025") -> list[d
             "substitutions": substitutions,
         }
         for row, length, (insertions, deletions, substitutions) in zip(
-            manifest_rows(split), LENGTHS[split], COUNTS[system][split], strict=True
+            manifest_rows(split), TOY["lengths"][split], TOY["counts"][system][split], strict=True
         )
     ]
 
@@ -200,26 +172,21 @@ def inputs(tmp_path: Path) -> Inputs:
     return make_inputs(tmp_path / "results")
 
 
+@pytest.fixture
+def reasoning_inputs(inputs: Inputs) -> Inputs:
+    """The same with ckpt-2000, and with two systems that reflect."""
+    return with_reasoning(inputs)
+
+
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy corpus's database, to read."""
-    return make_inputs(tmp_path_factory.mktemp("toy") / "results").build()
+    """The toy corpus's database with systems that reflect, to read."""
+    return with_reasoning(make_inputs(tmp_path_factory.mktemp("toy") / "results")).build()
 
 
 def make_inputs(made: Path) -> Inputs:
     """Write the toy corpus's files below the folder `made`."""
     runs = [(row.system, split) for row in SYSTEMS for split in ("dev", "test")]
-    logs = [
-        {
-            "checkpoint": "ckpt-4000",
-            "step": step,
-            "loss": 2.0 / step,
-            "learning_rate": 1e-3,
-            "tokens_per_second": 1000.0,
-            "seconds": 0.5 * step,
-        }
-        for step in range(1, 121)
-    ]
     return Inputs(
         folder=made,
         manifests={
@@ -234,8 +201,78 @@ def make_inputs(made: Path) -> Inputs:
             write_parquet(made / f"scores/{system}/{split}.parquet", count_rows(system, split))
             for system, split in runs
         ],
-        training_logs=[write_parquet(made / "checkpoints/ckpt-4000/training_log.parquet", logs)],
+        training_logs=[write_log(made, "ckpt-4000", [2.0 / step for step in range(1, 121)])],
     )
+
+
+def with_reasoning(inputs: Inputs) -> Inputs:
+    """`inputs` with more files: ckpt-2000, ckpt-10000 and a reinforcement stage that collapses, all on dev."""
+    made, best = inputs.folder, "ckpt-12500/format+accuracy"
+    names = ("ckpt-2000", "ckpt-10000", best)
+    stages = {
+        "ckpt-10000": {**STAGE, "parent": "ckpt-7000", "template": "reasoning"},
+        best: {
+            "kind": "reinforcement",
+            "parent": "ckpt-10000",
+            "trains": ["projector"],
+            "steps": 4,
+            "rewards": ["format"],
+        },
+    }
+    written: dict[str, list[Path]] = {"hypotheses": [], "scores": [], "reflections": []}
+    for name in names:
+        system = f"{name}/greedy"
+        for kind, rows in (("hypotheses", hypothesis_rows), ("scores", count_rows), ("reflections", reflection_rows)):
+            if made_rows := rows(system, "dev"):
+                written[kind].append(write_parquet(made / f"{kind}/{system}/dev.parquet", made_rows))
+    return replace(
+        inputs,
+        **{kind: getattr(inputs, kind) + paths for kind, paths in written.items()},
+        training_logs=[
+            *inputs.training_logs,
+            write_log(made, "ckpt-2000", [0.9] * 18 + [0.4, 0.2]),
+            write_log(made, "ckpt-7000", [0.5] * 10 + [0.125]),
+            write_log(made, "ckpt-10000", [0.25]),
+            write_log(made, best, [0.0] * 4, **TOY["telemetry"]),
+        ],
+        systems=[*inputs.systems, *(SystemRow(name, "greedy") for name in names)],
+        config={**inputs.config, "stages": {**inputs.config["stages"], **stages}},
+    )
+
+
+def reflection_rows(system: str, split: str) -> list[dict[str, Any]]:
+    """What a system's reflections did on its first utterances."""
+    kinds = ("substitutions", "insertions", "deletions")
+    return [
+        {
+            **{name: row[name] for name in ("system", "split", "protocol", "utterance_id", "length")},
+            "final_errors": row["errors"],
+            "first_errors": first,
+            **{f"named_{kind}": count for kind, count in zip(kinds, named, strict=True)},
+            **{f"true_{kind}": count for kind, count in zip(kinds, true, strict=True)},
+            "named_right": right,
+        }
+        for row, (first, named, true, right) in zip(
+            count_rows(system, split), TOY["reflections"].get(system, ()), strict=False
+        )
+    ]
+
+
+def write_log(made: Path, checkpoint: str, losses: list[float], **telemetry: list[Any]) -> Path:
+    """A training log with a row a loss, and columns beside the usual ones."""
+    rows = [
+        {
+            "checkpoint": checkpoint,
+            "step": step,
+            "loss": loss,
+            "learning_rate": 1e-3,
+            "tokens_per_second": 1000.0,
+            "seconds": 0.5 * step,
+            **{name: values[step - 1] for name, values in telemetry.items()},
+        }
+        for step, loss in enumerate(losses, start=1)
+    ]
+    return write_parquet(made / f"checkpoints/{checkpoint}/training_log.parquet", rows)
 
 
 @pytest.fixture

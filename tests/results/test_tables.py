@@ -115,7 +115,7 @@ def test_hostile_labels_are_inert(inputs: Any, tmp_path: Path) -> None:
 
 def test_unknown_table(inputs: Any) -> None:
     for name in ("table9", "settings", 'table6" UNION SELECT 1 --'):
-        with pytest.raises(UserError, match="expected one of: table6"):
+        with pytest.raises(UserError, match="expected one of: table1, table2, table6"):
             make(inputs, name)
 
 

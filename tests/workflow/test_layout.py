@@ -105,13 +105,28 @@ def test_table_inputs_name_each_file_once() -> None:
     assert inputs["manifests"] == [f"made/manifests/{split}.parquet" for split in ("train", "dev", "test")]
     assert all(len(files) == len(set(files)) for files in inputs.values())
     assert "made/checkpoints/ckpt-2000/training_log.parquet" in inputs["logs"]
-    assert len(inputs["scores"]) == len(inputs["hypotheses"])
+    assert len(inputs["scores"]) == len(inputs["hypotheses"]) == len(inputs["reflections"])
+    assert "made/reflections/ckpt-2000/greedy/dev.parquet" in inputs["reflections"]
+
+
+def test_tables_1_and_2_need_dev_alone() -> None:
+    made = layout()
+    names = ("ckpt-2000", "ckpt-4000", "ckpt-7000", "ckpt-9000")
+    assert sorted(made.measured("table1")) == [(name, "greedy", "dev") for name in names]
+    reward = "ckpt-12500/error_type+error_detail"
+    stages = STAGES | {
+        "ckpt-10000": STAGE | {"parent": "ckpt-9000"},
+        reward: STAGE | {"parent": "ckpt-10000"},
+    }
+    lineage = sorted([reward, "ckpt-10000", *names])
+    assert sorted(layout(stages=stages).measured("table2")) == [(name, "greedy", "dev") for name in lineage]
 
 
 def test_on_disk_is_what_has_been_scored_and_is_still_configured(tmp_path: Path) -> None:
     made = layout(results=str(tmp_path))
     for checkpoint in ("ckpt-2000", "ckpt-4000", "removed"):
-        for path in (made.scores(checkpoint, "greedy", "dev"), made.hypotheses(checkpoint, "greedy", "dev")):
+        for kind in (made.scores, made.hypotheses, made.reflections):
+            path = kind(checkpoint, "greedy", "dev")
             path.parent.mkdir(parents=True)
             path.touch()
     made.hypotheses("ckpt-4000", "greedy", "dev").unlink()

@@ -18,4 +18,4 @@ wildcard_constraints:
     checkpoint="|".join(map(re.escape, preset.stages)),
     decoding="|".join(map(re.escape, preset.decodings)),
     shard="[A-Za-z-]+",
-    table="table6",
+    table="table[126]",

@@ -5,6 +5,7 @@ rule score:
     output:
         hypotheses=layout.root / "hypotheses" / "{checkpoint}" / "{decoding}" / "{split}.parquet",
         scores=layout.root / "scores" / "{checkpoint}" / "{decoding}" / "{split}.parquet",
+        reflections=layout.root / "reflections" / "{checkpoint}" / "{decoding}" / "{split}.parquet",
     log:
         layout.root / "logs" / "score" / "{checkpoint}" / "{decoding}" / "{split}.log",
     benchmark:

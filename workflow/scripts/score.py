@@ -5,16 +5,21 @@ from mlcslm.workflow import job
 with job(snakemake) as (config, layout):
     from mlcslm.decoding.shards import merge_shards
     from mlcslm.scoring.hypotheses import score_hypotheses
+    from mlcslm.scoring.self_correction import write_self_correction
 
     manifest, hypotheses = Path(snakemake.input.manifest), Path(snakemake.output.hypotheses)
     merge_shards([Path(shard) for shard in snakemake.input.shards], manifest, hypotheses)
-    score_hypotheses(
-        manifest,
-        hypotheses,
-        Path(snakemake.output.scores),
-        system=f"{snakemake.wildcards.checkpoint}/{snakemake.wildcards.decoding}",
-        split=snakemake.wildcards.split,
-        protocol=config.scoring.protocol,
-        normalise_hypothesis=config.scoring.normalise_hypothesis,
-        languages=Path(config.languages),
-    )
+    for count, out in (
+        (score_hypotheses, snakemake.output.scores),
+        (write_self_correction, snakemake.output.reflections),
+    ):
+        count(
+            manifest,
+            hypotheses,
+            Path(out),
+            system=f"{snakemake.wildcards.checkpoint}/{snakemake.wildcards.decoding}",
+            split=snakemake.wildcards.split,
+            protocol=config.scoring.protocol,
+            normalise_hypothesis=config.scoring.normalise_hypothesis,
+            languages=Path(config.languages),
+        )

@@ -16,6 +16,7 @@ with job(snakemake) as (config, layout):
         manifests={split: layout.manifest(split) for split in SPLITS},
         hypotheses=[layout.hypotheses(*system) for system in systems],
         scores=[layout.scores(*system) for system in systems],
+        reflections=[layout.reflections(*system) for system in systems],
         training_logs=[log for log in logs if log.exists()],
         tables=Path(config.tables),
         languages=Path(config.languages),

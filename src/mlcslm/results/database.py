@@ -60,6 +60,7 @@ def build_database(
     manifests: Mapping[str, Path],
     hypotheses: Sequence[Path],
     scores: Sequence[Path],
+    reflections: Sequence[Path],
     training_logs: Sequence[Path],
     tables: Path,
     languages: Path,
@@ -91,7 +92,9 @@ def build_database(
                 loading.load_manifests(connection, manifests)
                 loading.load_hypotheses(connection, hypotheses, [row.system for row in systems])
                 loading.load_counts(connection, scores)
+                loading.load_reflections(connection, reflections)
                 loading.load_training_logs(connection, training_logs)
+                loading.load_reinforcement_logs(connection, training_logs)
                 _check_protocol(connection, settings["protocol"])
                 _insert_intervals(connection, checked.scoring.bootstrap_samples, checked.seed)
                 _insert_paper_tables(connection, paper_tables, checked.stages)

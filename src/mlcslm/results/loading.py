@@ -32,6 +32,14 @@ COUNTS = _schema(
     ["system", "split", "protocol", "utterance_id", "session_id", "grp"],
     ["length", "errors", "insertions", "deletions", "substitutions"],
 )
+REFLECTIONS = _schema(
+    ["system", "split", "protocol", "utterance_id"],
+    [
+        *("first_errors", "final_errors", "length"),
+        *("named_substitutions", "named_insertions", "named_deletions"),
+        *("true_substitutions", "true_insertions", "true_deletions", "named_right"),
+    ],
+)
 TRAINING_LOG = _schema(["checkpoint"], ["step"], ["loss", "learning_rate", "tokens_per_second", "seconds"])
 
 # Each check is a query over `staged` (the files' rows, with the column `file`) whose rows are faults:
@@ -72,6 +80,18 @@ _COUNTS_CHECKS = (
     "(SELECT min_by(file, length) AS shorter, max_by(file, length) AS longer, utterance_id FROM staged "
     "GROUP BY split, protocol, utterance_id HAVING min(length) <> max(length)) GROUP BY shorter, longer",
 )
+_REFLECTIONS_CHECKS = (
+    _REPEATED.format(name="utterance_id", key="system, split, protocol, utterance_id"),
+    "SELECT file, 'reflections on utterances of ' || split || ' that have no counts under ' || protocol, count(*), "
+    "min(utterance_id) FROM staged ANTI JOIN asr_counts USING (system, split, protocol, utterance_id) "
+    "GROUP BY file, split, protocol",
+    "SELECT file, 'rows with other final_errors or length than the counts', count(*), min(utterance_id) "
+    "FROM staged JOIN asr_counts AS c USING (system, split, protocol, utterance_id) "
+    "WHERE staged.final_errors <> c.errors OR staged.length <> c.length GROUP BY file",
+    "SELECT file, 'rows with more right errors than named or true ones', count(*), min(utterance_id) FROM staged "
+    "WHERE named_right > least(named_substitutions + named_insertions + named_deletions, "
+    "true_substitutions + true_insertions + true_deletions) GROUP BY file",
+)
 
 
 def load_manifests(connection: duckdb.DuckDBPyConnection, manifests: Mapping[str, Path]) -> None:
@@ -97,10 +117,32 @@ def load_counts(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) ->
     _insert(connection, "asr_counts", _staged((path, {}, COUNTS) for path in paths), _COUNTS_CHECKS)
 
 
+def load_reflections(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Fill `reflections`, after `asr_counts`. Raises FaultyInput where the two do not agree."""
+    _insert(connection, "reflections", _staged((path, {}, REFLECTIONS) for path in paths), _REFLECTIONS_CHECKS)
+
+
 def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
     """Fill `training_log`. Raises FaultyInput for a step that is logged twice."""
     checks = (_REPEATED.format(name="step", key="checkpoint, step"),)
     _insert(connection, "training_log", _staged((path, {}, TRAINING_LOG) for path in paths), checks)
+
+
+def load_reinforcement_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Fill `reinforcement_log` with what logs have beside a training log's columns: a row a step and column.
+
+    Raises UserError for a column that does not hold numbers.
+    """
+    usual = {field.name for field in TRAINING_LOG}
+    for path in paths:
+        if names := [name for name in pq.read_schema(path).names if name not in usual]:
+            fields = [*TRAINING_LOG[:2], *(pa.field(name, pa.float64()) for name in names)]
+            connection.register("staged", read_parquet(path, fields))
+            connection.execute(
+                "INSERT INTO reinforcement_log UNPIVOT staged ON COLUMNS(* EXCLUDE (checkpoint, step)) "
+                "INTO NAME name VALUE value"
+            )
+            connection.unregister("staged")
 
 
 def read_parquet(path: Path, fields: Sequence[pa.Field]) -> pa.Table:

@@ -84,6 +84,29 @@ COMMENT ON COLUMN asr_counts.insertions IS 'Tokens of the hypothesis that the re
 COMMENT ON COLUMN asr_counts.deletions IS 'Tokens of the reference that the hypothesis lacks';
 COMMENT ON COLUMN asr_counts.substitutions IS 'Tokens of the reference replaced by others';
 
+CREATE TABLE reflections (
+    system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
+    first_errors INTEGER NOT NULL, final_errors INTEGER NOT NULL, length INTEGER NOT NULL,
+    named_substitutions INTEGER NOT NULL, named_insertions INTEGER NOT NULL, named_deletions INTEGER NOT NULL,
+    true_substitutions INTEGER NOT NULL, true_insertions INTEGER NOT NULL, true_deletions INTEGER NOT NULL,
+    named_right INTEGER NOT NULL, PRIMARY KEY (system, split, protocol, utterance_id)
+);
+COMMENT ON TABLE reflections IS 'What a system''s reflections did, one row an answer whose reflection can be read (docs/reasoning.md)';
+COMMENT ON COLUMN reflections.system IS 'System that answered';
+COMMENT ON COLUMN reflections.split IS 'Split of the utterance';
+COMMENT ON COLUMN reflections.protocol IS 'Scoring protocol of first_errors, final_errors and length';
+COMMENT ON COLUMN reflections.utterance_id IS 'Utterance';
+COMMENT ON COLUMN reflections.first_errors IS 'Errors of the hypothesis inside <think>';
+COMMENT ON COLUMN reflections.final_errors IS 'Errors of the final transcript, as in asr_counts';
+COMMENT ON COLUMN reflections.length IS 'Reference tokens';
+COMMENT ON COLUMN reflections.named_substitutions IS 'Substitutions that the reflection names';
+COMMENT ON COLUMN reflections.named_insertions IS 'Insertions that it names';
+COMMENT ON COLUMN reflections.named_deletions IS 'Deletions that it names';
+COMMENT ON COLUMN reflections.true_substitutions IS 'Substitutions in the hypothesis inside <think>, under mlcslm-2025 like all named and true errors';
+COMMENT ON COLUMN reflections.true_insertions IS 'Insertions in it';
+COMMENT ON COLUMN reflections.true_deletions IS 'Deletions in it';
+COMMENT ON COLUMN reflections.named_right IS 'Named errors that are true ones, kind and units alike';
+
 CREATE TABLE training_log (
     checkpoint VARCHAR NOT NULL, step INTEGER NOT NULL, loss DOUBLE NOT NULL, learning_rate DOUBLE NOT NULL,
     tokens_per_second DOUBLE NOT NULL, seconds DOUBLE NOT NULL, PRIMARY KEY (checkpoint, step)
@@ -95,6 +118,16 @@ COMMENT ON COLUMN training_log.loss IS 'Training loss of the step, nats a labell
 COMMENT ON COLUMN training_log.learning_rate IS 'Learning rate of the step';
 COMMENT ON COLUMN training_log.tokens_per_second IS 'Training throughput';
 COMMENT ON COLUMN training_log.seconds IS 'Seconds since the stage began';
+
+CREATE TABLE reinforcement_log (
+    checkpoint VARCHAR NOT NULL, step INTEGER NOT NULL, name VARCHAR NOT NULL, value DOUBLE NOT NULL,
+    PRIMARY KEY (checkpoint, step, name)
+);
+COMMENT ON TABLE reinforcement_log IS 'What reinforcement stages log beside training_log, one row a step and quantity';
+COMMENT ON COLUMN reinforcement_log.checkpoint IS 'Checkpoint in training';
+COMMENT ON COLUMN reinforcement_log.step IS 'Optimiser step within the stage, from 1';
+COMMENT ON COLUMN reinforcement_log.name IS 'reward (weighted sum), reward_<name>, reward_<name>_std, kl, completion_length, think_length, zero_spread_share, well_formed_share or collapsed (0 or 1)';
+COMMENT ON COLUMN reinforcement_log.value IS 'Its value over the step''s rollouts';
 
 CREATE TABLE intervals (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, low DOUBLE NOT NULL, high DOUBLE NOT NULL,

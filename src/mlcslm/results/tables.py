@@ -18,6 +18,10 @@ from mlcslm.results.database import open_database
 # A cell that begins with one of these is run as a formula by spreadsheets.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 SPLITS = ("train", "dev", "test")
+_LOSS = (
+    "**Training loss**: mean over the last tenth of the stage's own steps, in nats a labelled token, as it was "
+    "optimised: weighted where the stage weights its tokens (ckpt-10000)."
+)
 
 
 def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
@@ -38,8 +42,16 @@ def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
                 f"{database}: the config has no stage that {table} shows; add one, or ask for another table."
             )
         _check_complete(connection, database, table, splits)
+        if "training_loss" in columns:
+            _check_losses(database, table, columns, rows)
         page = "\n\n".join(
-            [f"# {title}", _grid(columns, rows), *_provenance(connection, table, splits), *_remarks(connection, table)]
+            [
+                f"# {title}",
+                _grid(columns, rows),
+                *_provenance(connection, table, splits),
+                *([_LOSS] if "training_loss" in columns else []),
+                *_remarks(connection, table, noted="note" in columns),
+            ]
         )
     _write_csv(csv, columns, rows)
     with atomic_path(markdown) as temporary:
@@ -87,6 +99,12 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, database: Path, table
                 for system, split, count in lacking
             ],
         )
+
+
+def _check_losses(database: Path, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    place = columns.index("training_loss")
+    if lacking := [str(row[0]) for row in rows if row[place] is None]:
+        raise FaultyInput(f"{database}: {table} has no training loss; make the training log of these anew:", lacking)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -140,14 +158,23 @@ def _provenance(connection: duckdb.DuckDBPyConnection, table: str, splits: Seque
     ]
 
 
-def _remarks(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+def _remarks(connection: duckdb.DuckDBPyConnection, table: str, *, noted: bool) -> list[str]:
+    """What stands below a table: the paper's other rows, and, if its rows are not `noted` within, their notes."""
     rows = connection.execute(
-        "SELECT array_to_string(map_values(labels), ', '), measured, note FROM table_rows WHERE table_name = ? "
-        "ORDER BY position",
+        "SELECT array_to_string(map_values(r.labels), ', '), r.measured, r.note, c.from_step, c.steps "
+        "FROM table_rows AS r LEFT JOIN systems USING (system) LEFT JOIN collapses AS c USING (checkpoint) "
+        "WHERE r.table_name = ? ORDER BY r.position",
         [table],
     ).fetchall()
-    absent = [_escape(label) for label, measured, _ in rows if not measured]
-    notes = [f"- {_escape(label)}: {_escape(note)}" for label, measured, note in rows if measured and note]
+    absent, notes = [], []
+    for label, measured, note, from_step, steps in rows:
+        if not measured:
+            absent.append(_escape(label))
+        elif not noted:
+            if from_step is not None:
+                notes.append(f"- {_escape(label)}: collapsed in {steps} steps, first in step {from_step}")
+            if note:
+                notes.append(f"- {_escape(label)}: {_escape(note)}")
     remarks = [f"Rows of the paper that the preset has no stage for: {'; '.join(absent)}."] if absent else []
     return remarks + (["\n".join(notes)] if notes else [])
 
