@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcslm.languages import read_languages
+from mlcslm.text import reflection
 from mlcslm.text.alignment import Edit, align
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.reflection import Reflection, parse_reflection, units, write_reflection
@@ -53,6 +55,21 @@ UNITS = st.sampled_from(["word", "character"])
 )  # fmt: skip
 def test_sentences_by_hand(unit: str, reference: str, hypothesis: str, details: str) -> None:
     assert write_reflection(hypothesis, reference, unit, longest=6) == FRAME.format(hypothesis, details)
+
+
+def test_the_documentation_s_examples_and_grammar_are_true() -> None:
+    document = (Path(__file__).parents[2] / "docs/reasoning.md").read_text(encoding="utf-8")
+    grammar = [
+        line for line in document.splitlines() if line.startswith(("REFLECTION =", "DETAILS    =", "SECTION    ="))
+    ]
+    assert len(grammar) == 3 and all(line in (reflection.__doc__ or "") for line in grammar)
+    rows = re.findall(r"^\| (.+) \| (.+) \| `(.+?)`(.*) \|$", document.split("## The rewards")[0], re.MULTILINE)
+    assert len(rows) == 4
+    for reference, hypothesis, details, remark in rows:
+        heard = hypothesis.replace("(nothing)", "")
+        unit = "word" if heard.isascii() else "character"
+        longest = 2 if remark.endswith("`reasoning.longest_details` 2") else 6
+        assert write_reflection(heard, reference, unit, longest=longest) == FRAME.format(heard, details)
 
 
 def test_long_lists_are_cut_for_each_kind_and_say_so() -> None:
