@@ -33,6 +33,7 @@ def make_trainer(
 ) -> Callable[..., Any]:
     """A RolloutTrainer of a tiny untrained model with random adapters, by default with rewards by an answer's ids."""
     import torch
+    from transformers.trainer_callback import PrinterCallback
 
     from mlcslm.model.build import build_speech_llm
     from mlcslm.model.parts import PARTS, set_trainable
@@ -41,9 +42,17 @@ def make_trainer(
     from mlcslm.training.rollouts import RolloutTrainer, grpo_arguments
     from mlcslm.training.settings import part_rates, trainer_arguments
 
-    def make(*, manifest: Path = tones, rewards: dict[str, Any] | None = None, template: Any = None, **values: Any):
+    def make(
+        *,
+        manifest: Path = tones,
+        template: Any = None,
+        rewards: dict[str, Any] | None = None,
+        prepare: Callable[..., None] = lambda *_: None,
+        **values: Any,
+    ) -> RolloutTrainer:
         usual = {"kind": "reinforcement", "trains": list(PARTS), "template": "reasoning", "steps": 2, "batch_size": 3}
-        usual |= {"rewards": ["accuracy", "format"], "max_new_tokens": 6, "rollouts": 4, "beam_rollouts": 1, "beams": 2}
+        functions = rewards or {"accuracy": _oddness, "format": _shortness}
+        usual |= {"rewards": list(functions), "max_new_tokens": 6, "rollouts": 4, "beam_rollouts": 1, "beams": 2}
         config = make_config({"a": usual | values})
         stage, models = config.stages["a"], config.models
         model, processor = build_speech_llm(
@@ -56,17 +65,20 @@ def make_trainer(
                 if name in names and ".lora_" in name:
                     parameter.normal_(std=0.1)
         utterances = PromptDataset(manifest, processor, template or stage.template)
+        prepare(model, processor, utterances)
         size = stage.batch_size * stage.accumulation
-        return RolloutTrainer(
+        trainer = RolloutTrainer(
             model=model,
             args=grpo_arguments(stage, trainer_arguments(stage, config, tmp_path / "work")),
             processor=processor,
             utterances=utterances,
             plan=BatchPlan(utterances.lengths, size, stage.steps, config.seed),
             stage=stage,
-            rewards=rewards or {"accuracy": _oddness, "format": _shortness},
+            rewards=functions,
             rates=part_rates(model, stage),
         )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
 
     return make
 

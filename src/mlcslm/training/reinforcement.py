@@ -12,7 +12,6 @@ from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.text.protocols import Unit
-from mlcslm.text.reflection import units as units_of
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.paths import StagePaths
 from mlcslm.training.prompts import PromptDataset
@@ -63,7 +62,8 @@ def reward_function(name: Reward, similarity: float) -> RewardFunction:
 
 def measure(raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], **_: Any) -> dict[str, float]:
     """Means over the answers, for the telemetry: `think_length`, `well_formed_share`."""
-    judged = [judge(*row) for row in zip(raw, reference, unit, strict=True)]
-    lengths = [len(units_of(j.reflection.hypothesis, j.unit)) if j.reflection else 0 for j in judged]
-    well_formed = [format_reward(j) == 1 for j in judged]
-    return {"think_length": sum(lengths) / len(judged), "well_formed_share": sum(well_formed) / len(judged)}
+    judged = [judge(*answer) for answer in zip(raw, reference, unit, strict=True)]
+    return {
+        "think_length": sum(len(one.first) for one in judged) / len(judged),
+        "well_formed_share": sum(map(format_reward, judged)) / len(judged),
+    }

@@ -4,8 +4,8 @@ Columns, a row a step, over all rollouts of the step's utterances: `reward` (wei
 `reward_NAME_std` for each reward in use (its mean and standard deviation, unweighted), `kl` (nats a token, to the
 parent checkpoint), `completion_length` (tokens, with the end token), `think_length` (words, or characters where errors
 are counted by them, of the hypothesis inside `<think>`; 0 where it cannot be read), `zero_spread_share` (groups whose
-rollouts all have one reward, from which nothing is learnt), `well_formed_share` (rollouts whose format reward is 1),
-`collapsed` (0 or 1).
+rollouts all have one reward, from which nothing is learnt), `well_formed_share` (mean of the format reward, whether or
+not it is in use), `collapsed` (0 or 1).
 """
 
 from __future__ import annotations
