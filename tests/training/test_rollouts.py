@@ -10,9 +10,10 @@ import torch
 
 from mlcslm.model.encoder import SpeechEncoder
 from mlcslm.model.speech_llm import SpeechLLMModel
-from mlcslm.training import rollouts as rollouts_module
+from mlcslm.training import grpo
 from mlcslm.training.batches import BatchPlan
-from mlcslm.training.rollouts import GenerationPlan, ParentModel, RolloutTrainer, sample_answers
+from mlcslm.training.grpo import RolloutTrainer
+from mlcslm.training.rollouts import GenerationPlan, ParentModel, sample_answers
 
 WITHOUT_ENCODER = ["projector", "embedding", "head", "lm_lora"]
 
@@ -94,7 +95,7 @@ def test_each_row_keeps_its_own_audio_through_shuffling(
         heard.extend((ids[-2:], frame[row]) for ids, frame, row in zip(input_ids, frames, mask, strict=True))
         return forward(self, input_ids=input_ids, **inputs)
 
-    monkeypatch.setattr(rollouts_module, "sample_answers", tell)
+    monkeypatch.setattr(grpo, "sample_answers", tell)
     keys = [row["key"] for row in first_batch(trainer)[::4]]
     batches = micro_batches(trainer)
     monkeypatch.setattr(SpeechLLMModel, "forward", listen)

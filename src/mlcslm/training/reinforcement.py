@@ -13,10 +13,10 @@ from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.text.protocols import Unit
 from mlcslm.training.batches import BatchPlan
+from mlcslm.training.grpo import RewardFunction, RolloutTrainer, grpo_arguments
 from mlcslm.training.paths import StagePaths
 from mlcslm.training.prompts import PromptDataset
 from mlcslm.training.rewards import format_reward, judge, reward_table
-from mlcslm.training.rollouts import RewardFunction, RolloutTrainer, grpo_arguments
 from mlcslm.training.settings import dataset_arguments, part_rates, trainer_arguments
 
 

@@ -1,57 +1,20 @@
-"""Dr. GRPO on audio: what trl's GRPOTrainer lacks to sample answers to speech and to learn from them (section 3.5).
+"""Rollouts: answers sampled from a model to be rewarded, which batches of them, and what the model was before.
 
-trl has no audio path, so this hooks what is private to it, and trl is pinned. A generation batch are the utterances
-of one optimiser step. Each is read and encoded once; its rows refer to it by number, which is what goes through trl's
-shuffling and buffering.
-
-Shapes: U utterances of a generation batch, G rollouts of each, B rows (U * G, or those of a micro-batch), L positions.
+Shapes: U utterances of a generation batch, G rollouts of each.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
-from datasets import Dataset
 from torch import nn
-from torch.utils.data import DataLoader
-from trl import GRPOConfig, GRPOTrainer
 
 from mlcslm.config_stages import ReinforcementConfig
-from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training.batches import BatchPlan, Key
-from mlcslm.training.parts_trainer import PartsTrainer
-from mlcslm.training.prompts import PromptDataset
-
-RewardFunction = Callable[..., list[float]]
-"""Rewards of rows from keyword arguments: `raw` (the answers' texts) and what the dataset says of each utterance."""
-
-
-def grpo_arguments(stage: ReinforcementConfig, arguments: Mapping[str, Any]) -> GRPOConfig:
-    """`arguments` (of a TrainingArguments; a batch counts utterances) with those of Dr. GRPO.
-
-    Advantages are rewards less their group's mean, not divided by its spread; a loss is the sum over its tokens divided
-    by a constant, rows * `max_new_tokens`. Every answer is learnt from once, right after it was sampled.
-    """
-    rows = arguments["per_device_train_batch_size"] * stage.rollouts
-    return GRPOConfig(
-        **{**arguments, "per_device_train_batch_size": rows},
-        loss_type="dr_grpo",
-        scale_rewards="none",
-        beta=0.0,  # set by RolloutTrainer
-        num_generations=stage.rollouts,
-        num_iterations=1,
-        max_completion_length=stage.max_new_tokens,
-        temperature=stage.temperature,
-        reward_weights=[stage.reward_weights[name] for name in stage.rewards],
-        use_bias_correction_kl=False,  # as published: the estimate itself is differentiated (GRPO, equation 4)
-        disable_dropout=True,  # else the parent itself would diverge from the parent
-    )
 
 
 def sample_answers(
@@ -124,182 +87,3 @@ class GenerationPlan:
             step = [next(batches) for _ in range(self.processes)]
             for _ in range(self.accumulation):
                 yield from step
-
-
-class RolloutTrainer(PartsTrainer, GRPOTrainer):
-    """GRPOTrainer for the speech LLM: `stage.rollouts` answers to each utterance of `plan`, rewarded, learnt from.
-
-    rewards: function by name, in the order of `args.reward_weights`; rates: peak learning rates by parameter name.
-    The KL divergence is to the weights that `model` comes with. Metrics `think_length` etc. may be given by `measure`,
-    called with the answers' texts and their rows of the dataset.
-    """
-
-    def __init__(
-        self,
-        *,
-        model: SpeechLLM,
-        args: GRPOConfig,
-        processor: SpeechProcessor,
-        utterances: PromptDataset,
-        plan: BatchPlan,
-        stage: ReinforcementConfig,
-        rewards: Mapping[str, RewardFunction],
-        rates: Mapping[str, float] | None = None,
-        measure: Callable[..., dict[str, float]] | None = None,
-        callbacks: Sequence[Any] = (),
-    ) -> None:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*rollout_func.*experimental")  # why trl is pinned
-            super().__init__(
-                model=model,
-                args=args,
-                reward_funcs=[_named(name, function) for name, function in rewards.items()],
-                train_dataset=Dataset.from_dict({"prompt": [""]}),  # trl wants one; `utterances` is what is read
-                processing_class=processor.tokenizer,
-                rollout_func=lambda *_: self._roll_out(),
-                callbacks=list(callbacks),
-            )
-        # Not by `args`: from a beta there, trl loads a reference by the model's hub id, which ours has not.
-        self.beta = stage.kl_weight
-        self.ref_model = ParentModel(model)
-        self.processor = processor
-        self.utterances = utterances
-        self.plan = plan
-        self.stage = stage
-        self.rates = dict(rates or {})
-        self.measure = measure
-        self._batch: dict[str, torch.Tensor] = {}
-        self._rows = torch.empty(0, dtype=torch.long)
-
-    def get_train_dataloader(self) -> DataLoader:
-        """The planned utterances, each as often as it has rollouts; their audio is read when answers are sampled."""
-        plan = GenerationPlan(
-            self.plan, accumulation=self.args.steps_per_generation, processes=self.accelerator.num_processes
-        )
-        loader = DataLoader(
-            self.utterances,
-            batch_sampler=plan,
-            collate_fn=lambda rows: [dict(row) for row in rows for _ in range(self.num_generations)],
-        )
-        return self.accelerator.prepare(loader)
-
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Read and encode the batch's audio, sample, reward; `audio_rows` (B,) says which utterance a row is of."""
-        examples = [self.utterances.prompt(row["key"]) for row in inputs[:: self.num_generations]]
-        batch = self.processor.collate(examples, side="left")
-        self._batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
-        if not self._policy.model.encoder_is_trainable:
-            self._batch = self._encoded(self._batch)
-        self._rows = torch.arange(len(examples), device=self.accelerator.device)
-        self._rows = self._rows.repeat_interleave(self.num_generations)
-        return super()._generate_and_score_completions(inputs) | {"audio_rows": self._rows}
-
-    def _roll_out(self) -> dict[str, Any]:
-        """Answers to the batch, for trl: ids of each row's prompt and answer, and the answer's text as `raw`."""
-        policy, size = self._policy, self.stage.batch_size
-        step = (self.args.seed, self.state.global_step, self.accelerator.process_index)
-        answers: list[list[int]] = []
-        policy.eval()
-        try:
-            with torch.no_grad(), self.accelerator.autocast():
-                batch = self._encoded(self._batch)
-                for start in range(0, len(batch["input_ids"]), size):
-                    part = {name: tensor[start : start + size] for name, tensor in batch.items()}
-                    answers += sample_answers(policy, part, self.stage, (*step, start))
-        finally:
-            policy.train()
-        answers = [self.processor.completion(ids)[0] for ids in answers]
-        asked = [
-            ids[mask].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
-        ]
-        asked = [ids for ids in asked for _ in range(self.num_generations)]
-        self.tokens_seen += sum(map(len, asked)) + sum(map(len, answers))
-        end = self.processor.end_token_id
-        raw = [self.processor.decode(ids[:-1] if ids[-1] == end else ids) for ids in answers]
-        return {"prompt_ids": asked, "completion_ids": answers, "logprobs": None, "raw": raw}
-
-    def _calculate_rewards(self, inputs: list[dict[str, Any]], *answers: Any) -> torch.Tensor:
-        if self.measure is not None:
-            columns = {name: [row[name] for row in inputs] for name in inputs[0]}
-            for name, value in self.measure(**columns).items():
-                self._log_metric(name, value)
-        return super()._calculate_rewards(inputs, *answers)
-
-    def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        """The loss of a micro-batch, whose rows trl has drawn from all of the generation batch."""
-        self._rows = inputs["audio_rows"]
-        return super()._compute_loss(model, inputs)
-
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: nn.Module | ParentModel,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        **options: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """As trl's, of rows (B, L) that hear the audio of their utterances `self._rows`."""
-        weights = model.in_place() if isinstance(model, ParentModel) else nullcontext()
-        module = self._policy if isinstance(model, ParentModel) else model
-        size = batch_size or len(input_ids)
-        parts = []
-        with weights:
-            for start in range(0, len(input_ids), size):
-                chunk = slice(start, start + size)
-                hearing = _Hearing(module, lambda rows=self._rows[chunk]: self._audio_of(rows))
-                parts.append(
-                    super()._get_per_token_logps_and_entropies(
-                        hearing, input_ids[chunk], attention_mask[chunk], logits_to_keep, **options
-                    )
-                )
-        log_probs, entropies, _ = zip(*parts, strict=True)
-        return torch.cat(log_probs), None if entropies[0] is None else torch.cat(entropies), None
-
-    @property
-    def _policy(self) -> SpeechLLM:
-        return self.accelerator.unwrap_model(self.model_wrapped)
-
-    def _audio_of(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Encoder frames of each row; utterances that are not encoded yet are, each once, with gradients if wanted."""
-        heard, place = torch.unique(rows, return_inverse=True)
-        batch = {name: tensor[heard] for name, tensor in self._batch.items() if name not in _TEXT}
-        return {name: tensor[place] for name, tensor in self._encoded(batch).items()}
-
-    def _encoded(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """`batch` with encoder frames in place of log-mel features."""
-        batch = dict(batch)
-        if "input_features" in batch:
-            features, mask = batch.pop("input_features"), batch.pop("input_features_mask")
-            with self.accelerator.autocast():
-                frames, frames_mask = self._policy.encode_audio(features, mask)
-            batch |= {"encoder_frames": frames, "encoder_frames_mask": frames_mask}
-        return batch
-
-    def _send_telemetry(self) -> None:
-        """Nothing: trl would report the start to its makers, and a run here asks nothing of the network."""
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None: `checkpoint.json` says what a checkpoint is."""
-
-
-_TEXT = ("input_ids", "attention_mask")
-
-
-class _Hearing:
-    """A model that is given audio with every call."""
-
-    def __init__(self, model: nn.Module, audio: Callable[[], dict[str, torch.Tensor]]) -> None:
-        self._model = model
-        self._audio = audio
-
-    def __call__(self, **inputs: Any) -> Any:
-        return self._model(**inputs, **self._audio())
-
-
-def _named(name: str, function: RewardFunction) -> RewardFunction:
-    def reward(**columns: Any) -> list[float]:
-        return function(**columns)
-
-    reward.__name__ = name
-    return reward
