@@ -28,6 +28,9 @@ from mlcslm.training.parts_trainer import PartsTrainer
 from mlcslm.training.prompts import PromptDataset
 from mlcslm.training.rollouts import GenerationPlan, ParentModel, sample_answers
 
+# trl 1.16 still calls transformers by names that it is about to drop.
+warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
+
 RewardFunction = Callable[..., list[float]]
 """Rewards of rows from keyword arguments: `raw` (the answers' texts) and what the dataset says of each utterance."""
 
@@ -76,6 +79,7 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         measure: Callable[..., dict[str, float]] | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
+        model.config.text_config.eos_token_id = processor.end_token_id  # else transformers does so and warns of it
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rollout_func.*experimental")  # why trl is pinned
             super().__init__(
