@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from peft import PeftModel
 from torch import nn
 
 from mlcslm.errors import UserError
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.configuration import LoraSettings
-from mlcslm.model.lora import add_lora, as_peft_model, has_lora, lora_parameters, merge_lora
-from mlcslm.model.parts import PARTS, is_tied, part_parameters, set_trainable
+from mlcslm.model.lora import add_lora, has_lora, lora_parameters, merge_lora
+from mlcslm.model.parts import PARTS, is_tied, set_trainable
 
 PREFIXES = {
     "projector": "model.projector.",
@@ -127,28 +126,6 @@ def test_merged_adapters_compute_the_same(built, make_examples) -> None:
     merge_lora(model)
     torch.testing.assert_close(model(**batch).logits, before, atol=1e-3, rtol=1e-3)
     assert model.lora_is_merged
-
-
-def test_a_peft_model_has_the_same_adapters(built, make_examples) -> None:
-    """What trl gets: it can switch the adapters off, and the speech LLM underneath stays one to save."""
-    model, processor = built
-    batch = processor.collate(make_examples(processor, 3))
-    without = model(**batch).loss
-    settings = LoraSettings(rank=4, alpha=8)
-    names = set_trainable(model, ["projector", "lm_lora", "encoder_lora"], lora=settings)
-    shake(model)
-    before, parts = model(**batch).loss, {part: part_parameters(model, part).keys() for part in PARTS}
-    wrapped = as_peft_model(model)
-    assert isinstance(wrapped, PeftModel)
-    assert torch.equal(wrapped(**batch).loss, before)
-    with wrapped.disable_adapter():
-        torch.testing.assert_close(wrapped(**batch).loss, without)
-    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == names
-    assert {part: part_parameters(model, part).keys() for part in PARTS} == parts
-    wrapped.add_adapter("ref", wrapped.peft_config["default"])
-    assert {part: part_parameters(model, part).keys() for part in PARTS} == parts
-    prompts = processor.collate(make_examples(processor, 2, prompt_only=True), side="left")
-    assert torch.equal(wrapped.generate(**prompts, max_new_tokens=3), model.generate(**prompts, max_new_tokens=3))
 
 
 def test_adapters_are_added_with_the_models_own_settings(built) -> None:

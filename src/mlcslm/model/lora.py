@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 import torch
-from peft import LoraConfig, PeftModel, inject_adapter_in_model
+from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
@@ -17,7 +17,7 @@ LoraPart = Literal["lm_lora", "encoder_lora"]
 LORA_MODULES: dict[LoraPart, str] = {"lm_lora": "model.language_model", "encoder_lora": "model.encoder"}
 """Where each part's adapters lie in the speech LLM."""
 ADAPTER = "default"
-_ADAPTER_WEIGHT = re.compile(rf"\.lora_\w+\.{ADAPTER}\.")  # trl keeps a second adapter, its reference, beside ours
+_ADAPTER_WEIGHT = re.compile(rf"\.lora_\w+\.{ADAPTER}\.")
 
 
 def has_lora(model: SpeechLLM, part: LoraPart) -> bool:
@@ -50,27 +50,6 @@ def merge_lora(model: SpeechLLM) -> None:
         if isinstance(module, BaseTunerLayer):
             module.merge()
     model.lora_is_merged = True
-
-
-def as_peft_model(model: SpeechLLM) -> PeftModel:
-    """The same model, adapters and all, inside a `PeftModel`, as trl's GRPOTrainer wants it.
-
-    What was trainable stays trainable; `model` itself can still be saved.
-    """
-    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    adapters = {
-        name: parameter.detach().clone() for name, parameter in model.named_parameters() if _ADAPTER_WEIGHT.search(name)
-    }
-    layers = {name.split(".lora_")[0] for name in adapters}
-    config = _config(model.lora_settings)
-    config.target_modules = "|".join(sorted(map(re.escape, layers)))
-    with torch.random.fork_rng(devices=[]):  # it makes new adapters, to be replaced by those that are there
-        wrapped = PeftModel(model, config, ADAPTER, autocast_adapter_dtype=False)
-    for name, parameter in model.named_parameters():
-        if name in adapters:
-            parameter.data = adapters[name]
-        parameter.requires_grad_(name in trainable)
-    return wrapped
 
 
 def _config(settings: LoraSettings) -> LoraConfig:
