@@ -141,6 +141,11 @@ class ResourcesConfig(Section):
     cache_encoder: bool = Field(True, description="keep encoder outputs on disk while the encoder is frozen")
     data_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: in the training process")
     training_threads: int = Field(1, ge=1, description="CPU threads of a training job")
+    cpu_precision: Literal["float32", "auto"] = Field(
+        "float32",
+        description="of training on a CPU; auto: matrix products in bfloat16 where the processor has instructions for "
+        "it, which is faster, but then processors of different kinds make different weights",
+    )
     decoding_threads: int = Field(1, ge=1, description="CPU threads of a decoding job")
 
 

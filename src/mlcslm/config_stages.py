@@ -31,6 +31,11 @@ class Stage(Section):
     accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step")
     learning_rate: Rate = Field(1e-3, description="peak learning rate")
     part_learning_rates: dict[Part, Rate] = Field(default_factory=dict, description="other peak rates for some parts")
+    part_epsilons: dict[Part, Rate] = Field(
+        default_factory=dict,
+        description="other AdamW epsilons than 1e-8 for some parts; in embedding and head one as large as gradients "
+        "of known tokens' rows lets the added tokens' rows learn before those move",
+    )
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
         "cosine", description="learning-rate schedule"
     )
@@ -43,8 +48,9 @@ class Stage(Section):
 
     @model_validator(mode="after")
     def _rates_are_of_trained_parts(self) -> Stage:
-        if idle := set(self.part_learning_rates) - set(self.trains):
-            raise ValueError(f"part_learning_rates names {', '.join(sorted(idle))}, which trains does not")
+        for key in ("part_learning_rates", "part_epsilons"):
+            if idle := set(getattr(self, key)) - set(self.trains):
+                raise ValueError(f"{key} names {', '.join(sorted(idle))}, which trains does not")
         return self
 
 

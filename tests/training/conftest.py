@@ -40,7 +40,7 @@ def make_trainer(
     from mlcslm.training.batches import BatchPlan
     from mlcslm.training.grpo import RolloutTrainer, grpo_arguments
     from mlcslm.training.prompts import PromptDataset
-    from mlcslm.training.settings import part_rates, trainer_arguments
+    from mlcslm.training.settings import part_options, trainer_arguments
 
     def make(
         *,
@@ -75,7 +75,7 @@ def make_trainer(
             plan=BatchPlan(utterances.lengths, size, stage.steps, config.seed),
             stage=stage,
             rewards=functions,
-            rates=part_rates(model, stage),
+            options=part_options(model, stage),
         )
         trainer.remove_callback(PrinterCallback)
         return trainer

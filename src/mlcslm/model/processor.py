@@ -16,7 +16,6 @@ from mlcslm.languages import Group
 from mlcslm.model.log_mel import EncoderWindow, LogMel, pad_features
 from mlcslm.text.templates import (
     AUDIO_TOKEN,
-    END_SPEECH,
     Answer,
     Template,
     added_tokens,
@@ -31,14 +30,12 @@ IGNORED_LABEL = -100
 def add_tokens(tokenizer: PreTrainedTokenizerBase, groups: Mapping[str, Group]) -> dict[str, int]:
     """Add the templates' tokens and the `<|audio|>` placeholder to `tokenizer`; return them with their ids.
 
-    The tags swallow the spaces beside them, so that `<LANG_EN> <transcribe> yes </transcribe>` costs no token for the
-    spaces; only `</speech>` leaves the space after it, which belongs to the prompt's first word. They are not "special"
-    to the tokenizer: decoding with `skip_special_tokens=True` keeps them and drops ends, paddings and placeholders.
+    The tags swallow the spaces before them, so that `<LANG_EN> <transcribe> yes </transcribe>` costs no token for the
+    spaces; the space after a tag belongs to the word it is followed by, whose tokens are then those of running text. They
+    are not "special" to the tokenizer: decoding with `skip_special_tokens=True` keeps them and drops ends, paddings and placeholders.
     """
     tags = added_tokens(groups.values())
-    tokenizer.add_tokens(
-        [AddedToken(tag, lstrip=True, rstrip=tag != END_SPEECH, normalized=False, special=False) for tag in tags]
-    )
+    tokenizer.add_tokens([AddedToken(tag, lstrip=True, normalized=False, special=False) for tag in tags])
     tokenizer.add_tokens(AddedToken(AUDIO_TOKEN, lstrip=True, normalized=False, special=True), special_tokens=True)
     return {token: tokenizer.convert_tokens_to_ids(token) for token in (*tags, AUDIO_TOKEN)}
 

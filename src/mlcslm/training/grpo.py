@@ -60,7 +60,7 @@ def grpo_arguments(stage: ReinforcementConfig, arguments: Mapping[str, Any]) -> 
 class RolloutTrainer(PartsTrainer, GRPOTrainer):
     """GRPOTrainer for the speech LLM: `stage.rollouts` answers to each utterance of `plan`, rewarded, learnt from.
 
-    rewards: function by name, in the order of `args.reward_weights`; rates: peak learning rates by parameter name.
+    rewards: function by name, in the order of `args.reward_weights`; options: AdamW's options by parameter name.
     The KL divergence is to the weights that `model` comes with. Metrics `think_length` etc. may be given by `measure`,
     called with the answers' texts and their rows of the dataset.
     """
@@ -75,7 +75,7 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         plan: BatchPlan,
         stage: ReinforcementConfig,
         rewards: Mapping[str, RewardFunction],
-        rates: Mapping[str, float] | None = None,
+        options: Mapping[str, dict[str, float]] | None = None,
         measure: Callable[..., dict[str, float]] | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
@@ -98,7 +98,7 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         self.utterances = utterances
         self.plan = plan
         self.stage = stage
-        self.rates = dict(rates or {})
+        self.options = dict(options or {})
         self.measure = measure
         self._batch: dict[str, torch.Tensor] = {}
         self._rows = torch.empty(0, dtype=torch.long)

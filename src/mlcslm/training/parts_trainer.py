@@ -1,10 +1,12 @@
-"""What every trainer here shares: a rate a part, states of what is trained only, and stops on what is not finite."""
+"""What every trainer here shares: AdamW by parts, states of what is trained only, and stops on what is not finite."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,19 +24,21 @@ _WHOLE_MARKER = "whole"
 class PartsTrainer(Trainer):
     """A Trainer of those weights that require a gradient.
 
-    rates: peak learning rates by parameter name, where they differ; tokens_seen: trained on by this process.
+    options: AdamW's `lr` (peak) and `eps` by parameter name, where they differ; tokens_seen: trained on by this
+    process.
     """
 
-    rates: dict[str, float] = {}  # noqa: RUF012
+    options: Mapping[str, dict[str, float]] = MappingProxyType({})
     tokens_seen = 0
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with one group a learning rate."""
-        by_rate: dict[float, list[nn.Parameter]] = {}
+        """AdamW with one group for all parameters of the same options."""
+        alike: dict[tuple[tuple[str, float], ...], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
-                by_rate.setdefault(self.rates.get(name, self.args.learning_rate), []).append(parameter)
-        groups = [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
+                options = {"lr": self.args.learning_rate} | self.options.get(name, {})
+                alike.setdefault(tuple(sorted(options.items())), []).append(parameter)
+        groups = [{"params": parameters, **dict(options)} for options, parameters in alike.items()]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.args.weight_decay, fused=True)
         return self.optimizer
 

@@ -17,7 +17,7 @@ from mlcslm.training.grpo import RewardFunction, RolloutTrainer, grpo_arguments
 from mlcslm.training.paths import StagePaths
 from mlcslm.training.prompts import PromptDataset
 from mlcslm.training.rewards import format_reward, judge, reward_table
-from mlcslm.training.settings import dataset_arguments, part_rates, trainer_arguments
+from mlcslm.training.settings import dataset_arguments, part_options, trainer_arguments
 
 
 def reinforcement_trainer(
@@ -46,7 +46,7 @@ def reinforcement_trainer(
         plan=BatchPlan(utterances.lengths, size, stage.steps * arguments.world_size, config.seed),
         stage=stage,
         rewards={reward: reward_function(reward, stage.similarity) for reward in stage.rewards},
-        rates=part_rates(model, stage),
+        options=part_options(model, stage),
         measure=measure,
     )
 

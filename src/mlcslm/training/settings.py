@@ -33,7 +33,7 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "activation_checkpointing": stage.gradient_checkpointing,
         "save_steps": stage.save_steps,
         "save_total_limit": 2,
-        "bf16": cuda and torch.cuda.is_bf16_supported(),
+        "bf16": torch.cuda.is_bf16_supported() if cuda else trains_in_bfloat16(config),
         "use_cpu": not cuda,
         "dataloader_num_workers": config.resources.data_workers,
         "logging_steps": 1,
@@ -43,6 +43,15 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "disable_tqdm": True,
         "report_to": [],
     }
+
+
+def trains_in_bfloat16(config: Config) -> bool:
+    """Whether training multiplies matrices in bfloat16 on the CPU: it is asked for, and the processor can."""
+    if torch.cuda.is_available():
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    return config.resources.cpu_precision == "auto" and native
 
 
 def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: SpeechLLM) -> dict[str, Any]:
@@ -55,14 +64,15 @@ def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: Sp
     }
 
 
-def part_rates(model: SpeechLLM, stage: Stage) -> dict[str, float]:
-    """Peak learning rate of each parameter whose part has one of its own."""
-    part_of = {id(p): part for part in stage.part_learning_rates for p in part_parameters(model, part).values()}
-    return {
-        name: stage.part_learning_rates[part_of[id(parameter)]]
-        for name, parameter in model.named_parameters()
-        if id(parameter) in part_of
-    }
+def part_options(model: SpeechLLM, stage: Stage) -> dict[str, dict[str, float]]:
+    """AdamW's options of each parameter whose part has some of its own."""
+    options: dict[str, dict[str, float]] = {}
+    for key, values in (("lr", stage.part_learning_rates), ("eps", stage.part_epsilons)):
+        chosen = {id(parameter): values[part] for part in values for parameter in part_parameters(model, part).values()}
+        for name, parameter in model.named_parameters():
+            if id(parameter) in chosen:
+                options.setdefault(name, {})[key] = chosen[id(parameter)]
+    return options
 
 
 def make_augmenter(config: AugmentationConfig, noise: Path | None, room_responses: Path | None) -> Augmenter | None:

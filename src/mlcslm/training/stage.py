@@ -19,6 +19,7 @@ from mlcslm.config_stages import ReinforcementConfig, Stage, StageConfig
 from mlcslm.errors import UserError
 from mlcslm.files import fingerprint, sha256
 from mlcslm.languages import read_languages
+from mlcslm.model.attention import FLOAT32_ATTENTION
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint import load_checkpoint, save_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -33,7 +34,7 @@ from mlcslm.training.log import TrainingLog, write_training_log
 from mlcslm.training.parts_trainer import Watch, newest_state
 from mlcslm.training.paths import StagePaths
 from mlcslm.training.prompt_loss import LabelWeights
-from mlcslm.training.settings import dataset_arguments, part_rates, trainer_arguments
+from mlcslm.training.settings import dataset_arguments, part_options, trainer_arguments, trains_in_bfloat16
 from mlcslm.training.telemetry import Telemetry
 from mlcslm.training.trainer import SpeechTrainer
 
@@ -53,6 +54,7 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
         "languages": sha256(config.languages),
         "manifest": sha256(paths.manifest),
         "parent": sha256(paths.parent / "checkpoint.json") if paths.parent else "",
+        "bfloat16": str(trains_in_bfloat16(config)),
         "cached_encoder": str(paths.cache is not None),
         "seed": str(config.seed),
     }
@@ -80,6 +82,7 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
 def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechProcessor]:
     languages = read_languages(config.languages)
     dtype = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+    attention = FLOAT32_ATTENTION if trains_in_bfloat16(config) else None
     if paths.parent is not None:
         return load_checkpoint(
             paths.parent,
@@ -87,6 +90,7 @@ def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechP
             language_model=config.models.language_model,
             languages=languages,
             dtype=dtype,
+            attn_implementation=attention,
             training=True,
         )
     return build_speech_llm(
@@ -96,6 +100,7 @@ def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechP
         projector_hidden=config.models.projector_hidden,
         encoder_window=config.models.encoder_window,
         dtype=dtype,
+        attn_implementation=attention,
         seed=config.seed,
         lora=LoraSettings(**config.models.lora.model_dump()),
     )
@@ -154,7 +159,7 @@ def _supervised_trainer(
         train_dataset=dataset,
         data_collator=processor.collate,
         plan=BatchPlan(dataset.lengths, stage.batch_size, micro_batches, config.seed),
-        rates=part_rates(model, stage),
+        options=part_options(model, stage),
         label_weights=_label_weights(stage, processor),
     )
 

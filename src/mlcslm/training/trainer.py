@@ -17,15 +17,20 @@ from mlcslm.training.prompt_loss import LabelWeights
 class SpeechTrainer(PartsTrainer):
     """Trains what requires a gradient, on the batches of `plan`.
 
-    rates: peak learning rates by parameter name; label_weights: of the loss, 1 for every label by default.
+    options: AdamW's options by parameter name; label_weights: of the loss, 1 for every label by default.
     """
 
     def __init__(
-        self, *, plan: BatchPlan, rates: dict[str, float], label_weights: LabelWeights | None = None, **kwargs: Any
+        self,
+        *,
+        plan: BatchPlan,
+        options: dict[str, dict[str, float]],
+        label_weights: LabelWeights | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.plan = plan
-        self.rates = rates
+        self.options = options
         self.label_weights = label_weights
 
     def get_train_dataloader(self) -> DataLoader:
