@@ -49,7 +49,7 @@ def test_an_example_is_its_utterance(tones: Path, rows: list[dict], processor: S
     text = processor.decode(example["input_ids"]).replace("<|audio|>", "")
     prompt, answer = text.split(" ASSISTANT:")
     assert "Transcrivez le discours ci-dessus" in prompt
-    assert answer.split() == f"<LANG_FR><transcribe>{row['text']}</transcribe><|im_end|>".split()
+    assert answer.split() == f"<LANG_FR><transcribe> {row['text']}</transcribe><|im_end|>".split()
     audio = read_segment(row["audio"], row["start"], row["end"])
     assert torch.equal(example["input_features"], processor.log_mel([audio])[0][0])
     assert example["input_ids"].count(processor.audio_token_id) == processor.audio_token_count(len(audio))
