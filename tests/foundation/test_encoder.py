@@ -15,11 +15,27 @@ from safetensors.torch import load_file
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.errors import UserError
 from mlcslm.files import sha256
-from mlcslm.foundation.encoder import CtcEncoder, EncoderRecipe, SpeechPool, characters, pretrain_encoder
+from mlcslm.foundation.encoder import (
+    CtcEncoder,
+    EncoderPhase,
+    EncoderRecipe,
+    SpeechPool,
+    characters,
+    pretrain_encoder,
+    vary_voices,
+)
 from mlcslm.foundation.speech_pool import write_speech_pool
 from mlcslm.model.foundation import load_encoder
 
-TINY = EncoderRecipe(width=16, layers=1, heads=2, steps=3, falling_steps=2, warmup_steps=1, batch=4, seed=3)
+TINY = EncoderRecipe(
+    width=16,
+    layers=1,
+    heads=2,
+    phases=(EncoderPhase(2, 1e-3, falling_steps=1), EncoderPhase(2, 1e-3, falling_steps=1, varied_share=0.8)),
+    warmup_steps=1,
+    batch=4,
+    seed=3,
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +109,29 @@ def test_batches_hold_each_utterance_with_its_own_frames_and_labels(pool: Path) 
     assert labels.min() >= 1  # 0 is the blank
 
 
+def test_another_voice_has_its_formants_elsewhere_and_nothing_in_the_padding() -> None:
+    """A peak in the spectrum moves by a factor of its frequency, as far as a longer or shorter vocal tract moves it."""
+    mels = torch.zeros(200, 80, 50)
+    mels[:, 40, :30] = 1.0
+    frames = torch.full((200,), 30)
+    varied = vary_voices(mels, frames, 1.0, np.random.default_rng(0))
+    assert not varied[:, :, 30:].any()
+    peaks = varied[:, :, 0].argmax(1)
+    hertz = mel_frequencies(80)
+    factors = hertz[peaks] / hertz[40]
+    assert 0.65 < factors.min() < 0.85
+    assert 1.2 < factors.max() < 1.5
+    assert abs(np.log(factors).mean()) < 0.05
+    assert torch.equal(vary_voices(mels, frames, 0.0, np.random.default_rng(0)), mels)
+
+
+def mel_frequencies(bins: int) -> np.ndarray:
+    """Centres of Slaney's mel scale up to 8 kHz: linear to 1 kHz, 15 mel there, then logarithmic (Auditory Toolbox)."""
+    highest = 15 + 27 * np.log(8) / np.log(6.4)
+    mel = np.linspace(0, highest, bins)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
+
+
 def test_the_result_loads_as_a_whisper_encoder(pretrained: Path, pool: Path) -> None:
     encoder, extractor = load_encoder(str(pretrained / "encoder"), dtype=torch.float32)
     assert (encoder.config.d_model, encoder.config.encoder_layers, extractor.feature_size) == (16, 1, 80)
@@ -126,7 +165,8 @@ def test_a_pool_that_fills_no_batch_is_refused(pool: Path, tmp_path: Path) -> No
 
 
 def test_a_little_pretraining_lowers_the_loss(pool: Path, tmp_path: Path) -> None:
-    recipe = EncoderRecipe(width=16, layers=1, heads=2, steps=100, falling_steps=60, warmup_steps=10, batch=4)
+    phase = EncoderPhase(100, 1.5e-3, falling_steps=60)
+    recipe = dataclasses.replace(TINY, phases=(phase,), warmup_steps=10)
     pretrain_encoder(pool, tmp_path / "encoder", tmp_path / "log.jsonl", recipe)
     first, last = (json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines())
     assert (first["step"], last["step"]) == (50, 100)

@@ -1,4 +1,4 @@
-# The demo's foundation models, shipped in resources/foundation: `make foundation` makes them anew (about an hour).
+# The demo's foundation models, shipped in resources/foundation: `make foundation` makes them anew (about two hours).
 rule foundation_speech:
     output:
         layout.root / "foundation" / "speech" / "index.jsonl",
@@ -8,7 +8,7 @@ rule foundation_speech:
         "../../envs/mlcslm.yaml"
     threads: 2
     params:
-        hours=24,
+        hours=30,
         seed=preset.seed,
     script:
         "../scripts/foundation_speech.py"

@@ -65,7 +65,7 @@ def write_card(
         name: json.loads(log.read_text().splitlines()[-1])
         for name, log in (("encoder", encoder_log), ("language_model", language_model_log))
     }
-    recipe = LanguageModelRecipe(seed=seed)
+    recipe, encoder_recipe = LanguageModelRecipe(seed=seed), EncoderRecipe(seed=seed)
     lines = [
         "# The demo's foundation models",
         "",
@@ -81,7 +81,7 @@ def write_card(
         "| task | characters of speech, CTC head (dropped) | write a noisy sentence clean, in 11 languages |",
         f"| data | {hours:g} h of espeak-ng, half of it noisy or reverberant | sentences drawn as it trains |",
         f"| last loss in training | {last['encoder']['loss']:.3f} | {last['language_model']['loss']:.3f} |",
-        f"| steps | {last['encoder']['step']:,} | {sum(phase.steps for phase in recipe.phases):,} |",
+        f"| steps | {_steps(encoder_recipe):,} | {_steps(recipe):,} |",
         f"| seed | {seed} | {seed} |",
         "",
         f"Character error rate of the encoder with its head on the demo's dev set: **{rates['all']:.1f} %**; by group: "
@@ -91,7 +91,7 @@ def write_card(
         "Recipes:",
         "",
         "```json",
-        json.dumps({"encoder": asdict(EncoderRecipe(seed=seed))}),
+        json.dumps({"encoder": asdict(encoder_recipe)}),
         json.dumps({"language_model": asdict(recipe)}),
         "```",
         "",
@@ -107,3 +107,7 @@ def write_card(
     ]
     with atomic_path(out) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _steps(recipe: EncoderRecipe | LanguageModelRecipe) -> int:
+    return sum(phase.steps for phase in recipe.phases)

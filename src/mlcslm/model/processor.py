@@ -31,8 +31,9 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, groups: Mapping[str, Group]) 
     """Add the templates' tokens and the `<|audio|>` placeholder to `tokenizer`; return them with their ids.
 
     The tags swallow the spaces before them, so that `<LANG_EN> <transcribe> yes </transcribe>` costs no token for the
-    spaces; the space after a tag belongs to the word it is followed by, whose tokens are then those of running text. They
-    are not "special" to the tokenizer: decoding with `skip_special_tokens=True` keeps them and drops ends, paddings and placeholders.
+    spaces; the space after a tag belongs to the word that follows, whose tokens are then those of running text. Tags
+    are not "special" to the tokenizer: decoding with `skip_special_tokens=True` keeps them and drops ends, paddings and
+    placeholders.
     """
     tags = added_tokens(groups.values())
     tokenizer.add_tokens([AddedToken(tag, lstrip=True, normalized=False, special=False) for tag in tags])
