@@ -12,15 +12,29 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from mlcslm.config import Config, parse_config, read_config
 from mlcslm.config_reference import render_reference
 from mlcslm.config_stages import StageConfig
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.results.paper_tables import read_paper_tables, rows_for
 from mlcslm.workflow import Layout
 
 REPOSITORY = Path(__file__).parents[1]
-PRESETS = sorted(path for path in (REPOSITORY / "config").glob("*.yaml") if path.name != "tables.yaml")
+NO_PRESETS = ("tables.yaml", "demo-reasoning.yaml")
+PRESETS = sorted(path for path in (REPOSITORY / "config").glob("*.yaml") if path.name not in NO_PRESETS)
+
+
+def read_demo_with_reasoning() -> Config:
+    """The demo as Snakemake merges config/demo-reasoning.yaml into it."""
+    demo, reasoning = (
+        yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text("utf-8"))
+        for name in ("demo", "demo-reasoning")
+    )
+    update_config(demo, reasoning)
+    return parse_config(demo)
+
 
 PROJECTOR = {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 3}
 VALUES: dict[str, Any] = {
@@ -243,9 +257,17 @@ def rates(stage: StageConfig) -> str:
     return f"{stage.steps} × {stage.batch_size * stage.accumulation}, {stage.learning_rate:g}{others}"
 
 
-@pytest.mark.parametrize("name", read_config(REPOSITORY / "config" / "demo.yaml").stages)
+def test_demo_with_reasoning_has_every_row_of_the_paper() -> None:
+    config = read_demo_with_reasoning()
+    assert set(config.stages) == set(read_config(REPOSITORY / "config" / "small.yaml").stages)
+    for table, rows in (("table1", 5), ("table2", 7), ("table6", 6)):
+        assert len(rows_for(read_paper_tables(config.tables)[table], config.stages)) == rows
+
+
+@pytest.mark.parametrize("name", read_demo_with_reasoning().stages)
 def test_documented_stages_are_those_of_the_presets(name: str) -> None:
-    demo, small = (read_config(REPOSITORY / "config" / f"{preset}.yaml").stages[name] for preset in ("demo", "small"))
+    demo = read_demo_with_reasoning().stages[name]
+    small = read_config(REPOSITORY / "config" / "small.yaml").stages[name]
     assert (demo.parent, demo.trains, demo.template) == (small.parent, small.trains, small.template)
     row = f"| {name} | {', '.join(demo.trains)} | {demo.template} | {rates(demo)} | {rates(small)} |"
     lines = (REPOSITORY / "docs" / "paper.md").read_text("utf-8").splitlines()

@@ -37,7 +37,7 @@ def test_tags_are_one_token_each_and_cost_no_spaces(processor) -> None:
     assert tokens[:2] == ["<LANG_FR>", "<transcribe>"]
     assert tokens[-2:] == ["</transcribe>", "<|im_end|>"]
     assert tokens[2:-2] == processor.tokenizer.tokenize(" oui")  # as in running text
-    assert processor.tokenizer.decode(ids, skip_special_tokens=True) == "<LANG_FR><transcribe>oui</transcribe>"
+    assert processor.tokenizer.decode(ids, skip_special_tokens=True) == "<LANG_FR><transcribe> oui</transcribe>"
 
 
 def test_completions_end_at_the_end_token(processor) -> None:
