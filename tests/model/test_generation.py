@@ -16,7 +16,7 @@ DECODINGS = {
 def completions(model, processor, examples: list[dict], **decoding) -> list[list[list[int]]]:
     """Generated ids up to the end token, by example and by returned sequence."""
     batch = processor.collate(examples, side="left")
-    output = model.generate(**batch, max_new_tokens=12, do_sample=False, **decoding)
+    output = model.generate(**batch, max_new_tokens=16, do_sample=False, **decoding)
     answers = [processor.completion(ids)[0] for ids in output[:, batch["input_ids"].shape[1] :].tolist()]
     each = len(answers) // len(examples)
     return [answers[start : start + each] for start in range(0, len(answers), each)]
