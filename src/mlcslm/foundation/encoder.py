@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
 from mlcslm.errors import UserError
 from mlcslm.files import atomic_path
+from mlcslm.foundation.phases import train_phase
 from mlcslm.model.encoder import SpeechEncoder
 from mlcslm.text.protocols import normalise_reference
 
@@ -193,34 +193,23 @@ def _train(
     model: CtcEncoder, pool: SpeechPool, recipe: EncoderRecipe, phase: EncoderPhase, rng: np.random.Generator
 ) -> Iterator[dict[str, float]]:
     """Train a phase; yield the mean loss of 50 steps each."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: max(0.0, min(1.0, (step + 1) / recipe.warmup_steps, (phase.steps - step) / phase.falling_steps)),
-    )
     batches: list[np.ndarray] = []
-    started, running = time.monotonic(), 0.0
-    for step in range(1, phase.steps + 1):
-        batches = batches or pool.epoch(recipe.batch, rng)
+
+    def loss_of_batch() -> torch.Tensor:
+        batches[:] = batches or pool.epoch(recipe.batch, rng)
         mels, frames, labels, label_lengths = pool.batch(batches.pop())
         if phase.varied_share:
             mels = vary_voices(mels, frames, phase.varied_share, rng)
         with torch.autocast("cpu", torch.bfloat16):
             scores, lengths = model(mels, frames)
-        loss = nn.functional.ctc_loss(
+        return nn.functional.ctc_loss(
             scores.transpose(0, 1), labels, lengths, label_lengths, blank=_BLANK, zero_infinity=True
         )
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        running += loss.item()
-        if step % 50 == 0:
-            yield {"step": step, "loss": running / 50, "seconds": time.monotonic() - started}
-            running = 0.0
+
+    def factor(step: int) -> float:
+        return max(0.0, min(1.0, (step + 1) / recipe.warmup_steps, (phase.steps - step) / phase.falling_steps))
+
+    return train_phase(model, phase.steps, phase.learning_rate, factor, loss_of_batch)
 
 
 def _save(model: CtcEncoder, recipe: EncoderRecipe, out: str | os.PathLike[str], vocabulary: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +32,7 @@ from mlcslm.foundation.heard_text import (
     collate,
     embed,
 )
+from mlcslm.foundation.phases import train_phase
 from mlcslm.languages import Group
 from mlcslm.text.protocols import normalise_reference
 
@@ -116,33 +116,22 @@ def _train(
     model: Qwen2ForCausalLM, writer: Writer, recipe: LanguageModelRecipe, phase: Phase, rng: np.random.Generator
 ) -> Iterator[dict[str, float]]:
     """Train a phase, its learning rate warming up and falling linearly; yield the mean loss of 50 steps each."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=phase.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min((step + 1) / recipe.warmup_steps, max(0.02, 1 - step / phase.steps)),
-    )
     batches: list[list[Example]] = []
-    started, running = time.monotonic(), 0.0
-    for step in range(1, phase.steps + 1):
-        batches = batches or writer.batches(rng)
+
+    def loss_of_batch() -> torch.Tensor:
+        batches[:] = batches or writer.batches(rng)
         batch = collate(batches.pop(), writer.tokenizer.pad_token_id)
         targets = batch.labels_BL[:, 1:]
         with torch.autocast("cpu", torch.bfloat16):
             embedded = embed(batch, model.get_input_embeddings().weight, phase.loudest, writer.reserved)
             hidden = model.model(inputs_embeds=embedded, attention_mask=batch.mask_BL).last_hidden_state
             logits = model.lm_head(hidden[:, :-1][targets != -100])
-        loss = nn.functional.cross_entropy(logits.float(), targets[targets != -100])
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        running += loss.item()
-        if step % 50 == 0:
-            yield {"step": step, "loss": running / 50, "seconds": time.monotonic() - started}
-            running = 0.0
+        return nn.functional.cross_entropy(logits.float(), targets[targets != -100])
+
+    def factor(step: int) -> float:
+        return min((step + 1) / recipe.warmup_steps, max(0.02, 1 - step / phase.steps))
+
+    return train_phase(model, phase.steps, phase.learning_rate, factor, loss_of_batch)
 
 
 def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -1,0 +1,38 @@
+"""The training loop of both foundation models: a phase with a learning rate and an optimiser state of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+
+def train_phase(
+    model: nn.Module,
+    steps: int,
+    learning_rate: float,
+    factor: Callable[[int], float],
+    loss_of: Callable[[], torch.Tensor],
+) -> Iterator[dict[str, float]]:
+    """Train all of `model`; yield step, mean loss and seconds since the beginning after every 50 steps.
+
+    factor: of the learning rate, by step from 0; loss_of: the loss of the next batch.
+    """
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    started, running = time.monotonic(), 0.0
+    for step in range(1, steps + 1):
+        loss = loss_of()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        running += loss.item()
+        if step % 50 == 0:
+            yield {"step": step, "loss": running / 50, "seconds": time.monotonic() - started}
+            running = 0.0
