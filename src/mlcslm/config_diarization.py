@@ -1,0 +1,82 @@
+"""Diarization in the configuration: the networks of the speaker embeddings, and the diarizers that use them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mlcslm.config_stages import Name, Rate, Section, Share
+
+Size = Annotated[int, Field(ge=1)]
+
+
+class EmbeddingTrainingConfig(Section):
+    """Training of a speaker embedding: additive angular margin softmax over the speakers of the training split."""
+
+    steps: int = Field(ge=1, description="optimiser steps")
+    batch_size: int = Field(64, ge=1, description="stretches of speech a step")
+    learning_rate: Rate = Field(1e-3, description="peak learning rate")
+    margin: float = Field(0.2, ge=0, description="angular margin, in radians")
+    scale: Rate = Field(32.0, description="factor of the cosines in front of the softmax")
+    crop_s: Rate = Field(2.0, description="length of a stretch of speech, in seconds")
+    speeds: tuple[Rate, ...] = Field(
+        (0.9, 1.1), description="speed perturbations; each makes a new speaker of every speaker"
+    )
+    augmentation: Share = Field(0.5, description="share of the stretches that get noise or reverberation")
+
+
+class EmbeddingConfig(Section):
+    """One speaker embedding: a public checkpoint, or a network that is trained here."""
+
+    network: Literal["campplus", "eres2net", "resnet101"] = Field(description="architecture")
+    checkpoint: str | None = Field(None, description="public checkpoint: hub id, folder or file; none: trained here")
+    size: dict[str, Size | tuple[Size, ...]] = Field(
+        default_factory=dict, description="arguments of the network that differ from the public checkpoint's"
+    )
+    training: EmbeddingTrainingConfig | None = Field(None, description="how it is trained; none: it is public")
+    batch_size: int = Field(
+        64, ge=1, description="windows that are embedded at a time; the results do not depend on it"
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> EmbeddingConfig:
+        if (self.checkpoint is None) == (self.training is None):
+            raise ValueError("expected checkpoint (a public one) or training (a network trained here), one of the two")
+        return self
+
+
+class SegmentTranscriptionConfig(Section):
+    """What transcribes a diarizer's segments: a Track 1 system."""
+
+    checkpoint: Name = Field(description="checkpoint's name")
+    decoding: Name = Field(description="decoding's name")
+
+
+class DiarizerConfig(Section):
+    """Who spoke when, and what: voice activity, embeddings, clustering, transcription (paper, section 5)."""
+
+    vad: Literal["silero", "fsmn"] = Field(
+        "silero", description="voice activity detector; fsmn, the paper's, needs the extra `fsmn`"
+    )
+    vad_model: str | None = Field(
+        None, description="with vad fsmn: another model than its public one, hub id or folder"
+    )
+    max_segment_s: float = Field(8.0, ge=1, description="longest segment of the voice activity detector, in seconds")
+    embedding: Name = Field(description="speaker embedding, of `embeddings`")
+    num_speakers: int | None = Field(None, ge=1, description="speakers a session; none: found by the clustering")
+    keep_vad_boundaries: bool = Field(
+        True,
+        description="false: touching segments of one speaker become one, as in 3D-Speaker's recipe, which undoes "
+        "max_segment_s",
+    )
+    seed: int = Field(0, ge=0, description="seed of the clustering")
+    asr: SegmentTranscriptionConfig = Field(description="what transcribes the segments")
+
+    @model_validator(mode="after")
+    def _model_is_of_the_detector(self) -> DiarizerConfig:
+        if self.vad == "silero" and self.vad_model is not None:
+            raise ValueError(
+                f"vad_model is {self.vad_model!r}, but vad is 'silero', whose weights come with its package"
+            )
+        return self
