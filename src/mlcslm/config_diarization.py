@@ -35,9 +35,7 @@ class EmbeddingConfig(Section):
         default_factory=dict, description="arguments of the network that differ from the public checkpoint's"
     )
     training: EmbeddingTrainingConfig | None = Field(None, description="how it is trained; none: it is public")
-    batch_size: int = Field(
-        64, ge=1, description="windows that are embedded at a time; the results do not depend on it"
-    )
+    batch_size: int = Field(64, ge=1, description="windows embedded at a time; results do not depend on it")
 
     @model_validator(mode="after")
     def _one_origin(self) -> EmbeddingConfig:
@@ -59,9 +57,7 @@ class DiarizerConfig(Section):
     vad: Literal["silero", "fsmn"] = Field(
         "silero", description="voice activity detector; fsmn, the paper's, needs the extra `fsmn`"
     )
-    vad_model: str | None = Field(
-        None, description="with vad fsmn: another model than its public one, hub id or folder"
-    )
+    vad_model: str | None = Field(None, description="with vad fsmn: hub id or folder; none: the public model")
     max_segment_s: float = Field(8.0, ge=1, description="longest segment of the voice activity detector, in seconds")
     embedding: Name = Field(description="speaker embedding, of `embeddings`")
     num_speakers: int | None = Field(None, ge=1, description="speakers a session; none: found by the clustering")
@@ -76,7 +72,5 @@ class DiarizerConfig(Section):
     @model_validator(mode="after")
     def _model_is_of_the_detector(self) -> DiarizerConfig:
         if self.vad == "silero" and self.vad_model is not None:
-            raise ValueError(
-                f"vad_model is {self.vad_model!r}, but vad is 'silero', whose weights come with its package"
-            )
+            raise ValueError(f"vad_model is {self.vad_model!r}, but vad is 'silero', whose weights its package has")
         return self
