@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from mlcslm.config_decoding import DecodingConfig
 from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
 from mlcslm.errors import FaultyInput, UserError
 
@@ -83,23 +84,6 @@ class ModelsConfig(Section):
     )
     projector_hidden: int = Field(2048, ge=1, description="width of the projector's hidden layer")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="low-rank adapters")
-
-
-class DecodingConfig(Section):
-    """How a checkpoint is decoded (paper, section 4.2)."""
-
-    method: Literal["greedy", "multinomial", "beam", "beam+sampling"] = Field("greedy", description="search")
-    beams: int = Field(1, ge=1, description="beam size")
-    max_new_tokens: int = Field(150, ge=1, description="longest answer, in tokens")
-    temperature: float = Field(1.0, gt=0, description="sampling temperature")
-    seed: int = Field(0, ge=0, description="seed of the sampling; each utterance has a random stream of its own")
-    batch_size: int = Field(32, ge=1, description="utterances a batch (times beams: rows)")
-
-    @model_validator(mode="after")
-    def _beams_fit_the_method(self) -> DecodingConfig:
-        if self.method.startswith("beam") != (self.beams > 1):
-            raise ValueError(f"method {self.method!r} with beams {self.beams}: beam searches need 2 or more, others 1")
-        return self
 
 
 class ReasoningConfig(Section):

@@ -138,7 +138,10 @@ def length_buckets(rows: Sequence[dict[str, Any]], size: int) -> Iterator[list[d
 
 
 class Decoder:
-    """A model with one decoding; `decode` takes batches of manifest rows."""
+    """A model with one decoding; `decode` takes batches of manifest rows.
+
+    A row's "context", where it has one, goes into its prompt: transcripts of the utterances before, oldest first.
+    """
 
     def __init__(
         self,
@@ -186,7 +189,9 @@ class Decoder:
                 audio = {"input_features": self.processor.log_mel([waveform])[0][0]}
                 samples = len(waveform)
             tokens = self.processor.audio_token_count(samples)
-            prompt = self.processor.encode_prompt(row["grp"], self.template, audio_tokens=tokens)
+            prompt = self.processor.encode_prompt(
+                row["grp"], self.template, audio_tokens=tokens, context=row.get("context", ())
+            )
             examples.append({"input_ids": prompt} | audio)
             audio_tokens.append(tokens)
         return examples, audio_tokens

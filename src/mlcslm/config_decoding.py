@@ -1,0 +1,26 @@
+"""Decodings in the configuration: how answers are searched for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from mlcslm.config_stages import Section
+
+
+class DecodingConfig(Section):
+    """How a checkpoint is decoded (paper, section 4.2)."""
+
+    method: Literal["greedy", "multinomial", "beam", "beam+sampling"] = Field("greedy", description="search")
+    beams: int = Field(1, ge=1, description="beam size")
+    max_new_tokens: int = Field(150, ge=1, description="longest answer, in tokens")
+    temperature: float = Field(1.0, gt=0, description="sampling temperature")
+    seed: int = Field(0, ge=0, description="seed of the sampling; each utterance has a random stream of its own")
+    batch_size: int = Field(32, ge=1, description="utterances a batch (times beams: rows)")
+
+    @model_validator(mode="after")
+    def _beams_fit_the_method(self) -> DecodingConfig:
+        if self.method.startswith("beam") != (self.beams > 1):
+            raise ValueError(f"method {self.method!r} with beams {self.beams}: beam searches need 2 or more, others 1")
+        return self
