@@ -37,7 +37,7 @@ TINY = LanguageModelRecipe(
     feed_forward=32,
     phases=(
         Phase(steps=2, learning_rate=1e-3, spelled_share=0.0, loudest=1.0),
-        Phase(steps=2, learning_rate=1e-3, spelled_share=0.8, loudest=5.0, markup_share=0.7),
+        Phase(steps=2, learning_rate=1e-3, spelled_share=0.8, loudest=5.0, markup_share=0.7, draft_share=0.5),
     ),
     batch=4,
     warmup_steps=1,
@@ -53,7 +53,7 @@ def tokenizer(groups):
 @pytest.fixture(scope="module")
 def writer(tokenizer, groups) -> Writer:
     writer = Writer(tokenizer, groups, TINY)
-    writer.spelled_share, writer.markup_share = 0.5, 0.5
+    writer.phase = Phase(steps=1, learning_rate=1.0, spelled_share=0.5, loudest=1.0, markup_share=0.5)
     return writer
 
 

@@ -15,15 +15,16 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.errors import UserError
+from mlcslm.foundation.answers import Answer, Marks, marked_answer, misheard, plain_answer
 from mlcslm.foundation.encoder import characters
 from mlcslm.languages import Group, group_shares
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import ENGLISH_PROMPT
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
-# Byte-level BPE has a row for each of the 256 bytes; these never occur in UTF-8. They stand for markup: a tag for each
-# language, one that opens an answer and one that closes it.
-_UNUSED_BYTES = bytes([0xC0, 0xC1, *range(0xF5, 0x100)])
+# Byte-level BPE has a row for each of the 256 bytes; these occur in no text: control characters, and bytes that UTF-8
+# does not have. They stand for markup: a pair around an answer, a pair around a draft, and a tag for each language.
+_UNUSED_BYTES = bytes([0xC0, 0xC1, 0x01, 0x02, *range(0xF5, 0x100)])
 _BYTE_LETTERS = bytes_to_unicode()
 
 
@@ -33,7 +34,8 @@ class Phase:
 
     spelled_share: of the noisy copies that are characters laid along time, the others are pieces; loudest: the noisy
     copy's embeddings are up to so many times as long as the table's; markup_share: of the examples with unknown tokens
-    around the noisy copy; their answers are marked up too, with a tag of the language, an opening and a closing one.
+    around the noisy copy; their answers are marked up too, with a tag of the language, an opening and a closing one;
+    draft_share: of the marked up examples whose answers begin with a draft and what is wrong with it.
     """
 
     steps: int
@@ -41,13 +43,14 @@ class Phase:
     spelled_share: float
     loudest: float
     markup_share: float = 0.0
+    draft_share: float = 0.0
 
 
 @dataclass(frozen=True)
 class LanguageModelRecipe:
     """Size of the language model and how it is trained."""
 
-    vocabulary: int = 1024
+    vocabulary: int = 1152
     width: int = 192
     layers: int = 4
     heads: int = 6
@@ -57,7 +60,8 @@ class LanguageModelRecipe:
         Phase(steps=2000, learning_rate=2e-3, spelled_share=0.0, loudest=1.0),
         Phase(steps=1300, learning_rate=1.5e-3, spelled_share=0.8, loudest=1.0),
         Phase(steps=700, learning_rate=1e-3, spelled_share=0.8, loudest=20.0),
-        Phase(steps=1400, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.6),
+        Phase(steps=800, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.6),
+        Phase(steps=1500, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.75, draft_share=0.6),
     )
     batch: int = 32
     warmup_steps: int = 200
@@ -69,14 +73,20 @@ class LanguageModelRecipe:
 class Example:
     """A training example. The noisy copy is read as embeddings: what stands at `noisy` positions of `ids` is replaced.
 
-    ids: all of the text; noisy: first and last position of the noisy copy; answer: position at which the answer begins;
-    mixture: (position within the noisy copy, token, weight) of everything the noisy copy's embeddings are summed from.
+    ids: all of the text; noisy: first and last position of the noisy copy; learnt: which of the last positions, those
+    of the answer, are to be predicted; mixture: (position within the noisy copy, token, weight) of everything the noisy
+    copy's embeddings are summed from.
     """
 
     ids: list[int]
     noisy: tuple[int, int]
-    answer: int
+    learnt: list[bool]
     mixture: list[tuple[int, int, float]]
+
+    @property
+    def answer(self) -> int:
+        """Position at which the answer begins."""
+        return len(self.ids) - len(self.learnt)
 
 
 class Writer:
@@ -99,11 +109,13 @@ class Writer:
         self._blank = self._ids("\n")[0]
         self.reserved = [model["vocab"][_BYTE_LETTERS[byte]] for byte in _UNUSED_BYTES]
         languages = dict.fromkeys(group.language for group in self.groups)
-        if len(languages) + 2 > len(self.reserved):
-            raise UserError(f"{len(languages)} languages: there are tags for {len(self.reserved) - 2} at most.")
-        self._opening, self._closing, *tags = self.reserved
-        self._tags = dict(zip(languages, tags, strict=False))
-        self.spelled_share = self.markup_share = 0.0
+        if len(languages) + 4 > len(self.reserved):
+            raise UserError(f"{len(languages)} languages: there are tags for {len(self.reserved) - 4} at most.")
+        opening, closing, opening_draft, closing_draft, *tags = self.reserved
+        self._marks = Marks(
+            (opening, closing), (opening_draft, closing_draft), dict(zip(languages, tags, strict=False))
+        )
+        self.phase = Phase(steps=0, learning_rate=0.0, spelled_share=0.0, loudest=1.0)
         self._spelling = functools.cache(self._spell)
 
     def batches(self, rng: np.random.Generator, count: int = 16) -> list[list[Example]]:
@@ -126,15 +138,23 @@ class Writer:
         texts = [normalise_reference(text) for text in turns]
         context = texts[max(0, chosen - 2) : chosen] if rng.random() < self.recipe.context_share else []
         prompt = group.prompt if rng.random() < 0.5 else ENGLISH_PROMPT
-        spelled = rng.random() < self.spelled_share
+        spelled = rng.random() < self.phase.spelled_share
         length, mixture = (self._heard if spelled else self._noisy)(texts[chosen], rng)
-        marked = rng.random() < self.markup_share
-        around, tag = ([self._opening], [self._tags[group.language], self._opening]) if marked else ([], [])
+        marked = rng.random() < self.phase.markup_share
+        around = [self._marks.answer[0]] if marked else []
         before = [*self._ids("USER:"), *around]
         after = [*around, *self._ids("\n".join([f" {prompt}", *context]) + " ASSISTANT:")]
-        answer = [*tag, *self._ids(f" {texts[chosen]}"), *[self._closing][: len(tag)], self.tokenizer.eos_token_id]
-        ids = [*before, *[self._blank] * length, *after, *answer]
-        return Example(ids, (len(before), len(before) + length), len(ids) - len(answer), mixture)
+        answer = self._answer(texts[chosen], group, marked, rng)
+        ids = [*before, *[self._blank] * length, *after, *answer.ids]
+        return Example(ids, (len(before), len(before) + length), answer.learnt, mixture)
+
+    def _answer(self, text: str, group: Group, marked: bool, rng: np.random.Generator) -> Answer:
+        if not marked:
+            return plain_answer(text, self._ids, self.tokenizer.eos_token_id)
+        draft = None
+        if rng.random() < self.phase.draft_share:
+            draft = misheard(text, group, rng) if rng.random() < 0.6 else text
+        return marked_answer(text, draft, group, self._marks, self._ids, self.tokenizer.eos_token_id)
 
     def _noisy(self, text: str, rng: np.random.Generator) -> tuple[int, list[tuple[int, int, float]]]:
         """Pieces of the text, one a position: some dropped, replaced, repeated, with blanks in between."""
@@ -229,7 +249,8 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
         ids_BL[row, : len(ids)] = ids
         mask_BL[row, : len(ids)] = 1
         noisy_BL[row, first:last] = True
-        labels_BL[row, example.answer : len(ids)] = ids[example.answer :]
+        answer = slice(example.answer, len(ids))
+        labels_BL[row, answer] = ids[answer].where(torch.tensor(example.learnt), -100)
         summands += [(offset + position, token, weight) for position, token, weight in example.mixture]
         offset += last - first
     places, tokens, weights = zip(*summands, strict=True)

@@ -42,7 +42,9 @@ _CHAT_TEMPLATE = (
 )
 # Words of the answers of later stages, so that they do not fall apart into bytes.
 _FURTHER_TEXT = (
-    "The speech sounds like: , but it might have some substitution insertion deletion errors, let me correct it.",
+    " The speech sounds like: , but it might have some substitution: -> ; insertion: , ...; deletion: ,"
+    " let me correct it.",
+    ", but it might have some errors: none, let me correct it.",
     "USER: ASSISTANT:",
 )
 
@@ -67,7 +69,7 @@ def train_tokenizer(groups: dict[str, Group], recipe: LanguageModelRecipe) -> Pr
 
 
 def _tokenizer_text(groups: dict[str, Group]) -> Iterator[str]:
-    yield from _FURTHER_TEXT * 50
+    yield from _FURTHER_TEXT * 1000
     for group in groups.values():
         yield from [group.prompt] * 20
     for language in dict.fromkeys(group.language for group in groups.values()):
@@ -104,7 +106,7 @@ def pretrain_language_model(
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as lines:
         for phase in recipe.phases:
-            writer.spelled_share, writer.markup_share = phase.spelled_share, phase.markup_share
+            writer.phase = phase
             for row in _train(model, writer, recipe, phase, rng):
                 lines.write(json.dumps(asdict(phase) | row) + "\n")
                 lines.flush()
