@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig
 from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
 from mlcslm.errors import FaultyInput, UserError
 
@@ -149,6 +150,8 @@ class Config(Section):
     )
     decodings: dict[Name, DecodingConfig] = Field(min_length=1, description="decodings by name")
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
+    embeddings: dict[Name, EmbeddingConfig] = Field(default_factory=dict, description="speaker embeddings by name")
+    diarizers: dict[Name, DiarizerConfig] = Field(default_factory=dict, description="diarizers (Track 2) by name")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig, description="jobs")
 
@@ -188,6 +191,18 @@ class Config(Section):
                     f"reasoning.checkpoint has {name!r}, whose fold is {found}; expected {expected}: a single one is "
                     "trained on all sessions, of several each leaves out one of as many folds"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _diarizers_name_what_there_is(self) -> Config:
+        for name, diarizer in self.diarizers.items():
+            for key, found, known in (
+                ("embedding", diarizer.embedding, self.embeddings),
+                ("asr.checkpoint", diarizer.asr.checkpoint, self.stages),
+                ("asr.decoding", diarizer.asr.decoding, self.decodings),
+            ):
+                if found not in known:
+                    raise ValueError(f"diarizers.{name}.{key} is {found!r}; expected one of {', '.join(known)}")
         return self
 
     def needs_reasoning_data(self, checkpoint: str) -> bool:

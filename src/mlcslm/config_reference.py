@@ -101,7 +101,7 @@ def _default(field: FieldInfo, below: list[type[Section]]) -> str:
         return "required"
     if below:
         value = field.get_default(call_default_factory=True)
-        return "none" if value is None else "its defaults"
+        return "its defaults" if value else "none"
     return _literal(field.get_default(call_default_factory=True))
 
 
