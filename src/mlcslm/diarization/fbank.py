@@ -1,0 +1,74 @@
+"""Log mel filterbank features as Kaldi computes them, of a whole session at once or of single stretches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import kaldi_native_fbank
+import numpy as np
+import numpy.typing as npt
+
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio
+
+MEL_BINS = 80
+FRAME_SAMPLES, SHIFT_SAMPLES = 400, 160
+FRAMES_PER_SECOND = SAMPLE_RATE // SHIFT_SAMPLES
+
+Features = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FbankSettings:
+    """What the public recipes do differently: the analysis window, and the factor of samples in [-1, 1].
+
+    After the mean is taken off, the factor matters only where a filter's energy falls below Kaldi's floor of 1.2e-7.
+    """
+
+    window: Literal["povey", "hamming"] = "povey"
+    factor: float = 1.0
+
+
+def fbank(audio: Audio, settings: FbankSettings = FbankSettings()) -> Features:
+    """Return (frames, 80) float32 of 16 kHz `audio` (samples,): 25 ms frames every 10 ms, no dither, no mean taken off.
+
+    Frames lie within the audio (Kaldi's snip-edges), so frame t depends on samples 160 t to 160 t + 400 alone. Audio of
+    less than a frame is continued by silence to one.
+    """
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = SAMPLE_RATE
+    options.frame_opts.dither = 0.0
+    options.frame_opts.window_type = settings.window
+    options.mel_opts.num_bins = MEL_BINS
+    if len(audio) < FRAME_SAMPLES:
+        audio = np.pad(audio, (0, FRAME_SAMPLES - len(audio)))
+    extractor = kaldi_native_fbank.OnlineFbank(options)
+    extractor.accept_waveform(SAMPLE_RATE, np.ascontiguousarray(audio * np.float32(settings.factor), np.float32))
+    extractor.input_finished()
+    features = np.empty((extractor.num_frames_ready, MEL_BINS), np.float32)
+    for frame in range(len(features)):
+        features[frame] = extractor.get_frame(frame)
+    return features
+
+
+def frame_count(samples: int) -> int:
+    """Frames of so many samples, at least one.
+
+    >>> frame_count(24_000), frame_count(400), frame_count(10)
+    (148, 1, 1)
+    """
+    return max(1, 1 + (samples - FRAME_SAMPLES) // SHIFT_SAMPLES)
+
+
+def frames_of_window(start: float, end: float, available: int) -> tuple[int, int]:
+    """First frame and end frame of `start` to `end` (seconds) in the features of a session of `available` frames.
+
+    As many frames as the window would have by itself, from the frame nearest to its start. They are the window's own
+    features where it starts at a multiple of 10 ms; elsewhere they belong to a window shifted by at most 5 ms. A window
+    beyond the session's end is cut there, but never to nothing.
+
+    >>> frames_of_window(0.75, 2.25, 1000)
+    (75, 223)
+    """
+    first = min(round(start * FRAMES_PER_SECOND), available - 1)
+    return first, min(first + frame_count(round((end - start) * SAMPLE_RATE)), available)

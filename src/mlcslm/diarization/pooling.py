@@ -1,0 +1,24 @@
+"""Statistics over time: what turns frames into one vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class StatisticsPooling(nn.Module):
+    """Mean and standard deviation over the last dimension, one after the other: (B, ..., T) -> (B, 2 * the rest).
+
+    epsilon is added to the variance (1e-8 in 3D-Speaker's ERes2Net, 1e-7 in WeSpeaker's ResNet, 0 in CAM++). Computed
+    in float32. T has to be 2 or more, since the variance divides by T - 1.
+    """
+
+    def __init__(self, epsilon: float = 0.0) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, ..., T) -> (B, 2 * the rest)."""
+        x = x.float().flatten(1, -2)
+        deviation = (x.var(dim=-1) + self.epsilon).sqrt() if self.epsilon else x.std(dim=-1)
+        return torch.cat([x.mean(dim=-1), deviation], dim=1)
