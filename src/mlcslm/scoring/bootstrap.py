@@ -11,23 +11,31 @@ def bootstrap_interval(
     """Low and high end of the percentile bootstrap interval of the pooled rate sum(errors) / sum(lengths).
 
     Sessions are what is drawn, with replacement, because utterances of one conversation are not independent.
-    errors, lengths: (sessions,), each session's errors and reference tokens; keep one order of sessions (say by name):
-    the same arrays and seed give the same interval, another order another draw.
-    With one session there is nothing to draw from: both ends are the rate. Without any reference token both are nan.
-    Draws that hold no reference token have no rate and are left out.
+    errors, lengths: (sessions,), each session's errors and reference tokens (or seconds, of a diarization error rate);
+    keep one order of sessions (say by name): the same arrays and seed give the same interval, another order another
+    draw. With one session there is nothing to draw from: both ends are the rate. Without any reference token both are
+    nan. Draws that hold no reference token have no rate and are left out.
     Raises ValueError for arrays that are empty, of different shape or with negative counts, and impossible options.
     """
-    errors, lengths = np.asarray(errors, dtype=np.int64), np.asarray(lengths, dtype=np.int64)
+    errors, lengths = np.asarray(errors, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
     if errors.ndim != 1 or errors.shape != lengths.shape or not errors.size:
         raise ValueError(f"expected two arrays of shape (sessions,), found {errors.shape} and {lengths.shape}")
     if errors.min() < 0 or lengths.min() < 0:
         raise ValueError("errors and lengths are counts and cannot be negative")
-    if samples < 1 or not 0 < level < 1:
-        raise ValueError(f"expected samples >= 1 and 0 < level < 1, found {samples} and {level}")
-    drawn = np.random.default_rng(seed).integers(errors.size, size=(samples, errors.size))
+    drawn = draw_sessions(errors.size, samples=samples, level=level, seed=seed)
     errors_drawn, lengths_drawn = errors[drawn].sum(axis=1), lengths[drawn].sum(axis=1)
     scored = lengths_drawn > 0
     if not scored.any():
         return float("nan"), float("nan")
     low, high = np.quantile(errors_drawn[scored] / lengths_drawn[scored], [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def draw_sessions(sessions: int, *, samples: int, level: float, seed: int) -> np.ndarray:
+    """Sessions of each bootstrap sample, drawn with replacement: (samples, sessions), indices below `sessions`.
+
+    Raises ValueError for fewer than one sample, and for a level outside 0 to 1.
+    """
+    if samples < 1 or not 0 < level < 1:
+        raise ValueError(f"expected samples >= 1 and 0 < level < 1, found {samples} and {level}")
+    return np.random.default_rng(seed).integers(sessions, size=(samples, sessions))

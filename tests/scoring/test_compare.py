@@ -1,0 +1,173 @@
+"""Comparisons of systems against hand-worked cases, scipy, and loops over one pair at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mlcslm.scoring.bootstrap import bootstrap_interval
+from mlcslm.scoring.compare import EXACT_SESSIONS, Comparison, compare_systems
+
+
+def pair(errors_a: list[float], errors_b: list[float], lengths: list[float], **options: float) -> Comparison:
+    (found,) = compare_systems(np.array([errors_a, errors_b]), np.array(lengths), **({"seed": 1} | options))
+    return found
+
+
+def many(systems: int, sessions: int, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(500, 6000, sessions)
+    difficulty = rng.uniform(0.05, 0.4, sessions)
+    return rng.binomial(lengths, np.clip(difficulty * rng.uniform(0.8, 1.2, (systems, 1)), 0, 1)), lengths
+
+
+def test_by_hand() -> None:
+    # One error less in either session of ten tokens: no draw of sessions can differ.
+    found = pair([2, 2], [1, 1], [10, 10])
+    assert (found.rate_a, found.rate_b, found.difference) == (0.2, 0.1, -0.1)
+    assert (found.low, found.high) == (-0.1, -0.1)
+    assert (found.sessions, found.fewer, found.more) == (2, 2, 0)
+    # Of four ways to exchange the two in two sessions, two give a difference as large.
+    assert found.p_value == 0.5
+    # Two errors less in the first session alone: drawn not at all (1 of 4), once, or twice (1 of 4).
+    uneven = pair([2, 1], [0, 1], [10, 10], level=0.9)
+    assert (uneven.low, uneven.high) == (-0.2, 0.0) and (uneven.fewer, uneven.more) == (1, 0)
+    assert uneven.p_value == 1.0
+
+
+def test_systems_that_are_the_same_do_not_differ() -> None:
+    errors, lengths = many(1, 40)
+    found = pair(errors[0].tolist(), errors[0].tolist(), lengths.tolist())
+    assert (found.difference, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_exchanging_the_systems_turns_the_sign() -> None:
+    errors, lengths = many(2, 30)
+    there = pair(errors[0].tolist(), errors[1].tolist(), lengths.tolist())
+    back = pair(errors[1].tolist(), errors[0].tolist(), lengths.tolist())
+    assert (back.difference, back.low, back.high) == pytest.approx((-there.difference, -there.high, -there.low))
+    assert (back.p_value, back.fewer, back.more) == (there.p_value, there.more, there.fewer)
+
+
+def test_pairing_sees_what_two_intervals_hide() -> None:
+    # Sessions differ a lot from each other, and b is a little better in each.
+    lengths = np.full(40, 1000)
+    worse = np.linspace(50, 700, 40).astype(int)
+    better = worse - 10
+    intervals = [bootstrap_interval(errors, lengths, seed=1) for errors in (worse, better)]
+    assert intervals[1][1] > intervals[0][0]
+    found = pair(worse.tolist(), better.tolist(), lengths.tolist())
+    assert (found.low, found.high) == pytest.approx((-0.01, -0.01)) and found.p_value == 1 / 1001
+
+
+def test_interval_agrees_with_a_plain_loop_and_with_scipy() -> None:
+    errors, lengths = many(2, 60)
+    found = pair(errors[0].tolist(), errors[1].tolist(), lengths.tolist(), samples=4000, seed=3)
+    rng, differences = np.random.default_rng(11), []
+    for _ in range(4000):
+        total, a, b = 0, 0, 0
+        for session in rng.choice(60, size=60):
+            total, a, b = total + lengths[session], a + errors[0, session], b + errors[1, session]
+        differences.append(b / total - a / total)
+    differences.sort()
+    assert (found.low, found.high) == pytest.approx((differences[100], differences[3900]), abs=1e-3)
+    expected = stats.bootstrap(
+        (errors[0], errors[1], lengths),
+        lambda a, b, n, axis: (b.sum(axis) - a.sum(axis)) / n.sum(axis),
+        paired=True,
+        method="percentile",
+        n_resamples=4000,
+        rng=np.random.default_rng(7),
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
+
+
+@pytest.mark.parametrize("sessions", [3, 8, EXACT_SESSIONS])
+def test_few_sessions_have_the_exact_p_value_of_scipy(sessions: int) -> None:
+    for seed in range(5):
+        errors, lengths = many(2, sessions, seed)
+        changes = (errors[1] - errors[0]).astype(float)
+        expected = stats.permutation_test(
+            (changes,), lambda x, axis: x.sum(axis=axis), permutation_type="samples", n_resamples=np.inf
+        ).pvalue
+        assert pair(errors[0].tolist(), errors[1].tolist(), lengths.tolist()).p_value == pytest.approx(expected)
+
+
+def test_many_sessions_have_about_the_p_value_of_scipy() -> None:
+    errors, lengths = many(2, 40, seed=8)
+    errors[1] = errors[0] + np.random.default_rng(2).integers(-60, 85, 40).clip(-errors[0])
+    changes = (errors[1] - errors[0]).astype(float)
+    expected = stats.permutation_test(
+        (changes,),
+        lambda x, axis: x.sum(axis=axis),
+        permutation_type="samples",
+        n_resamples=20_000,
+        rng=np.random.default_rng(3),
+    ).pvalue
+    assert 0.01 < expected < 0.9
+    found = pair(errors[0].tolist(), errors[1].tolist(), lengths.tolist(), samples=20_000)
+    assert found.p_value == pytest.approx(expected, abs=0.015)
+
+
+def test_p_values_of_systems_alike_are_spread_evenly() -> None:
+    rng, found = np.random.default_rng(4), []
+    for _ in range(300):
+        errors = rng.binomial(200, 0.2, (2, 20))
+        found.append(pair(errors[0].tolist(), errors[1].tolist(), [200] * 20, samples=200).p_value)
+    assert 0.01 <= np.mean(np.array(found) < 0.05) <= 0.1
+    assert 0.4 <= np.mean(np.array(found) < 0.5) <= 0.6
+
+
+def test_all_pairs_at_once_are_each_pair_alone() -> None:
+    errors, lengths = many(5, 30)
+    found = compare_systems(errors, lengths, seed=2)
+    assert [(one.a, one.b) for one in found] == [(a, b) for a in range(5) for b in range(a + 1, 5)]
+    for one in found:
+        (alone,) = compare_systems(errors[[one.a, one.b]], lengths, seed=2)
+        names = ("difference", "low", "high", "p_value", "fewer", "more", "rate_a", "rate_b")
+        assert [getattr(one, name) for name in names] == [getattr(alone, name) for name in names]
+
+
+def test_seconds_need_not_be_whole() -> None:
+    found = pair([0.1, 0.2, 0.3], [0.3, 0.1, 0.2], [1.0, 1.0, 1.0])
+    assert found.difference == pytest.approx(0.0) and found.p_value == 1.0
+
+
+def test_without_reference_tokens_there_is_no_rate() -> None:
+    found = pair([1], [0], [0])
+    assert all(map(math.isnan, (found.rate_a, found.difference, found.low, found.high)))
+    partly = pair([1, 0], [1, 2], [4, 0])
+    assert partly.difference == pytest.approx(0.5) and not math.isnan(partly.low)
+
+
+def test_one_system_or_none_gives_no_pair() -> None:
+    assert compare_systems(np.ones((1, 3)), np.ones(3), seed=0) == []
+    assert compare_systems(np.ones((0, 3)), np.ones(3), seed=0) == []
+
+
+@pytest.mark.parametrize(
+    ("errors", "lengths", "options"),
+    [
+        ([1, 2], [1, 2], {}),
+        ([[1, 2]], [1], {}),
+        ([[], []], [], {}),
+        ([[-1, 0]], [1, 1], {}),
+        ([[1, 0]], [-1, 1], {}),
+        ([[1, 0]], [1, 1], {"samples": 0}),
+        ([[1, 0]], [1, 1], {"level": 1.0}),
+    ],
+)
+def test_impossible_arguments_are_refused(errors: list, lengths: list, options: dict) -> None:
+    with pytest.raises(ValueError):
+        compare_systems(np.array(errors), np.array(lengths), **({"seed": 0} | options))
+
+
+def test_every_pair_of_thirty_systems_on_110_sessions_takes_less_than_seconds() -> None:
+    errors, lengths = many(30, 110)
+    started = time.process_time()
+    assert len(compare_systems(errors, lengths, seed=1)) == 435
+    assert time.process_time() - started < 5
