@@ -77,11 +77,21 @@ class StageConfig(Stage):
         description="[number, count]: leave this of `count` parts of the sessions, the first being 0, out of training, "
         "for reasoning.checkpoint to decode",
     )
+    context: int = Field(
+        0, ge=0, description="transcripts in the prompt, of so many utterances before in the session (paper: 2)"
+    )
+    context_dropout: Share = Field(0.0, description="share of training samples that are shown without their context")
 
     @model_validator(mode="after")
     def _reflections_are_where_they_are_weighted(self) -> StageConfig:
         if self.prompt_loss_weight is not None and self.template != "reasoning":
             raise ValueError(f"prompt_loss_weight with template {self.template!r}, whose answers have no reflection")
+        return self
+
+    @model_validator(mode="after")
+    def _context_is_there_to_be_dropped(self) -> StageConfig:
+        if self.context_dropout and not self.context:
+            raise ValueError(f"context_dropout is {self.context_dropout} with context 0: there is nothing to drop")
         return self
 
     @model_validator(mode="after")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset
@@ -16,12 +18,14 @@ from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
+from mlcslm.text.context import context_lines, utterances_before
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
 from mlcslm.training.encoder_cache import EncoderCache, augmentation_rng
 
-_COLUMNS = ["utterance_id", "session_id", "grp", "audio", "start", "end", "text"]
+_COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end", "text"]
+_CONTEXT_STREAM = 1  # tells the random stream that drops context from the one that augments
 
 
 class UtteranceDataset(Dataset[dict[str, Any]]):
@@ -30,7 +34,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     Asked for (pass, index), it gives `input_ids`, `labels` and either `encoder_frames` (T, d) from `cache`, or
     `input_features` (M, F) of the audio, augmented by `augmenter` with a random stream of (seed, pass, utterance).
     The answers to learn are the references of protocol `mlcslm-2025`, which hypotheses are compared with as they are;
-    with template "reasoning" after the reflections of `reasoning` (see `reasoning_data`).
+    with template "reasoning" after the reflections of `reasoning` (see `reasoning_data`). Their prompts have the
+    references of the `context` utterances before; a share of `context_dropout`, drawn anew each pass, has none.
     """
 
     def __init__(
@@ -45,6 +50,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         longest_s: float = 30.0,
         fold: tuple[int, int] | None = None,
         reasoning: str | os.PathLike[str] | None = None,
+        context: int = 0,
+        context_dropout: float = 0.0,
     ) -> None:
         rows = pq.read_table(manifest, columns=_COLUMNS).to_pylist()
         left_out = sessions_of_fold(rows, fold) if fold else set()
@@ -59,6 +66,11 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
                 f"{manifest}: none of its {len(rows)} utterances{without} has text and lasts {longest_s} s at most."
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
+        self.context_dropout = context_dropout
+        self.contexts = {
+            name: context_lines([row["text"] for row in before])
+            for name, before in utterances_before(rows, context).items()
+        }
         self.processor = processor
         self.template: Template = template
         self.cache = cache
@@ -81,9 +93,20 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             self.template,
             audio_tokens=self.processor.audio_token_count(samples),
             transcript=normalise_reference(row["text"]),
+            context=self.context(key),
             think=self.thoughts.get(row["utterance_id"]),
         )
         return example | audio
+
+    def context(self, key: Key) -> list[str]:
+        """Transcripts of the utterances before, oldest first; nothing where they are dropped in this pass."""
+        number, index = key
+        name = self.rows[index]["utterance_id"]
+        if self.context_dropout:
+            rng = np.random.default_rng([self.seed, number, zlib.crc32(name.encode()), _CONTEXT_STREAM])
+            if rng.random() < self.context_dropout:
+                return []
+        return self.contexts[name]
 
     def audio(self, key: Key) -> tuple[dict[str, torch.Tensor], int]:
         """`encoder_frames` (T, d) or `input_features` (M, F) of an utterance, and its length in samples at 16 kHz."""

@@ -144,7 +144,14 @@ def _supervised_trainer(
     stage = config.stages[name]
     options = dataset_arguments(stage, config, paths, model)
     dataset = UtteranceDataset(
-        paths.manifest, processor, stage.template, fold=stage.fold, reasoning=paths.reasoning, **options
+        paths.manifest,
+        processor,
+        stage.template,
+        fold=stage.fold,
+        reasoning=paths.reasoning,
+        context=stage.context,
+        context_dropout=stage.context_dropout,
+        **options,
     )
     arguments = TrainingArguments(**trainer_arguments(stage, config, work))
     if len(dataset) < stage.batch_size:

@@ -1,0 +1,105 @@
+"""Conversational context in training: which references a prompt has, and that a stage learns from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mlcslm.errors import UserError
+from mlcslm.model.build import build_speech_llm
+from mlcslm.model.checkpoint_file import read_checkpoint
+from mlcslm.model.processor import SpeechProcessor
+from mlcslm.training.dataset import UtteranceDataset
+
+
+@pytest.fixture(scope="module")
+def processor(encoder_folder: str, language_model_folder: str, languages) -> SpeechProcessor:
+    return build_speech_llm(
+        encoder=encoder_folder, language_model=language_model_folder, languages=languages, projector_hidden=8
+    )[1]
+
+
+@pytest.fixture
+def rows(tones: Path) -> list[dict]:
+    return pq.read_table(tones).to_pylist()
+
+
+def written(rows: list[dict], path: Path) -> Path:
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def prompt_lines(dataset: UtteranceDataset, index: int, number: int = 0) -> list[str]:
+    """What stands after the prompt's own line."""
+    example = dataset[number, index]
+    prompt = [token for token, label in zip(example["input_ids"], example["labels"], strict=True) if label == -100]
+    text = dataset.processor.decode(prompt).replace("<|audio|>", "")
+    return text.removesuffix(" ASSISTANT:").split("\n")[1:]
+
+
+def test_the_two_utterances_before_are_in_the_prompt(rows: list[dict], processor, tmp_path: Path) -> None:
+    """Of either speaker, of the same session alone, in the order of their turns whatever the manifest's."""
+    shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
+    dataset = UtteranceDataset(written(shuffled, tmp_path / "m.parquet"), processor, "tagged", context=2)
+    said = {(row["session_id"], row["turn"]): row for row in rows}
+    assert {said[row["session_id"], 0]["speaker"] for row in rows} != {row["speaker"] for row in rows}
+    for index, row in enumerate(shuffled):
+        before = [said.get((row["session_id"], row["turn"] - back)) for back in (2, 1)]
+        assert prompt_lines(dataset, index) == [one["text"] for one in before if one]
+
+
+def test_context_is_written_as_answers_are(rows: list[dict], processor, tmp_path: Path) -> None:
+    session = [row for row in rows if row["session_id"] == rows[0]["session_id"]][:4]
+    for row, text in zip(session, ["Hello,  there!", "YES.", None, "no"], strict=True):
+        row["text"] = text
+    dataset = UtteranceDataset(written(session, tmp_path / "m.parquet"), processor, "tagged", context=2)
+    # The third utterance has no text: it is no example, and no line of the fourth's context.
+    assert [prompt_lines(dataset, index) for index in range(3)] == [[], ["hello there"], ["yes"]]
+
+
+def test_utterances_that_are_left_out_are_context_still(rows: list[dict], processor, tmp_path: Path) -> None:
+    session = [row for row in rows if row["session_id"] == rows[0]["session_id"]]
+    limit = sorted(row["end"] - row["start"] for row in session)[len(session) // 2]
+    dataset = UtteranceDataset(
+        written(session, tmp_path / "m.parquet"), processor, "tagged", context=1, longest_s=limit + 1e-6
+    )
+    assert 0 < len(dataset) < len(session)
+    for index, row in enumerate(dataset.rows):
+        assert prompt_lines(dataset, index) == ([session[row["turn"] - 1]["text"]] if row["turn"] else [])
+
+
+def test_context_is_dropped_anew_each_pass(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
+    def shown(share: float, seed: int) -> np.ndarray:
+        dataset = UtteranceDataset(tones, processor, "tagged", context=2, context_dropout=share, seed=seed)
+        return np.array([[bool(dataset.context((n, i))) for i in range(len(rows))] for n in range(40)])
+
+    possible = np.array([row["turn"] > 0 for row in rows])
+    assert (shown(0.0, 1) == possible).all()
+    assert not shown(1.0, 1).any()
+    third = shown(0.3, 1)
+    assert third[:, possible].mean() == pytest.approx(0.7, abs=0.06)
+    assert (third == shown(0.3, 1)).all()
+    assert (third != shown(0.3, 2)).any()
+    assert not (third == third[0]).all()
+
+
+def test_a_stage_is_trained_with_its_context(make_config, train: Callable[..., Path], tmp_path: Path) -> None:
+    """Its first loss differs from that of the same stage without, as the prompts do."""
+    stages = {"plain": {"steps": 1}, "context": {"steps": 1, "context": 2}}
+    config = make_config(stages)
+    losses = {}
+    for name in stages:
+        folder = train(config, name, tmp_path)
+        losses[name] = pq.read_table(folder / "training_log.parquet")["loss"].to_pylist()
+    assert losses["plain"] != losses["context"]
+    assert read_checkpoint(tmp_path / "context").recipe["context"] == 2
+
+
+def test_dropout_without_context_is_refused(make_config) -> None:
+    with pytest.raises(UserError, match=r"stages\.a.*context_dropout is 0\.2 with context 0"):
+        make_config({"a": {"steps": 1, "context_dropout": 0.2}})
