@@ -18,6 +18,11 @@ class DecodingConfig(Section):
     temperature: float = Field(1.0, gt=0, description="sampling temperature")
     seed: int = Field(0, ge=0, description="seed of the sampling; each utterance has a random stream of its own")
     batch_size: int = Field(32, ge=1, description="utterances a batch (times beams: rows)")
+    context: Literal["none", "reference", "own"] = Field(
+        "none",
+        description="transcripts of the utterances before in the prompt, as many as the stage's `context`: the "
+        "references (an upper bound; paper, section 4.1), or the model's own, in the order of each session",
+    )
 
     @model_validator(mode="after")
     def _beams_fit_the_method(self) -> DecodingConfig:
