@@ -10,6 +10,27 @@ from mlcslm.config_stages import Name, Rate, Section, Share
 
 Size = Annotated[int, Field(ge=1)]
 
+PUBLIC_SIZES: dict[str, dict[str, int | tuple[int, ...]]] = {
+    "campplus": {
+        "embedding_size": 192,
+        "channels": 128,
+        "growth": 32,
+        "bottleneck": 4,
+        "blocks": (12, 24, 16),
+        "head_channels": 32,
+    },
+    "eres2net": {
+        "embedding_size": 192,
+        "channels": 32,
+        "blocks": (3, 4, 6, 3),
+        "base_width": 32,
+        "scale": 2,
+        "expansion": 2,
+    },
+    "resnet101": {"embedding_size": 256, "channels": 32, "blocks": (3, 4, 23, 3)},
+}
+"""Arguments of each network of a speaker embedding, and their values in the public checkpoint."""
+
 
 class EmbeddingTrainingConfig(Section):
     """Training of a speaker embedding: additive angular margin softmax over the speakers of the training split."""
@@ -41,6 +62,18 @@ class EmbeddingConfig(Section):
     def _one_origin(self) -> EmbeddingConfig:
         if (self.checkpoint is None) == (self.training is None):
             raise ValueError("expected checkpoint (a public one) or training (a network trained here), one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _size_is_of_the_network(self) -> EmbeddingConfig:
+        public = PUBLIC_SIZES[self.network]
+        for key, value in self.size.items():
+            if key not in public:
+                raise ValueError(f"size.{key}: {self.network} has no such size; expected some of {', '.join(public)}")
+            expected = len(public[key]) if isinstance(public[key], tuple) else 0
+            if (len(value) if isinstance(value, tuple) else 0) != expected:
+                numbers = f"{expected} numbers" if expected else "a number"
+                raise ValueError(f"size.{key} of {self.network} is {value!r}; expected {numbers}")
         return self
 
 

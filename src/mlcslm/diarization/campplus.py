@@ -122,9 +122,7 @@ class ContextMask(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, kernel: int, dilation: int) -> None:
         super().__init__()
         padding = (kernel - 1) // 2 * dilation
-        self.linear_local = nn.Conv1d(
-            in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False
-        )
+        self.linear_local = nn.Conv1d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False)
         self.linear1 = nn.Conv1d(in_channels, in_channels // 2, 1)
         self.linear2 = nn.Conv1d(in_channels // 2, out_channels, 1)
 
