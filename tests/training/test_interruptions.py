@@ -147,7 +147,7 @@ def test_a_second_process_trains_itself_where_the_first_has_failed(
     assert contents(tmp_path / "a") == expected
 
 
-def test_two_processes_train_as_one_with_twice_the_batches(
+def test_two_processes_train_as_one_that_accumulates(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path
 ) -> None:
     """accelerate deals the planned batches out in turn: two processes' are those that one would accumulate."""
@@ -160,7 +160,7 @@ def test_two_processes_train_as_one_with_twice_the_batches(
     one = train(make_config({"a": stage | {"accumulation": 2}}), "a", tmp_path / "one")
     root = tmp_path / "two"
     paths = StagePaths(out=root / "a", work=root / "work" / "a", manifest=tones)
-    launch_stage("a", make_config({"a": stage}), paths, processes=2)
+    launch_stage("a", make_config({"a": stage | {"accumulation": 2}}), paths, processes=2)
     two = root / "a"
     logs = [pq.read_table(folder / "training_log.parquet").to_pydict() for folder in (one, two)]
     assert logs[1]["step"] == [1, 2, 3, 4]
@@ -176,7 +176,7 @@ def test_a_mistake_in_several_processes_is_said_without_a_traceback(
     from mlcslm.errors import UserError
     from mlcslm.training.launch import launch_stage
 
-    config = make_config({"a": {"steps": 1, "batch_size": 99}})
+    config = make_config({"a": {"steps": 1, "batch_size": 99, "accumulation": 2}})
     paths = StagePaths(out=tmp_path / "a", work=tmp_path / "work", manifest=tones)
     with pytest.raises(UserError, match=r"stage a: of its 2 processes failed: process \d with status"):
         launch_stage("a", config, paths, processes=2)
@@ -184,3 +184,13 @@ def test_a_mistake_in_several_processes_is_said_without_a_traceback(
     output = capfd.readouterr().err
     assert "mlcslm: stages.a.batch_size is 99" in output
     assert "Traceback" not in output
+
+
+def test_processes_that_cannot_share_a_step_are_refused(make_config, tmp_path: Path, tones: Path) -> None:
+    from mlcslm.errors import UserError
+    from mlcslm.training.launch import launch_stage
+
+    config = make_config({"a": {"steps": 1, "accumulation": 3}})
+    paths = StagePaths(out=tmp_path / "a", work=tmp_path / "work", manifest=tones)
+    with pytest.raises(UserError, match=r"stages\.a\.accumulation is 3, which 2 processes cannot share"):
+        launch_stage("a", config, paths, processes=2)

@@ -181,6 +181,6 @@ def test_two_processes_weigh_as_one(
     one = train(make_config(stages, **SECTION), "a", tmp_path / "one", reasoning=reasoning)
     root = tmp_path / "two"
     paths = StagePaths(out=root / "a", work=root / "work" / "a", manifest=tones, reasoning=reasoning)
-    launch_stage("a", make_config({"heard": HEARD, "a": stage}, **SECTION), paths, processes=2)
+    launch_stage("a", make_config({"heard": HEARD, "a": stage | {"accumulation": 2}}, **SECTION), paths, processes=2)
     assert losses(root / "a") == pytest.approx(losses(one), rel=2e-6)
     assert_alike(root / "a", one)

@@ -19,12 +19,21 @@ from mlcslm.training.paths import StagePaths
 
 
 def launch_stage(name: str, config: Config, paths: StagePaths, processes: int | None = None) -> None:
-    """Train stage `name`; processes: how many, by default one a GPU. Raises UserError if one of them fails."""
+    """Train stage `name`; processes: how many, by default one a GPU. Raises UserError if one of them fails.
+
+    The micro-batches of an optimiser step are dealt out to the processes, so that their number changes nothing but the
+    time that a stage takes: the stage's `accumulation` has to be a multiple of it, and by default fewer are taken.
+    """
     import torch
 
     from mlcslm.training.stage import train_stage
 
-    count = processes or max(1, torch.cuda.device_count())
+    accumulation = config.stages[name].accumulation
+    count = processes or most_processes(accumulation, torch.cuda.device_count())
+    if accumulation % count:
+        raise UserError(
+            f"stages.{name}.accumulation is {accumulation}, which {count} processes cannot share; make it a multiple."
+        )
     if count == 1:
         train_stage(name, config, paths)
         return
@@ -41,6 +50,15 @@ def launch_stage(name: str, config: Config, paths: StagePaths, processes: int | 
             encoding="utf-8",
         )
         _launch(name, count, job)
+
+
+def most_processes(accumulation: int, devices: int) -> int:
+    """As many processes as there are `devices`, or as many fewer as share `accumulation` micro-batches evenly.
+
+    >>> most_processes(8, 0), most_processes(8, 3), most_processes(8, 4), most_processes(3, 2)
+    (1, 2, 4, 1)
+    """
+    return max(count for count in range(1, accumulation + 1) if accumulation % count == 0 and count <= max(1, devices))
 
 
 def _launch(name: str, count: int, job: Path) -> None:

@@ -17,7 +17,7 @@ from mlcslm.training.grpo import RewardFunction, RolloutTrainer, grpo_arguments
 from mlcslm.training.paths import StagePaths
 from mlcslm.training.prompts import PromptDataset
 from mlcslm.training.rewards import format_reward, judge, reward_table
-from mlcslm.training.settings import dataset_arguments, part_options, trainer_arguments
+from mlcslm.training.settings import dataset_arguments, micro_batches_a_process, part_options, trainer_arguments
 
 
 def reinforcement_trainer(
@@ -32,7 +32,7 @@ def reinforcement_trainer(
     utterances = PromptDataset(
         paths.manifest, processor, stage.template, **dataset_arguments(stage, config, paths, model)
     )
-    size = stage.batch_size * stage.accumulation
+    size = stage.batch_size * micro_batches_a_process(stage)
     if len(utterances) < size:
         raise UserError(
             f"stages.{name}: batch_size {stage.batch_size} with accumulation {stage.accumulation} is {size} utterances "

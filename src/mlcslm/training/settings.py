@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "seed": config.seed,
         "max_steps": stage.steps,
         "per_device_train_batch_size": stage.batch_size,
-        "gradient_accumulation_steps": stage.accumulation,
+        "gradient_accumulation_steps": micro_batches_a_process(stage),
         "learning_rate": stage.learning_rate,
         "lr_scheduler_type": stage.schedule,
         "warmup_steps": stage.warmup_steps,
@@ -43,6 +44,11 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "disable_tqdm": True,
         "report_to": [],
     }
+
+
+def micro_batches_a_process(stage: Stage) -> int:
+    """Micro-batches that each process takes of an optimiser step: all processes together take `stage.accumulation`."""
+    return stage.accumulation // int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def trains_in_bfloat16(config: Config) -> bool:

@@ -159,13 +159,12 @@ def _supervised_trainer(
             f"stages.{name}.batch_size is {stage.batch_size}, but {paths.manifest} has only {len(dataset)} utterances "
             f"of at most {stage.longest_s} s; make batch_size smaller."
         )
-    micro_batches = stage.steps * stage.accumulation * arguments.world_size
     return SpeechTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
         data_collator=processor.collate,
-        plan=BatchPlan(dataset.lengths, stage.batch_size, micro_batches, config.seed),
+        plan=BatchPlan(dataset.lengths, stage.batch_size, stage.steps * stage.accumulation, config.seed),
         options=part_options(model, stage),
         label_weights=_label_weights(stage, processor),
     )
