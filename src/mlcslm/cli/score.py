@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mlcslm.cli.score_diarization import add_commands
+
 LANGUAGES = Path("config/languages.tsv")
 
 score = typer.Typer(name="score", help="Score hypotheses against references.", no_args_is_help=True)
@@ -44,16 +46,20 @@ def wer(
     from mlcslm.scoring.texts import score_kaldi_texts
 
     scores = score_kaldi_texts(
-        reference, hypothesis, protocol, languages or _find_languages(), normalise_hypothesis=normalise_hypothesis
+        reference, hypothesis, protocol, languages or find_languages(), normalise_hypothesis=normalise_hypothesis
     )
-    _print(scores)
+    print_json(scores)
 
 
-def _find_languages() -> Path:
+def find_languages() -> Path:
     """The languages sheet of the working directory; where it has none, of the checkout that this package runs from."""
     checkout = Path(__file__).resolve().parents[3] / LANGUAGES
     return LANGUAGES if LANGUAGES.is_file() or not checkout.is_file() else checkout
 
 
-def _print(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print `value` as JSON."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+add_commands(score)

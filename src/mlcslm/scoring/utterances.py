@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -17,3 +18,11 @@ class Utterance:
     start: float
     end: float
     text: str
+
+
+def by_recording(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
+    """Utterances of each recording, recordings and utterances in the order given."""
+    recordings: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        recordings.setdefault(utterance.recording, []).append(utterance)
+    return recordings

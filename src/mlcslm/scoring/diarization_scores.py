@@ -1,0 +1,107 @@
+"""DER of RTTM files and tcpWER of STM files as the command line prints them: pooled, by group and by session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mlcslm.languages import Group, read_languages
+from mlcslm.scoring.der import DiarizationErrors, pool_diarization, score_diarizations
+from mlcslm.scoring.recordings import check_references, groups_of_recordings
+from mlcslm.scoring.rttm import read_rttm
+from mlcslm.scoring.stm import read_stm
+from mlcslm.scoring.transcripts import TranscriptErrors, pool_transcripts, score_transcripts
+from mlcslm.scoring.utterances import by_recording
+from mlcslm.scoring.word_timing import COLLAR
+from mlcslm.text.protocols import get_protocol
+
+Errors = TypeVar("Errors")
+
+
+def score_rttm_files(reference: Path, hypothesis: Path, languages: Path, *, jobs: int) -> dict[str, Any]:
+    """DER of `hypothesis` against `reference`, with its parts in seconds; docs/scoring.md has the keys.
+
+    Raises UserError or FaultyInput for files that cannot be read, recordings without a reference and recordings of no
+    group of `languages`.
+    """
+    sheet = read_languages(languages)
+    references, hypotheses = read_rttm(reference), read_rttm(hypothesis)
+    check_references(references, hypotheses, (str(reference), str(hypothesis)))
+    groups = groups_of_recordings(references, sheet, str(reference))
+    errors = score_diarizations(references, hypotheses, jobs=jobs)
+    return {
+        "collar": 0,
+        **_describe_diarization(pool_diarization(errors.values())),
+        **_missing(references, hypotheses),
+        **_by_group_and_session(errors, groups, sheet, pool_diarization, _describe_diarization),
+    }
+
+
+def score_stm_files(
+    reference: Path,
+    hypothesis: Path,
+    protocol: str,
+    languages: Path,
+    *,
+    normalise_hypothesis: bool = False,
+    jobs: int,
+) -> dict[str, Any]:
+    """tcpWER (tcpCER) of `hypothesis` against `reference` and what stands beside it; docs/scoring.md has the keys.
+
+    Raises UserError or FaultyInput for an unknown protocol, files that cannot be read, recordings without a reference
+    and recordings of no group of `languages`.
+    """
+    chosen = get_protocol(protocol, normalise_hypothesis)
+    sheet = read_languages(languages)
+    references, hypotheses = by_recording(read_stm(reference)), by_recording(read_stm(hypothesis))
+    check_references(references, hypotheses, (str(reference), str(hypothesis)))
+    groups = groups_of_recordings(references, sheet, str(reference))
+    errors = score_transcripts(references, hypotheses, groups, chosen, jobs=jobs)
+    return {
+        "protocol": chosen.name,
+        "collar": COLLAR,
+        **_describe_transcript(pool_transcripts(errors.values())),
+        **_missing(references, hypotheses),
+        **_by_group_and_session(errors, groups, sheet, pool_transcripts, _describe_transcript),
+    }
+
+
+def _missing(references: Mapping[str, Any], hypotheses: Mapping[str, Any]) -> dict[str, int]:
+    return {"recordings": len(references), "missing_hypotheses": sum(name not in hypotheses for name in references)}
+
+
+def _by_group_and_session(
+    errors: Mapping[str, Errors],
+    groups: Mapping[str, Group],
+    sheet: Mapping[str, Group],
+    pool: Callable[[Iterable[Errors]], Errors],
+    describe: Callable[[Errors], dict[str, Any]],
+) -> dict[str, Any]:
+    by_group: dict[str, list[Errors]] = {name: [] for name in sheet}
+    for recording, recording_errors in errors.items():
+        by_group[groups[recording].group].append(recording_errors)
+    return {
+        "groups": {name: describe(pool(of_group)) for name, of_group in by_group.items() if of_group},
+        "sessions": {recording: describe(of_session) for recording, of_session in errors.items()},
+    }
+
+
+def _describe_diarization(errors: DiarizationErrors) -> dict[str, Any]:
+    return {name: round(seconds, 6) for name, seconds in asdict(errors).items()} | {"error_rate": errors.error_rate}
+
+
+def _describe_transcript(errors: TranscriptErrors) -> dict[str, Any]:
+    length = errors.tcp.length
+
+    def rate(count: int) -> dict[str, Any]:
+        return {"errors": count, "error_rate": count / length if length else None}
+
+    return {
+        **asdict(errors.tcp),
+        "error_rate": errors.tcp.error_rate,
+        "breakdown": asdict(errors.breakdown),
+        "cpwer": rate(errors.cp),
+        "tcorcwer": {**rate(errors.orc), "exact": errors.orc_exact},
+    }

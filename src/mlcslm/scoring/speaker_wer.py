@@ -1,0 +1,120 @@
+"""What stands beside tcpWER: cpWER, which ignores when words are said, and tcORC-WER, which ignores by whom."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import accumulate
+
+from mlcslm.scoring.tcpwer import RecordingWords, TcpScore, pair_speakers
+from mlcslm.scoring.timed_alignment import align_words
+from mlcslm.scoring.word_timing import TimedWords, join_by_speaker
+
+MAX_STATES = 5_000_000
+"""States of the search for the best assignment: some seconds. Two speakers of a real session need 0.3 million."""
+
+
+@dataclass(frozen=True)
+class OrcScore:
+    """Fewest errors when each reference utterance may be put to any hypothesis speaker.
+
+    streams: the hypothesis speaker of each reference utterance (in the recording's order), None where there is none;
+    exact: whether all speakers were tried, or `errors` may be too high.
+    """
+
+    errors: int
+    streams: list[str | None]
+    exact: bool
+
+
+def score_cp(recording: RecordingWords) -> int:
+    """Errors of cpWER (Watanabe et al. 2020): speakers paired as best, each one's words in one line, whenever said."""
+    from rapidfuzz.distance import Levenshtein
+
+    references, hypotheses = join_by_speaker(recording.reference), join_by_speaker(recording.hypothesis)
+    costs = [[Levenshtein.distance(r.words, h.words) for h in hypotheses.values()] for r in references.values()]
+    reference_lengths = {speaker: len(stream.words) for speaker, stream in references.items()}
+    hypothesis_lengths = {speaker: len(stream.words) for speaker, stream in hypotheses.items()}
+    pairing = pair_speakers(costs, reference_lengths, hypothesis_lengths)
+    rows, columns = list(references), list(hypotheses)
+    return sum(
+        costs[rows.index(r)][columns.index(h)]
+        if r is not None and h is not None
+        else reference_lengths.get(r, 0) + hypothesis_lengths.get(h, 0)  # type: ignore[call-overload]
+        for r, h in pairing
+    )
+
+
+def score_orc(recording: RecordingWords, tcp: TcpScore) -> OrcScore:
+    """Errors of tcORC-WER (von Neumann et al. 2023), the collar as in tcpWER; never more than tcpWER's.
+
+    The search takes time and memory with the product of what each hypothesis speaker says near an utterance. Where all
+    of them are too many (`MAX_STATES`), the speakers that tcpWER pairs and as many others as can be had take part, the
+    wordiest first, and the words of the rest count as inserted; where the paired ones are too many already, tcpWER's
+    own assignment is the answer.
+    """
+    from meeteval.wer.matching.cy_time_constrained_orc_matching import time_constrained_orc_levenshtein_distance
+
+    streams = {name: stream for name, stream in join_by_speaker(recording.hypothesis).items() if stream.words}
+    utterances = [utterance for utterance in recording.reference if utterance.words]
+    paired = [h for r, h in tcp.pairing if r is not None and h in streams]
+    others = sorted((name for name in streams if name not in paired), key=lambda name: -len(streams[name].words))
+    tried = paired
+    for other in others:
+        if count_states(utterances, [streams[name] for name in [*tried, other]]) > MAX_STATES:
+            break
+        tried = [*tried, other]
+    if not tried or count_states(utterances, [streams[name] for name in tried]) > MAX_STATES:
+        partner = dict(tcp.pairing)
+        return OrcScore(tcp.counts.errors, [partner.get(u.speaker) for u in recording.reference], not streams)
+    errors, chosen = time_constrained_orc_levenshtein_distance(
+        [utterance.words for utterance in utterances],
+        [streams[name].words for name in tried],
+        [utterance.times for utterance in utterances],
+        [streams[name].times for name in tried],
+    )
+    errors += sum(len(streams[name].words) for name in others if name not in tried)
+    numbers = iter(chosen)
+    assigned = [tried[next(numbers)] if utterance.words else None for utterance in recording.reference]
+    return OrcScore(errors, assigned, len(tried) == len(streams))
+
+
+def count_states(utterances: list[TimedWords], streams: list[TimedWords]) -> int:
+    """States of the search for the best assignment of `utterances` to `streams`: time and memory grow with it."""
+    if not utterances:
+        return 0
+    begins = list(accumulate((min(start for start, _ in u.times) for u in reversed(utterances)), min))[::-1]
+    ends = list(accumulate((max(end for _, end in u.times) for u in utterances), max))
+    states = [1] * len(utterances)
+    for stream in streams:
+        starts = list(accumulate((start for start, _ in reversed(stream.times)), min))[::-1]
+        stops = list(accumulate((end for _, end in stream.times), max))
+        near = (bisect_left(starts, end) - bisect_left(stops, begin) for begin, end in zip(begins, ends, strict=True))
+        states = [count * (max(0, words) + 1) for count, words in zip(states, near, strict=True)]
+    return sum(states)
+
+
+def align_orc(recording: RecordingWords, orc: OrcScore) -> list[tuple[list[float], list[float], int]]:
+    """For each hypothesis speaker: middles (seconds) of the words deleted and inserted, and its errors.
+
+    Reference words are those of the utterances that `orc` puts to the speaker; the errors add up to `orc.errors`.
+    """
+    hypotheses = join_by_speaker(recording.hypothesis)
+    references: dict[str | None, TimedWords] = {name: TimedWords(name, [], [], []) for name in hypotheses}
+    for utterance, stream in zip(recording.reference, orc.streams, strict=True):
+        target = references.setdefault(stream, TimedWords("", [], [], []))
+        target.words.extend(utterance.words)
+        target.times.extend(utterance.times)
+        target.middles.extend(utterance.middles)
+    aligned = []
+    for name, reference in references.items():
+        hypothesis = hypotheses.get(name, TimedWords("", [], [], []))  # type: ignore[arg-type]
+        alignment = align_words(reference, hypothesis)
+        aligned.append(
+            (
+                [reference.middles[place] for place in alignment.deleted],
+                [hypothesis.middles[place] for place in alignment.inserted],
+                alignment.counts.errors,
+            )
+        )
+    return aligned

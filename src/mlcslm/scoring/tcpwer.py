@@ -1,0 +1,94 @@
+"""tcpWER and tcpCER of a recording: the fewest errors over all pairings of speakers, words aligned near their times.
+
+von Neumann et al. 2023, "MeetEval"; the counts are those of `meeteval-wer tcpwer --collar 5`. docs/scoring.md says how
+they are had faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mlcslm.languages import Group
+from mlcslm.scoring.error_counts import ErrorCounts, pool
+from mlcslm.scoring.timed_alignment import align_words, timed_distance
+from mlcslm.scoring.utterances import Utterance
+from mlcslm.scoring.word_timing import COLLAR, TimedWords, Vocabulary, join_by_speaker, time_words
+from mlcslm.text.protocols import Protocol
+
+Stream = TypeVar("Stream")
+Pairing = tuple[tuple[str | None, str | None], ...]
+
+
+@dataclass(frozen=True)
+class RecordingWords:
+    """Words of a recording's utterances, of the reference (intervals) and the hypothesis (points and the collar)."""
+
+    reference: list[TimedWords]
+    hypothesis: list[TimedWords]
+
+    @property
+    def length(self) -> int:
+        """Reference words (or characters)."""
+        return sum(len(utterance.words) for utterance in self.reference)
+
+
+@dataclass(frozen=True)
+class TcpScore:
+    """Counts of the best pairing, and the pairs: (reference speaker, hypothesis speaker), None for nobody."""
+
+    counts: ErrorCounts
+    pairing: Pairing
+
+
+def time_recording(
+    reference: Iterable[Utterance], hypothesis: Iterable[Utterance], group: Group, protocol: Protocol
+) -> RecordingWords:
+    """Words of a recording's raw utterances under a protocol, with their times."""
+    vocabulary = Vocabulary()
+    return RecordingWords(
+        time_words(reference, lambda text: protocol.reference_tokens(text, group), vocabulary, collar=None),
+        time_words(hypothesis, lambda text: protocol.hypothesis_tokens(text, group), vocabulary, collar=COLLAR),
+    )
+
+
+def score_tcp(recording: RecordingWords) -> TcpScore:
+    """Counts of the pairing of speakers with the fewest errors; speakers that are left over are deleted or inserted."""
+    references, hypotheses = join_by_speaker(recording.reference), join_by_speaker(recording.hypothesis)
+    costs = [[timed_distance(r, h) for h in hypotheses.values()] for r in references.values()]
+    pairing = pair_speakers(
+        costs,
+        {speaker: len(stream.words) for speaker, stream in references.items()},
+        {speaker: len(stream.words) for speaker, stream in hypotheses.items()},
+    )
+    nobody = TimedWords("", [], [], [])
+    counts = pool(
+        align_words(references.get(r, nobody), hypotheses.get(h, nobody)).counts  # type: ignore[arg-type]
+        for r, h in pairing
+    )
+    return TcpScore(counts, pairing)
+
+
+def pair_speakers(
+    costs: Sequence[Sequence[int]], reference_lengths: Mapping[str, int], hypothesis_lengths: Mapping[str, int]
+) -> Pairing:
+    """Pairing of speakers with the lowest total cost.
+
+    costs: errors of each reference speaker (row) against each hypothesis speaker; lengths: words of each, in the order
+    of rows and columns, which are the errors of whoever is left over.
+    """
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = list(reference_lengths), list(hypothesis_lengths)
+    size = max(len(rows), len(columns))
+    matrix = np.zeros((size, size), dtype=np.int64)
+    matrix[: len(rows), :] = np.array(list(reference_lengths.values()), dtype=np.int64)[:, None]
+    matrix[:, : len(columns)] += np.array(list(hypothesis_lengths.values()), dtype=np.int64)[None, :]
+    if rows and columns:
+        matrix[: len(rows), : len(columns)] = costs
+    names = dict(enumerate(rows)), dict(enumerate(columns))
+    return tuple(
+        (names[0].get(int(r)), names[1].get(int(c))) for r, c in zip(*linear_sum_assignment(matrix), strict=True)
+    )

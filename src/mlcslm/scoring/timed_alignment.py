@@ -1,0 +1,94 @@
+"""Time-constrained Levenshtein alignment of two streams of words: meeteval's, cut where that changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from mlcslm.scoring.error_counts import ErrorCounts
+from mlcslm.scoring.word_timing import Interval, TimedWords
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Error counts of an alignment, which reference words are deleted and which hypothesis words are inserted."""
+
+    counts: ErrorCounts
+    deleted: list[int]
+    inserted: list[int]
+
+
+def timed_distance(reference: TimedWords, hypothesis: TimedWords) -> int:
+    """Fewest insertions, deletions and substitutions, where only words whose times overlap may be aligned."""
+    from meeteval.wer.matching.cy_levenshtein import time_constrained_levenshtein_distance
+
+    return time_constrained_levenshtein_distance(
+        reference.words,
+        hypothesis.words,
+        reference.times,
+        hypothesis.times,
+        prune=_sorted(reference.times) and _sorted(hypothesis.times),
+    )
+
+
+def align_words(reference: TimedWords, hypothesis: TimedWords) -> Alignment:
+    """Best alignment, where only words whose times overlap may be aligned; of several, the one meeteval takes.
+
+    The streams are aligned piece by piece (`cut_points`), which makes time and memory grow with their length instead
+    of its square.
+    """
+    from meeteval.wer.matching.cy_levenshtein import time_constrained_levenshtein_distance_with_alignment
+
+    # Not left to meeteval: it takes times for unsorted that begin below zero, as those of the first words do.
+    prune = _sorted(reference.times) and _sorted(hypothesis.times)
+    counts = ErrorCounts.zero()
+    deleted: list[int] = []
+    inserted: list[int] = []
+    for (r, h), (r_end, h_end) in pairwise(cut_points(reference.times, hypothesis.times)):
+        if r == r_end or h == h_end:
+            counts += ErrorCounts(r_end - r + h_end - h, r_end - r, h_end - h, r_end - r, 0)
+            deleted += range(r, r_end)
+            inserted += range(h, h_end)
+            continue
+        piece = time_constrained_levenshtein_distance_with_alignment(
+            reference.words[r:r_end],
+            hypothesis.words[h:h_end],
+            reference.times[r:r_end],
+            hypothesis.times[h:h_end],
+            prune=prune,
+        )
+        counts += ErrorCounts(
+            piece["total"], r_end - r, piece["insertions"], piece["deletions"], piece["substitutions"]
+        )
+        deleted += [r + pair[0] for pair in piece["alignment"] if pair[1] is None]
+        inserted += [h + pair[1] for pair in piece["alignment"] if pair[0] is None]
+    return Alignment(counts, deleted, inserted)
+
+
+def cut_points(reference: Sequence[Interval], hypothesis: Sequence[Interval]) -> list[tuple[int, int]]:
+    """Places (r, h), from (0, 0) to the ends, between which the streams can be aligned by themselves.
+
+    At (r, h) no reference word before r overlaps a hypothesis word from h on, and none from r on one before h. An
+    alignment never crosses such a place, so distances add up: docs/scoring.md has the proof, for the counts too.
+    """
+    ends = len(reference), len(hypothesis)
+    if not all(ends):
+        return [(0, 0), ends]
+    # Last end so far and first start still to come; times need not be sorted.
+    reference_ends = list(accumulate((end for _, end in reference), max))
+    hypothesis_ends = list(accumulate((end for _, end in hypothesis), max))
+    reference_starts = list(accumulate((start for start, _ in reversed(reference)), min))[::-1]
+    hypothesis_starts = list(accumulate((start for start, _ in reversed(hypothesis)), min))[::-1]
+    cuts, h = [(0, 0)], 0
+    for r in range(1, ends[0]):
+        # Only the first h that clears the words before r can also be cleared by those from r on.
+        while h < ends[1] and hypothesis_starts[h] < reference_ends[r - 1]:
+            h += 1
+        if h == 0 or hypothesis_ends[h - 1] <= reference_starts[r]:
+            cuts.append((r, h))
+    return [*cuts, ends]
+
+
+def _sorted(times: Sequence[Interval]) -> bool:
+    return all(first[0] <= second[0] for first, second in pairwise(times))

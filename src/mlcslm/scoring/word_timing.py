@@ -1,0 +1,101 @@
+"""Where the words of an utterance lie in time, as meeteval takes it for its time-constrained error rates.
+
+A reference word gets its share, by characters, of its utterance's time (`character_based`); a hypothesis word the
+middle of that share (`character_based_points`), widened on both sides by the collar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from mlcslm.scoring.utterances import Utterance
+
+COLLAR = 5
+"""Seconds by which a word may be off: the challenge's."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TimedWords:
+    """Words of a stretch of one speaker, numbered alike in both sides of a session.
+
+    words: (n,) numbers; times: (n,) start and end of each, seconds, the collar included; middles: (n,) seconds.
+    """
+
+    speaker: str
+    words: list[int]
+    times: list[Interval]
+    middles: list[float]
+
+
+class Vocabulary:
+    """Numbers of words, given out as they come: what compares words compares numbers faster."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def numbers(self, words: Iterable[str]) -> list[int]:
+        """Numbers of `words`, the same for the same word."""
+        return [self._numbers.setdefault(word, len(self._numbers)) for word in words]
+
+
+def time_words(
+    utterances: Iterable[Utterance],
+    tokens: Callable[[str], list[str]],
+    vocabulary: Vocabulary,
+    *,
+    collar: int | None,
+) -> list[TimedWords]:
+    """Words of each utterance, utterances in order of start (those that start together in the order given).
+
+    tokens: words of a raw text. collar: seconds; None gives a reference's intervals.
+    """
+    timed = []
+    for utterance in sorted(utterances, key=lambda utterance: utterance.start):
+        words = tokens(utterance.text)
+        intervals = character_intervals(utterance.start, utterance.end, [len(word) for word in words])
+        middles = [(end + start) / 2 for start, end in intervals]
+        times = intervals if collar is None else [(middle - collar, middle + collar) for middle in middles]
+        timed.append(
+            TimedWords(
+                utterance.speaker,
+                vocabulary.numbers(words),
+                [(float(start), float(end)) for start, end in times],
+                [float(middle) for middle in middles],
+            )
+        )
+    return timed
+
+
+def character_intervals(start: float, end: float, lengths: Sequence[int]) -> list[tuple[Decimal, Decimal]]:
+    """Each word's share of `start` to `end` (seconds), by the words' `lengths` in characters.
+
+    In decimal arithmetic, as meeteval's command line computes from an STM file: whether a word ends before another
+    begins must not hang on how 0.1 is rounded.
+
+    >>> [(str(a), str(b)) for a, b in character_intervals(1.0, 2.0, [3, 1])]
+    [('1.00', '1.75'), ('1.75', '2.00')]
+    """
+    first, last = Decimal(repr(float(start))), Decimal(repr(float(end)))
+    if len(lengths) == 1:
+        return [(first, last)]
+    character = (last - first) / sum(lengths) if lengths else Decimal(0)
+    intervals, before = [], 0
+    for length in lengths:
+        intervals.append((first + character * before, first + character * (before + length)))
+        before += length
+    return intervals
+
+
+def join_by_speaker(utterances: Iterable[TimedWords]) -> dict[str, TimedWords]:
+    """Each speaker's words in one stream, speakers in order of their first utterance; empty utterances count as one."""
+    streams: dict[str, TimedWords] = {}
+    for utterance in utterances:
+        stream = streams.setdefault(utterance.speaker, TimedWords(utterance.speaker, [], [], []))
+        stream.words.extend(utterance.words)
+        stream.times.extend(utterance.times)
+        stream.middles.extend(utterance.middles)
+    return streams
