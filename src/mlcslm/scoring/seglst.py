@@ -60,10 +60,9 @@ def write_seglst(path: str | os.PathLike[str], utterances: Iterable[Utterance]) 
 def _entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     """Entries of the array with the line each begins on; one is decoded at a time, as json.loads tells no lines."""
     decoder = json.JSONDecoder()
-    line, counted, place = 1, 0, _skip(text, 0)
-    closed = False
+    line, counted, place, closed = 1, 0, _skip(text, 0), False
     if text[place : place + 1] != "[":
-        raise UserError(f"{path}:{text.count(chr(10), 0, place) + 1}: expected {_FORMAT}.")
+        raise UserError(f"{path}:{_line(text, place)}: expected {_FORMAT}.")
     place = _skip(text, place + 1)
     if text[place : place + 1] == "]":
         closed, place = True, place + 1
@@ -76,12 +75,17 @@ def _entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         yield line, entry
         place = _skip(text, after)
         if text[place : place + 1] not in (",", "]"):
-            number = text.count("\n", 0, place) + 1
-            raise UserError(f"{path}:{number}: not JSON (expected , or ] behind an entry). Expected {_FORMAT}.")
+            message = "not JSON (expected , or ] behind an entry)"
+            raise UserError(f"{path}:{_line(text, place)}: {message}. Expected {_FORMAT}.")
         closed = text[place] == "]"
         place = place + 1 if closed else _skip(text, place + 1)
-    if text[place:].strip():
-        raise UserError(f"{path}:{text.count(chr(10), 0, place) + 1}: found text behind the array; remove it.")
+    place = _skip(text, place)
+    if place < len(text):
+        raise UserError(f"{path}:{_line(text, place)}: found text behind the array; remove it.")
+
+
+def _line(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
 
 
 def _skip(text: str, place: int) -> int:
