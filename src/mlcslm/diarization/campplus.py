@@ -1,7 +1,7 @@
 """CAM++ (Wang et al. 2023, arXiv:2303.00332): a densely connected TDNN with context-aware masks behind a 2-D front end.
 
-Parameters are named as in 3D-Speaker's public checkpoints, which load strictly. Shapes: B windows, T frames, F mel bins,
-C channels.
+Parameters are named as in 3D-Speaker's public checkpoints, which load strictly. Shapes: B windows, T frames, F mel
+bins, C channels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class CAMPPlus(nn.Module):
     """CAM++: (B, T, features) mean-normalised fbank -> (B, embedding_size). The defaults are the public model's.
 
     channels: after the first TDNN layer; growth: that each dense layer adds; bottleneck: width of a dense layer inside,
-    in growths; blocks: dense layers of the three blocks; head_channels: of the 2-D front end; features: a multiple of 8.
+    in growths; blocks: dense layers of the three blocks; head_channels: of the 2-D front end. features is a multiple
+    of 8.
     """
 
     def __init__(

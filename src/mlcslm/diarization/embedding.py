@@ -13,11 +13,15 @@ from torch import nn
 
 from mlcslm.corpus.audio import Audio
 from mlcslm.diarization.embedding_checkpoint import load_network
-from mlcslm.diarization.fbank import FbankSettings, Features, fbank, frame_count, frames_of_window
+from mlcslm.diarization.fbank import DEFAULT_SETTINGS, FbankSettings, Features, fbank, frame_count, frames_of_window
 from mlcslm.diarization.networks import FBANK
 
 SHORTEST_FRAMES = frame_count(24_000)
 """Frames of 1.5 s, the window of the diarization: what is shorter is repeated up to it, as 3D-Speaker does."""
+
+CPU_ROWS = 32
+"""Rows of every call of the network on a CPU, whose kernels round otherwise with other numbers of rows: so an embedding
+is the same to the last bit, whatever is embedded beside it. More rows are no faster there."""
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -25,14 +29,15 @@ Embeddings = npt.NDArray[np.float32]
 class SpeakerEmbedder:
     """Maps stretches of 16 kHz speech to vectors whose cosine tells how alike two voices are.
 
-    network: (B, T, 80) -> (B, dim), as of `build_network`; settings: the features it was trained on.
+    network: (B, T, 80) -> (B, dim), as of `build_network`; settings: the features it was trained on. A batch_size is of
+    a GPU: a CPU always takes `CPU_ROWS` at a time.
     """
 
     def __init__(
         self,
         network: nn.Module,
         device: str | torch.device = "cpu",
-        settings: FbankSettings = FbankSettings(),
+        settings: FbankSettings = DEFAULT_SETTINGS,
     ) -> None:
         # Convolutions over (channels, frequency, time) run a third faster on a CPU with the channels innermost.
         self.network = network.to(device, memory_format=torch.channels_last).eval()
@@ -67,15 +72,19 @@ class SpeakerEmbedder:
     def _embed(self, stretches: Sequence[tuple[Features, int, int]], batch_size: int) -> Embeddings:
         """Stretches are (features, first frame, end frame). Only those of one length share a batch: none is padded."""
         embeddings = np.zeros((len(stretches), self.dimension), np.float32)
+        on_cpu = self.device.type == "cpu"
+        rows = CPU_ROWS if on_cpu else batch_size
         by_length: dict[int, list[int]] = {}
         for number, (_, first, end) in enumerate(stretches):
             by_length.setdefault(max(end - first, SHORTEST_FRAMES), []).append(number)
         for length, members in by_length.items():
-            for at in range(0, len(members), batch_size):
-                batch = members[at : at + batch_size]
+            for at in range(0, len(members), rows):
+                batch = members[at : at + rows]
                 features = np.stack([_cut(*stretches[number], length) for number in batch])
+                if on_cpu:
+                    features = features[np.arange(rows) % len(batch)]
                 output = self.network(torch.from_numpy(features).to(self.device))
-                embeddings[batch] = output.float().cpu().numpy()
+                embeddings[batch] = output[: len(batch)].float().cpu().numpy()
         return embeddings
 
 
@@ -86,7 +95,7 @@ def load_embedder(
     device: str | torch.device | None = None,
     **size: int | Sequence[int],
 ) -> SpeakerEmbedder:
-    """The embedder with the weights of `source`, as `load_network` reads them; device None: a GPU where there is one."""
+    """The embedder with the weights of `source`, as `load_network` reads them; device None: a GPU, if there is one."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     source = source if isinstance(source, str) else Path(source)

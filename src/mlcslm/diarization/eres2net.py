@@ -14,7 +14,7 @@ from mlcslm.diarization.pooling import StatisticsPooling
 
 
 class ERes2Net(nn.Module):
-    """ERes2Net: (B, T, features) mean-normalised fbank -> (B, embedding_size). The defaults are the public 6.6 M model's.
+    """ERes2Net: (B, T, features) mean-normalised fbank -> (B, embedding_size). Defaults: the public 6.6 M model's.
 
     channels: of the first stage, doubled in each of the next three; blocks: of the four stages; base_width: of a split
     of a block, in 64ths of the stage's channels; scale: splits of a block; expansion: channels out of a block, in the

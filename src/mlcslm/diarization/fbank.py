@@ -29,7 +29,10 @@ class FbankSettings:
     factor: float = 1.0
 
 
-def fbank(audio: Audio, settings: FbankSettings = FbankSettings()) -> Features:
+DEFAULT_SETTINGS = FbankSettings()
+
+
+def fbank(audio: Audio, settings: FbankSettings = DEFAULT_SETTINGS) -> Features:
     """Return (frames, 80) float32 of 16 kHz `audio` (samples,): 25 ms frames every 10 ms, no dither, no mean taken off.
 
     Frames lie within the audio (Kaldi's snip-edges), so frame t depends on samples 160 t to 160 t + 400 alone. Audio of
