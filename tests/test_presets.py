@@ -5,27 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
-from snakemake.utils import update_config
 
-from mlcslm.config import Config, parse_config, read_config
+from mlcslm.config import Config, read_config
 from mlcslm.config_stages import StageConfig
 from mlcslm.results.paper_tables import read_paper_tables, rows_for
 from mlcslm.workflow import Layout
 
 REPOSITORY = Path(__file__).parents[1]
-NO_PRESETS = ("tables.yaml", "demo-reasoning.yaml")
-PRESETS = sorted(path for path in (REPOSITORY / "config").glob("*.yaml") if path.name not in NO_PRESETS)
+PRESETS = sorted(path for path in (REPOSITORY / "config").glob("*.yaml") if path.name != "tables.yaml")
 
 
-def read_demo_with_reasoning() -> Config:
-    """The demo as Snakemake merges config/demo-reasoning.yaml into it."""
-    demo, reasoning = (
-        yaml.safe_load((REPOSITORY / "config" / f"{name}.yaml").read_text("utf-8"))
-        for name in ("demo", "demo-reasoning")
-    )
-    update_config(demo, reasoning)
-    return parse_config(demo)
+def read_preset(name: str) -> Config:
+    return read_config(REPOSITORY / "config" / f"{name}.yaml")
 
 
 def test_presets_are_found() -> None:
@@ -59,17 +50,16 @@ def rates(stage: StageConfig) -> str:
     return f"{stage.steps} × {stage.batch_size * stage.accumulation}, {stage.learning_rate:g}{others}"
 
 
-def test_demo_with_reasoning_has_every_row_of_the_paper() -> None:
-    config = read_demo_with_reasoning()
-    assert set(config.stages) == set(read_config(REPOSITORY / "config" / "small.yaml").stages)
+@pytest.mark.parametrize("name", ["demo", "small"])
+def test_presets_have_every_row_of_the_paper(name: str) -> None:
+    config = read_preset(name)
     for table, rows in (("table1", 5), ("table2", 7), ("table6", 6)):
-        assert len(rows_for(read_paper_tables(config.tables)[table], config.stages)) == rows
+        assert len(rows_for(read_paper_tables(config.tables)[table], config.stages, config.decodings)) == rows
 
 
-@pytest.mark.parametrize("name", read_demo_with_reasoning().stages)
+@pytest.mark.parametrize("name", read_preset("small").stages)
 def test_documented_stages_are_those_of_the_presets(name: str) -> None:
-    demo = read_demo_with_reasoning().stages[name]
-    small = read_config(REPOSITORY / "config" / "small.yaml").stages[name]
+    demo, small = (read_preset(preset).stages[name] for preset in ("demo", "small"))
     assert (demo.parent, demo.trains, demo.template) == (small.parent, small.trains, small.template)
     row = f"| {name} | {', '.join(demo.trains)} | {demo.template} | {rates(demo)} | {rates(small)} |"
     lines = (REPOSITORY / "docs" / "paper.md").read_text("utf-8").splitlines()
