@@ -1,0 +1,70 @@
+"""Windows of 1.5 s every 0.75 s inside segments of speech, and the speakers' turns that labelled windows give back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio
+from mlcslm.diarization.segments import Segment
+
+# 3D-Speaker's recipe.
+LENGTH, STEP = 1.5, 0.75
+
+
+@dataclass(frozen=True)
+class Window:
+    """`start` to `end` seconds of a session, at most `LENGTH`, inside the `segment`-th segment of speech."""
+
+    start: float
+    end: float
+    segment: int
+
+
+def windows_of(segments: Sequence[Segment]) -> list[Window]:
+    """Windows that cover each segment, in order; the last one of a segment may be shorter than the others.
+
+    A segment of 0.75 s or less is one window: the stock recipe has none for it and drops it.
+
+    >>> [(window.start, window.end) for window in windows_of([Segment(0.0, 0.5), Segment(1.0, 3.5)])]
+    [(0.0, 0.5), (1.0, 2.5), (1.75, 3.25), (2.5, 3.5)]
+    """
+    windows = []
+    for number, segment in enumerate(segments):
+        # Another window as long as the one before leaves something over, in whole milliseconds.
+        left = round(1000 * (segment.duration - LENGTH))
+        for step in range(max(0, -(-left // round(1000 * STEP))) + 1):
+            start = round(segment.start + step * STEP, 3)
+            windows.append(Window(start, min(round(start + LENGTH, 3), segment.end), number))
+    return windows
+
+
+def window_audio(waveform: Audio, window: Window) -> Audio:
+    """(LENGTH * 16000,) samples of `window` of a session's 16 kHz `waveform`, a shorter window repeated to fill it."""
+    first = round(window.start * SAMPLE_RATE)
+    audio = waveform[first : max(first + 1, round(window.end * SAMPLE_RATE))]
+    return np.resize(audio, round(LENGTH * SAMPLE_RATE))
+
+
+def turns_of(windows: Sequence[Window], speakers: Sequence[str], *, keep_vad_boundaries: bool) -> list[Segment]:
+    """Turns of the speakers that the windows are of: disjoint segments in order.
+
+    Windows of one speaker that touch or overlap make one turn; where windows of two speakers overlap, the turn changes
+    in the middle. With `keep_vad_boundaries` no turn goes over the end of a segment of speech, so none is longer than
+    the longest of these; without, turns of one speaker that touch there become one, as in 3D-Speaker's recipe.
+    """
+    turns: list[Segment] = []
+    for number, (window, speaker) in enumerate(zip(windows, speakers, strict=True)):
+        start, last = window.start, turns[-1] if turns else None
+        new_segment = number == 0 or windows[number - 1].segment != window.segment
+        if last is None or start > last.end or (new_segment and keep_vad_boundaries):
+            turns.append(Segment(start, window.end, speaker))
+        elif last.speaker == speaker:
+            turns[-1] = replace(last, end=max(last.end, window.end))
+        else:
+            middle = round((start + last.end) / 2, 3)
+            turns[-1] = replace(last, end=middle)
+            turns.append(Segment(middle, window.end, speaker))
+    return turns
