@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.diarization.segments import Segment
 
 # 3D-Speaker's recipe.
@@ -39,13 +36,6 @@ def windows_of(segments: Sequence[Segment]) -> list[Window]:
             start = round(segment.start + step * STEP, 3)
             windows.append(Window(start, min(round(start + LENGTH, 3), segment.end), number))
     return windows
-
-
-def window_audio(waveform: Audio, window: Window) -> Audio:
-    """(LENGTH * 16000,) samples of `window` of a session's 16 kHz `waveform`, a shorter window repeated to fill it."""
-    first = round(window.start * SAMPLE_RATE)
-    audio = waveform[first : max(first + 1, round(window.end * SAMPLE_RATE))]
-    return np.resize(audio, round(LENGTH * SAMPLE_RATE))
 
 
 def turns_of(windows: Sequence[Window], speakers: Sequence[str], *, keep_vad_boundaries: bool) -> list[Segment]:

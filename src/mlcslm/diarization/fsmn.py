@@ -1,0 +1,67 @@
+"""FSMN-VAD, the detector of the paper and of 3D-Speaker, through funasr (an extra: `pip install 'mlcslm[fsmn]'`)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from pathlib import Path
+
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio
+from mlcslm.diarization.segments import Segment
+from mlcslm.diarization.vad import in_pieces
+from mlcslm.errors import UserError
+
+PUBLIC_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"
+
+
+class FsmnDetector:
+    """Speech by FSMN-VAD, in segments of at most `max_segment_s` seconds.
+
+    model: hub id or folder of `model.pt`, `config.yaml` and `am.mvn`; None: `PUBLIC_MODEL`. Raises UserError where
+    funasr or the model is missing.
+    """
+
+    def __init__(self, max_segment_s: float, model: str | None = None) -> None:
+        self.max_segment_s = max_segment_s
+        model = model or PUBLIC_MODEL
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # funasr prints its version and tables
+                from funasr import AutoModel
+        except ImportError as error:
+            raise UserError(
+                f"vad fsmn needs the package funasr ({error}). Run: pip install 'mlcslm[fsmn]', or take vad: silero."
+            ) from None
+        if "/" in model and not Path(model).is_dir() and (model.startswith((".", "/")) or Path(model).parent.is_dir()):
+            raise UserError(f"vad_model {model}: no such folder. Expected one with model.pt, config.yaml and am.mvn.")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                # Given to `generate`, the limit would have no effect.
+                self._model = AutoModel(
+                    model=model,
+                    max_single_segment_time=round(1000 * max_segment_s),
+                    device="cpu",
+                    disable_update=True,
+                    disable_pbar=True,
+                    disable_log=True,
+                )
+        except Exception as error:  # funasr raises whatever its hub's client does
+            raise UserError(
+                f"vad_model {model}: funasr cannot load it ({error}). Expected a hub id, or a folder with model.pt, "
+                "config.yaml and am.mvn."
+            ) from error
+
+    def __call__(self, waveform: Audio) -> list[Segment]:
+        """Speech of a (samples,) float32 waveform at 16 kHz: disjoint segments in order, in whole milliseconds."""
+        if len(waveform) < SAMPLE_RATE // 40:  # one frame of 25 ms, the least its features are made of
+            return []
+        with contextlib.redirect_stdout(io.StringIO()):
+            found = self._model.generate(input=waveform, fs=SAMPLE_RATE, cache={})[0]["value"]
+        duration_ms = 1000 * len(waveform) // SAMPLE_RATE
+        segments, free = [], 0
+        for start, end in found:
+            start, end = max(start, free), min(end, duration_ms)
+            if start < end:
+                segments.append(Segment(start / 1000, end / 1000))
+                free = end
+        # Its own limit counts from where it became sure of speech, some frames after the segment's start.
+        return in_pieces(segments, self.max_segment_s)

@@ -1,0 +1,160 @@
+"""Diarization of sessions: voice activity, windows, embeddings, clustering; the turns found, as a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig
+from mlcslm.corpus import manifest as corpus_manifest
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_audio, read_header
+from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
+from mlcslm.corpus.identifiers import utterance_id
+from mlcslm.diarization.clustering import cluster
+from mlcslm.diarization.segments import Segment
+from mlcslm.diarization.vad import VoiceActivityDetector, make_detector
+from mlcslm.diarization.windows import turns_of, windows_of
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.files import atomic_path
+from mlcslm.languages import Group
+from mlcslm.progress import progress
+
+SEGMENTS_SCHEMA = pa.schema([pa.field("recording", pa.string(), nullable=False), *corpus_manifest.SCHEMA])
+"""Turns as a manifest, so that whatever reads utterances reads them: `text` is null, `speaker` one of S1, S2, …"""
+
+
+class WindowEmbedder(Protocol):
+    """Vectors whose cosines tell how alike voices are."""
+
+    def embed_windows(
+        self, audio: Audio, windows: Sequence[tuple[float, float]], batch_size: int = 64
+    ) -> npt.NDArray[np.float32]:
+        """(N, dim) of N windows (start, end in seconds) of a session's 16 kHz `audio`."""
+
+
+@dataclass(frozen=True)
+class Diarizer:
+    """All that turns a waveform into turns; the fields but the first two are those of `DiarizerConfig`."""
+
+    detector: VoiceActivityDetector
+    embedder: WindowEmbedder
+    num_speakers: int | None = None
+    keep_vad_boundaries: bool = True
+    seed: int = 0
+    batch_size: int = 64
+
+    def __call__(self, waveform: Audio) -> list[Segment]:
+        """Turns of a (samples,) float32 waveform at 16 kHz: disjoint, in order, in milliseconds, of speakers S1, S2, …
+
+        Speakers are numbered as they first speak. Nothing is found in silence. Depends on the waveform alone.
+        """
+        windows = windows_of(self.detector(waveform))
+        if not windows:
+            return []
+        places = [(window.start, window.end) for window in windows]
+        embeddings = self.embedder.embed_windows(waveform, places, self.batch_size)
+        labels = cluster(embeddings, num_speakers=self.num_speakers, seed=self.seed)
+        return turns_of(windows, [f"S{label + 1}" for label in labels], keep_vad_boundaries=self.keep_vad_boundaries)
+
+
+def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: Path | None = None) -> Diarizer:
+    """The diarizer that `config` describes; trained: folder of its embedding, where that is no public checkpoint."""
+    from mlcslm.diarization.embedding import load_embedder
+
+    return Diarizer(
+        detector=make_detector(config.vad, config.max_segment_s, config.vad_model),
+        embedder=load_embedder(embedding.checkpoint or trained, embedding.network, **embedding.size),
+        num_speakers=config.num_speakers,
+        keep_vad_boundaries=config.keep_vad_boundaries,
+        seed=config.seed,
+        batch_size=embedding.batch_size,
+    )
+
+
+def diarize_manifest(
+    manifest: Path,
+    diarizer: Diarizer,
+    languages: Mapping[str, Group],
+    segments: Path,
+    *,
+    skip_faulty: bool = False,
+) -> tuple[list[str], list[Fault]]:
+    """Diarize the sessions of `manifest` and write all turns to `segments` (`SEGMENTS_SCHEMA`), in order.
+
+    Returns the recordings that were diarized, silent ones too, and the faults of those left out. Sessions whose audio
+    cannot be read are named, all of them before anything is computed (FaultyInput), or left out with `skip_faulty`.
+    """
+    sessions = _sessions(manifest)
+    faults = [fault for row in sessions if (fault := _fault(row["audio"]))]
+    if faults and (not skip_faulty or len(faults) == len(sessions)):
+        raise FaultyInput(f"{manifest}: {describe_faults(faults)}.", [str(fault) for fault in faults])
+    left_out = {fault.path for fault in faults}
+    diarized: list[str] = []
+    rows: list[dict[str, Any]] = []
+    with progress(len(sessions) - len(faults), f"diarizing {manifest.stem}", "session") as bar:
+        for session in sessions:
+            if session["audio"] in left_out:
+                continue
+            try:
+                turns = diarizer(_waveform(session["audio"]))
+            except UserError as error:
+                if not skip_faulty:
+                    raise
+                faults.append(_unreadable(session["audio"], error))
+                continue
+            diarized.append(session["session_id"])
+            rows += _rows(session, turns, languages)
+            bar.update()
+    with atomic_path(segments) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SEGMENTS_SCHEMA), temporary)
+    return diarized, faults
+
+
+def _sessions(manifest: Path) -> list[dict[str, Any]]:
+    """One row for each session, in the manifest's order."""
+    table = corpus_manifest.read_manifest(manifest).select(["session_id", "grp", "audio", "sample_rate"])
+    return list({row["session_id"]: row for row in reversed(table.to_pylist())}.values())[::-1]
+
+
+def _fault(audio: str) -> Fault | None:
+    try:
+        read_header(audio)
+    except UserError as error:
+        return _unreadable(audio, error)
+    return None
+
+
+def _unreadable(audio: str, error: UserError) -> Fault:
+    return Fault(audio, None, FaultKind.UNREADABLE_AUDIO, "session", str(error).removeprefix(f"{audio}: "))
+
+
+def _waveform(audio: str) -> Audio:
+    waveform = read_audio(audio, SAMPLE_RATE)
+    if not np.isfinite(waveform).all():
+        raise UserError(f"{audio}: holds samples that are no numbers. Copy the file again, or remove the session.")
+    return waveform
+
+
+def _rows(
+    session: Mapping[str, Any], turns: Sequence[Segment], languages: Mapping[str, Group]
+) -> Iterator[dict[str, Any]]:
+    group = session["grp"]
+    name = session["session_id"].removeprefix(f"{languages[group].recording_prefix}_")
+    for number, turn in enumerate(turns):
+        yield {
+            **session,
+            "recording": session["session_id"],
+            "utterance_id": utterance_id(group, name, turn.speaker, turn.start, turn.end),
+            "speaker": turn.speaker,
+            "turn": number,
+            "start": turn.start,
+            "end": turn.end,
+            "text": None,
+        }
