@@ -18,6 +18,9 @@ class DecodingConfig(Section):
     temperature: float = Field(1.0, gt=0, description="sampling temperature")
     seed: int = Field(0, ge=0, description="seed of the sampling; each utterance has a random stream of its own")
     batch_size: int = Field(32, ge=1, description="utterances a batch (times beams: rows)")
+    stop_loops: bool = Field(
+        False, description="end answers that go round in circles; they count as cut. Off in the paper's settings"
+    )
     context: Literal["none", "reference", "own"] = Field(
         "none",
         description="transcripts of the utterances before in the prompt, as many as the stage's `context`: the "

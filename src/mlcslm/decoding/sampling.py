@@ -1,4 +1,9 @@
-"""Multinomial sampling with a random stream for each utterance: the batch it is decoded in changes nothing."""
+"""A random stream for each utterance: the batch that it is decoded in, and which others are done, change nothing.
+
+Sampling is by Gumbel noise: of scores to which independent Gumbel noise is added, the largest is a multinomial sample
+(Gumbel-max trick), and the n largest are n samples without replacement (Gumbel-top-k; Kool et al., 2019,
+arXiv:1903.06059), the same draw as `torch.multinomial`'s.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +12,34 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor
 
 
-class UtteranceSampling(LogitsProcessor):
-    """Adds Gumbel noise to logits / temperature, so that the largest one is a multinomial sample (Gumbel-max trick).
+class UtteranceStreams:
+    """Gumbel noise from one stream an utterance, of (seed, utterance).
 
-    Row i draws from a stream of its own, of (seed, utterance i). Decode greedily with it.
+    On a GPU the streams are others than on a CPU: the noise of 150,000 tokens for each beam is drawn where it is used.
     """
 
-    def __init__(self, utterance_ids: Sequence[str], seed: int, temperature: float) -> None:
-        self._streams = [np.random.default_rng([seed, zlib.crc32(name.encode())]) for name in utterance_ids]
-        self._temperature = temperature
+    def __init__(self, utterance_ids: Sequence[str], seed: int, device: torch.device | str = "cpu") -> None:
+        self._device = torch.device(device)
+        seeds = [[seed, zlib.crc32(name.encode())] for name in utterance_ids]
+        self._streams: list[np.random.Generator | torch.Generator]
+        if self._device.type == "cpu":
+            self._streams = [np.random.default_rng(words) for words in seeds]
+        else:
+            numbers = [int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0]) >> 1 for words in seeds]
+            self._streams = [torch.Generator(self._device).manual_seed(number) for number in numbers]
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Perturbed scores (B, V)."""
-        noise = np.stack([stream.gumbel(size=scores.shape[1]) for stream in self._streams])
-        return scores / self._temperature + torch.from_numpy(noise).to(scores.device, scores.dtype)
+    def gumbel(self, size: int) -> torch.Tensor:
+        """The next `size` values of each utterance's stream, (B, size) in float32."""
+        waits = torch.empty(len(self._streams), size, device=self._device)
+        for row, stream in zip(waits, self._streams, strict=True):
+            if isinstance(stream, torch.Generator):
+                row.exponential_(generator=stream)
+            else:  # in float64: a float32 of NumPy's is exactly 0, infinite noise, once in ten million times
+                row.copy_(torch.from_numpy(stream.standard_exponential(size)))
+        return waits.log_().neg_()
+
+    def keep(self, utterances: Sequence[int]) -> None:
+        """Drop all utterances but those, by their place."""
+        self._streams = [self._streams[place] for place in utterances]

@@ -1,0 +1,104 @@
+"""A checkpoint with one decoding: what it answers to batches of utterances, and what the answers say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from mlcslm.config_decoding import DecodingConfig
+from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
+from mlcslm.decoding.loops import has_loop
+from mlcslm.decoding.search import search
+from mlcslm.model.processor import SpeechProcessor
+from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.text.templates import Template
+from mlcslm.training.encoder_cache import EncoderCache
+
+SCHEMA = pa.schema(
+    [
+        ("utterance_id", pa.string()),
+        ("raw_text", pa.string()),
+        ("language", pa.string()),
+        ("transcript", pa.string()),
+        ("think", pa.string()),
+        ("tokens", pa.int32()),
+        ("audio_tokens", pa.int32()),
+        ("stop_reason", pa.string()),
+        ("loop", pa.bool_()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+
+class Decoder:
+    """A model with one decoding; `decode` takes batches of manifest rows.
+
+    A row's "context", where it has one, goes into its prompt: transcripts of the utterances before, oldest first.
+    audio: where encoder outputs come from, shared by the decodings of a job; by default `cache` and `noise` make one.
+    """
+
+    def __init__(
+        self,
+        model: SpeechLLM,
+        processor: SpeechProcessor,
+        template: Template,
+        decoding: DecodingConfig,
+        cache: EncoderCache | None = None,
+        noise: Noise | None = None,
+        audio: EncodedAudio | None = None,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.template: Template = template
+        self.decoding = decoding
+        self.audio = audio or EncodedAudio(model, processor, cache, noise)
+
+    def decode(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One hypothesis (a row of `SCHEMA`) a manifest row, in order."""
+        started = time.perf_counter()
+        examples, audio_tokens = self.examples(rows)
+        batch = self.processor.collate(examples, side="left")
+        prompts = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
+        answers = search(self.model, prompts, [row["utterance_id"] for row in rows], self.decoding)
+        seconds = (time.perf_counter() - started) / len(rows)
+        return [
+            self.hypothesis(row, ids, tokens, seconds)
+            for row, ids, tokens in zip(rows, answers, audio_tokens, strict=True)
+        ]
+
+    def examples(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
+        """Of each row its `input_ids` (the prompt) and `encoder_frames` (T, d), to collate, and its audio tokens."""
+        encoded = self.audio.read(rows)
+        audio_tokens = [one.audio_tokens for one in encoded]
+        examples = [
+            {"input_ids": self.prompt(row, one.audio_tokens), "encoder_frames": one.frames}
+            for row, one in zip(rows, encoded, strict=True)
+        ]
+        return examples, audio_tokens
+
+    def prompt(self, row: dict[str, Any], audio_tokens: int) -> list[int]:
+        """Ids of a row's prompt."""
+        context = row.get("context", ())
+        return self.processor.encode_prompt(row["grp"], self.template, audio_tokens=audio_tokens, context=context)
+
+    def hypothesis(self, row: dict[str, Any], ids: Sequence[int], audio_tokens: int, seconds: float) -> dict[str, Any]:
+        """The hypothesis (a row of `SCHEMA`) that generated `ids` are."""
+        ids, ended = self.processor.completion(ids)
+        answer = self.processor.parse(ids, self.template)
+        reason = "length" if not ended else "end" if answer.well_formed else "malformed"
+        return {
+            "utterance_id": row["utterance_id"],
+            "raw_text": self.processor.decode(ids),
+            "language": answer.language,
+            "transcript": answer.transcript,
+            "think": answer.think,
+            "tokens": len(ids),
+            "audio_tokens": audio_tokens,
+            "stop_reason": reason,
+            "loop": has_loop(ids),
+            "seconds": seconds,
+        }

@@ -1,0 +1,179 @@
+"""Keys and values of all beams of an utterance in one tree, whose trunk is the prompt.
+
+A beam is a path from the prompt's end to a leaf. What beams share is read, stored and attended to once: the prompt is
+computed once however many beams there are, and when beams are reordered no key or value moves, only who sees it.
+
+Shapes: B utterances, K beams, P prompt positions, N positions kept (the prompt's, then K a step), H key-value heads,
+G query heads a key-value head, D head width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface, Cache
+from transformers.cache_utils import DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from mlcslm.errors import UserError
+from mlcslm.model.speech_llm import SpeechLLM
+
+TREE_ATTENTION = "beam_tree"
+"""Name for `set_attn_implementation`."""
+_ROOM = 64  # positions that buffers grow by, at least
+_WORTHWHILE = 0.7  # trees are cleared of dead branches once so small a share is alive
+_ATTENTION = ("full_attention", "sliding_attention")
+
+
+class PrefixTree:
+    """The tree of a batch: `cache` for the model, the positions that each beam sees, and where it is.
+
+    mask: (B, P) of the prompts, padded on the left.
+    """
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        self.cache = Cache(layer_class_to_replicate=_Buffer)
+        self.visible = mask.to(torch.bool).unsqueeze(1)
+        self.position = mask.long().sum(1)
+        self._prompt = mask.shape[1]
+
+    def grow(self, parents: torch.LongTensor) -> None:
+        """Let new beams, of `parents` (B, K) among the beams before, see what these saw and themselves."""
+        beams = parents.shape[1]
+        seen = self.visible.gather(1, parents.unsqueeze(-1).expand(-1, -1, self.visible.shape[-1]))
+        themselves = torch.eye(beams, dtype=torch.bool, device=seen.device).expand(len(seen), -1, -1)
+        if beams > 1:
+            seen = self._without_dead_branches(seen)
+        self.visible = torch.cat([seen, themselves], dim=-1)
+
+    def advance(self) -> None:
+        """Count the tokens that were read."""
+        self.position = self.position + 1
+
+    def keep(self, utterances: torch.LongTensor) -> None:
+        """Drop all utterances but those."""
+        self.visible, self.position = self.visible[utterances], self.position[utterances]
+        for layer in self.cache.layers:
+            layer.batch_select_indices(utterances)
+
+    def _without_dead_branches(self, seen: torch.Tensor) -> torch.Tensor:
+        alive = seen[..., self._prompt :].any(1)
+        room = int(alive.sum(1).max()) if alive.shape[1] else 0
+        if room >= _WORTHWHILE * alive.shape[1]:
+            return seen
+        # Living positions first, in their order; utterances with fewer of them than others keep some dead ones.
+        kept = (~alive).to(torch.uint8).argsort(dim=1, stable=True)[:, :room] + self._prompt
+        for layer in self.cache.layers:
+            layer.keep_positions(self._prompt, kept)
+        branches = seen.gather(2, kept.unsqueeze(1).expand(-1, seen.shape[1], -1))
+        return torch.cat([seen[..., : self._prompt], branches], dim=-1)
+
+
+class _Buffer(DynamicLayer):
+    """Keys and values of a layer, (B, H, N, D), with room to write the next ones into."""
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__()
+        self._room: list[torch.Tensor] = []
+        self._length = 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append positions; returns all keys and values."""
+        states = (key_states, value_states)
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._room = [tensor.new_empty(0) for tensor in states]
+        start, self._length = self._length, self._length + key_states.shape[2]
+        if not self._room[0].numel() or self._length > self._room[0].shape[2]:
+            self._room = [self._enlarged(old, new, start) for old, new in zip(self._room, states, strict=True)]
+        for room, new in zip(self._room, states, strict=True):
+            room[:, :, start : self._length] = new
+        return self._set(*(room[:, :, : self._length] for room in self._room))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep those utterances."""
+        self._room = [room[indices, :, :] for room in self._room]
+        self._set(*(room[:, :, : self._length] for room in self._room))
+
+    def keep_positions(self, start: int, kept: torch.LongTensor) -> None:
+        """Keep everything before `start`, and after it the positions `kept` (B, n)."""
+        self._length = start + kept.shape[1]
+        for room in self._room:
+            places = kept[:, None, :, None].expand(-1, room.shape[1], -1, room.shape[3])
+            room[:, :, start : self._length] = room.gather(2, places)
+        self._set(*(room[:, :, : self._length] for room in self._room))
+
+    def _enlarged(self, old: torch.Tensor, new: torch.Tensor, start: int) -> torch.Tensor:
+        batch, heads, _, width = new.shape
+        larger = new.new_zeros(batch, heads, self._length + max(_ROOM, self._length // 2), width)
+        if start:
+            larger[:, :, :start] = old[:, :, :start]
+        return larger
+
+    def _set(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.keys, self.values = keys, values
+        return keys, values
+
+
+def prepare_for_trees(model: SpeechLLM, longest: int) -> None:
+    """Let the language model read trees. Raises UserError where one of `longest` positions would be read wrongly."""
+    config = model.config.text_config
+    kinds = set(getattr(config, "layer_types", None) or ())
+    window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
+    if other := kinds - set(_ATTENTION):
+        raise UserError(
+            f"models.language_model: its layers are of kind {', '.join(sorted(other))}; decoding needs a language model "
+            f"that has {' or '.join(_ATTENTION)} alone."
+        )
+    if window is not None and longest > window:
+        raise UserError(
+            f"models.language_model: its attention reaches {window} tokens, but prompt and answer may take {longest}. "
+            "Lower max_new_tokens."
+        )
+    model.model.language_model.set_attn_implementation(TREE_ATTENTION)
+
+
+def read_step(model: SpeechLLM, tree: PrefixTree, tokens: torch.LongTensor) -> torch.Tensor:
+    """Logits (B, K, V) after the last `tokens` (B, K) of the beams of `tree`, which has grown by them."""
+    embedded = model.get_input_embeddings()(tokens)
+    mask = torch.zeros_like(tree.visible, dtype=embedded.dtype)
+    mask.masked_fill_(~tree.visible, torch.finfo(embedded.dtype).min)
+    output = model.model.language_model(
+        inputs_embeds=embedded,
+        attention_mask=mask.unsqueeze(1),
+        position_ids=tree.position.unsqueeze(1).expand_as(tokens),
+        past_key_values=tree.cache,
+        use_cache=True,
+    )
+    tree.advance()
+    return model.compute_logits(output.last_hidden_state)
+
+
+def _attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Query heads that share keys and values are read as further beams: nothing is repeated for them."""
+    batch, heads, beams, width = query.shape
+    shared = heads // key.shape[1]
+    # Prompts (more queries than beams could ever be) have a mask of one query head: what they cost is not the reading.
+    if attention_mask is None or attention_mask.dtype == torch.bool or shared == 1:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    query = query.reshape(batch, key.shape[1], shared * beams, width)
+    mask = attention_mask.repeat(1, 1, shared, 1)
+    scaling = options.get("scaling")
+    output = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    return output.reshape(batch, heads, beams, width).transpose(1, 2), None
+
+
+AttentionInterface.register(TREE_ATTENTION, _attention)
+AttentionMaskInterface.register(TREE_ATTENTION, sdpa_mask)

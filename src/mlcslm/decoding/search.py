@@ -1,0 +1,180 @@
+"""Greedy, multinomial, beam and sampled beam search, one search for all: as many beams as asked, with noise or without.
+
+The hypotheses are those of transformers' beam search (length penalty 1, no early stopping) and, with one beam, of its
+greedy search; it differs in what it costs: see `prefix_tree`. Utterances leave the batch as soon as their answer is
+known. With sampling, each utterance draws from a stream of its own, which transformers' one stream a batch cannot give.
+
+Shapes: B utterances still searched, K beams, V vocabulary rows, C candidates a step, T tokens of the longest answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from mlcslm.config_decoding import DecodingConfig
+from mlcslm.decoding.loops import ends_in_loop
+from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees, read_step
+from mlcslm.decoding.sampling import UtteranceStreams
+from mlcslm.model.speech_llm import SpeechLLM
+
+_NEVER = -1e9  # score of what is not there
+_LOOP_STEPS = 8  # loops are looked for once in so many steps
+_CROWDED = 0.9  # finished utterances leave once no more than such a share of the batch is searched
+
+
+@torch.inference_mode()
+def search(
+    model: SpeechLLM, prompts: Mapping[str, torch.Tensor], utterance_ids: Sequence[str], decoding: DecodingConfig
+) -> list[list[int]]:
+    """Ids of the best answer to each prompt: up to and with its end token, or as many as the limit lets.
+
+    prompts: `input_ids` padded on the left, `attention_mask`, and audio; a batch for `SpeechLLM`. utterance_ids: name
+    the streams of sampling methods. Raises UserError for a language model whose attention cannot be shared.
+    """
+    prepare_for_trees(model, prompts["input_ids"].shape[1] + decoding.max_new_tokens)
+    scorer = _Scorer(model, utterance_ids, decoding)
+    tree = PrefixTree(prompts["attention_mask"])
+    hidden = model.model(**prompts, past_key_values=tree.cache, use_cache=True).last_hidden_state
+    logits = model.compute_logits(hidden[:, -1:])
+    beams = _Beams(len(utterance_ids), decoding, model)
+    while True:
+        scores = beams.bases.unsqueeze(-1) + scorer.log_probs(logits)
+        beams.extend(scores, scorer.order(scores))
+        if (left := beams.leave()) is not None:
+            if not len(left):
+                return beams.answers
+            tree.keep(left)
+            scorer.keep(left)
+        tree.grow(beams.parents)
+        logits = read_step(model, tree, beams.tokens[:, :, beams.length - 1])
+
+
+class _Scorer:
+    """Log-probabilities of next tokens, and by what candidates are chosen."""
+
+    def __init__(self, model: SpeechLLM, utterance_ids: Sequence[str], decoding: DecodingConfig) -> None:
+        sampled = decoding.method in ("multinomial", "beam+sampling")
+        self._temperature = decoding.temperature if sampled else 1.0
+        self._streams = UtteranceStreams(utterance_ids, decoding.seed, model.device) if sampled else None
+        self._never = torch.tensor(model.generation_config.suppress_tokens or [], device=model.device).long()
+
+    def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities (B, K, V) in float32, over the temperature; what is never generated has none."""
+        log_probs = logits.float().log_softmax(-1)
+        log_probs[..., self._never] = -torch.inf
+        return log_probs if self._temperature == 1.0 else log_probs / self._temperature
+
+    def order(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores (B, K, V) by which candidates are chosen: with noise where they are sampled."""
+        if self._streams is None:
+            return scores
+        noise = self._streams.gumbel(scores.shape[1] * scores.shape[2])
+        return scores + noise.view_as(scores)
+
+    def keep(self, utterances: torch.LongTensor) -> None:
+        """Drop all utterances but those."""
+        if self._streams is not None:
+            self._streams.keep(utterances.tolist())
+
+
+class _Beams:
+    """Running beams and finished hypotheses of each utterance.
+
+    totals: (B, K) scores of the running beams, one at first; tokens: (B, K, T) theirs; parents: (B, K) which beams of
+    the step before they go on from; length: how many tokens they have; answers: of all utterances, once found.
+    """
+
+    def __init__(self, utterances: int, decoding: DecodingConfig, model: SpeechLLM) -> None:
+        device, limit, beams = model.device, decoding.max_new_tokens, decoding.beams
+        end = model.generation_config.eos_token_id
+        self._ends = torch.tensor([end] if isinstance(end, int) else end, device=device)
+        self._limit, self._beams, self._stop_loops = limit, beams, decoding.stop_loops
+        # So many that beams go on even if each of the best candidates ends: as transformers does.
+        self._candidates = 1 if beams == 1 else max(2, 1 + len(self._ends)) * beams
+        self.answers: list[list[int]] = [[] for _ in range(utterances)]
+        self.length = 0
+        self.totals = torch.zeros(utterances, 1, device=device)
+        self.tokens = torch.zeros(utterances, 1, limit, dtype=torch.long, device=device)
+        self.parents = torch.zeros(utterances, 1, dtype=torch.long, device=device)
+        self._done_scores = torch.full((utterances, beams), _NEVER, device=device)
+        self._done_tokens = torch.zeros(utterances, beams, limit, dtype=torch.long, device=device)
+        self._done_lengths = torch.zeros(utterances, beams, dtype=torch.long, device=device)
+        self._places = list(range(utterances))
+        self._found = torch.zeros(utterances, dtype=torch.bool, device=device)
+
+    @property
+    def bases(self) -> torch.Tensor:
+        """What next tokens' log-probabilities are added to: the totals, or with one beam nothing that could round."""
+        return torch.zeros_like(self.totals) if self._beams == 1 else self.totals
+
+    def extend(self, scores: torch.Tensor, order: torch.Tensor) -> None:
+        """Go on with the best candidates of `scores` (B, K, V), chosen by `order` (B, K, V)."""
+        vocabulary = scores.shape[-1]
+        chosen = order.flatten(1).topk(self._candidates, dim=1).indices
+        scores_BC = scores.flatten(1).gather(1, chosen)
+        parents_BC = chosen // vocabulary
+        tokens_BCT = _rows_of(self.tokens, parents_BC)
+        tokens_BCT[:, :, self.length] = chosen % vocabulary
+        self.length += 1
+        ended = torch.isin(chosen % vocabulary, self._ends)
+        if self.length == self._limit:
+            ended = torch.ones_like(ended)
+        self._finish(scores_BC, tokens_BCT, ended)
+        best = (scores_BC + ended * _NEVER).topk(self._beams, dim=1)
+        self.totals, self.parents = best.values, parents_BC.gather(1, best.indices)
+        self.tokens = _rows_of(tokens_BCT, best.indices)
+        self._find()
+
+    def leave(self) -> torch.LongTensor | None:
+        """Places of the utterances that are still searched, once enough of the others can be dropped; else None."""
+        if self._found.all():
+            return self._found.new_empty(0, dtype=torch.long)
+        left = (~self._found).nonzero().squeeze(1)
+        if len(left) > _CROWDED * len(self._found):
+            return None
+        for name in ("totals", "tokens", "parents", "_done_scores", "_done_tokens", "_done_lengths", "_found"):
+            setattr(self, name, getattr(self, name)[left])
+        self._places = [self._places[place] for place in left.tolist()]
+        return left
+
+    def _finish(self, scores_BC: torch.Tensor, tokens_BCT: torch.Tensor, ended: torch.Tensor) -> None:
+        """Take candidates that end, of the K best, among the K best finished hypotheses: by score a token."""
+        ended = ended[:, : self._beams]
+        if not ended.any():
+            return
+        new = scores_BC[:, : self._beams] / self.length + ~ended * _NEVER
+        best = torch.cat([self._done_scores, new], dim=1).topk(self._beams, dim=1)
+        tokens = torch.cat([self._done_tokens, tokens_BCT[:, : self._beams]], dim=1)
+        lengths = torch.cat([self._done_lengths, torch.full_like(self._done_lengths, self.length)], dim=1)
+        self._done_scores = best.values
+        self._done_tokens = _rows_of(tokens, best.indices)
+        self._done_lengths = lengths.gather(1, best.indices)
+
+    def _find(self) -> None:
+        """Write down the answers of utterances whose beams cannot become better than what is finished."""
+        full = self._done_scores[:, -1] > _NEVER / 2
+        best_running = self.totals[:, 0] / self.length
+        found = full & (best_running <= self._done_scores[:, -1])
+        if self.length == self._limit:
+            found = torch.ones_like(found)
+        found &= ~self._found
+        looping = self._looping() if self._stop_loops and self.length % _LOOP_STEPS == 0 else {}
+        for place in {*found.nonzero().squeeze(1).tolist(), *looping}:
+            finished = bool(self._done_scores[place, 0] > _NEVER / 2)
+            length = int(self._done_lengths[place, 0])
+            ids = self._done_tokens[place, 0, :length].tolist() if finished else looping[place]
+            self.answers[self._places[place]] = ids
+            self._found[place] = True
+
+    def _looping(self) -> dict[int, list[int]]:
+        """The best running beams that end in a loop, by place."""
+        best = self.tokens[:, 0, : self.length].tolist()
+        found = self._found.tolist()
+        return {place: ids for place, ids in enumerate(best) if not found[place] and ends_in_loop(ids)}
+
+
+def _rows_of(tokens: torch.Tensor, rows: torch.LongTensor) -> torch.Tensor:
+    """(B, n, T): those rows (B, n) of each of `tokens` (B, m, T)."""
+    return tokens.gather(1, rows.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
