@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from mlcslm.config import Config, Split, parse_config
 from mlcslm.errors import UserError
 from mlcslm.languages import read_languages
-from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
+from mlcslm.results.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 ALL = "all"
@@ -125,20 +125,43 @@ class Layout:
         folder = self.root / "hypotheses" / checkpoint / decoding / split
         return [str(folder / f"{shard}.parquet") for shard in self.shards()]
 
+    def diarization_counts(self, diarizer: str, split: str) -> Path:
+        """Error counts of a diarizer on a split."""
+        return self.root / "diarization" / diarizer / split / "counts.parquet"
+
     def measured(self, table: str) -> list[tuple[str, str, str]]:
         """(checkpoint, decoding, split) of everything a table needs.
 
-        Besides its rows: their ancestors on dev, with the same decoding, so that what each stage did can be seen.
+        Besides its rows: their ancestors on dev, with the same decoding, so that what each stage did can be seen; and
+        what transcribes the segments of its diarizers, so that what the segments cost can be.
         """
         needed: dict[tuple[str, str, str], None] = {}
-        splits = [name for name in ("dev", "test") if name in self.tables[table].values]
-        for row in rows_for(self.tables[table], self.config.stages):
+        for diarizer, split in self.diarized(table):
+            asr = self.config.diarizers[diarizer].asr
+            needed[asr.checkpoint, asr.decoding, split] = None
+        for row in self._rows(table):
             checkpoint, decoding = row.measures.checkpoint, row.measures.decoding
-            for split in splits:
+            if checkpoint is None or decoding is None:
+                continue
+            for split in self._splits(table):
                 needed[checkpoint, decoding, split] = None
             for ancestor in self.config.lineage(checkpoint):
                 needed[ancestor, decoding, "dev"] = None
         return list(needed)
+
+    def diarized(self, table: str) -> list[tuple[str, str]]:
+        """(diarizer, split) of everything a table needs: its rows, and for Table 5 every variant of a diarizer too."""
+        names = [row.measures.diarizer for row in self._rows(table) if row.measures.diarizer is not None]
+        if names and table == "table5":
+            names = list(self.config.diarizers)
+        return [(name, split) for name in names for split in self._splits(table)]
+
+    def _rows(self, table: str) -> list[PaperRow]:
+        config = self.config
+        return rows_for(self.tables[table], config.stages, config.decodings, config.diarizers)
+
+    def _splits(self, table: str) -> list[str]:
+        return ["dev", "test"] if "test" in self.tables[table].values else ["dev"]
 
     def table_inputs(self, table: str) -> dict[str, list[str]]:
         """Files that a table is made from, by kind."""
@@ -148,6 +171,7 @@ class Layout:
             "scores": [str(self.scores(*system)) for system in measured],
             "hypotheses": [str(self.hypotheses(*system)) for system in measured],
             "reflections": [str(self.reflections(*system)) for system in measured],
+            "diarization": [str(self.diarization_counts(*diarizer)) for diarizer in self.diarized(table)],
             "logs": [str(self.checkpoint(name) / "training_log.parquet") for name in checkpoints],
             "manifests": [str(self.manifest(split)) for split in SPLITS],
         }
@@ -162,6 +186,11 @@ class Layout:
         ]
         kinds = (self.hypotheses, self.scores, self.reflections)
         return [system for system in found if all(path(*system).exists() for path in kinds)]
+
+    def diarization_on_disk(self) -> list[Path]:
+        """Counts of every diarizer of the configuration that has been scored so far, split by split."""
+        files = [self.diarization_counts(name, split) for name in self.config.diarizers for split in ("dev", "test")]
+        return [path for path in files if path.exists()]
 
 
 class _Tee(io.TextIOBase):

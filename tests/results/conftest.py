@@ -46,6 +46,7 @@ class Inputs:
     scores: list[Path]
     training_logs: list[Path]
     reflections: list[Path] = field(default_factory=list)
+    diarization: list[Path] = field(default_factory=list)
     tables: Path = ROOT / "config/tables.yaml"
     systems: list[SystemRow] = field(default_factory=lambda: list(SYSTEMS))
     config: dict[str, Any] = field(default_factory=lambda: dict(CONFIG))
@@ -82,6 +83,7 @@ class Inputs:
             scores=inputs.scores,
             reflections=inputs.reflections,
             training_logs=inputs.training_logs,
+            diarization=inputs.diarization,
             tables=inputs.tables,
             languages=ROOT / "config/languages.tsv",
             systems=inputs.systems,
@@ -129,6 +131,7 @@ def hypothesis_rows(system: str, split: str) -> list[dict[str, Any]]:
                 "audio_tokens": int(10 * (row["end"] - row["start"])),
                 "stop_reason": "malformed" if malformed else "length" if cut else "end",
                 "seconds": 0.25,
+                "loop": cut,
             }
         )
     return rows
@@ -156,7 +159,7 @@ def count_rows(system: str, split: str, protocol: str = "mlcslm-2025") -> list[d
 
 def write_parquet(path: Path, rows: list[dict[str, Any]]) -> Path:
     """Write rows with the contract's types: 32-bit integers, 64-bit floats, strings."""
-    kinds = {int: pa.int32(), float: pa.float64(), str: pa.string()}
+    kinds = {int: pa.int32(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}
     fields = []
     for name in rows[0]:
         values = [row[name] for row in rows if row[name] is not None]

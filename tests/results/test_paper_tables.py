@@ -29,7 +29,7 @@ def tables() -> dict[str, PaperTable]:
 
 def test_published_numbers_are_the_papers(tables: dict[str, PaperTable]) -> None:
     found = {
-        name: [tuple(row.published[column] for column in table.values) for row in table.rows]
+        name: [tuple(row.published[column] for column in table.values) for row in table.rows if row.published]
         for name, table in tables.items()
     }
     assert found == PAPER
@@ -50,19 +50,41 @@ def test_reconstructed_reward_sets_say_so(tables: dict[str, PaperTable]) -> None
     ]
 
 
-def test_a_preset_shows_the_rows_that_its_stages_make(tables: dict[str, PaperTable]) -> None:
+def test_a_preset_shows_the_rows_that_it_makes(tables: dict[str, PaperTable]) -> None:
     stages = ["baseline-1", "baseline-2", "ckpt-2000", "ckpt-4000", "ckpt-7000"]
-    assert [row.measures.system for row in rows_for(tables["table6"], stages)] == [
+    assert [row.measures.system for row in rows_for(tables["table6"], stages, ["greedy"])] == [
         "baseline-2/greedy",
         "ckpt-4000/greedy",
         "ckpt-7000/greedy",
     ]
-    assert [row.labels["stage"] for row in rows_for(tables["table1"], stages)] == [
+    assert [row.labels["stage"] for row in rows_for(tables["table1"], stages, ["greedy"])] == [
         "ckpt-2000",
         "ckpt-4000",
         "ckpt-7000",
     ]
-    assert rows_for(tables["table5"], stages) == []
+    assert rows_for(tables["table6"], stages, ["beam-10-150"]) == []
+    assert rows_for(tables["table5"], stages, ["greedy"]) == []
+    assert [
+        row.measures.diarizer for row in rows_for(tables["table7"], stages, ["greedy"], ["resnet101-8", "baseline"])
+    ] == [
+        "baseline",
+        "resnet101-8",
+    ]
+
+
+def test_own_transcripts_as_context_are_a_row_that_the_paper_does_not_have(tables: dict[str, PaperTable]) -> None:
+    without, reference, own = tables["table3"].rows
+    assert without.note is None and "upper bound" in (reference.note or "")
+    assert own.published == {} and own.measures.checkpoint == reference.measures.checkpoint
+    assert (reference.measures.decoding, own.measures.decoding) == ("greedy-reference-context", "greedy-own-context")
+
+
+def test_labels_of_table_4_are_its_decodings_settings(tables: dict[str, PaperTable]) -> None:
+    for row in tables["table4"].rows:
+        method, beams, tokens = row.labels.values()
+        name = {"multinomial sampling": "multinomial", "beam search": "beam", "Beam+Sampling": "beam-sampling"}[method]
+        parts = [name, tokens] if beams == "-" else [name, beams, tokens]
+        assert row.measures.decoding == "-".join(parts)
 
 
 def test_a_row_of_our_own_needs_no_published_number(tmp_path: Path) -> None:

@@ -115,13 +115,13 @@ def test_hostile_labels_are_inert(inputs: Any, tmp_path: Path) -> None:
 
 def test_unknown_table(inputs: Any) -> None:
     for name in ("table9", "settings", 'table6" UNION SELECT 1 --'):
-        with pytest.raises(UserError, match="expected one of: table1, table2, table6"):
+        with pytest.raises(UserError, match="expected one of: table1, table2, table3, table4, table5, table6, table7"):
             make(inputs, name)
 
 
 def test_no_row_at_all(inputs: Any) -> None:
     stages = {name: inputs.config["stages"][name] for name in ("baseline-1", "ckpt-2000")}
-    with pytest.raises(UserError, match="no stage that table6 shows"):
+    with pytest.raises(UserError, match="no stage and decoding, nor diarizer, that table6 shows"):
         make(inputs, config={**inputs.config, "stages": stages})
 
 

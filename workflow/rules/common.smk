@@ -1,6 +1,7 @@
 from snakemake.exceptions import WorkflowError
 
 from mlcslm.config import parse_config
+from mlcslm.diarization.layout import DiarizationLayout
 from mlcslm.errors import UserError
 from mlcslm.workflow import Layout, without_workflow_keys
 
@@ -11,11 +12,15 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 preset = layout.config
+diarization = DiarizationLayout(preset, layout.root)
+NONE = "(?!)"  # matches no name
 
 
 wildcard_constraints:
     split="train|dev|test",
     checkpoint="|".join(map(re.escape, preset.stages)),
     decoding="|".join(map(re.escape, preset.decodings)),
+    diarizer="|".join(map(re.escape, preset.diarizers)) or NONE,
+    embedding="|".join(map(re.escape, preset.embeddings)) or NONE,
     shard="[A-Za-z-]+",
-    table="table[126]",
+    table="table[1-7]",

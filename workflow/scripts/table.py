@@ -18,6 +18,7 @@ with job(snakemake) as (config, layout):
         scores=[layout.scores(*system) for system in systems],
         reflections=[layout.reflections(*system) for system in systems],
         training_logs=[log for log in logs if log.exists()],
+        diarization=layout.diarization_on_disk(),
         tables=Path(config.tables),
         languages=Path(config.languages),
         systems=[SystemRow.from_config(config, *names) for names in dict.fromkeys(system[:2] for system in systems)],

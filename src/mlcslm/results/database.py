@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 
 import mlcslm
 from mlcslm.config import Config, parse_config
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.files import atomic_path, fingerprint, sha256
 from mlcslm.languages import read_languages
-from mlcslm.results import loading
+from mlcslm.results import intervals, loading
 from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
-from mlcslm.scoring.bootstrap import bootstrap_interval
 from mlcslm.text.protocols import get_protocol
 
-BOOTSTRAP_LEVEL = 0.95
+_VIEWS = ("views.sql", "diarization_views.sql", "table_views.sql")
 
 
 @dataclass(frozen=True)
@@ -62,17 +60,19 @@ def build_database(
     scores: Sequence[Path],
     reflections: Sequence[Path],
     training_logs: Sequence[Path],
+    diarization: Sequence[Path],
     tables: Path,
     languages: Path,
     systems: Sequence[SystemRow],
 ) -> None:
-    """Write `out`, tables of schema.sql and views of views.sql, from the workflow's Parquet files.
+    """Write `out`, tables of schema.sql and the views over them, from the workflow's Parquet files.
 
     preset: the config's name, for readers; config: the whole configuration as JSON, checked here (its `scoring` section
     names the protocol that the views show); manifests: by split; hypotheses: files named
-    `…/hypotheses/<system>/<split>.parquet`; tables, languages: tables.yaml and languages.tsv; systems: all that the
-    config decodes. Raises UserError, and leaves `out` as it was, if the files do not agree with each other (counts must
-    hold exactly the manifest's utterances) or another process is writing to `out`.
+    `…/hypotheses/<system>/<split>.parquet`; diarization: counts of each diarizer and split; tables, languages:
+    tables.yaml and languages.tsv; systems: all that the config decodes. Raises UserError, and leaves `out` as it was,
+    if the files do not agree with each other (counts must hold exactly the manifest's utterances) or another process
+    is writing to `out`.
     """
     checked, paper_tables, groups = parse_config(config), read_paper_tables(tables), read_languages(languages)
     settings = _settings(preset, checked, manifests, tables)
@@ -89,16 +89,21 @@ def build_database(
                     "systems",
                     [(row.system, row.checkpoint, row.parent, row.decoding, row.method) for row in systems],
                 )
+                _insert_rows(connection, "diarizers", _diarizers(checked))
                 loading.load_manifests(connection, manifests)
                 loading.load_hypotheses(connection, hypotheses, [row.system for row in systems])
                 loading.load_counts(connection, scores)
                 loading.load_reflections(connection, reflections)
                 loading.load_training_logs(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
+                loading.load_diarization(connection, diarization)
                 _check_protocol(connection, settings["protocol"])
-                _insert_intervals(connection, checked.scoring.bootstrap_samples, checked.seed)
-                _insert_paper_tables(connection, paper_tables, checked.stages)
-                connection.execute(_sql("views.sql"))
+                _insert_paper_tables(connection, paper_tables, checked)
+                for views in _VIEWS:
+                    connection.execute(_sql(views))
+                drawn = checked.scoring.bootstrap_samples, checked.seed
+                intervals.insert_intervals(connection, *drawn)
+                intervals.insert_comparisons(connection, settings["protocol"], *drawn)
                 connection.commit()
                 connection.execute("CHECKPOINT")
         finally:
@@ -137,7 +142,7 @@ def _settings(preset: str, config: Config, manifests: Mapping[str, Path], tables
         "protocol": get_protocol(scoring.protocol, scoring.normalise_hypothesis).name,
         "seed": str(config.seed),
         "bootstrap_samples": str(scoring.bootstrap_samples),
-        "bootstrap_level": str(BOOTSTRAP_LEVEL),
+        "bootstrap_level": str(intervals.LEVEL),
         "mlcslm_version": mlcslm.__version__,
     }
 
@@ -151,7 +156,8 @@ def _insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequen
 def _check_protocol(connection: duckdb.DuckDBPyConnection, protocol: str) -> None:
     """Raise UserError if a system was scored on a split, but not under the protocol that the views show."""
     lacking = connection.execute(
-        "SELECT system, split, string_agg(DISTINCT protocol, ', ') FROM asr_counts GROUP BY system, split "
+        "SELECT system, split, string_agg(DISTINCT protocol, ', ') FROM (SELECT system, split, protocol "
+        "FROM asr_counts UNION ALL SELECT system, split, protocol FROM diarization_counts) GROUP BY system, split "
         "HAVING NOT bool_or(protocol = ?) ORDER BY ALL",
         [protocol],
     ).fetchall()
@@ -162,28 +168,25 @@ def _check_protocol(connection: duckdb.DuckDBPyConnection, protocol: str) -> Non
         )
 
 
-def _insert_intervals(connection: duckdb.DuckDBPyConnection, samples: int, seed: int) -> None:
-    """Fill `intervals`; without any reference token there is no rate and no interval."""
-    sessions = connection.execute(
-        "SELECT system, split, protocol, list(errors ORDER BY session_id), list(length ORDER BY session_id) FROM ("
-        "SELECT system, split, protocol, session_id, sum(errors) AS errors, sum(length) AS length "
-        "FROM asr_counts GROUP BY ALL) GROUP BY ALL HAVING sum(length) > 0 ORDER BY ALL"
-    ).fetchall()
-    rows = []
-    for *key, errors, lengths in sessions:
-        counts = np.array(errors, dtype=np.int64), np.array(lengths, dtype=np.int64)
-        low, high = bootstrap_interval(*counts, samples=samples, level=BOOTSTRAP_LEVEL, seed=seed)
-        rows.append((*key, 100 * low, 100 * high))
-    _insert_rows(connection, "intervals", rows)
+def _diarizers(config: Config) -> list[tuple[Any, ...]]:
+    return [
+        (
+            *(name, diarizer.vad, diarizer.max_segment_s, diarizer.embedding),
+            *(diarizer.num_speakers, diarizer.keep_vad_boundaries),
+            f"{diarizer.asr.checkpoint}/{diarizer.asr.decoding}",
+        )
+        for name, diarizer in config.diarizers.items()
+    ]
 
 
 def _insert_paper_tables(
-    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, PaperTable], stages: Collection[str]
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, PaperTable], config: Config
 ) -> None:
-    _insert_rows(connection, "paper_tables", [(name, table.title) for name, table in tables.items()])
+    titles = [(name, table.title, table.values) for name, table in tables.items()]
+    _insert_rows(connection, "paper_tables", titles)
     rows, published = [], []
     for name, table in tables.items():
-        measured = rows_for(table, stages)
+        measured = rows_for(table, config.stages, config.decodings, config.diarizers)
         for position, row in enumerate(table.rows, start=1):
             measures = row.measures
             shown = any(row is other for other in measured)

@@ -9,9 +9,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlcslm.corpus.manifest import SCHEMA as MANIFEST_SCHEMA
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.scoring.diarization_counts import DIARIZATION_COUNTS_SCHEMA
+from mlcslm.scoring.hypotheses import COUNTS_SCHEMA
+from mlcslm.scoring.self_correction import REFLECTIONS_SCHEMA
 
 REMAKE = "remove the file and run the workflow again"
+MAY_BE_ABSENT = {"absent": "files of before have no such column; it is read as nulls"}
 
 
 def _schema(strings: Sequence[str] = (), integers: Sequence[str] = (), floats: Sequence[str] = ()) -> list[pa.Field]:
@@ -20,26 +25,20 @@ def _schema(strings: Sequence[str] = (), integers: Sequence[str] = (), floats: S
     return [pa.field(name.rstrip("?"), kind, name.endswith("?")) for names, kind in kinds for name in names]
 
 
-MANIFEST = _schema(
-    ["utterance_id", "session_id", "grp", "speaker", "audio", "text?"], ["turn", "sample_rate"], ["start", "end"]
-)
-HYPOTHESES = _schema(
-    ["utterance_id", "raw_text", "language?", "transcript", "think?", "stop_reason"],
-    ["tokens", "audio_tokens"],
-    ["seconds"],
-)
-COUNTS = _schema(
-    ["system", "split", "protocol", "utterance_id", "session_id", "grp"],
-    ["length", "errors", "insertions", "deletions", "substitutions"],
-)
-REFLECTIONS = _schema(
-    ["system", "split", "protocol", "utterance_id"],
-    [
-        *("first_errors", "final_errors", "length"),
-        *("named_substitutions", "named_insertions", "named_deletions"),
-        *("true_substitutions", "true_insertions", "true_deletions", "named_right"),
-    ],
-)
+def _required(schema: pa.Schema) -> list[pa.Field]:
+    """Fields of `schema`, none of which may hold nulls."""
+    return [field.with_nullable(False) for field in schema]
+
+
+# Decoding and training have schemas of their own; to import them would be to import torch.
+HYPOTHESES = [
+    *_schema(
+        ["utterance_id", "raw_text", "language?", "transcript", "think?", "stop_reason"],
+        ["tokens", "audio_tokens"],
+        ["seconds"],
+    ),
+    pa.field("loop", pa.bool_(), metadata=MAY_BE_ABSENT),
+]
 TRAINING_LOG = _schema(["checkpoint"], ["step"], ["loss", "learning_rate", "tokens_per_second", "seconds"])
 
 # Each check is a query over `staged` (the files' rows, with the column `file`) whose rows are faults:
@@ -92,11 +91,38 @@ _REFLECTIONS_CHECKS = (
     "WHERE named_right > least(named_substitutions + named_insertions + named_deletions, "
     "true_substitutions + true_insertions + true_deletions) GROUP BY file",
 )
+_DIARIZATION_CHECKS = (
+    _REPEATED.format(name="recording", key="system, split, protocol, recording"),
+    "SELECT file, 'rows of a diarizer that the config lacks', count(*), min(system) "
+    "FROM staged ANTI JOIN diarizers ON diarizer = system GROUP BY file",
+    "SELECT file, 'recordings that are no sessions of the manifest of ' || split, count(*), min(recording) "
+    "FROM staged ANTI JOIN utterances AS u ON u.split = staged.split AND u.session_id = recording "
+    "AND u.grp = staged.grp GROUP BY file, split",
+    "SELECT file, 'sessions of ' || split || ' without counts', count(*), min(session_id) "
+    "FROM (SELECT DISTINCT file, system, split, protocol, session_id FROM staged JOIN utterances USING (split)) AS u "
+    "ANTI JOIN staged AS s ON s.file = u.file AND s.system = u.system AND s.split = u.split "
+    "AND s.protocol = u.protocol AND s.recording = u.session_id GROUP BY file, split",
+    "SELECT file, 'rows whose tcp_errors are not the sum of their kinds or of their causes, or negative', count(*), "
+    "min(recording) FROM staged WHERE tcp_errors <> tcp_insertions + tcp_deletions + tcp_substitutions "
+    "OR tcp_errors <> confusion_errors + missed_errors + false_alarm_errors + recognition_errors "
+    "OR least(tcp_length, tcp_insertions, tcp_deletions, tcp_substitutions, confusion_errors, missed_errors, "
+    "false_alarm_errors, recognition_errors) < 0 OR least(scored_speech, missed, false_alarm, confusion) < 0 "
+    "GROUP BY file",
+    "SELECT file, 'recordings with other oracle_errors than the system that transcribed has', count(*), min(recording) "
+    "FROM staged JOIN diarizers ON diarizer = staged.system JOIN (SELECT system, split, protocol, session_id, "
+    "sum(errors) AS errors FROM asr_counts GROUP BY ALL) AS c ON c.system = diarizers.system "
+    "AND c.split = staged.split AND c.protocol = staged.protocol AND c.session_id = recording "
+    "WHERE c.errors <> oracle_errors GROUP BY file",
+    "SELECT shorter, 'recordings with less reference than in ' || longer, count(*), min(recording) FROM "
+    "(SELECT min_by(file, tcp_length) AS shorter, max_by(file, tcp_length) AS longer, recording FROM staged "
+    "GROUP BY split, protocol, recording HAVING min(tcp_length) <> max(tcp_length) "
+    "OR max(scored_speech) - min(scored_speech) > 0.001) GROUP BY shorter, longer",
+)
 
 
 def load_manifests(connection: duckdb.DuckDBPyConnection, manifests: Mapping[str, Path]) -> None:
     """Fill `utterances` from the manifest of each split. Raises FaultyInput for repeated ids and unknown groups."""
-    staged = _staged((path, {"split": split}, MANIFEST) for split, path in manifests.items())
+    staged = _staged((path, {"split": split}, [*MANIFEST_SCHEMA]) for split, path in manifests.items())
     _insert(connection, "utterances", staged, _MANIFEST_CHECKS)
 
 
@@ -114,12 +140,22 @@ def load_counts(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) ->
 
     Raises FaultyInput for counts that do not add up, or that do not agree with the manifest or with each other.
     """
-    _insert(connection, "asr_counts", _staged((path, {}, COUNTS) for path in paths), _COUNTS_CHECKS)
+    _insert(connection, "asr_counts", _staged((path, {}, _required(COUNTS_SCHEMA)) for path in paths), _COUNTS_CHECKS)
 
 
 def load_reflections(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
     """Fill `reflections`, after `asr_counts`. Raises FaultyInput where the two do not agree."""
-    _insert(connection, "reflections", _staged((path, {}, REFLECTIONS) for path in paths), _REFLECTIONS_CHECKS)
+    staged = _staged((path, {}, _required(REFLECTIONS_SCHEMA)) for path in paths)
+    _insert(connection, "reflections", staged, _REFLECTIONS_CHECKS)
+
+
+def load_diarization(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Fill `diarization_counts`. Each file's diarizer, split and protocol must hold exactly the manifest's sessions.
+
+    Raises FaultyInput for counts that do not add up, or that do not agree with the manifest or with each other.
+    """
+    staged = _staged((path, {}, _required(DIARIZATION_COUNTS_SCHEMA)) for path in paths)
+    _insert(connection, "diarization_counts", staged, _DIARIZATION_CHECKS)
 
 
 def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
@@ -146,7 +182,7 @@ def load_reinforcement_logs(connection: duckdb.DuckDBPyConnection, paths: Sequen
 
 
 def read_parquet(path: Path, fields: Sequence[pa.Field]) -> pa.Table:
-    """The columns `fields` of a Parquet file, cast to their types.
+    """The columns `fields` of a Parquet file, cast to their types; nulls for one that is absent where it may be.
 
     Raises UserError for a missing file, one that is not Parquet, missing columns, other types, and nulls where a field
     allows none.
@@ -156,11 +192,14 @@ def read_parquet(path: Path, fields: Sequence[pa.Field]) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:
             found = file.schema_arrow.names
-            if missing := [field.name for field in fields if field.name not in found]:
+            lacking = [field for field in fields if field.name not in found]
+            if missing := [field.name for field in lacking if field.metadata is None]:
                 raise UserError(
                     f"{path}: found the columns {', '.join(found)}; expected also {', '.join(missing)}; {REMAKE}."
                 )
-            table = file.read(columns=[field.name for field in fields])
+            table = file.read(columns=[field.name for field in fields if field not in lacking])
+        for field in lacking:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
         for field in fields:
             if not field.nullable and (nulls := table[field.name].null_count):
                 raise UserError(f"{path}: found {nulls} empty values in column {field.name}, expected none; {REMAKE}.")

@@ -88,19 +88,25 @@ def read_paper_tables(path: str | os.PathLike[str]) -> dict[str, PaperTable]:
         ) from None
 
 
-def rows_for(table: PaperTable, stages: Collection[str]) -> list[PaperRow]:
-    """Rows of `table` that a preset with these stages measures, in the paper's order.
+def rows_for(
+    table: PaperTable, stages: Collection[str], decodings: Collection[str], diarizers: Collection[str] = ()
+) -> list[PaperRow]:
+    """Rows of `table` that a preset with these stages, decodings and diarizers measures, in the paper's order.
 
-    A row whose checkpoint no stage makes is left out of the table (never shown with empty cells), and so is a row that
-    a diarizer measures.
+    Any other row is left out of the table, never shown with empty cells.
 
     >>> labels = ["checkpoint"]
     >>> row = PaperRow(labels={"checkpoint": "a"}, measures=Measures(checkpoint="ckpt-4000", decoding="greedy"))
     >>> table = PaperTable(title="", labels=labels, values=["dev"], rows=[row])
-    >>> len(rows_for(table, ["ckpt-4000"])), len(rows_for(table, ["ckpt-2000"]))
-    (1, 0)
+    >>> [len(rows_for(table, [stage], ["greedy"])) for stage in ("ckpt-4000", "ckpt-2000")]
+    [1, 0]
     """
-    return [row for row in table.rows if row.measures.checkpoint in stages]
+    return [
+        row
+        for row in table.rows
+        if row.measures.diarizer in diarizers
+        or (row.measures.checkpoint in stages and row.measures.decoding in decodings)
+    ]
 
 
 def _fault(location: tuple[int | str, ...], message: str, found: object) -> str:

@@ -50,7 +50,7 @@ CREATE TABLE hypotheses (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL, raw_text VARCHAR NOT NULL,
     language VARCHAR, transcript VARCHAR NOT NULL, think VARCHAR, tokens INTEGER NOT NULL, audio_tokens INTEGER NOT NULL,
     stop_reason VARCHAR NOT NULL CHECK (stop_reason IN ('end', 'length', 'malformed')), seconds DOUBLE NOT NULL,
-    PRIMARY KEY (system, split, utterance_id)
+    "loop" BOOLEAN, PRIMARY KEY (system, split, utterance_id)
 );
 COMMENT ON TABLE hypotheses IS 'What each system answered, one row an utterance';
 COMMENT ON COLUMN hypotheses.system IS 'System that answered';
@@ -64,6 +64,7 @@ COMMENT ON COLUMN hypotheses.tokens IS 'Tokens generated, the end token included
 COMMENT ON COLUMN hypotheses.audio_tokens IS 'Audio tokens in the prompt (10 a second)';
 COMMENT ON COLUMN hypotheses.stop_reason IS 'end (end token), length (limit reached) or malformed (tags missing or out of order)';
 COMMENT ON COLUMN hypotheses.seconds IS 'The utterance''s share of its batch''s wall time';
+COMMENT ON COLUMN hypotheses."loop" IS 'Whether the answer runs into repetition (docs/decoding.md); NULL in files from before this was counted';
 
 CREATE TABLE asr_counts (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
@@ -130,20 +131,97 @@ COMMENT ON COLUMN reinforcement_log.name IS 'reward (weighted sum), reward_<name
 COMMENT ON COLUMN reinforcement_log.value IS 'Its value over the step''s rollouts';
 
 CREATE TABLE intervals (
-    system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, low DOUBLE NOT NULL, high DOUBLE NOT NULL,
-    PRIMARY KEY (system, split, protocol)
+    measure VARCHAR NOT NULL CHECK (measure IN ('wer', 'tcpwer', 'der')), system VARCHAR NOT NULL, split VARCHAR NOT NULL,
+    protocol VARCHAR NOT NULL, low DOUBLE NOT NULL, high DOUBLE NOT NULL, PRIMARY KEY (measure, system, split, protocol)
 );
-COMMENT ON TABLE intervals IS '95 % bootstrap intervals of the pooled WER/CER, sessions resampled with replacement';
-COMMENT ON COLUMN intervals.system IS 'System scored';
+COMMENT ON TABLE intervals IS '95 % bootstrap intervals of the pooled rates, sessions resampled with replacement';
+COMMENT ON COLUMN intervals.measure IS 'wer (WER/CER), tcpwer (tcpWER/tcpCER) or der';
+COMMENT ON COLUMN intervals.system IS 'System scored; of tcpwer and der a diarizer';
 COMMENT ON COLUMN intervals.split IS 'Split scored';
 COMMENT ON COLUMN intervals.protocol IS 'Scoring protocol';
 COMMENT ON COLUMN intervals.low IS 'Lower end, percent';
 COMMENT ON COLUMN intervals.high IS 'Upper end, percent';
 
-CREATE TABLE paper_tables (table_name VARCHAR PRIMARY KEY, title VARCHAR NOT NULL);
+CREATE TABLE comparisons (
+    measure VARCHAR NOT NULL, split VARCHAR NOT NULL, grp VARCHAR NOT NULL, system_a VARCHAR NOT NULL, system_b VARCHAR NOT NULL,
+    sessions INTEGER NOT NULL, rate_a DOUBLE NOT NULL, rate_b DOUBLE NOT NULL, difference DOUBLE NOT NULL,
+    low DOUBLE NOT NULL, high DOUBLE NOT NULL, p_value DOUBLE NOT NULL, fewer INTEGER NOT NULL, more INTEGER NOT NULL,
+    PRIMARY KEY (measure, split, grp, system_a, system_b)
+);
+COMMENT ON TABLE comparisons IS 'Every two systems scored on a split, compared session by session: each pair once, the one that the config names first as system_a';
+COMMENT ON COLUMN comparisons.measure IS 'wer (WER/CER of systems), tcpwer (tcpWER/tcpCER of diarizers) or der';
+COMMENT ON COLUMN comparisons.split IS 'Split scored';
+COMMENT ON COLUMN comparisons.grp IS 'Language or accent; all: pooled';
+COMMENT ON COLUMN comparisons.system_a IS 'System, or diarizer, that is compared with';
+COMMENT ON COLUMN comparisons.system_b IS 'System, or diarizer, that is compared';
+COMMENT ON COLUMN comparisons.sessions IS 'Sessions that both were scored on';
+COMMENT ON COLUMN comparisons.rate_a IS 'Pooled rate of system_a, percent';
+COMMENT ON COLUMN comparisons.rate_b IS 'Pooled rate of system_b, percent';
+COMMENT ON COLUMN comparisons.difference IS 'rate_b - rate_a, points: negative where system_b is better';
+COMMENT ON COLUMN comparisons.low IS 'Lower end of the 95 % paired bootstrap interval of the difference, points';
+COMMENT ON COLUMN comparisons.high IS 'Upper end';
+COMMENT ON COLUMN comparisons.p_value IS 'Two-sided p-value of the randomisation test over sessions; with n sessions at least 2 / 2^n';
+COMMENT ON COLUMN comparisons.fewer IS 'Sessions in which system_b made fewer errors';
+COMMENT ON COLUMN comparisons.more IS 'Sessions in which system_b made more errors';
+
+CREATE TABLE diarizers (
+    diarizer VARCHAR PRIMARY KEY, vad VARCHAR NOT NULL, max_segment_s DOUBLE NOT NULL, embedding VARCHAR NOT NULL,
+    num_speakers INTEGER, keep_vad_boundaries BOOLEAN NOT NULL, system VARCHAR NOT NULL
+);
+COMMENT ON TABLE diarizers IS 'The diarizers of the config (Track 2)';
+COMMENT ON COLUMN diarizers.diarizer IS 'Name';
+COMMENT ON COLUMN diarizers.vad IS 'Voice activity detector';
+COMMENT ON COLUMN diarizers.max_segment_s IS 'Longest segment of the detector, seconds';
+COMMENT ON COLUMN diarizers.embedding IS 'Speaker embedding';
+COMMENT ON COLUMN diarizers.num_speakers IS 'Speakers a session, where they are given; NULL: found by the clustering';
+COMMENT ON COLUMN diarizers.keep_vad_boundaries IS 'Whether touching segments of one speaker stay apart';
+COMMENT ON COLUMN diarizers.system IS 'System that transcribes the segments, <checkpoint>/<decoding>';
+
+CREATE TABLE diarization_counts (
+    system VARCHAR NOT NULL REFERENCES diarizers (diarizer), split VARCHAR NOT NULL, protocol VARCHAR NOT NULL,
+    recording VARCHAR NOT NULL, grp VARCHAR NOT NULL,
+    scored_speech DOUBLE NOT NULL, missed DOUBLE NOT NULL, false_alarm DOUBLE NOT NULL, confusion DOUBLE NOT NULL,
+    speakers_reference INTEGER NOT NULL, speakers_found INTEGER NOT NULL, tcp_errors INTEGER NOT NULL, tcp_length INTEGER NOT NULL,
+    tcp_insertions INTEGER NOT NULL, tcp_deletions INTEGER NOT NULL, tcp_substitutions INTEGER NOT NULL,
+    cp_errors INTEGER NOT NULL, cp_length INTEGER NOT NULL, orc_errors INTEGER NOT NULL, orc_length INTEGER NOT NULL,
+    confusion_errors INTEGER NOT NULL, missed_errors INTEGER NOT NULL, false_alarm_errors INTEGER NOT NULL,
+    recognition_errors INTEGER NOT NULL, oracle_errors INTEGER NOT NULL, oracle_length INTEGER NOT NULL, orc_exact BOOLEAN NOT NULL,
+    PRIMARY KEY (system, split, protocol, recording)
+);
+COMMENT ON TABLE diarization_counts IS 'Errors of each diarizer in every recording (docs/scoring.md)';
+COMMENT ON COLUMN diarization_counts.system IS 'Diarizer scored';
+COMMENT ON COLUMN diarization_counts.split IS 'Split of the recording';
+COMMENT ON COLUMN diarization_counts.protocol IS 'Scoring protocol of the words';
+COMMENT ON COLUMN diarization_counts.recording IS 'Session';
+COMMENT ON COLUMN diarization_counts.grp IS 'Its language or accent';
+COMMENT ON COLUMN diarization_counts.scored_speech IS 'Reference speech, seconds; overlapped speech counts for each speaker';
+COMMENT ON COLUMN diarization_counts.missed IS 'Reference speech for which nobody was found, seconds';
+COMMENT ON COLUMN diarization_counts.false_alarm IS 'Speech found where nobody speaks, seconds';
+COMMENT ON COLUMN diarization_counts.confusion IS 'Speech of the wrong speaker, seconds';
+COMMENT ON COLUMN diarization_counts.speakers_reference IS 'Speakers of the reference';
+COMMENT ON COLUMN diarization_counts.speakers_found IS 'Speakers found';
+COMMENT ON COLUMN diarization_counts.tcp_errors IS 'Errors of tcpWER/tcpCER';
+COMMENT ON COLUMN diarization_counts.tcp_length IS 'Its reference tokens';
+COMMENT ON COLUMN diarization_counts.tcp_insertions IS 'Its insertions';
+COMMENT ON COLUMN diarization_counts.tcp_deletions IS 'Its deletions';
+COMMENT ON COLUMN diarization_counts.tcp_substitutions IS 'Its substitutions';
+COMMENT ON COLUMN diarization_counts.cp_errors IS 'Errors of cpWER: as tcpWER, but times do not matter';
+COMMENT ON COLUMN diarization_counts.cp_length IS 'Its reference tokens';
+COMMENT ON COLUMN diarization_counts.orc_errors IS 'Errors of tcORC-WER: as tcpWER, but speakers do not matter';
+COMMENT ON COLUMN diarization_counts.orc_length IS 'Its reference tokens';
+COMMENT ON COLUMN diarization_counts.confusion_errors IS 'Of tcp_errors: words given to the wrong speaker';
+COMMENT ON COLUMN diarization_counts.missed_errors IS 'Of tcp_errors: words lost where fewer people are found than speak';
+COMMENT ON COLUMN diarization_counts.false_alarm_errors IS 'Of tcp_errors: words inserted where more people are found than speak';
+COMMENT ON COLUMN diarization_counts.recognition_errors IS 'Of tcp_errors: all others';
+COMMENT ON COLUMN diarization_counts.oracle_errors IS 'Track 1 errors of the system that transcribed, on the reference''s own utterances';
+COMMENT ON COLUMN diarization_counts.oracle_length IS 'Their reference tokens';
+COMMENT ON COLUMN diarization_counts.orc_exact IS 'Whether orc_errors is the least possible; if not, confusion_errors may be too low';
+
+CREATE TABLE paper_tables (table_name VARCHAR PRIMARY KEY, title VARCHAR NOT NULL, value_columns VARCHAR[] NOT NULL);
 COMMENT ON TABLE paper_tables IS 'The paper''s seven tables (config/tables.yaml)';
 COMMENT ON COLUMN paper_tables.table_name IS 'table1 to table7';
 COMMENT ON COLUMN paper_tables.title IS 'Heading';
+COMMENT ON COLUMN paper_tables.value_columns IS 'Columns that hold a measured number and the one that the paper printed';
 
 CREATE TABLE table_rows (
     table_name VARCHAR NOT NULL REFERENCES paper_tables (table_name), position INTEGER NOT NULL,
@@ -156,7 +234,7 @@ COMMENT ON COLUMN table_rows.position IS 'Place in the paper''s table, from 1';
 COMMENT ON COLUMN table_rows.labels IS 'Text of each label column, e.g. labels[''checkpoint'']';
 COMMENT ON COLUMN table_rows.system IS 'System that measures the row (Track 1)';
 COMMENT ON COLUMN table_rows.diarizer IS 'Diarizer that measures the row (Track 2)';
-COMMENT ON COLUMN table_rows.measured IS 'Whether the config has a stage that makes the row''s checkpoint; if not, the table leaves the row out';
+COMMENT ON COLUMN table_rows.measured IS 'Whether the config has the row''s checkpoint and decoding, or its diarizer; if not, the table leaves the row out';
 COMMENT ON COLUMN table_rows.note IS 'What a reader must know about the row';
 
 CREATE TABLE published (

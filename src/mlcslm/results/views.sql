@@ -1,7 +1,6 @@
 -- Views of results.duckdb. Rates are percent, pooled (micro): sum of errors over sum of reference tokens.
 
 CREATE MACRO error_rate(errors, length) AS 100.0 * sum(errors) / nullif(sum(length), 0);
-CREATE MACRO two_decimals(x) AS CAST(x AS DECIMAL(18, 2));
 
 CREATE VIEW primary_counts AS
 SELECT system, split, utterance_id, session_id, grp, length, errors, insertions, deletions, substitutions
@@ -36,10 +35,23 @@ SELECT
     error_rate(c.errors, c.length) AS wer, any_value(i.low) AS low, any_value(i.high) AS high
 FROM primary_counts AS c
 LEFT JOIN intervals AS i
-    ON i.system = c.system AND i.split = c.split AND i.protocol = (SELECT value FROM settings WHERE key = 'protocol')
+    ON i.measure = 'wer' AND i.system = c.system AND i.split = c.split AND i.protocol = (SELECT value FROM settings WHERE key = 'protocol')
 GROUP BY c.system, c.split
 ORDER BY c.system, c.split;
 COMMENT ON VIEW wer_by_system IS 'WER/CER of each system pooled over all groups, with its 95 % interval; wer, low and high in percent';
+
+CREATE VIEW session_errors AS
+SELECT
+    'wer' AS measure, protocol, system, split, grp, session_id,
+    CAST(sum(errors) AS DOUBLE) AS errors, CAST(sum(length) AS DOUBLE) AS length
+FROM asr_counts
+GROUP BY protocol, system, split, grp, session_id
+UNION ALL
+SELECT 'tcpwer', protocol, system, split, grp, recording, tcp_errors, tcp_length FROM diarization_counts
+UNION ALL
+SELECT 'der', protocol, system, split, grp, recording, missed + false_alarm + confusion, scored_speech FROM diarization_counts
+ORDER BY ALL;
+COMMENT ON VIEW session_errors IS 'What intervals and comparisons are made of: errors of each session and what they are divided by, reference tokens or, of der, both in seconds';
 
 CREATE VIEW worst_utterances AS
 SELECT
@@ -51,6 +63,39 @@ LEFT JOIN hypotheses AS h ON h.system = c.system AND h.split = c.split AND h.utt
 WHERE c.errors > 0
 ORDER BY c.errors DESC, c.length, c.utterance_id, c.system;
 COMMENT ON VIEW worst_utterances IS 'Utterances with errors, most errors first, with raw reference and hypothesis (NULL: none was made)';
+
+CREATE VIEW changed_utterances AS
+SELECT
+    a.system AS system_a, b.system AS system_b, a.split, a.utterance_id, a.grp, a.length, a.errors AS errors_a, b.errors AS errors_b,
+    b.errors - a.errors AS change, u.text AS reference, x.transcript AS hypothesis_a, y.transcript AS hypothesis_b
+FROM primary_counts AS a
+JOIN primary_counts AS b ON b.split = a.split AND b.utterance_id = a.utterance_id AND b.errors <> a.errors
+JOIN utterances AS u ON u.split = a.split AND u.utterance_id = a.utterance_id
+LEFT JOIN hypotheses AS x ON x.system = a.system AND x.split = a.split AND x.utterance_id = a.utterance_id
+LEFT JOIN hypotheses AS y ON y.system = b.system AND y.split = b.split AND y.utterance_id = b.utterance_id
+ORDER BY abs(b.errors - a.errors) DESC, a.length, a.utterance_id, a.system, b.system;
+COMMENT ON VIEW changed_utterances IS 'Utterances that any two systems made unlike numbers of errors in, most first; change: errors_b - errors_a. Every pair both ways: choose system_a and system_b';
+
+CREATE VIEW answers_by_group AS
+SELECT
+    h.system, h.split, u.grp, count(*) AS answers, count(*) FILTER (h.stop_reason = 'length') AS cut,
+    CAST(sum(CAST(h."loop" AS INTEGER)) AS BIGINT) AS loops, CAST(sum(h.tokens) AS BIGINT) AS tokens,
+    sum(h.seconds) AS seconds, sum(u."end" - u."start") AS audio_seconds
+FROM hypotheses AS h
+JOIN utterances AS u ON u.split = h.split AND u.utterance_id = h.utterance_id
+GROUP BY h.system, h.split, u.grp
+ORDER BY h.system, h.split, u.grp;
+COMMENT ON VIEW answers_by_group IS 'What each system''s answers were like by language or accent: how many, how many cut at the length limit or looping (NULL: not counted), tokens, seconds of computing and of speech; sums, to be divided at the end';
+
+CREATE VIEW answers_by_system AS
+SELECT
+    system, split, CAST(sum(answers) AS BIGINT) AS answers, 100.0 * sum(cut) / sum(answers) AS percent_cut,
+    100.0 * sum(loops) / sum(answers) AS percent_looping, sum(tokens) / sum(answers) AS mean_tokens,
+    sum(seconds) / nullif(sum(audio_seconds), 0) AS real_time_factor
+FROM answers_by_group
+GROUP BY system, split
+ORDER BY system, split;
+COMMENT ON VIEW answers_by_system IS 'What each system''s answers were like: percent of them cut at the length limit or looping, mean tokens, and seconds of computing for a second of speech';
 
 CREATE VIEW self_correction AS
 WITH answers AS (
@@ -112,57 +157,3 @@ WHERE step > last - ceil(last / 10.0)
 GROUP BY checkpoint
 ORDER BY checkpoint;
 COMMENT ON VIEW final_losses IS 'Mean training loss of each stage''s last tenth of steps (rounded up), as it was optimised: weighted where the stage weights it';
-
-CREATE VIEW table1 AS
-SELECT
-    r.labels['stage'] AS stage,
-    CAST(l.training_loss AS DECIMAL(18, 3)) AS training_loss, two_decimals(loss_published.value) AS training_loss_published,
-    two_decimals(dev.wer) AS dev, two_decimals(dev.low) AS dev_low, two_decimals(dev.high) AS dev_high,
-    two_decimals(dev_published.value) AS dev_published
-FROM table_rows AS r
-LEFT JOIN systems AS s ON s.system = r.system
-LEFT JOIN final_losses AS l ON l.checkpoint = s.checkpoint
-LEFT JOIN wer_by_system AS dev ON dev.system = r.system AND dev.split = 'dev'
-LEFT JOIN published AS loss_published
-    ON loss_published.table_name = r.table_name AND loss_published.position = r.position AND loss_published.column_name = 'training_loss'
-LEFT JOIN published AS dev_published
-    ON dev_published.table_name = r.table_name AND dev_published.position = r.position AND dev_published.column_name = 'dev'
-WHERE r.table_name = 'table1' AND r.measured
-ORDER BY r.position;
-COMMENT ON VIEW table1 IS 'Table 1 of the paper, measured: training loss (final_losses) and pooled WER/CER on dev in percent with its 95 % interval, and the published numbers beside';
-
-CREATE VIEW table2 AS
-SELECT
-    r.labels['reward_set'] AS reward_set,
-    two_decimals(dev.wer) AS dev, two_decimals(dev.low) AS dev_low, two_decimals(dev.high) AS dev_high,
-    two_decimals(dev_published.value) AS dev_published,
-    coalesce(nullif(concat_ws(
-        '; ', 'collapsed in ' || c.steps || ' steps, first in step ' || c.from_step, r.note
-    ), ''), '-') AS note
-FROM table_rows AS r
-LEFT JOIN systems AS s ON s.system = r.system
-LEFT JOIN collapses AS c ON c.checkpoint = s.checkpoint
-LEFT JOIN wer_by_system AS dev ON dev.system = r.system AND dev.split = 'dev'
-LEFT JOIN published AS dev_published
-    ON dev_published.table_name = r.table_name AND dev_published.position = r.position AND dev_published.column_name = 'dev'
-WHERE r.table_name = 'table2' AND r.measured
-ORDER BY r.position;
-COMMENT ON VIEW table2 IS 'Table 2 of the paper, measured: reward sets with their pooled WER/CER on dev in percent, its 95 % interval and the published number; note says where the paper''s symbols were reconstructed, and where answers collapsed';
-
-CREATE VIEW table6 AS
-SELECT
-    r.labels['checkpoint'] AS checkpoint, r.labels['method'] AS method,
-    two_decimals(dev.wer) AS dev, two_decimals(dev.low) AS dev_low, two_decimals(dev.high) AS dev_high,
-    two_decimals(dev_published.value) AS dev_published,
-    two_decimals(test.wer) AS test, two_decimals(test.low) AS test_low, two_decimals(test.high) AS test_high,
-    two_decimals(test_published.value) AS test_published
-FROM table_rows AS r
-LEFT JOIN wer_by_system AS dev ON dev.system = r.system AND dev.split = 'dev'
-LEFT JOIN wer_by_system AS test ON test.system = r.system AND test.split = 'test'
-LEFT JOIN published AS dev_published
-    ON dev_published.table_name = r.table_name AND dev_published.position = r.position AND dev_published.column_name = 'dev'
-LEFT JOIN published AS test_published
-    ON test_published.table_name = r.table_name AND test_published.position = r.position AND test_published.column_name = 'test'
-WHERE r.table_name = 'table6' AND r.measured
-ORDER BY r.position;
-COMMENT ON VIEW table6 IS 'Table 6 of the paper, measured: pooled WER/CER in percent with 95 % intervals, and the published numbers beside';

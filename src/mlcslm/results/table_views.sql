@@ -1,0 +1,142 @@
+-- The paper's tables as views. `cells` brings measured and published numbers together once; each table lays them out.
+
+CREATE VIEW cells AS
+WITH measured AS (
+    SELECT system, NULL AS diarizer, split AS column_name, wer AS value, low, high FROM wer_by_system
+    UNION ALL
+    SELECT s.system, NULL, 'training_loss', l.training_loss, NULL, NULL
+    FROM systems AS s JOIN final_losses AS l ON l.checkpoint = s.checkpoint
+    UNION ALL
+    SELECT NULL, system, split, tcpwer, low, high FROM diarization_by_system
+    UNION ALL
+    SELECT NULL, system, 'tcpwer', tcpwer, low, high FROM diarization_by_system WHERE split = 'dev'
+    UNION ALL
+    SELECT NULL, system, 'der', der, der_low, der_high FROM diarization_by_system WHERE split = 'dev'
+)
+SELECT
+    r.table_name, r.position, r.labels, r.system, r.diarizer, r.measured, r.note, c.column_name,
+    CASE WHEN c.column_name = 'training_loss' THEN NULL WHEN c.column_name = 'test' THEN 'test' ELSE 'dev' END AS split,
+    m.value, m.low, m.high, p.value AS published
+FROM table_rows AS r
+JOIN (SELECT table_name, unnest(value_columns) AS column_name FROM paper_tables) AS c ON c.table_name = r.table_name
+LEFT JOIN measured AS m
+    ON m.column_name = c.column_name AND m.system IS NOT DISTINCT FROM r.system AND m.diarizer IS NOT DISTINCT FROM r.diarizer
+LEFT JOIN published AS p
+    ON p.table_name = r.table_name AND p.position = r.position AND p.column_name = c.column_name
+ORDER BY r.table_name, r.position, c.column_name;
+COMMENT ON VIEW cells IS 'Every number of the paper''s tables: what was measured here (value; low and high, its 95 % interval, where it is a rate) and what the paper printed, of rows that the config does not measure too; percent, but for training_loss';
+
+CREATE VIEW shown_rows AS
+SELECT
+    table_name, position, labels, system, diarizer, note,
+    map_from_entries(list(row(column_name, struct_pack(value := value, low := low, high := high, published := published)))) AS cells
+FROM cells
+WHERE measured
+GROUP BY table_name, position, labels, system, diarizer, note
+ORDER BY table_name, position;
+COMMENT ON VIEW shown_rows IS 'Rows that the tables show, with their cells by column, e.g. cells[''dev''].low';
+
+CREATE MACRO decimals(x) AS CAST(x AS DECIMAL(18, 2));
+
+CREATE VIEW table1 AS
+SELECT
+    labels['stage'] AS stage,
+    CAST(cells['training_loss'].value AS DECIMAL(18, 3)) AS training_loss,
+    decimals(cells['training_loss'].published) AS training_loss_published,
+    decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
+    decimals(cells['dev'].published) AS dev_published
+FROM shown_rows
+WHERE table_name = 'table1'
+ORDER BY position;
+COMMENT ON VIEW table1 IS 'Table 1 of the paper, measured: training loss (final_losses) and pooled WER/CER on dev in percent with its 95 % interval, and the published numbers beside';
+
+CREATE VIEW table2 AS
+SELECT
+    labels['reward_set'] AS reward_set,
+    decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
+    decimals(cells['dev'].published) AS dev_published,
+    coalesce(nullif(concat_ws(
+        '; ', 'collapsed in ' || l.steps || ' steps, first in step ' || l.from_step, r.note
+    ), ''), '-') AS note
+FROM shown_rows AS r
+LEFT JOIN systems AS s ON s.system = r.system
+LEFT JOIN collapses AS l ON l.checkpoint = s.checkpoint
+WHERE table_name = 'table2'
+ORDER BY position;
+COMMENT ON VIEW table2 IS 'Table 2 of the paper, measured: reward sets with their pooled WER/CER on dev in percent, its 95 % interval and the published number; note says where the paper''s symbols were reconstructed, and where answers collapsed';
+
+CREATE VIEW table3 AS
+SELECT
+    labels['stage'] AS stage,
+    CAST(cells['training_loss'].value AS DECIMAL(18, 3)) AS training_loss,
+    decimals(cells['training_loss'].published) AS training_loss_published,
+    decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
+    decimals(cells['dev'].published) AS dev_published,
+    coalesce(note, '-') AS note
+FROM shown_rows
+WHERE table_name = 'table3'
+ORDER BY position;
+COMMENT ON VIEW table3 IS 'Table 3 of the paper, measured, and a row that the paper could not have: context of reference transcripts and of the model''s own; training loss and pooled WER/CER on dev in percent with its 95 % interval, and the published numbers beside';
+
+CREATE VIEW table4 AS
+SELECT
+    labels['method'] AS method, labels['beam_size'] AS beam_size, labels['max_new_tokens'] AS max_new_tokens,
+    decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
+    decimals(cells['dev'].published) AS dev_published,
+    decimals(a.percent_cut) AS percent_cut, decimals(a.percent_looping) AS percent_looping,
+    CAST(a.mean_tokens AS DECIMAL(18, 1)) AS mean_tokens,
+    CAST(a.real_time_factor AS DECIMAL(18, 4)) AS real_time_factor
+FROM shown_rows AS r
+LEFT JOIN answers_by_system AS a ON a.system = r.system AND a.split = 'dev'
+WHERE table_name = 'table4'
+ORDER BY position;
+COMMENT ON VIEW table4 IS 'Table 4 of the paper, measured: decodings of the best checkpoint with their pooled WER/CER on dev in percent, its 95 % interval and the published number; and what explains it (answers_by_system)';
+
+CREATE VIEW grid_by_group AS
+SELECT
+    w.grp, r.labels['method'] AS method, r.labels['beam_size'] AS beam_size, r.labels['max_new_tokens'] AS max_new_tokens,
+    r.system, w.errors, w.length, w.wer, w.wer - min(w.wer) OVER (PARTITION BY w.grp) AS above_best,
+    w.wer = min(w.wer) OVER (PARTITION BY w.grp) AS best,
+    100.0 * a.cut / a.answers AS percent_cut, 100.0 * a.loops / a.answers AS percent_looping
+FROM table_rows AS r
+JOIN wer_by_group AS w ON w.system = r.system AND w.split = 'dev'
+LEFT JOIN answers_by_group AS a ON a.system = w.system AND a.split = w.split AND a.grp = w.grp
+WHERE r.table_name = 'table4' AND r.measured
+ORDER BY w.grp, w.wer, r.position;
+COMMENT ON VIEW grid_by_group IS 'Table 4 by language or accent on dev, best first; best: no other setting has fewer errors in the group (several may tie); above_best: points of WER/CER behind that one';
+
+CREATE VIEW table5 AS
+SELECT
+    labels['embedding'] AS embedding, labels['max_segment_s'] AS max_segment_s,
+    decimals(cells['der'].value) AS der, decimals(cells['der'].low) AS der_low, decimals(cells['der'].high) AS der_high,
+    decimals(cells['der'].published) AS der_published,
+    decimals(cells['tcpwer'].value) AS tcpwer, decimals(cells['tcpwer'].low) AS tcpwer_low, decimals(cells['tcpwer'].high) AS tcpwer_high,
+    decimals(cells['tcpwer'].published) AS tcpwer_published
+FROM shown_rows
+WHERE table_name = 'table5'
+ORDER BY position;
+COMMENT ON VIEW table5 IS 'Table 5 of the paper, measured: pooled DER and tcpWER/tcpCER on dev in percent with 95 % intervals, and the published numbers beside';
+
+CREATE VIEW table6 AS
+SELECT
+    labels['checkpoint'] AS checkpoint, labels['method'] AS method,
+    decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
+    decimals(cells['dev'].published) AS dev_published,
+    decimals(cells['test'].value) AS test, decimals(cells['test'].low) AS test_low, decimals(cells['test'].high) AS test_high,
+    decimals(cells['test'].published) AS test_published
+FROM shown_rows
+WHERE table_name = 'table6'
+ORDER BY position;
+COMMENT ON VIEW table6 IS 'Table 6 of the paper, measured: pooled WER/CER in percent with 95 % intervals, and the published numbers beside';
+
+CREATE VIEW table7 AS
+SELECT
+    labels['system'] AS system, labels['max_segment_s'] AS max_segment_s,
+    decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
+    decimals(cells['dev'].published) AS dev_published,
+    decimals(cells['test'].value) AS test, decimals(cells['test'].low) AS test_low, decimals(cells['test'].high) AS test_high,
+    decimals(cells['test'].published) AS test_published
+FROM shown_rows
+WHERE table_name = 'table7'
+ORDER BY position;
+COMMENT ON VIEW table7 IS 'Table 7 of the paper, measured: pooled tcpWER/tcpCER in percent with 95 % intervals, and the published numbers beside';
