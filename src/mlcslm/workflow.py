@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -133,20 +134,23 @@ class Layout:
         """(checkpoint, decoding, split) of everything a table needs.
 
         Besides its rows: their ancestors on dev, with the same decoding, so that what each stage did can be seen; and
-        what transcribes the segments of its diarizers, so that what the segments cost can be.
+        what transcribes the segments of its diarizers, so that what the segments cost can be. Where a table compares
+        decodings of one checkpoint, or the context that only one was trained with, ancestors say nothing.
         """
         needed: dict[tuple[str, str, str], None] = {}
         for diarizer, split in self.diarized(table):
             asr = self.config.diarizers[diarizer].asr
             needed[asr.checkpoint, asr.decoding, split] = None
-        for row in self._rows(table):
-            checkpoint, decoding = row.measures.checkpoint, row.measures.decoding
+        systems = [(row.measures.checkpoint, row.measures.decoding) for row in self._rows(table)]
+        compared = Counter(checkpoint for checkpoint, _ in dict.fromkeys(systems))
+        for checkpoint, decoding in systems:
             if checkpoint is None or decoding is None:
                 continue
             for split in self._splits(table):
                 needed[checkpoint, decoding, split] = None
-            for ancestor in self.config.lineage(checkpoint):
-                needed[ancestor, decoding, "dev"] = None
+            if compared[checkpoint] == 1 and self.config.decodings[decoding].context == "none":
+                for ancestor in self.config.lineage(checkpoint):
+                    needed[ancestor, decoding, "dev"] = None
         return list(needed)
 
     def diarized(self, table: str) -> list[tuple[str, str]]:
