@@ -38,13 +38,16 @@ class EmbeddingTrainingConfig(Section):
     steps: int = Field(ge=1, description="optimiser steps")
     batch_size: int = Field(64, ge=1, description="stretches of speech a step")
     learning_rate: Rate = Field(1e-3, description="peak learning rate")
+    weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     margin: float = Field(0.2, ge=0, description="angular margin, in radians")
+    margin_warmup: Share = Field(0.5, description="share of the steps in which the margin rises from 0")
     scale: Rate = Field(32.0, description="factor of the cosines in front of the softmax")
     crop_s: Rate = Field(2.0, description="length of a stretch of speech, in seconds")
     speeds: tuple[Rate, ...] = Field(
         (0.9, 1.1), description="speed perturbations; each makes a new speaker of every speaker"
     )
     augmentation: Share = Field(0.5, description="share of the stretches that get noise or reverberation")
+    save_steps: int = Field(500, ge=1, description="steps between resumable states")
 
 
 class EmbeddingConfig(Section):

@@ -1,4 +1,4 @@
-"""Do embeddings tell voices apart? Cosines of pairs of utterances, and the rate at which both kinds of error are equal."""
+"""Do embeddings tell voices apart? Cosines of pairs of utterances, and their equal error rate."""
 
 from __future__ import annotations
 
