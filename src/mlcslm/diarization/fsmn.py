@@ -11,6 +11,7 @@ from mlcslm.diarization.segments import Segment
 from mlcslm.diarization.vad import in_pieces
 from mlcslm.errors import UserError
 
+FRAME_MS = 10  # a segment may be a frame longer than the limit it is given (measured, funasr 1.4)
 PUBLIC_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"
 
 
@@ -38,11 +39,12 @@ class FsmnDetector:
                 # Given to `generate`, the limit would have no effect.
                 self._model = AutoModel(
                     model=model,
-                    max_single_segment_time=round(1000 * max_segment_s),
+                    max_single_segment_time=int(1000 * max_segment_s) - FRAME_MS,
                     device="cpu",
                     disable_update=True,
                     disable_pbar=True,
                     disable_log=True,
+                    log_level="ERROR",
                 )
         except Exception as error:  # funasr raises whatever its hub's client does
             raise UserError(
@@ -63,5 +65,4 @@ class FsmnDetector:
             if start < end:
                 segments.append(Segment(start / 1000, end / 1000))
                 free = end
-        # Its own limit counts from where it became sure of speech, some frames after the segment's start.
         return in_pieces(segments, self.max_segment_s)

@@ -1,0 +1,20 @@
+from pathlib import Path
+
+from mlcslm.workflow import job
+
+with job(snakemake) as (config, layout):
+    from mlcslm.diarization.asr import transcribe_segments
+    from mlcslm.languages import read_languages
+    from mlcslm.scoring.diarized_files import write_transcripts
+
+    hypotheses = Path(snakemake.output.hypotheses)
+    transcribe_segments(
+        Path(snakemake.input.checkpoint).parent,
+        Path(snakemake.input.segments),
+        hypotheses,
+        config.decodings[config.diarizers[snakemake.wildcards.diarizer].asr.decoding],
+        read_languages(config.languages),
+        encoder=config.models.encoder,
+        language_model=config.models.language_model,
+    )
+    write_transcripts(hypotheses, Path(snakemake.output.stm), Path(snakemake.output.seglst))
