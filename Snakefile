@@ -18,6 +18,7 @@ include: "workflow/rules/foundation.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/decoding.smk"
 include: "workflow/rules/scoring.smk"
+include: "workflow/rules/embeddings.smk"
 include: "workflow/rules/diarization.smk"
 include: "workflow/rules/results.smk"
 

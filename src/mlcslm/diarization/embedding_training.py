@@ -32,6 +32,8 @@ from mlcslm.training.settings import trains_in_bfloat16
 _STATE_FILE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _LARGEST_GRADIENT = 5.0
+# Of a configuration, what leaves the weights as they are.
+_NO_INFLUENCE = {"batch_size": True, "training": {"save_steps"}}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def train_embedding(name: str, config: Config, paths: EmbeddingPaths) -> None:
         work = None
     else:
         fingerprints = {
-            "embedding": fingerprint(embedding.model_dump(mode="json")),
+            "embedding": fingerprint(embedding.model_dump(mode="json", exclude=_NO_INFLUENCE)),
             "augmentation": fingerprint(config.augmentation.model_dump(mode="json")),
             "manifest": sha256(paths.manifest),
             "bfloat16": str(trains_in_bfloat16(config)),

@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from mlcslm.workflow import job
+
+with job(snakemake) as (config, layout):
+    from mlcslm.diarization.embedding_training import EmbeddingPaths, train_embedding
+
+    name = snakemake.wildcards.embedding
+    paths = EmbeddingPaths(
+        out=Path(snakemake.output.card).parent,
+        work=layout.root / "work" / "embeddings" / name,
+        manifest=Path(snakemake.input.manifest),
+        held_out=Path(snakemake.input.held_out),
+        noise=layout.noise("noise"),
+        room_responses=layout.noise("room_responses"),
+    )
+    train_embedding(name, config, paths)
