@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.encoded_audio import EncodedAudio, Noise

@@ -127,8 +127,8 @@ def prepare_for_trees(model: SpeechLLM, longest: int) -> None:
     window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
     if other := kinds - set(_ATTENTION):
         raise UserError(
-            f"models.language_model: its layers are of kind {', '.join(sorted(other))}; decoding needs a language model "
-            f"that has {' or '.join(_ATTENTION)} alone."
+            f"models.language_model: its layers are of kind {', '.join(sorted(other))}; decoding needs a language "
+            f"model that has {' or '.join(_ATTENTION)} alone."
         )
     if window is not None and longest > window:
         raise UserError(

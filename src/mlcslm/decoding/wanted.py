@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,5 +54,5 @@ def take_finished(kept: Path, out: Path, by: Mapping[str, str], rows: Sequence[M
     if not is_finished(kept, by, rows):
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(kept, out)
+    kept.replace(out)
     return True
