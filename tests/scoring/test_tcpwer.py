@@ -20,7 +20,7 @@ from mlcslm.languages import read_languages
 from mlcslm.scoring import speaker_wer
 from mlcslm.scoring.diarization_scores import score_stm_files
 from mlcslm.scoring.error_counts import ErrorCounts
-from mlcslm.scoring.speaker_wer import align_orc, score_cp, score_orc
+from mlcslm.scoring.speaker_wer import score_cp, score_orc
 from mlcslm.scoring.stm import write_stm
 from mlcslm.scoring.tcpwer import RecordingWords, score_tcp, time_recording
 from mlcslm.scoring.transcripts import TranscriptTask, score_transcript, score_transcripts
@@ -75,7 +75,6 @@ def test_counts_and_pairs_as_meeteval(session: tuple[list[Utterance], list[Utter
     assert orc.exact and orc.errors <= tcp.counts.errors
     if any(u.text for u in reference):  # without any word meeteval's own check of its result fails
         assert orc.errors == time_constrained_orc_wer(*stm, collar=5).errors
-    assert sum(errors for _, _, errors in align_orc(recording, orc)) == orc.errors
 
 
 @settings(max_examples=100, deadline=None)
@@ -91,7 +90,6 @@ def test_a_search_cut_short_finds_no_less_and_never_more_than_tcpwer(
         found = score_orc(recording, tcp)
     assert best.errors <= found.errors <= tcp.counts.errors
     assert found.errors == best.errors or not found.exact
-    assert sum(errors for _, _, errors in align_orc(recording, found)) == found.errors
 
 
 def conversation(seed: int, recording: str, tokens: int) -> tuple[list[Utterance], list[Utterance]]:

@@ -40,6 +40,7 @@ def tcpwer(
     normalise_hypothesis: Annotated[
         bool, typer.Option("--normalise-hypothesis", help="Normalise hypotheses as references; named in the result.")
     ] = False,
+    breakdown: Annotated[bool, typer.Option("--breakdown", help="Say where the errors come from.")] = False,
     jobs: Jobs = None,
 ) -> None:
     """Print tcpWER (tcpCER), cpWER and tcORC-WER of HYP against REF as JSON, in all, by group and by session.
@@ -57,6 +58,7 @@ def tcpwer(
             protocol,
             languages or find_languages(),
             normalise_hypothesis=normalise_hypothesis,
+            breakdown=breakdown,
             jobs=jobs or available_cores(),
         )
     )

@@ -46,6 +46,7 @@ def score_stm_files(
     languages: Path,
     *,
     normalise_hypothesis: bool = False,
+    breakdown: bool = False,
     jobs: int,
 ) -> dict[str, Any]:
     """tcpWER (tcpCER) of `hypothesis` against `reference` and what stands beside it; docs/scoring.md has the keys.
@@ -58,7 +59,7 @@ def score_stm_files(
     references, hypotheses = by_recording(read_stm(reference)), by_recording(read_stm(hypothesis))
     check_references(references, hypotheses, (str(reference), str(hypothesis)))
     groups = groups_of_recordings(references, sheet, str(reference))
-    errors = score_transcripts(references, hypotheses, groups, chosen, jobs=jobs)
+    errors = score_transcripts(references, hypotheses, groups, chosen, breakdown=breakdown, jobs=jobs)
     return {
         "protocol": chosen.name,
         "collar": COLLAR,
@@ -101,7 +102,7 @@ def _describe_transcript(errors: TranscriptErrors) -> dict[str, Any]:
     return {
         **asdict(errors.tcp),
         "error_rate": errors.tcp.error_rate,
-        "breakdown": asdict(errors.breakdown),
+        **({} if errors.breakdown is None else {"breakdown": asdict(errors.breakdown)}),
         "cpwer": rate(errors.cp),
         "tcorcwer": {**rate(errors.orc), "exact": errors.orc_exact},
     }

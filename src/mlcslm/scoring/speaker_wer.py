@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from mlcslm.scoring.tcpwer import RecordingWords, TcpScore, pair_speakers
-from mlcslm.scoring.timed_alignment import align_words
 from mlcslm.scoring.word_timing import TimedWords, join_by_speaker
 
 MAX_STATES = 5_000_000
@@ -18,12 +17,10 @@ MAX_STATES = 5_000_000
 class OrcScore:
     """Fewest errors when each reference utterance may be put to any hypothesis speaker.
 
-    streams: the hypothesis speaker of each reference utterance (in the recording's order), None where there is none;
-    exact: whether all speakers were tried, or `errors` may be too high.
+    exact: whether all speakers were tried; if not, `errors` may be too high.
     """
 
     errors: int
-    streams: list[str | None]
     exact: bool
 
 
@@ -51,7 +48,7 @@ def score_orc(recording: RecordingWords, tcp: TcpScore) -> OrcScore:
     The search takes time and memory with the product of what each hypothesis speaker says near an utterance. Where all
     of them are too many (`MAX_STATES`), the speakers that tcpWER pairs and as many others as can be had take part, the
     wordiest first, and the words of the rest count as inserted; where the paired ones are too many already, tcpWER's
-    own assignment is the answer.
+    own errors are the answer.
     """
     from meeteval.wer.matching.cy_time_constrained_orc_matching import time_constrained_orc_levenshtein_distance
 
@@ -65,18 +62,15 @@ def score_orc(recording: RecordingWords, tcp: TcpScore) -> OrcScore:
             break
         tried = [*tried, other]
     if not tried or count_states(utterances, [streams[name] for name in tried]) > MAX_STATES:
-        partner = dict(tcp.pairing)
-        return OrcScore(tcp.counts.errors, [partner.get(u.speaker) for u in recording.reference], not streams)
-    errors, chosen = time_constrained_orc_levenshtein_distance(
+        return OrcScore(tcp.counts.errors, not streams)
+    errors, _ = time_constrained_orc_levenshtein_distance(
         [utterance.words for utterance in utterances],
         [streams[name].words for name in tried],
         [utterance.times for utterance in utterances],
         [streams[name].times for name in tried],
     )
     errors += sum(len(streams[name].words) for name in others if name not in tried)
-    numbers = iter(chosen)
-    assigned = [tried[next(numbers)] if utterance.words else None for utterance in recording.reference]
-    return OrcScore(errors, assigned, len(tried) == len(streams))
+    return OrcScore(errors, len(tried) == len(streams))
 
 
 def count_states(utterances: list[TimedWords], streams: list[TimedWords]) -> int:
@@ -92,29 +86,3 @@ def count_states(utterances: list[TimedWords], streams: list[TimedWords]) -> int
         near = (bisect_left(starts, end) - bisect_left(stops, begin) for begin, end in zip(begins, ends, strict=True))
         states = [count * (max(0, words) + 1) for count, words in zip(states, near, strict=True)]
     return sum(states)
-
-
-def align_orc(recording: RecordingWords, orc: OrcScore) -> list[tuple[list[float], list[float], int]]:
-    """For each hypothesis speaker: middles (seconds) of the words deleted and inserted, and its errors.
-
-    Reference words are those of the utterances that `orc` puts to the speaker; the errors add up to `orc.errors`.
-    """
-    hypotheses = join_by_speaker(recording.hypothesis)
-    references: dict[str | None, TimedWords] = {name: TimedWords(name, [], [], []) for name in hypotheses}
-    for utterance, stream in zip(recording.reference, orc.streams, strict=True):
-        target = references.setdefault(stream, TimedWords("", [], [], []))
-        target.words.extend(utterance.words)
-        target.times.extend(utterance.times)
-        target.middles.extend(utterance.middles)
-    aligned = []
-    for name, reference in references.items():
-        hypothesis = hypotheses.get(name, TimedWords("", [], [], []))  # type: ignore[arg-type]
-        alignment = align_words(reference, hypothesis)
-        aligned.append(
-            (
-                [reference.middles[place] for place in alignment.deleted],
-                [hypothesis.middles[place] for place in alignment.inserted],
-                alignment.counts.errors,
-            )
-        )
-    return aligned

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -23,46 +23,28 @@ def timed_distance(reference: TimedWords, hypothesis: TimedWords) -> int:
     """Fewest insertions, deletions and substitutions, where only words whose times overlap may be aligned."""
     from meeteval.wer.matching.cy_levenshtein import time_constrained_levenshtein_distance
 
-    return time_constrained_levenshtein_distance(
-        reference.words,
-        hypothesis.words,
-        reference.times,
-        hypothesis.times,
-        prune=_sorted(reference.times) and _sorted(hypothesis.times),
+    return sum(
+        time_constrained_levenshtein_distance(*piece.sequences, prune=piece.prune)
+        for piece in _pieces(reference, hypothesis)
     )
 
 
 def align_words(reference: TimedWords, hypothesis: TimedWords) -> Alignment:
-    """Best alignment, where only words whose times overlap may be aligned; of several, the one meeteval takes.
+    """Best alignment, where only words whose times overlap may be aligned; of several, one that counts as meeteval's.
 
-    The streams are aligned piece by piece (`cut_points`), which makes time and memory grow with their length instead
-    of its square.
+    Insertions, deletions and substitutions are as many as meeteval has.
     """
     from meeteval.wer.matching.cy_levenshtein import time_constrained_levenshtein_distance_with_alignment
 
-    # Not left to meeteval: it takes times for unsorted that begin below zero, as those of the first words do.
-    prune = _sorted(reference.times) and _sorted(hypothesis.times)
     counts = ErrorCounts.zero()
     deleted: list[int] = []
     inserted: list[int] = []
-    for (r, h), (r_end, h_end) in pairwise(cut_points(reference.times, hypothesis.times)):
-        if r == r_end or h == h_end:
-            counts += ErrorCounts(r_end - r + h_end - h, r_end - r, h_end - h, r_end - r, 0)
-            deleted += range(r, r_end)
-            inserted += range(h, h_end)
-            continue
-        piece = time_constrained_levenshtein_distance_with_alignment(
-            reference.words[r:r_end],
-            hypothesis.words[h:h_end],
-            reference.times[r:r_end],
-            hypothesis.times[h:h_end],
-            prune=prune,
-        )
-        counts += ErrorCounts(
-            piece["total"], r_end - r, piece["insertions"], piece["deletions"], piece["substitutions"]
-        )
-        deleted += [r + pair[0] for pair in piece["alignment"] if pair[1] is None]
-        inserted += [h + pair[1] for pair in piece["alignment"] if pair[0] is None]
+    for piece in _pieces(reference, hypothesis):
+        found = time_constrained_levenshtein_distance_with_alignment(*piece.sequences, prune=piece.prune)
+        kinds = (found[kind] for kind in ("insertions", "deletions", "substitutions"))
+        counts += ErrorCounts(found["total"], len(piece.sequences[0]), *kinds)
+        deleted += [piece.first[0] + pair[0] for pair in found["alignment"] if pair[1] is None]
+        inserted += [piece.first[1] + pair[1] for pair in found["alignment"] if pair[0] is None]
     return Alignment(counts, deleted, inserted)
 
 
@@ -86,8 +68,32 @@ def cut_points(reference: Sequence[Interval], hypothesis: Sequence[Interval]) ->
         while h < ends[1] and hypothesis_starts[h] < reference_ends[r - 1]:
             h += 1
         if h == 0 or hypothesis_ends[h - 1] <= reference_starts[r]:
+            # Where nothing of the hypothesis lies between two cuts, one of them is enough.
+            if len(cuts) > 1 and cuts[-1][1] == h:
+                cuts.pop()
             cuts.append((r, h))
     return [*cuts, ends]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Words between two cuts.
+
+    first: places of its first words; sequences: words of reference and hypothesis, times of both; prune: whether
+    meeteval may rely on their order in time. It is not left to find out, as it takes times for unsorted that begin
+    below zero, as those of the first words do, and then compares every word with every other.
+    """
+
+    first: tuple[int, int]
+    sequences: tuple[list[int], list[int], list[Interval], list[Interval]]
+    prune: bool
+
+
+def _pieces(reference: TimedWords, hypothesis: TimedWords) -> Iterator[_Piece]:
+    for (r, h), (r_end, h_end) in pairwise(cut_points(reference.times, hypothesis.times)):
+        times = reference.times[r:r_end], hypothesis.times[h:h_end]
+        words = reference.words[r:r_end], hypothesis.words[h:h_end]
+        yield _Piece((r, h), (*words, *times), all(map(_sorted, times)))
 
 
 def _sorted(times: Sequence[Interval]) -> bool:

@@ -20,14 +20,14 @@ class TranscriptErrors:
     """Errors of the transcripts of one or many recordings, all against `tcp.length` reference tokens.
 
     tcp: tcpWER's counts; cp, orc: errors of cpWER and tcORC-WER; orc_exact: whether `orc` is none too many
-    (`speaker_wer.OrcScore`); breakdown: where tcpWER's errors come from.
+    (`speaker_wer.OrcScore`); breakdown: where tcpWER's errors come from, None where that was not asked for.
     """
 
     tcp: ErrorCounts
     cp: int
     orc: int
     orc_exact: bool
-    breakdown: Breakdown
+    breakdown: Breakdown | None
 
     @classmethod
     def zero(cls) -> TranscriptErrors:
@@ -37,12 +37,13 @@ class TranscriptErrors:
     def __add__(self, other: TranscriptErrors) -> TranscriptErrors:
         if not isinstance(other, TranscriptErrors):
             return NotImplemented
+        parts = self.breakdown, other.breakdown
         return TranscriptErrors(
             self.tcp + other.tcp,
             self.cp + other.cp,
             self.orc + other.orc,
             self.orc_exact and other.orc_exact,
-            self.breakdown + other.breakdown,
+            None if parts[0] is None or parts[1] is None else parts[0] + parts[1],
         )
 
 
@@ -53,12 +54,16 @@ def pool_transcripts(errors: Iterable[TranscriptErrors]) -> TranscriptErrors:
 
 @dataclass(frozen=True)
 class TranscriptTask:
-    """What a recording's transcript is scored from: raw utterances of both sides, and how they become tokens."""
+    """What a recording's transcript is scored from: raw utterances of both sides, and how they become tokens.
+
+    breakdown: whether to say where the errors come from, which takes half as long again.
+    """
 
     reference: Sequence[Utterance]
     hypothesis: Sequence[Utterance]
     group: Group
     protocol: Protocol
+    breakdown: bool = True
 
 
 def score_transcript(task: TranscriptTask) -> TranscriptErrors:
@@ -66,7 +71,7 @@ def score_transcript(task: TranscriptTask) -> TranscriptErrors:
     recording = time_recording(task.reference, task.hypothesis, task.group, task.protocol)
     tcp = score_tcp(recording)
     orc = score_orc(recording, tcp)
-    parts = break_down(recording, tcp, orc, task.reference, task.hypothesis)
+    parts = break_down(recording, tcp, task.reference, task.hypothesis) if task.breakdown else None
     return TranscriptErrors(tcp.counts, score_cp(recording), orc.errors, orc.exact, parts)
 
 
@@ -76,15 +81,20 @@ def score_transcripts(
     groups: Mapping[str, Group],
     protocol: Protocol,
     *,
+    breakdown: bool = True,
     jobs: int = 1,
 ) -> dict[str, TranscriptErrors]:
     """Errors of every recording of `references`, in their order; one without a hypothesis has all tokens deleted.
 
-    references, hypotheses: utterances by recording; groups: of each recording; jobs: processes.
+    references, hypotheses: utterances by recording; groups: of each recording; breakdown: whether to say where errors
+    come from; jobs: processes.
     """
     # Once, before processes are forked from this one.
     import scipy.optimize  # noqa: F401
 
-    tasks = [TranscriptTask(spoken, hypotheses.get(r, ()), groups[r], protocol) for r, spoken in references.items()]
+    tasks = [
+        TranscriptTask(spoken, hypotheses.get(recording, ()), groups[recording], protocol, breakdown)
+        for recording, spoken in references.items()
+    ]
     sizes = [len(task.reference) + len(task.hypothesis) for task in tasks]
     return dict(zip(references, map_recordings(score_transcript, tasks, jobs=jobs, sizes=sizes), strict=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import accumulate, pairwise
 
 from mlcslm.scoring.utterances import Utterance
 
@@ -57,16 +58,14 @@ def time_words(
     for utterance in sorted(utterances, key=lambda utterance: utterance.start):
         words = tokens(utterance.text)
         intervals = character_intervals(utterance.start, utterance.end, [len(word) for word in words])
-        middles = [(end + start) / 2 for start, end in intervals]
-        times = intervals if collar is None else [(middle - collar, middle + collar) for middle in middles]
-        timed.append(
-            TimedWords(
-                utterance.speaker,
-                vocabulary.numbers(words),
-                [(float(start), float(end)) for start, end in times],
-                [float(middle) for middle in middles],
-            )
-        )
+        if collar is None:
+            times = [(float(start), float(end)) for start, end in intervals]
+            middles = [(start + end) / 2 for start, end in times]
+        else:
+            points = [(start + end) / 2 for start, end in intervals]
+            times = [(float(point - collar), float(point + collar)) for point in points]
+            middles = [float(point) for point in points]
+        timed.append(TimedWords(utterance.speaker, vocabulary.numbers(words), times, middles))
     return timed
 
 
@@ -83,11 +82,8 @@ def character_intervals(start: float, end: float, lengths: Sequence[int]) -> lis
     if len(lengths) == 1:
         return [(first, last)]
     character = (last - first) / sum(lengths) if lengths else Decimal(0)
-    intervals, before = [], 0
-    for length in lengths:
-        intervals.append((first + character * before, first + character * (before + length)))
-        before += length
-    return intervals
+    bounds = [first + character * before for before in accumulate(lengths, initial=0)]
+    return list(pairwise(bounds))
 
 
 def join_by_speaker(utterances: Iterable[TimedWords]) -> dict[str, TimedWords]:

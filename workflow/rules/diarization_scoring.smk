@@ -1,0 +1,25 @@
+rule score_diarization:
+    input:
+        manifest=rules.manifest.output[0],
+        rttm=rules.diarize.output.rttm,
+        stm=rules.transcribe_segments.output.stm,
+        # The same checkpoint and decoding on the reference's own segments: what segments and speakers cost.
+        oracle=lambda wildcards: layout.scores(
+            preset.diarizers[wildcards.diarizer].asr.checkpoint,
+            preset.diarizers[wildcards.diarizer].asr.decoding,
+            wildcards.split,
+        ),
+    output:
+        layout.root / "diarization" / "{diarizer}" / "{split}" / "counts.parquet",
+    log:
+        layout.root / "logs" / "score_diarization" / "{diarizer}" / "{split}.log",
+    benchmark:
+        layout.root / "benchmarks" / "score_diarization" / "{diarizer}" / "{split}.tsv"
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: preset.resources.decoding_threads
+    params:
+        protocol=preset.scoring.protocol,
+        normalise_hypothesis=preset.scoring.normalise_hypothesis,
+    script:
+        "../scripts/score_diarization.py"
