@@ -148,6 +148,11 @@ def write_tones(root: Path, groups: dict[str, Any], *, turns: int = 12, seed: in
 
 
 @pytest.fixture(scope="session")
+def make_tones() -> Callable[..., None]:
+    return write_tones
+
+
+@pytest.fixture(scope="session")
 def tones(tmp_path_factory: pytest.TempPathFactory, languages: dict[str, Any]) -> Path:
     """Manifest of 24 utterances of the tone corpus in two groups."""
     from mlcslm.corpus.manifest import build_manifest, write_manifest

@@ -1,37 +1,57 @@
-"""Conversational context at inference (paper, section 4.1): the transcripts before, of the reference or the model's own.
+"""Conversational context at inference (paper, section 4.1): transcripts of the reference or of the model itself.
 
 Own transcripts come to be while a split is decoded: within a session one utterance waits for the one before. Sessions
-do not wait for each other: they advance side by side, as many as a batch holds, and an utterance is begun as soon as the
-one before it is done. What comes out is what a loop over each session by itself would give.
+do not wait for each other: they advance side by side, as many as a batch holds, and an utterance is begun as soon as
+the one before it is done. What comes out is what a loop over each session by itself would give.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
+import torch
 
 from mlcslm.config_decoding import DecodingConfig
-from mlcslm.decoding.generation import Decoder
+from mlcslm.decoding.conversations import Conversations, Row
+from mlcslm.decoding.decoder import Decoder
+from mlcslm.decoding.generation import length_buckets
+from mlcslm.decoding.memory import is_out_of_memory
+from mlcslm.decoding.slots import Slots
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.text.context import context_lines, sessions_in_order, utterances_before
+from mlcslm.text.context import context_lines, utterances_before
 
-Row = dict[str, Any]
-"""An utterance of a manifest, or a hypothesis."""
+_BATCHES_AHEAD = 8
+_REFILL_SHARE = (
+    0.2  # so many of the places that can be in use are free before they are refilled (benchmarks/context.py)
+)
 
 
-def context_size(decoding: DecodingConfig, recipe: Mapping[str, Any], checkpoint: str) -> int:
+@dataclass
+class _UnderWay:
+    """An utterance whose answer is being generated, and the seconds that it took so far."""
+
+    row: Row
+    audio_tokens: int
+    seconds: float = 0.0
+
+
+def context_size(decoding: DecodingConfig, recipe: Mapping[str, Any], label: str) -> int:
     """How many utterances before go into a prompt: as many as in the training of the checkpoint with that `recipe`.
 
-    Raises UserError where a decoding asks for context of a checkpoint that was trained without.
+    Raises UserError, beginning with `label`, where the checkpoint was trained without context and is to have some.
     """
     if decoding.context == "none":
         return 0
     if not (count := recipe.get("context", 0)):
         raise UserError(
-            f"checkpoint {checkpoint}: was trained without context, but the decoding has context: {decoding.context}. "
+            f"{label}: the decoding has context: {decoding.context}, but the checkpoint was trained without context. "
             "Take a decoding with context: none, or a stage that has `context: 2`."
         )
     return count
@@ -54,63 +74,103 @@ def with_reference_context(rows: Sequence[Row], manifest: str | os.PathLike[str]
     return [row | {"context": context_lines([one["text"] for one in before[row["utterance_id"]]])} for row in rows]
 
 
-class Conversations:
-    """Sessions under way: which utterances can be decoded, given the transcripts so far.
-
-    rows: manifest rows, whole sessions; count: utterances before whose transcripts are context; hypotheses: those there
-    are already, by utterance id.
-    """
-
-    def __init__(self, rows: Sequence[Row], count: int, hypotheses: Mapping[str, Row]) -> None:
-        self._count = count
-        self._transcripts: dict[str, str] = {}
-        self._waiting = {
-            name: [row for row in session if row["utterance_id"] not in hypotheses]
-            for name, session in sessions_in_order(rows).items()
-        }
-        self._before = utterances_before(rows, count)
-        self._session_of = {row["utterance_id"]: row["session_id"] for row in rows}
-        self._seconds_left = {
-            name: sum(row["end"] - row["start"] for row in session) for name, session in self._waiting.items()
-        }
-        self._ready = {name for name, session in self._waiting.items() if session}
-        for name in self._session_of.keys() & hypotheses.keys():
-            self._transcripts[name] = hypotheses[name]["transcript"]
-
-    def begin(self, limit: int) -> list[Row]:
-        """At most `limit` utterances whose context is known, each with its "context".
-
-        Sessions with the most speech left come first: a long one that is left over would be decoded alone.
-        """
-        chosen = sorted(self._ready, key=lambda name: (-self._seconds_left[name], name))[:limit]
-        self._ready.difference_update(chosen)
-        return [self._with_context(self._waiting[name][0]) for name in chosen]
-
-    def finish(self, hypothesis: Row) -> None:
-        """Take the hypothesis of an utterance that was begun: the next of its session can begin."""
-        name = hypothesis["utterance_id"]
-        session = self._session_of[name]
-        self._transcripts[name] = hypothesis["transcript"]
-        row = self._waiting[session].pop(0)
-        self._seconds_left[session] -= row["end"] - row["start"]
-        if self._waiting[session]:
-            self._ready.add(session)
-
-    def _with_context(self, row: Row) -> Row:
-        before = self._before[row["utterance_id"]]
-        return dict(row) | {"context": context_lines([self._transcripts[one["utterance_id"]] for one in before])}
-
-
 def decode_with_own_context(
     decoder: Decoder, rows: Sequence[Row], count: int, done: Mapping[str, Row]
 ) -> Iterator[list[Row]]:
     """Hypotheses of `rows` (whole sessions) in the order in which they are found, with the model's own as context.
 
-    done: hypotheses of an earlier run, by utterance id; they are context, and not made again.
+    done: hypotheses of an earlier run, by utterance id; they are context, and not made again. Where the utterances side
+    by side do not fit into memory, those under way are begun again, half as many at a time. Raises UserError where one
+    alone does not fit.
     """
-    conversations = Conversations(rows, count, done)
-    while batch := conversations.begin(decoder.decoding.batch_size):
+    found = dict(done)
+    decode, size = (decode_in_slots if decoder.decoding.beams == 1 else decode_in_rounds), decoder.decoding.batch_size
+    while True:
+        error = ""
+        try:
+            for hypotheses in decode(decoder, Conversations(rows, count, found), size):
+                found |= {hypothesis["utterance_id"]: hypothesis for hypothesis in hypotheses}
+                yield hypotheses
+            return
+        except (RuntimeError, MemoryError) as raised:
+            if not is_out_of_memory(raised):
+                raise
+            error = str(raised).strip().split("\n")[0]
+        # Out of the handler, so that nothing holds on to the tensors that were too many.
+        size = _halved(size, error)
+
+
+def decode_in_rounds(decoder: Decoder, conversations: Conversations, size: int) -> Iterator[list[Row]]:
+    """Batch by batch: for searches with several beams."""
+    while batch := conversations.begin(size):
         hypotheses = decoder.decode(batch)
         for hypothesis in hypotheses:
             conversations.finish(hypothesis)
         yield hypotheses
+
+
+def decode_in_slots(decoder: Decoder, conversations: Conversations, size: int) -> Iterator[list[Row]]:
+    """With one beam: no utterance waits for others that are merely beside it.
+
+    Places are refilled a few at a time: to read a prompt alone costs nearly as much as to read several.
+    """
+    slots = Slots(decoder.model, decoder.decoding)
+    under_way: dict[str, _UnderWay] = {}
+    encoded: set[str] = set()
+    while True:
+        started = time.perf_counter()
+        possible = min(size, len(under_way) + conversations.ready)
+        if possible - len(under_way) > _REFILL_SHARE * possible:
+            new = conversations.begin(size - len(under_way))
+            _encode(decoder, new, conversations, encoded)
+            examples, audio_tokens = decoder.examples(new)
+            batch = decoder.processor.collate(examples, side="left")
+            prompts = {name: tensor.to(decoder.model.device) for name, tensor in batch.items()}
+            names = [row["utterance_id"] for row in new]
+            slots.begin(prompts, names)
+            under_way |= dict(zip(names, map(_UnderWay, new, audio_tokens), strict=True))
+        if not under_way:
+            return
+        answers = slots.advance()
+        share = (time.perf_counter() - started) / len(under_way)
+        for utterance in under_way.values():
+            utterance.seconds += share
+        hypotheses = []
+        for name, ids in answers.items():
+            done = under_way.pop(name)
+            hypotheses.append(decoder.hypothesis(done.row, ids, done.audio_tokens, done.seconds))
+            conversations.finish(hypotheses[-1])
+        if hypotheses:
+            yield hypotheses
+
+
+def _encode(decoder: Decoder, rows: Sequence[Row], conversations: Conversations, encoded: set[str]) -> None:
+    """Encode utterances, and with them those that come next, in batches of similar length: alone they would cost more.
+
+    encoded: ids of those that are, which is kept.
+    """
+    if all(row["utterance_id"] in encoded for row in rows):
+        return
+    size = decoder.decoding.batch_size
+    upcoming = [*rows, *conversations.upcoming(_BATCHES_AHEAD * size)]
+    for batch in length_buckets([row for row in upcoming if row["utterance_id"] not in encoded], size):
+        decoder.audio.encode(batch)
+        encoded.update(row["utterance_id"] for row in batch)
+
+
+def _halved(size: int, error: str) -> int:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if size == 1:
+        raise UserError(
+            f"context: own: a single utterance does not fit into memory ({error}). "
+            "Lower the decoding's max_new_tokens, or give the job more memory."
+        )
+    smaller = (size + 1) // 2
+    print(
+        f"context: own: {size} utterances side by side do not fit into memory; going on with {smaller}. "
+        f"A batch_size of {smaller} would save the attempt. ({error})",
+        file=sys.stderr,
+    )
+    return smaller

@@ -1,0 +1,183 @@
+"""Decoding with a model's own transcripts as context against decoding without context: throughput in one run.
+
+The ways take turns, a round at a time, on the same checkpoint and utterances; ratios are of medians over rounds.
+benchmarks/README.md says how to run it, docs/context.md what it gave.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlcslm.config_decoding import DecodingConfig
+from mlcslm.decoding.context import decode_in_rounds, decode_with_own_context, with_reference_context
+from mlcslm.decoding.conversations import Conversations
+from mlcslm.decoding.decoder import Decoder
+from mlcslm.decoding.encoded_audio import EncodedAudio
+from mlcslm.decoding.generation import length_buckets
+from mlcslm.decoding.wanted import rows_to_decode
+from mlcslm.errors import UserError
+from mlcslm.files import write_json
+from mlcslm.languages import read_languages
+from mlcslm.model.checkpoint import load_checkpoint
+from mlcslm.model.checkpoint_file import read_checkpoint
+from mlcslm.model.lora import merge_lora
+
+ROOT = Path(__file__).parents[1]
+NONE, REFERENCE, OWN, ROUNDS, LOOP = "none", "reference", "own", "own, batch by batch", "own, one by one"
+
+Row = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    try:
+        report = run(options)
+    except UserError as error:
+        print(f"context: {error}", file=sys.stderr)
+        sys.exit(1)
+    write_json(options.out, report)
+    print("\n".join(readable(report)))
+    print(f"written: {options.out}")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what the options say; return the report that becomes JSON."""
+    recipe = read_checkpoint(options.checkpoint).recipe
+    if not (count := recipe.get("context", 0)):
+        raise UserError(f"{options.checkpoint}: was trained without context; take one such as ckpt-9000-context.")
+    cuda = torch.cuda.is_available()
+    model, processor = load_checkpoint(
+        options.checkpoint,
+        languages=read_languages(ROOT / "config" / "languages.tsv"),
+        encoder=options.encoder,
+        language_model=options.language_model,
+        dtype="bfloat16" if cuda and torch.cuda.is_bf16_supported() else "float32",
+    )
+    merge_lora(model)
+    model = model.to("cuda" if cuda else "cpu")
+    decoding = DecodingConfig(max_new_tokens=options.max_new_tokens, batch_size=options.batch_size)
+    rows = sample_sessions(rows_to_decode(options.manifest), options.sessions)
+
+    def decoder() -> Decoder:
+        """One that has not encoded anything yet."""
+        audio = EncodedAudio(model, processor)
+        if options.encoded:
+            for batch in length_buckets(rows, options.batch_size):
+                audio.encode(batch)
+        return Decoder(model, processor, recipe["template"], decoding, audio=audio)
+
+    ways = [NONE, REFERENCE, OWN, ROUNDS, *([LOOP] if options.loop else [])]
+    costs, answers = _measure(decoder, ways, rows, options.manifest, count, options.rounds)
+    seconds = {way: {clock: median(one[clock] for one in costs[way]) for clock in ("wall", "cpu")} for way in ways}
+    return {
+        "date": datetime.date.today().isoformat(),
+        "device": torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} thread(s)",
+        "sessions": len({row["session_id"] for row in rows}),
+        "utterances": len(rows),
+        "audio_seconds": sum(row["end"] - row["start"] for row in rows),
+        "batch_size": options.batch_size,
+        "encoder": "not included" if options.encoded else "included",
+        "rounds": options.rounds,
+        "ways": {
+            way: {
+                "wall_seconds": seconds[way]["wall"],
+                "cpu_seconds": seconds[way]["cpu"],
+                "throughput_wall": seconds[NONE]["wall"] / seconds[way]["wall"],
+                "throughput_cpu": seconds[NONE]["cpu"] / seconds[way]["cpu"],
+                "rounds_cpu": [none["cpu"] / one["cpu"] for none, one in zip(costs[NONE], costs[way], strict=True)],
+                "mean_tokens": float(np.mean([one["tokens"] for one in answers[way].values()])),
+                "as_own": sum(one["raw_text"] == answers[OWN][name]["raw_text"] for name, one in answers[way].items()),
+            }
+            for way in ways
+        },
+    }
+
+
+def sample_sessions(rows: Sequence[Row], count: int | None) -> list[Row]:
+    """Rows of `count` sessions, spread evenly over all (by default all of them)."""
+    names = sorted({row["session_id"] for row in rows})
+    if count is not None and count > len(names):
+        raise UserError(f"--sessions {count}: the manifest has only {len(names)}.")
+    chosen = {names[i * len(names) // (count or len(names))] for i in range(count or len(names))}
+    return [row for row in rows if row["session_id"] in chosen]
+
+
+def _measure(
+    make_decoder: Callable[[], Decoder], ways: Sequence[str], rows: list[Row], manifest: Path, count: int, rounds: int
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, Row]]]:
+    """Seconds by way and round, and the hypotheses of each way by utterance id."""
+    costs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    answers: dict[str, dict[str, Row]] = {}
+    for batches in (decode(way, make_decoder(), rows, manifest, count) for way in (NONE, OWN)):
+        next(batches)  # warm-up
+    for number in range(rounds):
+        for way in ways[:: 1 if number % 2 == 0 else -1]:
+            decoder = make_decoder()
+            wall, cpu = time.perf_counter(), time.process_time()
+            found = list(itertools.chain.from_iterable(decode(way, decoder, rows, manifest, count)))
+            costs[way].append({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
+            answers[way] = {one["utterance_id"]: one for one in found}
+            print(f"round {number + 1}: {way}: {costs[way][-1]['cpu']:.1f} CPU seconds", file=sys.stderr)
+    return costs, answers
+
+
+def decode(way: str, decoder: Decoder, rows: list[Row], manifest: Path, count: int) -> Iterator[list[Row]]:
+    """Hypotheses of `rows` as they come."""
+    size = decoder.decoding.batch_size
+    if way == OWN:
+        yield from decode_with_own_context(decoder, rows, count, {})
+    elif way in (ROUNDS, LOOP):
+        yield from decode_in_rounds(decoder, Conversations(rows, count, {}), size if way == ROUNDS else 1)
+    else:
+        given = with_reference_context(rows, manifest, count) if way == REFERENCE else rows
+        for batch in length_buckets(given, size):
+            yield decoder.decode(batch)
+
+
+def readable(report: dict[str, Any]) -> list[str]:
+    """The report as lines of text."""
+    return [
+        f"{report['date']}: {report['device']}; {report['sessions']} sessions, {report['utterances']} utterances, "
+        f"{report['audio_seconds']:.0f} s of speech; batches of {report['batch_size']}, encoder {report['encoder']}",
+        f"{'context':24} {'of none, by CPU':>16} {'rounds':>12} {'by clock':>9} {'CPU s':>7} {'tokens':>7} "
+        f"{'as own':>7}",
+        *(
+            f"{way:24} {values['throughput_cpu']:16.2f} "
+            f"{min(values['rounds_cpu']):7.2f}-{max(values['rounds_cpu']):.2f} {values['throughput_wall']:9.2f} "
+            f"{values['cpu_seconds']:7.1f} {values['mean_tokens']:7.1f} {values['as_own']:7d}"
+            for way, values in report["ways"].items()
+        ),
+    ]
+
+
+def _parser() -> argparse.ArgumentParser:
+    results = ROOT / "results"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, default=results / "checkpoints" / "ckpt-9000-context", help="trained with context")
+    add("--manifest", type=Path, default=results / "manifests" / "dev.parquet", help="whole sessions with transcripts")
+    add("--encoder", help="the foundation encoder, where it has moved since the training")
+    add("--language-model", help="the foundation language model, likewise")
+    add("--sessions", type=int, help="so many sessions of the manifest (default all)")
+    add("--batch-size", type=int, default=32, help="utterances side by side (default 32)")
+    add("--max-new-tokens", type=int, default=100, help="longest answer (default 100)")
+    add("--rounds", type=int, default=3, help="times that everything is measured (default 3)")
+    add("--encoded", action="store_true", help="leave the encoder out, as for the second decoding of a split")
+    add("--loop", action="store_true", help="measure the plain loop as well, one utterance at a time")
+    add("--out", type=Path, default=results / "benchmarks" / "context.json", help="JSON to write")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
