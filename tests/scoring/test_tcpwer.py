@@ -59,7 +59,7 @@ def timed(reference: list[Utterance], hypothesis: list[Utterance]) -> RecordingW
     return time_recording(reference, hypothesis, GROUPS["English-American"], PROTOCOL)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(sessions())
 def test_counts_and_pairs_as_meeteval(session: tuple[list[Utterance], list[Utterance]]):
     reference, hypothesis = session
