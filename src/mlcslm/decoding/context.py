@@ -27,6 +27,7 @@ from mlcslm.decoding.slots import Slots
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.text.context import context_lines, utterances_before
 
+# Utterances are encoded so many batches ahead.
 _BATCHES_AHEAD = 8
 _REFILL_SHARE = (
     0.2  # so many of the places that can be in use are free before they are refilled (benchmarks/context.py)
@@ -122,7 +123,7 @@ def decode_in_slots(decoder: Decoder, conversations: Conversations, size: int) -
         possible = min(size, len(under_way) + conversations.ready)
         if possible - len(under_way) > _REFILL_SHARE * possible:
             new = conversations.begin(size - len(under_way))
-            _encode(decoder, new, conversations, encoded)
+            _encode(decoder, new, conversations, size, encoded)
             examples, audio_tokens = decoder.examples(new)
             batch = decoder.processor.collate(examples, side="left")
             prompts = {name: tensor.to(decoder.model.device) for name, tensor in batch.items()}
@@ -144,14 +145,14 @@ def decode_in_slots(decoder: Decoder, conversations: Conversations, size: int) -
             yield hypotheses
 
 
-def _encode(decoder: Decoder, rows: Sequence[Row], conversations: Conversations, encoded: set[str]) -> None:
-    """Encode utterances, and with them those that come next, in batches of similar length: alone they would cost more.
+def _encode(decoder: Decoder, rows: Sequence[Row], conversations: Conversations, size: int, encoded: set[str]) -> None:
+    """Encode utterances, and with them those that come next, in batches of `size` and of similar length: alone they
+    would cost more.
 
     encoded: ids of those that are, which is kept.
     """
     if all(row["utterance_id"] in encoded for row in rows):
         return
-    size = decoder.decoding.batch_size
     upcoming = [*rows, *conversations.upcoming(_BATCHES_AHEAD * size)]
     for batch in length_buckets([row for row in upcoming if row["utterance_id"] not in encoded], size):
         decoder.audio.encode(batch)
