@@ -1,0 +1,81 @@
+"""Several decodings in one job: what each gives alone, each utterance encoded once, and what is there is left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mlcslm.config import DecodingConfig
+from mlcslm.decoding.generation import DecodingPaths, decode_split, decode_with_all, length_buckets
+from mlcslm.decoding.wanted import is_finished, made_by, rows_to_decode, take_finished
+from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.training.encoder_cache import write_encoder_cache
+
+DECODINGS = {
+    "greedy.parquet": DecodingConfig(max_new_tokens=20, batch_size=5),
+    "beam.parquet": DecodingConfig(method="beam", beams=3, max_new_tokens=20, batch_size=7),
+    "sampled.parquet": DecodingConfig(method="beam+sampling", beams=2, max_new_tokens=20),
+}
+
+
+def hypotheses(path: Path) -> list[dict]:
+    return pq.read_table(path).drop_columns("seconds").to_pylist()
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["encoded", "cached"])
+def test_together_they_give_what_each_gives_alone(
+    trained: Path, tones: Path, languages, encoder_folder: str, tmp_path: Path, monkeypatch, cached: bool
+) -> None:
+    encoded: list[int] = []
+    encode = SpeechLLM.encode_audio
+
+    def counting(self: SpeechLLM, features: Any, mask: Any) -> Any:
+        encoded.append(len(features))
+        return encode(self, features, mask)
+
+    cache = tmp_path / "cache" if cached else None
+    if cached:
+        write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder)
+    monkeypatch.setattr(SpeechLLM, "encode_audio", counting)
+    decode_with_all(trained, tones, {tmp_path / name: d for name, d in DECODINGS.items()}, languages, cache=cache)
+    assert sum(encoded) == (0 if cached else len(pq.read_table(tones)))
+    for name, decoding in DECODINGS.items():
+        alone = tmp_path / "alone" / name
+        decode_split(DecodingPaths(trained, tones, alone), decoding, languages)
+        assert hypotheses(tmp_path / name) == hypotheses(alone)
+    assert {path.name for path in tmp_path.iterdir()} == {*DECODINGS, "alone", *(["cache"] if cached else [])}
+
+
+def test_answers_of_a_decoding_before_say_how_long_the_next_ones_are() -> None:
+    rows: Sequence[dict] = [{"utterance_id": f"u{i}", "start": 0.0, "end": float(i)} for i in range(5)]
+    expected = {"u0": 9, "u1": 3, "u2": 7, "u3": 3, "u4": 1}
+    buckets = [[row["utterance_id"] for row in bucket] for bucket in length_buckets(rows, 2, expected)]
+    assert buckets == [["u0", "u2"], ["u3", "u1"], ["u4"]]
+
+
+def test_finished_hypotheses_are_taken_if_they_would_be_made_the_same(
+    trained: Path, tones: Path, languages, tmp_path: Path
+) -> None:
+    decoding = DECODINGS["greedy.parquet"]
+    kept, out = tmp_path / "kept.parquet", tmp_path / "there" / "out.parquet"
+    decode_split(DecodingPaths(trained, tones, kept), decoding, languages, groups=["French"])
+    by, rows = made_by(trained, tones, decoding), rows_to_decode(tones, ["French"])
+    assert is_finished(kept, by, rows)
+    assert not is_finished(kept, by, rows_to_decode(tones))
+    assert not is_finished(kept, made_by(trained, tones, decoding.model_copy(update={"max_new_tokens": 21})), rows)
+    other = tmp_path / "other.parquet"
+    other.write_bytes(tones.read_bytes() + b" ")
+    assert not is_finished(kept, made_by(trained, other, decoding), rows)
+    assert not is_finished(tmp_path / "none.parquet", by, rows)
+    before = hypotheses(kept)
+    assert take_finished(kept, out, by, rows)
+    assert hypotheses(out) == before
+    assert not kept.exists()
+    assert not take_finished(kept, out, by, rows)
+    os.truncate(out, 100)
+    assert not is_finished(out, by, rows)
