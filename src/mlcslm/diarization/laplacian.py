@@ -22,14 +22,21 @@ _DENSE = 1000  # rows up to which all eigenvalues are computed
 def affinity_graph(vectors: Floats, most_parts: int) -> csr_array:
     """(N, N) mean of the pruned cosines of (N, dim) unit vectors and of their transpose, without the diagonal.
 
-    More entries are kept where the graph would fall apart into more than `most_parts`, as it does where a recording
-    repeats itself and each window's nearest are its own copies: parts would then be windows, not speakers.
+    Where a recording repeats itself many times, each window's nearest are its own copies, and the graph falls apart
+    into more than `most_parts`: windows with their copies, not speakers. Then as many entries are kept as if copies
+    were counted once.
     """
     count = len(vectors)
-    kept = min(count, max(math.ceil(KEPT_SHARE * count), KEPT_LEAST))
-    while connected_components(graph := _pruned(vectors, kept), directed=False)[0] > most_parts and kept < count:
-        kept = min(count, 2 * kept)
-    return graph
+    graph = _pruned(vectors, _kept(count))
+    parts, part_of = connected_components(graph, directed=False)
+    if parts <= most_parts:
+        return graph
+    copies = int(np.median(np.bincount(part_of)))
+    return _pruned(vectors, min(count, copies * _kept(count // copies)))
+
+
+def _kept(count: int) -> int:
+    return min(count, max(math.ceil(KEPT_SHARE * count), KEPT_LEAST))
 
 
 def _pruned(vectors: Floats, kept: int) -> csr_array:

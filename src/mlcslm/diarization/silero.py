@@ -33,11 +33,9 @@ _PARTS = {
     **{f"final_conv.{kind}": f"decoder.decoder.2.{kind}" for kind in ("weight", "bias")},
 }
 
-# The package's defaults, in frames of 32 ms or in ms.
+# The package's defaults.
 _ON, _OFF = 0.5, 0.35
-_SHORTEST_PAUSE = 100 // FRAME_MS + 2  # it counts from the first quiet frame to the start of the last one
-_SHORTEST_SPEECH = 250 // FRAME_MS + 1
-_PAD_MS = 30
+_PAUSE_MS, _SPEECH_MS, _PAD_MS = 100, 250, 30
 
 
 class SileroNetwork(nn.Module):
@@ -111,15 +109,16 @@ def speech_segments(
 ) -> list[Segment]:
     """Segments of a session of `duration_ms` whose frames of 32 ms hold speech with `probabilities`.
 
-    Speech begins at a probability of 0.5 and lasts until it has been below 0.35 for more than 100 ms; what is then
-    250 ms or shorter is dropped, the rest gets 30 ms more on either side, as far as there is room. What is longer than
-    `max_segment_s` is cut where speech is least probable, into pieces that touch.
+    Speech begins at a probability of 0.5 and lasts until it falls below 0.35 and is there 100 ms later, without 0.5 in
+    between. What is then 250 ms or shorter is dropped; the rest gets 30 ms more on either side, where there is room.
+    What is longer than `max_segment_s` is cut where speech is least probable, into pieces that touch.
 
     >>> import numpy as np
     >>> speech_segments(np.float32([0] * 10 + [0.9] * 50 + [0] * 10), 70 * 32)
     [Segment(start=0.29, end=1.95, speaker='')]
     """
-    runs = [(first * FRAME_MS, last * FRAME_MS) for first, last in _speech_runs(probabilities)]
+    runs = [(first * FRAME_MS, min(last * FRAME_MS, duration_ms)) for first, last in _speech_runs(probabilities)]
+    runs = [(start, end) for start, end in runs if end - start > _SPEECH_MS]
     padded: list[tuple[int, int]] = []
     for number, (start, end) in enumerate(runs):
         before = runs[number - 1][1] if number else -start
@@ -132,25 +131,18 @@ def speech_segments(
 
 
 def _speech_runs(probabilities: npt.NDArray[np.float32]) -> list[tuple[int, int]]:
-    """First frame and frame after the last of each stretch of speech that is long enough."""
-    runs = []
-    first: int | None = None
-    pause = 0
-    # Silence behind the end closes a stretch that lasts until there.
-    for frame, probability in enumerate([*probabilities.tolist(), *[0.0] * _SHORTEST_PAUSE]):
-        if first is None:
-            if probability >= _ON:
-                first, pause = frame, 0
-        elif probability >= _ON:
-            pause = 0
-        elif pause or probability < _OFF:
-            pause += 1
-            if pause >= _SHORTEST_PAUSE:
-                last = frame + 1 - pause
-                if last - first >= _SHORTEST_SPEECH:
-                    runs.append((first, last))
-                first = None
-    return runs
+    """First frame of each stretch of speech, and of the pause that ends it."""
+    runs: list[tuple[int, int]] = []
+    first = pause = None
+    for frame, probability in enumerate(probabilities.tolist()):
+        if probability >= _ON:
+            first, pause = frame if first is None else first, None
+        elif probability < _OFF and first is not None:
+            pause = frame if pause is None else pause
+            if (frame - pause) * FRAME_MS >= _PAUSE_MS:
+                runs.append((first, pause))
+                first = pause = None
+    return runs if first is None else [*runs, (first, len(probabilities))]
 
 
 def _pieces(
