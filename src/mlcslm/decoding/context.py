@@ -27,11 +27,8 @@ from mlcslm.decoding.slots import Slots
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.text.context import context_lines, utterances_before
 
-# Utterances are encoded so many batches ahead.
-_BATCHES_AHEAD = 8
-_REFILL_SHARE = (
-    0.2  # so many of the places that can be in use are free before they are refilled (benchmarks/context.py)
-)
+_BATCHES_AHEAD = 8  # so many batches of utterances are encoded at a time
+_REFILL_SHARE = 0.2  # places are refilled once more than such a share of them is free (benchmarks/context.py)
 
 
 @dataclass
