@@ -37,6 +37,9 @@ class EmbeddingTrainingConfig(Section):
 
     steps: int = Field(ge=1, description="optimiser steps")
     batch_size: int = Field(64, ge=1, description="stretches of speech a step")
+    sessions: int | None = Field(
+        None, ge=1, description="sessions whose speakers to train on, evenly spread over the training split; none: all"
+    )
     learning_rate: Rate = Field(1e-3, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     margin: float = Field(0.2, ge=0, description="angular margin, in radians")

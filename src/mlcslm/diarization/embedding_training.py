@@ -107,6 +107,7 @@ def _crops(
         augmenter=augmenter,
         settings=FBANK[embedding.network],
         seed=config.seed,
+        sessions=training.sessions,
     )
 
 

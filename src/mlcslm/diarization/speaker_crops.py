@@ -28,7 +28,8 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     A speaker is one of a session of `manifest`: speakers of different sessions count as different. `speeds` other than
     1 change tempo and pitch together, and each makes as many new speakers: id = number of the speed x speakers +
     speaker, speed 1 being number 0. Every speaker comes once before one comes again. A stretch of `crop_s` is taken
-    from an utterance drawn by its length, repeated where that is shorter, and augmented.
+    from an utterance drawn by its length, repeated where that is shorter, and augmented. `sessions`: only so many,
+    evenly spread over all.
 
     Raises UserError where the manifest has fewer than two speakers.
     """
@@ -44,8 +45,9 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         augmenter: Augmenter | None,
         settings: FbankSettings,
         seed: int,
+        sessions: int | None = None,
     ) -> None:
-        self.voices = _utterances_by_speaker(manifest)
+        self.voices = _utterances_by_speaker(manifest, sessions)
         self.speeds = (1.0, *(speed for speed in speeds if speed != 1))
         self.steps, self.batch_size, self.seed = steps, batch_size, seed
         self.samples = round(crop_s * SAMPLE_RATE)
@@ -101,12 +103,18 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return int(self._round[position])
 
 
-def _utterances_by_speaker(manifest: str | os.PathLike[str]) -> list[list[tuple[str, float, float]]]:
+def _utterances_by_speaker(
+    manifest: str | os.PathLike[str], sessions: int | None
+) -> list[list[tuple[str, float, float]]]:
     """(audio, start, end) of each speaker's utterances, sessions and speakers sorted by name."""
     voices: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
     for row in pq.read_table(manifest, columns=["session_id", "speaker", "audio", "start", "end"]).to_pylist():
         if row["end"] - row["start"] >= _SHORTEST_S:
             voices.setdefault((row["session_id"], row["speaker"]), []).append((row["audio"], row["start"], row["end"]))
+    names = sorted({session for session, _ in voices})
+    if sessions is not None and sessions < len(names):
+        chosen = {names[at * len(names) // sessions] for at in range(sessions)}
+        voices = {name: utterances for name, utterances in voices.items() if name[0] in chosen}
     if len(voices) < 2:
         raise UserError(
             f"{manifest}: {len(voices)} speaker(s) with utterances of {_SHORTEST_S} s or more; a speaker embedding "
