@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from mlcslm.scoring.tcpwer import RecordingWords, TcpScore, pair_speakers
-from mlcslm.scoring.word_timing import TimedWords, join_by_speaker
+from mlcslm.scoring.word_timing import TimedWords
 
 MAX_STATES = 5_000_000
 """States of the search for the best assignment: some seconds. Two speakers of a real session need 0.3 million."""
@@ -28,7 +28,7 @@ def score_cp(recording: RecordingWords) -> int:
     """Errors of cpWER (Watanabe et al. 2020): speakers paired as best, each one's words in one line, whenever said."""
     from rapidfuzz.distance import Levenshtein
 
-    references, hypotheses = join_by_speaker(recording.reference), join_by_speaker(recording.hypothesis)
+    references, hypotheses = recording.reference_streams, recording.hypothesis_streams
     costs = [[Levenshtein.distance(r.words, h.words) for h in hypotheses.values()] for r in references.values()]
     reference_lengths = {speaker: len(stream.words) for speaker, stream in references.items()}
     hypothesis_lengths = {speaker: len(stream.words) for speaker, stream in hypotheses.items()}
@@ -52,7 +52,7 @@ def score_orc(recording: RecordingWords, tcp: TcpScore) -> OrcScore:
     """
     from meeteval.wer.matching.cy_time_constrained_orc_matching import time_constrained_orc_levenshtein_distance
 
-    streams = {name: stream for name, stream in join_by_speaker(recording.hypothesis).items() if stream.words}
+    streams = {name: stream for name, stream in recording.hypothesis_streams.items() if stream.words}
     utterances = [utterance for utterance in recording.reference if utterance.words]
     paired = [h for r, h in tcp.pairing if r is not None and h in streams]
     others = sorted((name for name in streams if name not in paired), key=lambda name: -len(streams[name].words))
@@ -77,12 +77,11 @@ def count_states(utterances: list[TimedWords], streams: list[TimedWords]) -> int
     """States of the search for the best assignment of `utterances` to `streams`: time and memory grow with it."""
     if not utterances:
         return 0
-    begins = list(accumulate((min(start for start, _ in u.times) for u in reversed(utterances)), min))[::-1]
-    ends = list(accumulate((max(end for _, end in u.times) for u in utterances), max))
+    begins = list(accumulate((u.starts_to_come[0] for u in reversed(utterances)), min))[::-1]
+    ends = list(accumulate((u.ends_so_far[-1] for u in utterances), max))
     states = [1] * len(utterances)
     for stream in streams:
-        starts = list(accumulate((start for start, _ in reversed(stream.times)), min))[::-1]
-        stops = list(accumulate((end for _, end in stream.times), max))
+        starts, stops = stream.starts_to_come, stream.ends_so_far
         near = (bisect_left(starts, end) - bisect_left(stops, begin) for begin, end in zip(begins, ends, strict=True))
         states = [count * (max(0, words) + 1) for count, words in zip(states, near, strict=True)]
     return sum(states)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from mlcslm.languages import Group
@@ -28,10 +29,15 @@ class RecordingWords:
     reference: list[TimedWords]
     hypothesis: list[TimedWords]
 
-    @property
-    def length(self) -> int:
-        """Reference words (or characters)."""
-        return sum(len(utterance.words) for utterance in self.reference)
+    @cached_property
+    def reference_streams(self) -> dict[str, TimedWords]:
+        """Words of each reference speaker."""
+        return join_by_speaker(self.reference)
+
+    @cached_property
+    def hypothesis_streams(self) -> dict[str, TimedWords]:
+        """Words of each hypothesis speaker."""
+        return join_by_speaker(self.hypothesis)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def time_recording(
 
 def score_tcp(recording: RecordingWords) -> TcpScore:
     """Counts of the pairing of speakers with the fewest errors; speakers that are left over are deleted or inserted."""
-    references, hypotheses = join_by_speaker(recording.reference), join_by_speaker(recording.hypothesis)
+    references, hypotheses = recording.reference_streams, recording.hypothesis_streams
     costs = [[timed_distance(r, h) for h in hypotheses.values()] for r in references.values()]
     pairing = pair_speakers(
         costs,
@@ -78,17 +84,25 @@ def pair_speakers(
     costs: errors of each reference speaker (row) against each hypothesis speaker; lengths: words of each, in the order
     of rows and columns, which are the errors of whoever is left over.
     """
-    import numpy as np
-    from scipy.optimize import linear_sum_assignment
-
     rows, columns = list(reference_lengths), list(hypothesis_lengths)
     size = max(len(rows), len(columns))
-    matrix = np.zeros((size, size), dtype=np.int64)
-    matrix[: len(rows), :] = np.array(list(reference_lengths.values()), dtype=np.int64)[:, None]
-    matrix[:, : len(columns)] += np.array(list(hypothesis_lengths.values()), dtype=np.int64)[None, :]
-    if rows and columns:
-        matrix[: len(rows), : len(columns)] = costs
+    matrix = [
+        [*row, *[length] * (size - len(row))] for row, length in zip(costs, reference_lengths.values(), strict=True)
+    ]
+    matrix += [list(hypothesis_lengths.values())] * (size - len(rows))
     names = dict(enumerate(rows)), dict(enumerate(columns))
-    return tuple(
-        (names[0].get(int(r)), names[1].get(int(c))) for r, c in zip(*linear_sum_assignment(matrix), strict=True)
-    )
+    return tuple((names[0].get(r), names[1].get(c)) for r, c in enumerate(_assign(matrix)))
+
+
+def _assign(costs: Sequence[Sequence[int]]) -> Sequence[int]:
+    """Column of each row with the lowest total cost; of several, the one that scipy, and so meeteval, takes."""
+    if len(costs) == 2:
+        straight, crossed = costs[0][0] + costs[1][1], costs[0][1] + costs[1][0]
+        # Two speakers are the rule, and importing scipy takes as long as scoring five of their recordings.
+        if straight != crossed:
+            return (0, 1) if straight < crossed else (1, 0)
+    elif len(costs) < 2:
+        return range(len(costs))
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment(costs)[1].tolist()

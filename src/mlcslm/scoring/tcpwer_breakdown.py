@@ -110,7 +110,7 @@ def give_pieces(recording: RecordingWords, pieces: Sequence[TimedWords]) -> list
     """
     from meeteval.wer.matching.cy_time_constrained_orc_matching import time_constrained_orc_levenshtein_distance
 
-    references = join_by_speaker(recording.reference)
+    references = recording.reference_streams
     spoken = [name for name, stream in references.items() if stream.words]
     pieces = [piece for piece in pieces if piece.words]
     chosen = [0] * len(pieces)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.word_timing import Interval, TimedWords
@@ -48,25 +49,21 @@ def align_words(reference: TimedWords, hypothesis: TimedWords) -> Alignment:
     return Alignment(counts, deleted, inserted)
 
 
-def cut_points(reference: Sequence[Interval], hypothesis: Sequence[Interval]) -> list[tuple[int, int]]:
+def cut_points(reference: TimedWords, hypothesis: TimedWords) -> list[tuple[int, int]]:
     """Places (r, h), from (0, 0) to the ends, between which the streams can be aligned by themselves.
 
     At (r, h) no reference word before r overlaps a hypothesis word from h on, and none from r on one before h. An
     alignment never crosses such a place, so distances add up: docs/scoring.md has the proof, for the counts too.
     """
-    ends = len(reference), len(hypothesis)
+    ends = len(reference.words), len(hypothesis.words)
     if not all(ends):
         return [(0, 0), ends]
-    # Last end so far and first start still to come; times need not be sorted.
-    reference_ends = list(accumulate((end for _, end in reference), max))
-    hypothesis_ends = list(accumulate((end for _, end in hypothesis), max))
-    reference_starts = list(accumulate((start for start, _ in reversed(reference)), min))[::-1]
-    hypothesis_starts = list(accumulate((start for start, _ in reversed(hypothesis)), min))[::-1]
+    reference_ends, reference_starts = reference.ends_so_far, reference.starts_to_come
+    hypothesis_ends, hypothesis_starts = hypothesis.ends_so_far, hypothesis.starts_to_come
     cuts, h = [(0, 0)], 0
     for r in range(1, ends[0]):
         # Only the first h that clears the words before r can also be cleared by those from r on.
-        while h < ends[1] and hypothesis_starts[h] < reference_ends[r - 1]:
-            h += 1
+        h = bisect_left(hypothesis_starts, reference_ends[r - 1], lo=h)
         if h == 0 or hypothesis_ends[h - 1] <= reference_starts[r]:
             # Where nothing of the hypothesis lies between two cuts, one of them is enough.
             if len(cuts) > 1 and cuts[-1][1] == h:
@@ -90,10 +87,11 @@ class _Piece:
 
 
 def _pieces(reference: TimedWords, hypothesis: TimedWords) -> Iterator[_Piece]:
-    for (r, h), (r_end, h_end) in pairwise(cut_points(reference.times, hypothesis.times)):
+    prune = reference.is_sorted and hypothesis.is_sorted
+    for (r, h), (r_end, h_end) in pairwise(cut_points(reference, hypothesis)):
         times = reference.times[r:r_end], hypothesis.times[h:h_end]
         words = reference.words[r:r_end], hypothesis.words[h:h_end]
-        yield _Piece((r, h), (*words, *times), all(map(_sorted, times)))
+        yield _Piece((r, h), (*words, *times), prune or all(map(_sorted, times)))
 
 
 def _sorted(times: Sequence[Interval]) -> bool:

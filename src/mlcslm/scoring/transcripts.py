@@ -90,7 +90,7 @@ def score_transcripts(
     come from; jobs: processes.
     """
     # Once, before processes are forked from this one.
-    import scipy.optimize  # noqa: F401
+    import meeteval.wer.matching.cy_levenshtein  # noqa: F401
 
     tasks = [
         TranscriptTask(spoken, hypotheses.get(recording, ()), groups[recording], protocol, breakdown)

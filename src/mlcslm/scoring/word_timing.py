@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from itertools import accumulate, pairwise
 
 from mlcslm.scoring.utterances import Utterance
@@ -30,6 +31,22 @@ class TimedWords:
     words: list[int]
     times: list[Interval]
     middles: list[float]
+
+    @cached_property
+    def ends_so_far(self) -> list[float]:
+        """(n,) latest end of each word and those before it: times need not be sorted."""
+        return list(accumulate((end for _, end in self.times), max))
+
+    @cached_property
+    def starts_to_come(self) -> list[float]:
+        """(n,) earliest start of each word and those behind it."""
+        return list(accumulate((start for start, _ in reversed(self.times)), min))[::-1]
+
+    @cached_property
+    def is_sorted(self) -> bool:
+        """Whether no word begins before the one before it."""
+        starts = [start for start, _ in self.times]
+        return starts == self.starts_to_come
 
 
 class Vocabulary:
@@ -88,10 +105,10 @@ def character_intervals(start: float, end: float, lengths: Sequence[int]) -> lis
 
 def join_by_speaker(utterances: Iterable[TimedWords]) -> dict[str, TimedWords]:
     """Each speaker's words in one stream, speakers in order of their first utterance; empty utterances count as one."""
-    streams: dict[str, TimedWords] = {}
+    streams: dict[str, tuple[list[int], list[Interval], list[float]]] = {}
     for utterance in utterances:
-        stream = streams.setdefault(utterance.speaker, TimedWords(utterance.speaker, [], [], []))
-        stream.words.extend(utterance.words)
-        stream.times.extend(utterance.times)
-        stream.middles.extend(utterance.middles)
-    return streams
+        words, times, middles = streams.setdefault(utterance.speaker, ([], [], []))
+        words += utterance.words
+        times += utterance.times
+        middles += utterance.middles
+    return {speaker: TimedWords(speaker, *values) for speaker, values in streams.items()}
