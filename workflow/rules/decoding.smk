@@ -18,7 +18,7 @@ rule decode_grid:
         grid="|".join(map(re.escape, layout.tables)),
     conda:
         "../../envs/mlcslm.yaml"
-    threads: preset.resources.decoding_threads
+    threads: preset.resources.grid_threads
     params:
         groups=lambda wildcards: layout.shards()[wildcards.shard],
     script:

@@ -1,0 +1,71 @@
+"""Table 4's decodings through Snakemake: one job for all, and for one that changes no more than that one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+CHECKPOINT = "ckpt-2000"
+DECODINGS = {
+    "multinomial-150": {"method": "multinomial", "max_new_tokens": 12},
+    "beam-10-150": {"method": "beam", "beams": 3, "max_new_tokens": 12},
+    "beam-sampling-2-150": {"method": "beam+sampling", "beams": 2, "max_new_tokens": 12},
+}
+
+
+@pytest.fixture(scope="module")
+def grid(toy_config: dict[str, Any], make_toy: type, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Three decodings of a checkpoint, scored, as Table 4 asks for them."""
+    root = tmp_path_factory.mktemp("grid")
+    tables = (REPOSITORY / "config" / "tables.yaml").read_text(encoding="utf-8")
+    best = re.search(r"checkpoint: (\S+), decoding: beam-10-150", tables)
+    (root / "tables.yaml").write_text(tables.replace(best[1], CHECKPOINT), encoding="utf-8")
+    sections = {"tables": str(root / "tables.yaml"), "decodings": DECODINGS, "reasoning": {}}
+    toy = make_toy(root, toy_config | sections | {"stages": {CHECKPOINT: toy_config["stages"][CHECKPOINT]}})
+    toy.run(*scores(toy))
+    return toy
+
+
+def scores(toy: Any) -> list[Path]:
+    return [toy.results / "scores" / CHECKPOINT / name / "dev.parquet" for name in DECODINGS]
+
+
+def hypotheses(toy: Any, name: str) -> list[dict]:
+    path = toy.results / "hypotheses" / CHECKPOINT / name / "dev.parquet"
+    return pq.read_table(path).drop_columns("seconds").to_pylist()
+
+
+def test_one_job_has_run_all_of_them(grid: Any) -> None:
+    (log,) = (grid.results / "logs" / "decode_grid").rglob("*.log")
+    said = log.read_text()
+    assert all(f"decoding {CHECKPOINT} dev {number}/3: 100%" in said for number in (1, 2, 3))
+    assert "decoding" not in "".join(path.read_text() for path in (grid.results / "logs" / "decode").rglob("*.log"))
+    assert not [path for path in (grid.results / "work" / "decoding").rglob("*") if path.is_file()]
+    assert grid.planned(*scores(grid)) == {}
+
+
+def test_a_change_of_one_decoding_reruns_it_alone(grid: Any, tmp_path: Path) -> None:
+    """And alone it gives what it gives among others."""
+    among_others = hypotheses(grid, "beam-10-150")
+    before = [path.stat().st_mtime_ns for path in scores(grid)]
+    toy = grid.changed({"decodings.beam-10-150.max_new_tokens": 9})
+    assert toy.planned(*scores(toy)) == {"decode_grid": 1, "decode": 1, "score": 1}
+    toy.run(*scores(toy))
+    (log,) = (toy.results / "logs" / "decode_grid").rglob("*.log")
+    assert [line for line in log.read_text().splitlines() if "is there" in line] == [
+        f"table4: {name} on dev is there" for name in DECODINGS if name != "beam-10-150"
+    ]
+    after = [path.stat().st_mtime_ns for path in scores(toy)]
+    assert [name for name, old, new in zip(DECODINGS, before, after, strict=True) if old != new] == ["beam-10-150"]
+    assert max(row["tokens"] for row in hypotheses(toy, "beam-10-150")) <= 9
+    alone = grid.copied(tmp_path).changed({"decodings": {"beam-10-150": DECODINGS["beam-10-150"]}})
+    for kind in ("hypotheses", "scores"):
+        shutil.rmtree(alone.results / kind / CHECKPOINT / "beam-10-150")
+    alone.run(scores(alone)[1])
+    assert hypotheses(alone, "beam-10-150") == among_others
