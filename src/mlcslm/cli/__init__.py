@@ -19,8 +19,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; a UserError is printed to standard error without a traceback, exit status 1."""
-    from mlcslm.cli import corpus, score
+    from mlcslm.cli import compare, corpus, score
 
+    compare.register(app)
     corpus.register(app)
     score.register(app)
     try:

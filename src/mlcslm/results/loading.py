@@ -93,15 +93,15 @@ _REFLECTIONS_CHECKS = (
 )
 _DIARIZATION_CHECKS = (
     _REPEATED.format(name="recording", key="system, split, protocol, recording"),
-    "SELECT file, 'rows of a diarizer that the config lacks', count(*), min(system) "
-    "FROM staged ANTI JOIN diarizers ON diarizer = system GROUP BY file",
-    "SELECT file, 'recordings that are no sessions of the manifest of ' || split, count(*), min(recording) "
-    "FROM staged ANTI JOIN utterances AS u ON u.split = staged.split AND u.session_id = recording "
-    "AND u.grp = staged.grp GROUP BY file, split",
-    "SELECT file, 'sessions of ' || split || ' without counts', count(*), min(session_id) "
+    "SELECT file, 'rows of a diarizer that the config lacks', count(*), min(staged.system) "
+    "FROM staged ANTI JOIN diarizers ON diarizer = staged.system GROUP BY file",
+    "SELECT file, 'recordings that are no sessions of the manifest of ' || s.split, count(*), min(recording) "
+    "FROM staged AS s ANTI JOIN utterances AS u ON u.split = s.split AND u.session_id = recording AND u.grp = s.grp "
+    "GROUP BY file, s.split",
+    "SELECT u.file, 'sessions of ' || u.split || ' without counts', count(*), min(session_id) "
     "FROM (SELECT DISTINCT file, system, split, protocol, session_id FROM staged JOIN utterances USING (split)) AS u "
     "ANTI JOIN staged AS s ON s.file = u.file AND s.system = u.system AND s.split = u.split "
-    "AND s.protocol = u.protocol AND s.recording = u.session_id GROUP BY file, split",
+    "AND s.protocol = u.protocol AND s.recording = u.session_id GROUP BY u.file, u.split",
     "SELECT file, 'rows whose tcp_errors are not the sum of their kinds or of their causes, or negative', count(*), "
     "min(recording) FROM staged WHERE tcp_errors <> tcp_insertions + tcp_deletions + tcp_substitutions "
     "OR tcp_errors <> confusion_errors + missed_errors + false_alarm_errors + recognition_errors "
@@ -114,7 +114,8 @@ _DIARIZATION_CHECKS = (
     "AND c.split = staged.split AND c.protocol = staged.protocol AND c.session_id = recording "
     "WHERE c.errors <> oracle_errors GROUP BY file",
     "SELECT shorter, 'recordings with less reference than in ' || longer, count(*), min(recording) FROM "
-    "(SELECT min_by(file, tcp_length) AS shorter, max_by(file, tcp_length) AS longer, recording FROM staged "
+    "(SELECT min_by(file, row(tcp_length, scored_speech)) AS shorter, max_by(file, row(tcp_length, scored_speech)) "
+    "AS longer, recording FROM staged "
     "GROUP BY split, protocol, recording HAVING min(tcp_length) <> max(tcp_length) "
     "OR max(scored_speech) - min(scored_speech) > 0.001) GROUP BY shorter, longer",
 )

@@ -1,0 +1,203 @@
+"""Tables 5 and 7, the breakdown and the ablation of the toy corpus by hand; counts that disagree are refused."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mlcslm.errors import UserError
+from mlcslm.results.comparison import compare_in_database
+from mlcslm.results.database import open_database
+from mlcslm.results.tables import write_table
+
+
+def query(inputs: Any, sql: str, **changes: Any) -> list[tuple[Any, ...]]:
+    with open_database(inputs.build(**changes)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def make(inputs: Any, table: str, **changes: Any) -> tuple[list[dict[str, str]], str]:
+    paths = inputs.folder / f"tables/{table}.csv", inputs.folder / f"tables/{table}.md"
+    write_table(inputs.build(**changes), table, *paths)
+    with paths[0].open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file)), paths[1].read_text(encoding="utf-8")
+
+
+def counts_file(inputs: Any, diarizer: str, split: str) -> Path:
+    return inputs.folder / f"diarization/{diarizer}/{split}/counts.parquet"
+
+
+def changed(path: Path, **columns: list[Any]) -> None:
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        place, old = table.column_names.index(name), table[name].to_pylist()
+        kind = table.schema.field(name)
+        table = table.set_column(place, kind, pa.array(values + old[len(values) :], kind.type))
+    pq.write_table(table, path)
+
+
+def test_table_5_by_hand(diarization_inputs: Any) -> None:
+    rows, page = make(diarization_inputs, "table5")
+    assert list(rows[0]) == [
+        *("embedding", "max_segment_s", "der", "der_low", "der_high", "der_published"),
+        *("tcpwer", "tcpwer_low", "tcpwer_high", "tcpwer_published"),
+    ]
+    shown = ("embedding", "max_segment_s", "der", "der_published", "tcpwer", "tcpwer_published")
+    # 6 and 3 of 50 seconds, 12 and 6 of 20 tokens
+    assert [tuple(row[name] for name in shown) for row in rows] == [
+        ("CAM++", "60", "12.00", "16.71", "60.00", "24.64"),
+        ("CAM++", "8", "6.00", "17.28", "30.00", "19.32"),
+    ]
+    for row in rows:
+        for value in ("der", "tcpwer"):
+            assert float(row[f"{value}_low"]) <= float(row[value]) <= float(row[f"{value}_high"])
+    assert "dev: 4 recordings, 0.0 h of reference speech, 20 reference tokens" in page and "collar 5 s" in page
+    assert "no stage for: Eres2net, 8; ResNet101, 8." in page
+
+
+def test_table_7_by_hand(diarization_inputs: Any) -> None:
+    rows, _ = make(diarization_inputs, "table7")
+    shown = ("system", "max_segment_s", "dev", "dev_published", "test", "test_published")
+    assert [tuple(row[name] for name in shown) for row in rows] == [
+        ("CAM++", "60", "60.00", "24.64", "42.86", "22.39"),
+        ("CAM++", "8", "30.00", "19.32", "28.57", "18.34"),
+    ]
+    assert all(row["test_low"] and row["test_high"] for row in rows)
+
+
+def test_missing_counts_name_diarizer_and_split(diarization_inputs: Any) -> None:
+    kept = [
+        path for path in diarization_inputs.diarization if path != counts_file(diarization_inputs, "campplus-8", "test")
+    ]
+    with pytest.raises(UserError, match="campplus-8 on test: no scores") as raised:
+        make(diarization_inputs, "table7", diarization=kept)
+    assert "campplus-60" not in str(raised.value)
+
+
+def test_a_split_without_transcripts_stays_empty(diarization_inputs: Any, manifest_rows_of: Any) -> None:
+    inputs = diarization_inputs.with_manifest("test", [{**row, "text": None} for row in manifest_rows_of("test")])
+    rows, page = make(
+        inputs,
+        "table7",
+        diarization=[path for path in inputs.diarization if "test" not in path.parts],
+        scores=[path for path in inputs.scores if path.stem == "dev"],
+    )
+    assert [(row["dev"], row["test"], row["test_published"]) for row in rows][1] == ("30.00", "", "18.34")
+    assert "not measured" in page
+
+
+def test_breakdown_adds_up(diarization_inputs: Any) -> None:
+    pooled = (
+        "SELECT tcpwer, recognition, missed, false_alarm, confusion, oracle_wer, cost_of_diarization, length "
+        "FROM tcpwer_breakdown WHERE split = 'dev' AND grp = 'all' AND system = '{}'"
+    )
+    # 6 errors of 20 tokens: 4, 1, none and 1; Track 1 has 4.
+    assert query(diarization_inputs, pooled.format("campplus-8")) == [(30, 20, 5, 0, 5, 20, 10, 20)]
+    assert query(diarization_inputs, pooled.format("campplus-60")) == [(60, 30, 10, 5, 15, 20, 40, 20)]
+    rows = query(
+        diarization_inputs,
+        "SELECT recognition + missed + false_alarm + confusion - tcpwer, oracle_wer + cost_of_diarization - tcpwer "
+        "FROM tcpwer_breakdown",
+    )
+    # (3 groups and all) × (4 diarizers on dev, 2 on test)
+    assert len(rows) == 4 * 6 and all(value == pytest.approx(0) for row in rows for value in row)
+
+
+def test_oracle_is_the_track_1_rate_of_the_same_system(diarization_inputs: Any) -> None:
+    rows = query(
+        diarization_inputs,
+        "SELECT DISTINCT b.oracle_wer, w.wer FROM tcpwer_breakdown AS b JOIN diarizers AS d ON d.diarizer = b.system "
+        "JOIN wer_by_system AS w ON w.system = d.system AND w.split = b.split WHERE grp = 'all' ORDER BY ALL",
+    )
+    assert rows == [(pytest.approx(100 / 7), pytest.approx(100 / 7)), (20.0, 20.0)]
+
+
+def test_ablation_compares_variants_with_the_diarizer_they_vary(diarization_inputs: Any) -> None:
+    rows = query(
+        diarization_inputs,
+        "SELECT diarizer, change, der, variant_der, tcpwer, variant_tcpwer, tcpwer_change FROM diarization_ablation",
+    )
+    assert rows == [
+        ("campplus-8", "keep_vad_boundaries: false", 6, 8, 30, pytest.approx(40), pytest.approx(10)),
+        ("campplus-8", "num_speakers: 2", 6, pytest.approx(4), 30, pytest.approx(25), pytest.approx(-5)),
+    ]
+    # The variant stands first in the config: its comparison is turned round.
+    ends = query(diarization_inputs, "SELECT low, high FROM diarization_ablation WHERE variant = 'campplus-8-merged'")
+    stored = "SELECT -high, -low FROM comparisons WHERE measure = 'tcpwer' AND grp = 'all' AND split = 'dev' "
+    assert ends == query(diarization_inputs, stored + "AND system_a = 'campplus-8-merged' AND system_b = 'campplus-8'")
+    assert ends[0][0] <= 10 <= ends[0][1]
+
+
+def test_diarization_by_system_and_group(diarization_inputs: Any) -> None:
+    rows = query(
+        diarization_inputs,
+        "SELECT der, missed, false_alarm, confusion, tcpwer, cpwer, tcorcwer, recordings, scored_speech, "
+        "speakers_right FROM diarization_by_system WHERE system = 'campplus-60' AND split = 'dev'",
+    )
+    assert rows == [(12, 6, 2, 4, 60, 60, 45, 4, 50, 2)]
+    assert query(
+        diarization_inputs,
+        "SELECT grp, der, tcp_errors, tcp_length FROM diarization_by_group "
+        "WHERE system = 'campplus-60' AND split = 'dev' ORDER BY grp",
+    ) == [("English-American", 15, 5, 12), ("French", 10, 2, 2), ("Thai", 10, 5, 6)]
+
+
+def test_intervals_agree_with_a_brute_force_bootstrap(diarization_inputs: Any) -> None:
+    draws = list(itertools.product(range(4), repeat=4))
+    rates = [100 * sum([2, 1, 2, 1][i] for i in draw) / sum([10, 10, 20, 10][i] for i in draw) for draw in draws]
+    ((low, high),) = query(
+        diarization_inputs,
+        "SELECT der_low, der_high FROM diarization_by_system WHERE system = 'campplus-60' AND split = 'dev'",
+    )
+    ends = np.quantile(rates, [0.005, 0.05, 0.95, 0.995])
+    assert ends[0] <= low <= ends[1] < 12 < ends[2] <= high <= ends[3]
+
+
+def test_diarizers_are_compared_by_recording(diarization_inputs: Any) -> None:
+    found = compare_in_database(diarization_inputs.build(), "campplus-60", "campplus-8", split="dev")
+    assert list(found["measures"]) == ["tcpwer", "der"]
+    pooled = [found["measures"][measure][0] for measure in ("tcpwer", "der")]
+    assert [(row["grp"], row["difference"], row["fewer"], row["more"]) for row in pooled] == [
+        ("all", pytest.approx(-30), 3, 0),
+        ("all", pytest.approx(-6), 3, 0),
+    ]
+    assert found["changed"][0] == {
+        **{"recording": "Thai_01", "grp": "Thai", "length": 6, "errors_a": 5, "errors_b": 2, "change": -3},
+    }
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"system": ["other"] * 4}, "4 rows of a diarizer that the config lacks, e.g. other"),
+        ({"recording": ["Thai_09"]}, "1 recordings that are no sessions of the manifest of dev, e.g. Thai_09"),
+        ({"recording": ["Thai_09"]}, "1 sessions of dev without counts, e.g. American_01"),
+        ({"grp": ["French"]}, "1 recordings that are no sessions of the manifest of dev"),
+        ({"recording": ["American_02"]}, "rows repeat another's recording, e.g. American_02"),
+        ({"tcp_errors": [9]}, "1 rows whose tcp_errors are not the sum of their kinds or of their causes"),
+        ({"missed_errors": [2]}, "1 rows whose tcp_errors are not the sum"),
+        ({"missed": [-1.0]}, "or negative, e.g. American_01"),
+        ({"oracle_errors": [3]}, "1 recordings with other oracle_errors than the system that transcribed has"),
+        ({"tcp_length": [7]}, "1 recordings with less reference than in"),
+        ({"scored_speech": [9.0]}, "1 recordings with less reference than in"),
+    ],
+)
+def test_counts_that_disagree_are_refused(diarization_inputs: Any, columns: Any, expected: str) -> None:
+    path = counts_file(diarization_inputs, "campplus-8", "dev")
+    changed(path, **columns)
+    with pytest.raises(UserError, match="The files behind diarization_counts do not agree") as raised:
+        diarization_inputs.build()
+    assert expected in str(raised.value) and str(path) in str(raised.value)
+
+
+def test_another_protocol_alone_is_refused(diarization_inputs: Any) -> None:
+    changed(counts_file(diarization_inputs, "campplus-8", "dev"), protocol=["whisper-norm"] * 4)
+    with pytest.raises(UserError, match="campplus-8 on dev: found whisper-norm"):
+        diarization_inputs.build()

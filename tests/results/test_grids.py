@@ -1,0 +1,112 @@
+"""Tables 3 and 4 of the toy corpus by hand, and the best setting of each group."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mlcslm.errors import UserError
+from mlcslm.results.database import open_database
+from mlcslm.results.tables import write_table
+
+BEST = "ckpt-12500/format+accuracy+correction"
+
+
+def query(inputs: Any, sql: str, **changes: Any) -> list[tuple[Any, ...]]:
+    with open_database(inputs.build(**changes)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def make(inputs: Any, table: str, **changes: Any) -> tuple[list[dict[str, str]], str]:
+    paths = inputs.folder / f"tables/{table}.csv", inputs.folder / f"tables/{table}.md"
+    write_table(inputs.build(**changes), table, *paths)
+    with paths[0].open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file)), paths[1].read_text(encoding="utf-8")
+
+
+def test_table_3_by_hand(grid_inputs: Any) -> None:
+    rows, page = make(grid_inputs, "table3")
+    assert list(rows[0]) == [
+        *("stage", "training_loss", "training_loss_published"),
+        *("dev", "dev_low", "dev_high", "dev_published", "note"),
+    ]
+    shown = ("stage", "training_loss", "training_loss_published", "dev", "dev_published")
+    assert [tuple(row[name] for name in shown) for row in rows] == [
+        ("ckpt-7000", "0.313", "0.15", "20.00", "15.48"),
+        ("ckpt-9000 (with context)", "0.250", "0.14", "10.00", "14.30"),
+        ("ckpt-9000 (with own transcripts as context)", "0.250", "", "15.00", ""),
+    ]
+    assert all(float(row["dev_low"]) <= float(row["dev"]) <= float(row["dev_high"]) for row in rows)
+    assert [row["note"].split(":")[-1].strip() for row in rows] == [
+        "-",
+        "an upper bound",
+        "end to end, not in the paper",
+    ]
+    assert "Not measured here" in page and "**Training loss**" in page
+
+
+def test_a_context_that_was_not_decoded_is_missed(grid_inputs: Any) -> None:
+    scores = [path for path in grid_inputs.scores if "own" not in str(path)]
+    with pytest.raises(UserError, match="ckpt-9000-context/greedy-own-context on dev: no scores"):
+        make(grid_inputs, "table3", scores=scores)
+
+
+def test_table_4_by_hand(grid_inputs: Any) -> None:
+    rows, page = make(grid_inputs, "table4")
+    assert [{name: cell for name, cell in row.items() if name not in ("dev_low", "dev_high")} for row in rows] == [
+        {
+            **{"method": "multinomial sampling", "beam_size": "-", "max_new_tokens": "150"},
+            **{"dev": "25.00", "dev_published": "16.72", "percent_cut": "0.00", "percent_looping": "0.00"},
+            # 5 to 10 tokens; six times 0.25 s for 16.3 s of speech
+            **{"mean_tokens": "7.5", "real_time_factor": "0.0920"},
+        },
+        {
+            **{"method": "beam search", "beam_size": "10", "max_new_tokens": "150"},
+            **{"dev": "35.00", "dev_published": "14.04", "percent_cut": "33.33", "percent_looping": "16.67"},
+            **{"mean_tokens": "7.5", "real_time_factor": "0.0920"},
+        },
+    ]
+    assert "| percent cut | percent looping | mean tokens | real time factor |" in page
+    assert "cut at the length limit" in page
+    assert page.count("Beam+Sampling") == 7  # the rows that the toy does not decode are named below
+
+
+def test_rows_whose_decoding_the_config_lacks_are_left_out(grid_inputs: Any) -> None:
+    decodings = {name: {} for name in grid_inputs.config["decodings"] if name != "beam-10-150"}
+    rows, _ = make(grid_inputs, "table4", config=grid_inputs.config | {"decodings": decodings})
+    assert [row["method"] for row in rows] == ["multinomial sampling"]
+
+
+def test_best_setting_of_each_group(grid_inputs: Any) -> None:
+    rows = query(grid_inputs, "SELECT grp, method, errors, round(above_best, 2), best FROM grid_by_group")
+    assert rows == [
+        ("English-American", "beam search", 1, 0.0, True),
+        ("English-American", "multinomial sampling", 2, 8.33, False),
+        ("French", "multinomial sampling", 1, 0.0, True),
+        ("French", "beam search", 4, 150.0, False),
+        ("Thai", "multinomial sampling", 2, 0.0, True),
+        ("Thai", "beam search", 2, 0.0, True),
+    ]
+    looping = "SELECT percent_cut, percent_looping FROM grid_by_group WHERE grp = 'French' AND method = 'beam search'"
+    assert query(grid_inputs, looping) == [(50.0, 50.0)]
+
+
+def test_groups_add_up_to_the_table(grid_inputs: Any) -> None:
+    pooled = "SELECT 100 * sum(errors) / sum(length) FROM grid_by_group GROUP BY system ORDER BY system DESC"
+    assert query(grid_inputs, pooled) == [(25.0,), (35.0,)]
+
+
+def test_files_from_before_loops_were_counted_leave_them_open(grid_inputs: Any) -> None:
+    for path in grid_inputs.hypotheses:
+        without_loops(path)
+    rows, page = make(grid_inputs, "table4")
+    assert [row["percent_looping"] for row in rows] == ["", ""] and rows[1]["percent_cut"] == "33.33"
+    assert "35.00" in page
+
+
+def without_loops(path: Path) -> None:
+    pq.write_table(pq.read_table(path).drop_columns("loop"), path)
