@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 from mlcslm.languages import Group
 from mlcslm.scoring.error_counts import ErrorCounts, pool
@@ -18,7 +17,6 @@ from mlcslm.scoring.utterances import Utterance
 from mlcslm.scoring.word_timing import COLLAR, TimedWords, Vocabulary, join_by_speaker, time_words
 from mlcslm.text.protocols import Protocol
 
-Stream = TypeVar("Stream")
 Pairing = tuple[tuple[str | None, str | None], ...]
 
 
