@@ -122,6 +122,68 @@ def test_tables_1_and_2_need_dev_alone() -> None:
     assert sorted(layout(stages=stages).measured("table2")) == [(name, "greedy", "dev") for name in lineage]
 
 
+def test_contexts_and_grids_are_not_decoded_with_their_ancestors() -> None:
+    best, contexts = "ckpt-12500/format+accuracy+correction", ("greedy-reference-context", "greedy-own-context")
+    stages = STAGES | {
+        "ckpt-9000-context": STAGE | {"parent": "ckpt-7000"},
+        best: STAGE | {"parent": "ckpt-9000"},
+    }
+    decodings = {name: {} for name in ("greedy", *contexts, "multinomial-150", "beam-10-150", "other")}
+    made = layout(stages=stages, decodings=decodings)
+    assert sorted(made.measured("table3")) == [
+        *((name, "greedy", "dev") for name in ("ckpt-2000", "ckpt-4000", "ckpt-7000")),
+        *(("ckpt-9000-context", decoding, "dev") for decoding in sorted(contexts)),
+    ]
+    assert made.measured("table4") == [(best, decoding, "dev") for decoding in ("multinomial-150", "beam-10-150")]
+
+
+def diarizing(**diarizers: dict[str, Any]) -> Layout:
+    usual = {"embedding": "e", "asr": {"checkpoint": "ckpt-4000", "decoding": "greedy"}}
+    embeddings = {"e": {"network": "campplus", "checkpoint": "public"}}
+    return layout(embeddings=embeddings, diarizers={name: usual | values for name, values in diarizers.items()})
+
+
+def test_tables_5_and_7_need_their_diarizers_and_what_transcribes_them() -> None:
+    other = {"checkpoint": "baseline-2", "decoding": "greedy"}
+    made = diarizing(
+        **{"campplus-8": {}, "campplus-8-merged": {"keep_vad_boundaries": False}, "baseline": {"asr": other}}
+    )
+    # Table 5 takes the ablation with it, and what else the configuration has.
+    names = ("campplus-8", "campplus-8-merged", "baseline")
+    assert made.diarized("table5") == [(name, "dev") for name in names]
+    assert made.measured("table5") == [("ckpt-4000", "greedy", "dev"), ("baseline-2", "greedy", "dev")]
+    rows = [(name, split) for name in ("baseline", "campplus-8") for split in ("dev", "test")]
+    assert made.diarized("table7") == rows
+    assert sorted(made.measured("table7")) == [
+        (name, "greedy", split) for name in ("baseline-2", "ckpt-4000") for split in ("dev", "test")
+    ]
+    inputs = made.table_inputs("table7")
+    assert inputs["diarization"] == [f"made/diarization/{name}/{split}/counts.parquet" for name, split in rows]
+    assert "made/scores/ckpt-4000/greedy/test.parquet" in inputs["scores"]
+
+
+def test_without_its_diarizers_table_5_needs_nothing() -> None:
+    made = diarizing(other={})
+    assert (made.diarized("table5"), made.measured("table5"), made.table_inputs("table5")["diarization"]) == (
+        [],
+        [],
+        [],
+    )
+    assert made.table_inputs("table6")["diarization"] == []
+
+
+def test_diarization_on_disk_is_what_has_been_scored(tmp_path: Path) -> None:
+    made = diarizing(one={}, two={})
+    made.root = tmp_path
+    for name, split in (("two", "dev"), ("two", "test"), ("removed", "dev")):
+        path = made.diarization_counts(name, split)
+        path.parent.mkdir(parents=True)
+        path.touch()
+    assert made.diarization_on_disk() == [
+        tmp_path / f"diarization/two/{split}/counts.parquet" for split in ("dev", "test")
+    ]
+
+
 def test_on_disk_is_what_has_been_scored_and_is_still_configured(tmp_path: Path) -> None:
     made = layout(results=str(tmp_path))
     for checkpoint in ("ckpt-2000", "ckpt-4000", "removed"):
