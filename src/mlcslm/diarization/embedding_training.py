@@ -31,7 +31,7 @@ from mlcslm.training.settings import trains_in_bfloat16
 
 _STATE_FILE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-_LARGEST_GRADIENT = 5.0
+_LARGEST_GRADIENT, _STATISTICS_BATCHES = 5.0, 8
 # Of a configuration, what leaves the weights as they are.
 _NO_INFLUENCE = {"batch_size": True, "training": {"save_steps"}}
 
@@ -149,7 +149,25 @@ def _train(
                 print(f"step {step + 1}: loss {loss.item():.2f}, {100 * right.item():.0f} % right", file=sys.stderr)
             if (step + 1) % training.save_steps == 0:
                 _save_state(work / _STATE_FILE, both, optimiser, step + 1)
+    _settle_statistics(network, crops, device)
     return network.eval()
+
+
+@torch.no_grad()
+def _settle_statistics(network: nn.Module, crops: SpeakerCrops, device: str) -> None:
+    """Take the statistics of the normalisations anew, as means over the last batches of the training.
+
+    The running ones still remember weights that a short training has long left behind.
+    """
+    normalisations = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    usual = [module.momentum for module in normalisations]
+    for module in normalisations:
+        module.reset_running_stats()
+        module.momentum = None  # a plain mean over batches
+    for step in range(max(0, len(crops) - _STATISTICS_BATCHES), len(crops)):
+        network(crops[step][0].to(device))
+    for module, momentum in zip(normalisations, usual, strict=True):
+        module.momentum = momentum
 
 
 def _batches(crops: SpeakerCrops, first: int, workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
