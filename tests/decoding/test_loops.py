@@ -27,9 +27,9 @@ SPEECH = list(range(100, 130))
         ([7, 8, 9] * 7, False),
         ([7, 8, 9] * 8, True),
         (SPEECH + [7] * 24, True),
-        (SPEECH * 2, False),
-        (SPEECH * 3, True),
-        ((SPEECH * 3)[:-1], False),
+        (SPEECH * 3, False),
+        (SPEECH * 4, True),
+        ((SPEECH * 4)[:-1], False),
     ],
 )
 def test_what_a_loop_is(ids: list[int], loop: bool) -> None:

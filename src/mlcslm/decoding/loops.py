@@ -6,14 +6,15 @@ from collections.abc import Sequence
 
 LOOP_TOKENS = 24
 """A loop has at least so many tokens: a word said eight times in a row is speech."""
-LOOP_COPIES = 3
-"""A loop has at least so many copies of what it repeats: a sentence said twice is speech."""
+LOOP_COPIES = 4
+"""A loop has at least so many copies of what it repeats: a sentence said twice is speech, and reflections name the same
+error thrice."""
 LONGEST_UNIT = 48
 """Tokens of the longest unit that is looked for."""
 
 
 def has_loop(ids: Sequence[int]) -> bool:
-    """Whether somewhere in `ids` a unit is repeated in a row, three times or more over 24 tokens or more.
+    """Whether somewhere in `ids` a unit is repeated in a row, four times or more over 24 tokens or more.
 
     >>> has_loop([7, 1, 2, 3, 4, 5, 6] + [8, 9] * 12)
     True
