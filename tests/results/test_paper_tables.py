@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
+from mlcslm.config import read_config
 from mlcslm.errors import UserError
 from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
 
 TABLES = Path(__file__).parents[2] / "config/tables.yaml"
+PRESETS = sorted(path for path in TABLES.parent.glob("*.yaml") if path != TABLES)
 # Typed from the paper, row by row: the numbers that each table prints, in its columns' order.
 PAPER = {
     "table1": [(0.35, 24.32), (0.2, 18.99), (0.15, 15.48), (0.12, 35.03), (0.1, 13.42)],
@@ -85,6 +87,30 @@ def test_labels_of_table_4_are_its_decodings_settings(tables: dict[str, PaperTab
         name = {"multinomial sampling": "multinomial", "beam search": "beam", "Beam+Sampling": "beam-sampling"}[method]
         parts = [name, tokens] if beams == "-" else [name, beams, tokens]
         assert row.measures.decoding == "-".join(parts)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_labels_say_what_a_preset_does(tables: dict[str, PaperTable], preset: Path) -> None:
+    config = read_config(preset)
+    methods = {"multinomial sampling": "multinomial", "beam search": "beam", "Beam+Sampling": "beam+sampling"}
+    for row in rows_for(tables["table4"], config.stages, config.decodings):
+        decoding = config.decodings[row.measures.decoding or ""]
+        beams = "-" if decoding.beams == 1 else str(decoding.beams)
+        said = (methods[row.labels["method"]], row.labels["beam_size"], row.labels["max_new_tokens"])
+        assert said == (decoding.method, beams, str(decoding.max_new_tokens))
+    contexts = [
+        config.decodings[row.measures.decoding or ""].context
+        for row in rows_for(tables["table3"], config.stages, config.decodings)
+    ]
+    assert contexts in ([], ["none"], ["none", "reference", "own"])
+    for name in ("table5", "table7"):
+        for row in rows_for(tables[name], config.stages, config.decodings, config.diarizers):
+            diarizer = config.diarizers[row.measures.diarizer or ""]
+            if row.labels["max_segment_s"] != "-":
+                assert float(row.labels["max_segment_s"]) == diarizer.max_segment_s
+                network = config.embeddings[diarizer.embedding].network
+                label = row.labels.get("embedding", row.labels.get("system", ""))
+                assert network == {"CAM++": "campplus"}.get(label, label.lower())
 
 
 def test_a_row_of_our_own_needs_no_published_number(tmp_path: Path) -> None:

@@ -70,6 +70,11 @@ class Inputs:
         write_parquet(self.folder / f"hypotheses/{system}/{split}.parquet", rows)
         return self
 
+    def with_diarization(self, diarizer: str, split: str, rows: list[dict[str, Any]]) -> Inputs:
+        """These inputs with one file of a diarizer's counts made of `rows`."""
+        write_parquet(self.folder / f"diarization/{diarizer}/{split}/counts.parquet", rows)
+        return self
+
     def build(self, **changes: Any) -> Path:
         """Build `folder/results.duckdb`, with some inputs changed; return its path."""
         inputs = replace(self, **changes)
