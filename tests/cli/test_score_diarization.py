@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from mlcslm.cli import score
 from mlcslm.errors import UserError
+from mlcslm.scoring.seglst import write_seglst
+from mlcslm.scoring.stm import read_stm
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 RTTM = """\
@@ -82,6 +84,8 @@ def test_tcpwer_is_printed_pooled_by_group_and_by_session(app: typer.Typer):
         "sessions": {"American_1": american, "Thai_1": thai},
     }
     assert run(app, "tcpwer", "ref.stm", "hyp.stm", "--protocol", "mlcslm-2025") == expected
+    write_seglst("hyp.json", read_stm("hyp.stm"))
+    assert run(app, "tcpwer", "ref.stm", "hyp.json") == expected
     broken_down = run(app, "tcpwer", "ref.stm", "hyp.stm", "--breakdown")
     assert broken_down["breakdown"] == {"confusion": 4, "missed": 2, "false_alarm": 0, "recognition": 1}
     assert broken_down["sessions"]["Thai_1"]["breakdown"]["missed"] == 2

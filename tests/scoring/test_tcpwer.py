@@ -18,7 +18,7 @@ from meeteval.wer.wer.time_constrained_orc import time_constrained_orc_wer
 
 from mlcslm.languages import read_languages
 from mlcslm.scoring import speaker_wer
-from mlcslm.scoring.diarization_scores import score_stm_files
+from mlcslm.scoring.diarization_scores import score_transcript_files
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.speaker_wer import score_cp, score_orc
 from mlcslm.scoring.stm import write_stm
@@ -122,7 +122,7 @@ def test_agrees_with_the_command_line(tmp_path: Path):
     write_stm(tmp_path / "hyp.stm", hypothesis)
     command = [str(Path(sys.executable).with_name("meeteval-wer")), "tcpwer", "-r", "ref.stm", "-h", "hyp.stm"]
     subprocess.run([*command, "--collar", "5"], cwd=tmp_path, check=True, capture_output=True, timeout=120)
-    scores = score_stm_files(tmp_path / "ref.stm", tmp_path / "hyp.stm", "mlcslm-2025", LANGUAGES, jobs=2)
+    scores = score_transcript_files(tmp_path / "ref.stm", tmp_path / "hyp.stm", "mlcslm-2025", LANGUAGES, jobs=2)
     average = json.loads((tmp_path / "hyp_tcpwer.json").read_text())
     by_recording = json.loads((tmp_path / "hyp_tcpwer_per_reco.json").read_text())
     keys = ("errors", "length", "insertions", "deletions", "substitutions")

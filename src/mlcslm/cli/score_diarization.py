@@ -33,8 +33,8 @@ def der(
 
 
 def tcpwer(
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference utterances: STM, UTF-8.")],
-    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypothesis utterances: STM, UTF-8.")],
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference utterances: STM, or SegLST (.json).")],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypothesis utterances: STM, or SegLST (.json).")],
     protocol: Annotated[str, typer.Option(help="Scoring protocol: mlcslm-2025 or whisper-norm.")] = "mlcslm-2025",
     languages: Languages = None,
     normalise_hypothesis: Annotated[
@@ -48,11 +48,11 @@ def tcpwer(
     Collar 5 s. Both files have raw text; the protocol makes it tokens. A missing hypothesis counts as deletions.
     """
     from mlcslm.cli.score import find_languages, print_json
-    from mlcslm.scoring.diarization_scores import score_stm_files
+    from mlcslm.scoring.diarization_scores import score_transcript_files
     from mlcslm.scoring.recordings import available_cores
 
     print_json(
-        score_stm_files(
+        score_transcript_files(
             reference,
             hypothesis,
             protocol,

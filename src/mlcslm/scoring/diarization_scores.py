@@ -11,9 +11,10 @@ from mlcslm.languages import Group, read_languages
 from mlcslm.scoring.der import DiarizationErrors, pool_diarization, score_diarizations
 from mlcslm.scoring.recordings import check_references, groups_of_recordings
 from mlcslm.scoring.rttm import read_rttm
+from mlcslm.scoring.seglst import read_seglst
 from mlcslm.scoring.stm import read_stm
 from mlcslm.scoring.transcripts import TranscriptErrors, pool_transcripts, score_transcripts
-from mlcslm.scoring.utterances import by_recording
+from mlcslm.scoring.utterances import Utterance, by_recording
 from mlcslm.scoring.word_timing import COLLAR
 from mlcslm.text.protocols import get_protocol
 
@@ -39,7 +40,7 @@ def score_rttm_files(reference: Path, hypothesis: Path, languages: Path, *, jobs
     }
 
 
-def score_stm_files(
+def score_transcript_files(
     reference: Path,
     hypothesis: Path,
     protocol: str,
@@ -51,12 +52,12 @@ def score_stm_files(
 ) -> dict[str, Any]:
     """tcpWER (tcpCER) of `hypothesis` against `reference` and what stands beside it; docs/scoring.md has the keys.
 
-    Raises UserError or FaultyInput for an unknown protocol, files that cannot be read, recordings without a reference
-    and recordings of no group of `languages`.
+    Files are STM, or SegLST where they end in `.json`. Raises UserError or FaultyInput for an unknown protocol, files
+    that cannot be read, recordings without a reference and recordings of no group of `languages`.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
     sheet = read_languages(languages)
-    references, hypotheses = by_recording(read_stm(reference)), by_recording(read_stm(hypothesis))
+    references, hypotheses = (by_recording(_read(path)) for path in (reference, hypothesis))
     check_references(references, hypotheses, (str(reference), str(hypothesis)))
     groups = groups_of_recordings(references, sheet, str(reference))
     errors = score_transcripts(references, hypotheses, groups, chosen, breakdown=breakdown, jobs=jobs)
@@ -67,6 +68,10 @@ def score_stm_files(
         **_missing(references, hypotheses),
         **_by_group_and_session(errors, groups, sheet, pool_transcripts, _describe_transcript),
     }
+
+
+def _read(path: Path) -> list[Utterance]:
+    return read_seglst(path) if path.suffix == ".json" else read_stm(path)
 
 
 def _missing(references: Mapping[str, Any], hypotheses: Mapping[str, Any]) -> dict[str, int]:
