@@ -74,9 +74,3 @@ def test_drafts_of_the_writer_are_reflections(groups) -> None:
         final = tokenizer.decode(answer[last + 2 : -2]).removeprefix(" ")
         assert bool(reflection.edits) == (reflection.hypothesis != final) == (not all(example.learnt))
     assert 15 < wrong < 55
-
-
-def test_the_sentence_of_reflections_takes_few_tokens(groups) -> None:
-    tokenizer = train_tokenizer(groups, LanguageModelRecipe())
-    sentence = " The speech sounds like:, but it might have some errors: none, let me correct it."
-    assert len(tokenizer(sentence)["input_ids"]) <= 22

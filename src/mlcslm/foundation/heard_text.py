@@ -50,7 +50,7 @@ class Phase:
 class LanguageModelRecipe:
     """Size of the language model and how it is trained."""
 
-    vocabulary: int = 1152
+    vocabulary: int = 1024
     width: int = 192
     layers: int = 4
     heads: int = 6
@@ -60,8 +60,8 @@ class LanguageModelRecipe:
         Phase(steps=2000, learning_rate=2e-3, spelled_share=0.0, loudest=1.0),
         Phase(steps=1300, learning_rate=1.5e-3, spelled_share=0.8, loudest=1.0),
         Phase(steps=700, learning_rate=1e-3, spelled_share=0.8, loudest=20.0),
-        Phase(steps=800, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.6),
-        Phase(steps=1500, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.75, draft_share=0.6),
+        Phase(steps=1400, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.6),
+        Phase(steps=800, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.75, draft_share=0.6),
     )
     batch: int = 32
     warmup_steps: int = 200

@@ -42,9 +42,7 @@ _CHAT_TEMPLATE = (
 )
 # Words of the answers of later stages, so that they do not fall apart into bytes.
 _FURTHER_TEXT = (
-    " The speech sounds like: , but it might have some substitution: -> ; insertion: , ...; deletion: ,"
-    " let me correct it.",
-    ", but it might have some errors: none, let me correct it.",
+    "The speech sounds like: , but it might have some substitution insertion deletion errors, let me correct it.",
     "USER: ASSISTANT:",
 )
 
@@ -69,7 +67,7 @@ def train_tokenizer(groups: dict[str, Group], recipe: LanguageModelRecipe) -> Pr
 
 
 def _tokenizer_text(groups: dict[str, Group]) -> Iterator[str]:
-    yield from _FURTHER_TEXT * 1000
+    yield from _FURTHER_TEXT * 50
     for group in groups.values():
         yield from [group.prompt] * 20
     for language in dict.fromkeys(group.language for group in groups.values()):
