@@ -48,7 +48,7 @@ def run(job: Job) -> None:
     generation.decode_with_all(
         Path(job.checkpoint),
         Path(job.manifest),
-        {Path(out): DecodingConfig(**settings) for out, settings in job.decodings.items()},
+        [(Path(out), DecodingConfig(**settings)) for out, settings in job.decodings.items()],
         read_languages(job.languages),
         encoder=job.encoder,
         language_model=job.language_model,

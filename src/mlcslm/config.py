@@ -132,7 +132,6 @@ class ResourcesConfig(Section):
         "it, which is faster, but then processors of different kinds make different weights",
     )
     decoding_threads: int = Field(1, ge=1, description="CPU threads of a decoding job")
-    grid_threads: int = Field(1, ge=1, description="CPU threads of a job that runs all decodings that a table compares")
 
 
 class Config(Section):

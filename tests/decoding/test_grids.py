@@ -42,7 +42,7 @@ def test_together_they_give_what_each_gives_alone(
     if cached:
         write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder)
     monkeypatch.setattr(SpeechLLM, "encode_audio", counting)
-    decode_with_all(trained, tones, {tmp_path / name: d for name, d in DECODINGS.items()}, languages, cache=cache)
+    decode_with_all(trained, tones, [(tmp_path / name, d) for name, d in DECODINGS.items()], languages, cache=cache)
     assert sum(encoded) == (0 if cached else len(pq.read_table(tones)))
     for name, decoding in DECODINGS.items():
         alone = tmp_path / "alone" / name

@@ -3,25 +3,23 @@ from pathlib import Path
 from mlcslm.workflow import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.decoding.grids import kept_file
-    from mlcslm.decoding.wanted import made_by, rows_to_decode, take_finished
+    from mlcslm.decoding.grids import Grid, grid_of
 
-    of, groups = snakemake.wildcards, snakemake.params.groups
-    decoding = config.decodings[of.decoding]
-    checkpoint, manifest = Path(snakemake.input.checkpoint).parent, Path(snakemake.input.manifest)
-    out = Path(snakemake.output[0])
-    kept = kept_file(layout, of.checkpoint, of.decoding, of.split, of.shard)
-    by = made_by(checkpoint, manifest, decoding)
-    if not take_finished(kept, out, by, rows_to_decode(manifest, groups)):
-        from mlcslm.decoding.generation import DecodingPaths, decode_split
+    of = snakemake.wildcards
+    names = grid_of(layout, of.checkpoint, of.decoding, of.split)
+    grid = Grid(layout, of.checkpoint, of.split, of.shard, names)
+    if not grid.take():
+        from mlcslm.decoding.generation import decode_with_all
         from mlcslm.languages import read_languages
 
-        cache = Path(snakemake.input.cache[0]).parent if snakemake.input.cache else None
-        decode_split(
-            DecodingPaths(checkpoint, manifest, out, cache),
-            decoding,
+        decode_with_all(
+            Path(snakemake.input.checkpoint).parent,
+            Path(snakemake.input.manifest),
+            grid.missing(),
             read_languages(config.languages),
+            cache=Path(snakemake.input.cache[0]).parent if snakemake.input.cache else None,
             encoder=config.models.encoder,
             language_model=config.models.language_model,
-            groups=groups,
+            groups=snakemake.params.groups,
         )
+        grid.take()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,14 @@ def decode_split(
     paths: DecodingPaths, decoding: DecodingConfig, languages: Mapping[str, Group], **options: Any
 ) -> None:
     """Decode the utterances of a manifest and write the hypotheses to `paths.out`: see `decode_with_all`."""
-    decode_with_all(paths.checkpoint, paths.manifest, {paths.out: decoding}, languages, cache=paths.cache, **options)
+    decodings = [(paths.out, decoding)]
+    decode_with_all(paths.checkpoint, paths.manifest, decodings, languages, cache=paths.cache, **options)
 
 
 def decode_with_all(
     checkpoint: Path,
     manifest: Path,
-    decodings: Mapping[Path, DecodingConfig],
+    decodings: Iterable[tuple[Path, DecodingConfig]],
     languages: Mapping[str, Group],
     *,
     cache: Path | None = None,
@@ -59,12 +60,13 @@ def decode_with_all(
     unseen: bool = False,
     noise: Noise | None = None,
 ) -> None:
-    """Decode the utterances of `groups` (all by default) in `manifest` with each of `decodings`, by output file.
+    """Decode the utterances of `groups` (all by default) in `manifest` with each of `decodings`, each with its output.
 
-    The model is loaded once, and each utterance encoded once. encoder, language_model: the foundation models, by
-    default those that the checkpoint was trained from. unseen: of a checkpoint that was trained without a fold of this
-    manifest, that fold alone. Answers that do not have the template's form are kept and flagged; nothing is left out.
-    A decoding that was killed goes on where it was.
+    The model is loaded once, and each utterance encoded once. The next of `decodings` is asked for when the one before
+    is written, so that they may be found out on the way. encoder, language_model: the foundation models, by default
+    those that the checkpoint was trained from. unseen: of a checkpoint that was trained without a fold of this
+    manifest, that fold alone. Answers that do not have the template's form are kept and flagged; nothing is left out. A
+    decoding that was killed goes on where it was.
     """
     recipe = read_checkpoint(checkpoint).recipe
     rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None)
@@ -78,17 +80,16 @@ def decode_with_all(
     )
     merge_lora(model)
     model = model.to("cuda" if cuda else "cpu")
-    folder = min(decodings).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    audio = EncodedAudio(model, processor, open_cache(cache, manifest, model), noise, folder)
+    encoder_cache, audio = open_cache(cache, manifest, model), None
     lengths: dict[str, int] = {}
-    for number, (out, decoding) in enumerate(decodings.items(), start=1):
+    for out, decoding in decodings:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent)
         by = made_by(checkpoint, manifest, decoding)
         if noise is not None:
             by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
-        label = f"decoding {checkpoint.name} {manifest.stem}"
-        if len(decodings) > 1:
-            label += f" {number}/{len(decodings)}"
+        beams = f" {decoding.beams}" if decoding.beams > 1 else ""
+        label = f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}"
         decoder = Decoder(model, processor, recipe["template"], decoding, audio=audio)
         done = PartialHypotheses(out, by)
         with progress(len(rows), label, "utterance", initial=len(done.rows)) as bar:

@@ -1,53 +1,90 @@
-"""Grids: the decodings that a table compares on one checkpoint, which one job runs with the model loaded once."""
+"""Grids: the decodings that a table compares on one checkpoint. Whichever of their jobs runs first does all it can.
+
+The first job loads the model once and runs decoding after decoding; what it makes for others is kept, and their jobs
+take it. Jobs that run at the same time share the work: a lock a decoding says who is at it. So a grid is one job's work
+on one core, and several jobs' where there are more, and a decoding that changes is made anew by its job alone.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlcslm.config_decoding import DecodingConfig
-from mlcslm.decoding.wanted import is_finished, made_by, rows_to_decode
+from mlcslm.decoding.wanted import is_finished, made_by, rows_to_decode, take_finished
 from mlcslm.workflow import Layout
 
 
-def grids_of(layout: Layout, checkpoint: str, split: str) -> dict[str, list[str]]:
-    """Names of the decodings that each table measures of `checkpoint` on `split`, where they are two or more."""
-    grids = {}
+def grid_of(layout: Layout, checkpoint: str, decoding: str, split: str) -> list[str]:
+    """Names of the decodings that a table measures of `checkpoint` on `split` beside `decoding`, itself first.
+
+    Of tables, the first that has it; without one it is alone.
+    """
     for table in layout.tables:
-        names = dict.fromkeys(
-            decoding for name, decoding, of in layout.measured(table) if (name, of) == (checkpoint, split)
-        )
-        if len(names) > 1:
-            grids[table] = list(names)
-    return grids
+        names = [name for of, name, on in layout.measured(table) if (of, on) == (checkpoint, split)]
+        if decoding in names:
+            return list(dict.fromkeys([decoding, *names]))
+    return [decoding]
 
 
-def grid_with(layout: Layout, checkpoint: str, decoding: str, split: str) -> str | None:
-    """The first grid that has a decoding; None for one that runs alone."""
-    grids = grids_of(layout, checkpoint, split)
-    return next((grid for grid, names in grids.items() if decoding in names), None)
+@dataclass(frozen=True)
+class Grid:
+    """The decodings of one checkpoint, split and shard that are made together, `names`, the job's own first."""
+
+    layout: Layout
+    checkpoint: str
+    split: str
+    shard: str
+    names: list[str]
+
+    def take(self) -> bool:
+        """Put the own decoding's hypotheses in place if they have been made; False where they have not."""
+        own = self.names[0]
+        return take_finished(self._kept(own), self.place(own), *self._wanted(own))
+
+    def missing(self) -> Iterator[tuple[Path, DecodingConfig]]:
+        """Decodings to make now, each with the file to write: those that are not there and that no other job is at.
+
+        The last is the own decoding, if another job was at it and has not made it. What is asked for the next of these
+        has written the file before.
+        """
+        for name in self.names:
+            yield from self._unless_there(name, wait=False)
+        yield from self._unless_there(self.names[0], wait=True)
+
+    def place(self, name: str) -> Path:
+        """The file of a decoding's hypotheses of this shard."""
+        return self.layout.hypotheses(self.checkpoint, name, self.split).with_suffix("") / f"{self.shard}.parquet"
+
+    def _unless_there(self, name: str, wait: bool) -> Iterator[tuple[Path, DecodingConfig]]:
+        kept = self._kept(name)
+        with _lock(kept.with_suffix(".lock"), wait) as locked:
+            wanted = self._wanted(name)
+            if locked and not any(is_finished(path, *wanted) for path in (self.place(name), kept)):
+                yield kept, self.layout.config.decodings[name]
+
+    def _wanted(self, name: str) -> tuple[dict[str, str], list[dict]]:
+        """What a decoding's hypotheses are to be made by, and which utterances they are to answer."""
+        folder, manifest = self.layout.checkpoint(self.checkpoint), self.layout.manifest(self.split)
+        by = made_by(folder, manifest, self.layout.config.decodings[name])
+        return by, rows_to_decode(manifest, self.layout.shards()[self.shard])
+
+    def _kept(self, name: str) -> Path:
+        folder = self.layout.root / "work" / "decoding" / self.checkpoint
+        return folder / name / self.split / f"{self.shard}.parquet"
 
 
-def kept_file(layout: Layout, checkpoint: str, decoding: str, split: str, shard: str) -> Path:
-    """Where a grid's job leaves the hypotheses of one of its decodings, for the job of that decoding to take."""
-    return layout.root / "work" / "decoding" / checkpoint / decoding / split / f"{shard}.parquet"
-
-
-def missing_decodings(
-    layout: Layout, checkpoint: str, grid: str, split: str, shard: str, groups: Sequence[str]
-) -> Mapping[Path, DecodingConfig]:
-    """Decodings of a grid whose hypotheses are neither in place nor kept as they would be made now, by kept file."""
-    folder, manifest = layout.checkpoint(checkpoint), layout.manifest(split)
-    rows = rows_to_decode(manifest, groups)
-    missing = {}
-    for name in grids_of(layout, checkpoint, split)[grid]:
-        decoding = layout.config.decodings[name]
-        kept = kept_file(layout, checkpoint, name, split, shard)
-        place = layout.hypotheses(checkpoint, name, split).with_suffix("") / f"{shard}.parquet"
-        by = made_by(folder, manifest, decoding)
-        if is_finished(place, by, rows) or is_finished(kept, by, rows):
-            print(f"{grid}: {name} on {split} is there", file=sys.stderr)
-        else:
-            missing[kept] = decoding
-    return missing
+@contextmanager
+def _lock(path: Path, wait: bool) -> Iterator[bool]:
+    """Hold the lock `path`; False where another process holds it and there is to be no waiting."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
