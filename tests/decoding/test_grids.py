@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,13 @@ import pytest
 
 from mlcslm.config import DecodingConfig
 from mlcslm.decoding.generation import DecodingPaths, decode_split, decode_with_all, length_buckets
+from mlcslm.decoding.grids import Grid, grid_of
 from mlcslm.decoding.wanted import is_finished, made_by, rows_to_decode, take_finished
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training.encoder_cache import write_encoder_cache
+from mlcslm.workflow import Layout
+
+BEST = "ckpt-12500/format+accuracy+correction"
 
 DECODINGS = {
     "greedy.parquet": DecodingConfig(max_new_tokens=20, batch_size=5),
@@ -79,3 +85,51 @@ def test_finished_hypotheses_are_taken_if_they_would_be_made_the_same(
     assert not take_finished(kept, out, by, rows)
     os.truncate(out, 100)
     assert not is_finished(out, by, rows)
+
+
+@pytest.fixture
+def layout(make_config, trained: Path, tones: Path, tmp_path: Path) -> Layout:
+    """Of three decodings that Table 4 compares on its checkpoint, and one that it does not know."""
+    settings = {name.removesuffix(".parquet"): one.model_dump() for name, one in DECODINGS.items()}
+    decodings = dict(zip(("multinomial-150", "beam-10-150", "beam-sampling-2-150"), settings.values(), strict=True))
+    decodings["other"] = settings["greedy"]
+    stages = {BEST: {"steps": 1, "method": "RLVF(format+accuracy+correction)"}}
+    layout = Layout(make_config(stages, decodings=decodings, results=str(tmp_path / "results")))
+    shutil.copytree(trained, layout.checkpoint(BEST))
+    layout.manifest("dev").parent.mkdir()
+    shutil.copy(tones, layout.manifest("dev"))
+    return layout
+
+
+def test_a_grid_is_what_a_table_compares(layout: Layout) -> None:
+    names = ["multinomial-150", "beam-10-150", "beam-sampling-2-150"]
+    assert grid_of(layout, BEST, "multinomial-150", "dev") == names
+    assert grid_of(layout, BEST, "beam-10-150", "dev") == [names[1], names[0], names[2]]
+    assert grid_of(layout, BEST, "beam-10-150", "test") == ["beam-10-150"]
+    assert grid_of(layout, BEST, "other", "dev") == ["other"]
+
+
+def test_jobs_of_a_grid_share_its_decodings(layout: Layout, languages, monkeypatch: pytest.MonkeyPatch) -> None:
+    def grid(first: str) -> Grid:
+        return Grid(layout, BEST, "dev", "all", grid_of(layout, BEST, first, "dev"))
+
+    def missing(first: str) -> list[str]:
+        return [kept.parts[-3] for kept, _ in grid(first).missing()]
+
+    files = layout.checkpoint(BEST), layout.manifest("dev")
+    kept, _ = next(grid("beam-sampling-2-150").missing())
+    with kept.with_suffix(".lock").open("a") as other_job:
+        fcntl.flock(other_job, fcntl.LOCK_EX)
+        # What another job is at is left to it.
+        decode_with_all(*files, grid("multinomial-150").missing(), languages)
+        assert grid("multinomial-150").take()
+    assert missing("beam-sampling-2-150") == ["beam-sampling-2-150"] * 2  # nobody has made it between the two times
+    decode_with_all(*files, grid("beam-sampling-2-150").missing(), languages)
+    for name in ("beam-sampling-2-150", "beam-10-150"):
+        assert missing(name) == []
+        assert grid(name).take()
+        assert not grid(name).take()
+        assert grid(name).place(name).is_file()
+    changed = layout.config.decodings | {"beam-10-150": DECODINGS["sampled.parquet"]}
+    monkeypatch.setattr(layout, "config", layout.config.model_copy(update={"decodings": changed}))
+    assert set(missing("multinomial-150")) == {"beam-10-150"}
