@@ -130,6 +130,10 @@ class Layout:
         """Error counts of a diarizer on a split."""
         return self.root / "diarization" / diarizer / split / "counts.parquet"
 
+    def diarization_hypotheses(self, diarizer: str, split: str) -> Path:
+        """What was transcribed of a diarizer's segments on a split."""
+        return self.root / "diarization" / diarizer / split / "hypotheses.parquet"
+
     def measured(self, table: str) -> list[tuple[str, str, str]]:
         """(checkpoint, decoding, split) of everything a table needs.
 
@@ -176,6 +180,7 @@ class Layout:
             "hypotheses": [str(self.hypotheses(*system)) for system in measured],
             "reflections": [str(self.reflections(*system)) for system in measured],
             "diarization": [str(self.diarization_counts(*diarizer)) for diarizer in self.diarized(table)],
+            "segments": [str(self.diarization_hypotheses(*diarizer)) for diarizer in self.diarized(table)],
             "logs": [str(self.checkpoint(name) / "training_log.parquet") for name in checkpoints],
             "manifests": [str(self.manifest(split)) for split in SPLITS],
         }
@@ -191,10 +196,11 @@ class Layout:
         kinds = (self.hypotheses, self.scores, self.reflections)
         return [system for system in found if all(path(*system).exists() for path in kinds)]
 
-    def diarization_on_disk(self) -> list[Path]:
-        """Counts of every diarizer of the configuration that has been scored so far, split by split."""
-        files = [self.diarization_counts(name, split) for name in self.config.diarizers for split in ("dev", "test")]
-        return [path for path in files if path.exists()]
+    def diarization_on_disk(self) -> list[tuple[str, str]]:
+        """(diarizer, split) of everything that has been scored so far and is part of the configuration."""
+        found = [(name, split) for name in self.config.diarizers for split in ("dev", "test")]
+        kinds = (self.diarization_counts, self.diarization_hypotheses)
+        return [diarizer for diarizer in found if all(path(*diarizer).exists() for path in kinds)]
 
 
 class _Tee(io.TextIOBase):

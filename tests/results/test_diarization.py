@@ -197,6 +197,23 @@ def test_counts_that_disagree_are_refused(diarization_inputs: Any, columns: Any,
     assert expected in str(raised.value) and str(path) in str(raised.value)
 
 
+def test_segments_are_there_to_look_at(diarization_inputs: Any) -> None:
+    rows = query(
+        diarization_inputs,
+        'SELECT speaker, "start", "end", transcript FROM diarized_segments '
+        "WHERE system = 'campplus-8' AND split = 'dev' AND recording = 'American_01' ORDER BY \"start\"",
+    )
+    assert rows == [("S1", 0.0, 1.5, "good morning"), ("S2", 1.5, 4.5, None)]
+    assert query(diarization_inputs, "SELECT count(*) FROM diarized_segments") == [(4 * 6 + 2 * 3,)]
+
+
+def test_segments_of_no_session_are_refused(diarization_inputs: Any) -> None:
+    path = diarization_inputs.folder / "diarization/campplus-8/test/hypotheses.parquet"
+    changed(path, recording=["Thai_01"])
+    with pytest.raises(UserError, match=r"1 segments of recordings that are no sessions .* of test, e\.g\. Thai_01"):
+        diarization_inputs.build()
+
+
 def test_another_protocol_alone_is_refused(diarization_inputs: Any) -> None:
     changed(counts_file(diarization_inputs, "campplus-8", "dev"), protocol=["whisper-norm"] * 4)
     with pytest.raises(UserError, match="campplus-8 on dev: found whisper-norm"):

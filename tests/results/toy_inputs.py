@@ -46,6 +46,7 @@ class Inputs:
     training_logs: list[Path]
     reflections: list[Path] = field(default_factory=list)
     diarization: list[Path] = field(default_factory=list)
+    segments: list[Path] = field(default_factory=list)
     tables: Path = ROOT / "config/tables.yaml"
     systems: list[SystemRow] = field(default_factory=lambda: list(SYSTEMS))
     config: dict[str, Any] = field(default_factory=lambda: dict(CONFIG))
@@ -88,6 +89,7 @@ class Inputs:
             reflections=inputs.reflections,
             training_logs=inputs.training_logs,
             diarization=inputs.diarization,
+            segments=inputs.segments,
             tables=inputs.tables,
             languages=ROOT / "config/languages.tsv",
             systems=inputs.systems,

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from toy_inputs import (
     STAGE,
     TOY,
@@ -73,6 +72,11 @@ def with_diarization(inputs: Inputs) -> Inputs:
             for name, of_splits in TOY["diarization"]["counts"].items()
             for split in of_splits
         ],
+        segments=[
+            write_parquet(inputs.folder / f"diarization/{name}/{split}/hypotheses.parquet", segment_rows(split))
+            for name, of_splits in TOY["diarization"]["counts"].items()
+            for split in of_splits
+        ],
         config=inputs.config | {"embeddings": {"campplus": EMBEDDING}, "diarizers": DIARIZERS},
     )
 
@@ -116,10 +120,17 @@ def diarization_rows(diarizer: str, split: str) -> list[dict[str, Any]]:
     return rows
 
 
-def changed(path: Path, **columns: list[Any]) -> None:
-    """Replace the first values of some columns of a Parquet file."""
-    rows = pq.read_table(path).to_pylist()
-    for name, values in columns.items():
-        for row, value in zip(rows, values, strict=False):
-            row[name] = value
-    write_parquet(path, rows)
+def segment_rows(split: str) -> list[dict[str, Any]]:
+    """Segments that are the utterances themselves, the second of them without an answer's transcript."""
+    return [
+        {
+            **answer,
+            **{name: row[name] for name in ("grp", "start", "end", "audio")},
+            "recording": row["session_id"],
+            "speaker": row["speaker"].replace("O", "S"),
+            "transcript": None if number == 1 else answer["transcript"],
+        }
+        for number, (row, answer) in enumerate(
+            zip(manifest_rows(split), hypothesis_rows("ckpt-7000/greedy", split), strict=True)
+        )
+    ]

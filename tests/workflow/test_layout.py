@@ -175,13 +175,12 @@ def test_without_its_diarizers_table_5_needs_nothing() -> None:
 def test_diarization_on_disk_is_what_has_been_scored(tmp_path: Path) -> None:
     made = diarizing(one={}, two={})
     made.root = tmp_path
-    for name, split in (("two", "dev"), ("two", "test"), ("removed", "dev")):
-        path = made.diarization_counts(name, split)
-        path.parent.mkdir(parents=True)
-        path.touch()
-    assert made.diarization_on_disk() == [
-        tmp_path / f"diarization/two/{split}/counts.parquet" for split in ("dev", "test")
-    ]
+    for name, split in (("two", "dev"), ("two", "test"), ("removed", "dev"), ("one", "dev")):
+        for path in (made.diarization_counts(name, split), made.diarization_hypotheses(name, split)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    made.diarization_counts("one", "dev").unlink()
+    assert made.diarization_on_disk() == [("two", "dev"), ("two", "test")]
 
 
 def test_on_disk_is_what_has_been_scored_and_is_still_configured(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def build_database(
     reflections: Sequence[Path],
     training_logs: Sequence[Path],
     diarization: Sequence[Path],
+    segments: Sequence[Path],
     tables: Path,
     languages: Path,
     systems: Sequence[SystemRow],
@@ -69,10 +70,11 @@ def build_database(
 
     preset: the config's name, for readers; config: the whole configuration as JSON, checked here (its `scoring` section
     names the protocol that the views show); manifests: by split; hypotheses: files named
-    `…/hypotheses/<system>/<split>.parquet`; diarization: counts of each diarizer and split; tables, languages:
-    tables.yaml and languages.tsv; systems: all that the config decodes. Raises UserError, and leaves `out` as it was,
-    if the files do not agree with each other (counts must hold exactly the manifest's utterances) or another process
-    is writing to `out`.
+    `…/hypotheses/<system>/<split>.parquet`; diarization: counts of each diarizer and split; segments: what was
+    transcribed of them, files named `…/<diarizer>/<split>/hypotheses.parquet`; tables, languages: tables.yaml and
+    languages.tsv; systems: all that the config decodes. Raises UserError, and leaves `out` as it was, if the files do
+    not agree with each other (counts must hold exactly the manifest's utterances) or another process is writing to
+    `out`.
     """
     checked, paper_tables, groups = parse_config(config), read_paper_tables(tables), read_languages(languages)
     settings = _settings(preset, checked, manifests, tables)
@@ -97,6 +99,7 @@ def build_database(
                 loading.load_training_logs(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
                 loading.load_diarization(connection, diarization)
+                loading.load_segments(connection, segments)
                 _check_protocol(connection, settings["protocol"])
                 _insert_paper_tables(connection, paper_tables, checked)
                 for views in _VIEWS:

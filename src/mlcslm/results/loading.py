@@ -31,13 +31,22 @@ def _required(schema: pa.Schema) -> list[pa.Field]:
 
 
 # Decoding and training have schemas of their own; to import them would be to import torch.
+_LOOP = pa.field("loop", pa.bool_(), metadata=MAY_BE_ABSENT)
 HYPOTHESES = [
     *_schema(
         ["utterance_id", "raw_text", "language?", "transcript", "think?", "stop_reason"],
         ["tokens", "audio_tokens"],
         ["seconds"],
     ),
-    pa.field("loop", pa.bool_(), metadata=MAY_BE_ABSENT),
+    _LOOP,
+]
+SEGMENTS = [
+    *_schema(
+        ["utterance_id", "recording", "grp", "speaker", "raw_text?", "language?", "transcript?", "stop_reason"],
+        ["tokens"],
+        ["start", "end", "seconds"],
+    ),
+    _LOOP,
 ]
 TRAINING_LOG = _schema(["checkpoint"], ["step"], ["loss", "learning_rate", "tokens_per_second", "seconds"])
 
@@ -119,6 +128,11 @@ _DIARIZATION_CHECKS = (
     "GROUP BY split, protocol, recording HAVING min(tcp_length) <> max(tcp_length) "
     "OR max(scored_speech) - min(scored_speech) > 0.001) GROUP BY shorter, longer",
 )
+_SEGMENTS_CHECKS = (
+    "SELECT file, 'segments of recordings that are no sessions of the manifest of ' || s.split, count(*), "
+    "min(recording) FROM staged AS s ANTI JOIN utterances AS u ON u.split = s.split AND u.session_id = recording "
+    "GROUP BY file, s.split",
+)
 
 
 def load_manifests(connection: duckdb.DuckDBPyConnection, manifests: Mapping[str, Path]) -> None:
@@ -157,6 +171,15 @@ def load_diarization(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path
     """
     staged = _staged((path, {}, _required(DIARIZATION_COUNTS_SCHEMA)) for path in paths)
     _insert(connection, "diarization_counts", staged, _DIARIZATION_CHECKS)
+
+
+def load_segments(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Fill `diarized_segments` from files named `…/diarization/<diarizer>/<split>/hypotheses.parquet`.
+
+    Raises FaultyInput for recordings that the manifest lacks.
+    """
+    staged = _staged((path, {"system": path.parents[1].name, "split": path.parent.name}, SEGMENTS) for path in paths)
+    _insert(connection, "diarized_segments", staged, _SEGMENTS_CHECKS)
 
 
 def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:

@@ -217,6 +217,29 @@ COMMENT ON COLUMN diarization_counts.oracle_errors IS 'Track 1 errors of the sys
 COMMENT ON COLUMN diarization_counts.oracle_length IS 'Their reference tokens';
 COMMENT ON COLUMN diarization_counts.orc_exact IS 'Whether orc_errors is the least possible; if not, confusion_errors may be too low';
 
+CREATE TABLE diarized_segments (
+    system VARCHAR NOT NULL REFERENCES diarizers (diarizer), split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
+    recording VARCHAR NOT NULL, grp VARCHAR NOT NULL, speaker VARCHAR NOT NULL, "start" DOUBLE NOT NULL, "end" DOUBLE NOT NULL,
+    raw_text VARCHAR, language VARCHAR, transcript VARCHAR, tokens INTEGER NOT NULL, stop_reason VARCHAR NOT NULL,
+    seconds DOUBLE NOT NULL, "loop" BOOLEAN
+);
+COMMENT ON TABLE diarized_segments IS 'What each diarizer found, and what was transcribed there, one row a segment';
+COMMENT ON COLUMN diarized_segments.system IS 'Diarizer';
+COMMENT ON COLUMN diarized_segments.split IS 'Split of the recording';
+COMMENT ON COLUMN diarized_segments.utterance_id IS 'Id in the manner of the challenge''s, with the speaker and the times that were found';
+COMMENT ON COLUMN diarized_segments.recording IS 'Session';
+COMMENT ON COLUMN diarized_segments.grp IS 'Its language or accent';
+COMMENT ON COLUMN diarized_segments.speaker IS 'Speaker found';
+COMMENT ON COLUMN diarized_segments."start" IS 'Start in the session''s audio, seconds';
+COMMENT ON COLUMN diarized_segments."end" IS 'End in the session''s audio, seconds';
+COMMENT ON COLUMN diarized_segments.raw_text IS 'Everything generated, special tokens kept';
+COMMENT ON COLUMN diarized_segments.language IS 'Language token of the answer; NULL where it has none';
+COMMENT ON COLUMN diarized_segments.transcript IS 'Transcript parsed from the answer; NULL where there is none';
+COMMENT ON COLUMN diarized_segments.tokens IS 'Tokens generated';
+COMMENT ON COLUMN diarized_segments.stop_reason IS 'As in hypotheses';
+COMMENT ON COLUMN diarized_segments.seconds IS 'The segment''s share of its batch''s wall time';
+COMMENT ON COLUMN diarized_segments."loop" IS 'As in hypotheses';
+
 CREATE TABLE paper_tables (table_name VARCHAR PRIMARY KEY, title VARCHAR NOT NULL, value_columns VARCHAR[] NOT NULL);
 COMMENT ON TABLE paper_tables IS 'The paper''s seven tables (config/tables.yaml)';
 COMMENT ON COLUMN paper_tables.table_name IS 'table1 to table7';
