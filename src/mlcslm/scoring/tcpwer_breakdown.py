@@ -104,7 +104,7 @@ def cut_pieces(utterances: Iterable[TimedWords], speaking: ActiveSpeakers) -> li
 def give_pieces(recording: RecordingWords, pieces: Sequence[TimedWords]) -> list[tuple[TimedWords, TimedWords]]:
     """Each reference speaker's words with the words of the pieces given to him, errors being as few as can be.
 
-    Found as tcORC-WER is, the two sides in each other's place: time-constrained DI-cpWER (von Neumann et al. 2024) with
+    Found as tcORC-WER is, the two sides in each other's place: meeteval's DI-cpWER, under the time constraint, with
     pieces instead of utterances, and exact. Never more errors than tcpWER, which gives all of a hypothesis speaker's
     pieces to one reference speaker.
     """
