@@ -99,7 +99,7 @@ def build_database(
                 loading.load_training_logs(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
                 loading.load_diarization(connection, diarization)
-                loading.load_segments(connection, segments)
+                loading.load_segments(connection, segments, checked.diarizers)
                 _check_protocol(connection, settings["protocol"])
                 _insert_paper_tables(connection, paper_tables, checked)
                 for views in _VIEWS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -146,7 +146,9 @@ def load_hypotheses(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]
 
     Raises UserError for another name, FaultyInput for repeated ids and for utterances that no manifest has.
     """
-    staged = _staged((path, {"system": _system_of(path, systems), "split": path.stem}, HYPOTHESES) for path in paths)
+    staged = _staged(
+        (path, {"system": _named(path.parent, "hypotheses", systems), "split": path.stem}, HYPOTHESES) for path in paths
+    )
     _insert(connection, "hypotheses", staged, _HYPOTHESES_CHECKS)
 
 
@@ -173,13 +175,16 @@ def load_diarization(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path
     _insert(connection, "diarization_counts", staged, _DIARIZATION_CHECKS)
 
 
-def load_segments(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+def load_segments(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], diarizers: Collection[str]) -> None:
     """Fill `diarized_segments` from files named `…/diarization/<diarizer>/<split>/hypotheses.parquet`.
 
-    Raises FaultyInput for recordings that the manifest lacks.
+    Raises UserError for another name, FaultyInput for recordings that the manifest lacks.
     """
-    staged = _staged((path, {"system": path.parents[1].name, "split": path.parent.name}, SEGMENTS) for path in paths)
-    _insert(connection, "diarized_segments", staged, _SEGMENTS_CHECKS)
+    files = (
+        (path, {"system": _named(path.parents[1], "diarization", diarizers), "split": path.parent.name}, SEGMENTS)
+        for path in paths
+    )
+    _insert(connection, "diarized_segments", _staged(files), _SEGMENTS_CHECKS)
 
 
 def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
@@ -258,11 +263,12 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, staged: pa.Table 
     connection.unregister("staged")
 
 
-def _system_of(path: Path, systems: Sequence[str]) -> str:
-    for system in systems:
-        if path.parent.as_posix().endswith(f"hypotheses/{system}"):
-            return system
+def _named(folder: Path, kind: str, names: Collection[str]) -> str:
+    """Whose files `folder` has: the one of `names` that stands below a folder `kind` in its path."""
+    for name in names:
+        if folder.as_posix().endswith(f"{kind}/{name}"):
+            return name
     raise UserError(
-        f"{path}: no system of the config. Expected …/hypotheses/<checkpoint>/<decoding>/<split>.parquet "
-        f"with one of: {', '.join(systems)}."
+        f"{folder}: found no system or diarizer of the config in the path. Expected …/{kind}/ and one of: "
+        f"{', '.join(names)}."
     )
