@@ -44,15 +44,16 @@ def test_training_separates_unseen_voices(voices: dict[str, Path], tmp_path: Pat
     torch.manual_seed(config(network).seed)
     untrained = embedding_training.build_network(network, SIZES[network])
     before = verify_manifest(embedding_training.SpeakerEmbedder(untrained), voices["dev"])
-    train_embedding("mine", config(network, steps=25, speeds=[0.9, 1.1], scale=10, margin=0.1), paths(voices, tmp_path))
+    train_embedding("mine", config(network, steps=30, batch_size=12, scale=10, margin=0.1), paths(voices, tmp_path))
     card = json.loads((tmp_path / "out" / "model.json").read_text("utf-8"))
     assert card["network"] == network
-    assert card["speakers"] == 36
+    assert card["speakers"] == 12
     assert card["verification"]["speakers"] == 8
     after = verify_manifest(load_embedder(tmp_path / "out", network), voices["dev"])
     assert after.eer == card["verification"]["eer"]
-    assert after.eer < min(0.1, before.eer)
-    assert not list((tmp_path / "work").iterdir())
+    assert before.same_cosine - before.different_cosine < 0.15
+    assert after.same_cosine - after.different_cosine > 0.3
+    assert not list((tmp_path / "work").glob("*"))
 
 
 class Killed(BaseException):
