@@ -129,3 +129,14 @@ def test_layers_without_attention_are_refused(decoder, prompts, monkeypatch: pyt
     monkeypatch.setattr(decoder.model.config.text_config, "layer_types", ["linear_attention", "full_attention"])
     with pytest.raises(UserError, match="of kind linear_attention"):
         search(decoder.model, prompts["batch"], prompts["names"], DecodingConfig())
+
+
+def test_a_model_in_bfloat16_answers_too(decoder, prompts, trained: Path, tones: Path, languages) -> None:
+    """As on a GPU: encoder outputs are kept as they are, and masks have the model's type."""
+    model, processor = load_checkpoint(trained, languages=languages, dtype="bfloat16")
+    settings = DecodingConfig(max_new_tokens=LIMIT, method="beam", beams=3)
+    rows = pq.read_table(tones).to_pylist()
+    rough = Decoder(model, processor, "tagged", settings).decode(rows)
+    decoder.decoding = settings
+    same = [one["language"] == other["language"] for one, other in zip(rough, decoder.decode(rows), strict=True)]
+    assert sum(same) > len(same) / 2
