@@ -59,7 +59,15 @@ def test_table_5_by_hand(diarization_inputs: Any) -> None:
         for value in ("der", "tcpwer"):
             assert float(row[f"{value}_low"]) <= float(row[value]) <= float(row[f"{value}_high"])
     assert "dev: 4 recordings, 0.0 h of reference speech, 20 reference tokens" in page and "collar 5 s" in page
-    assert "no stage for: Eres2net, 8; ResNet101, 8." in page
+    assert "no stage, decoding or diarizer for: Eres2net, 8; ResNet101, 8." in page
+
+
+def test_pages_show_ablation_and_breakdown(diarization_inputs: Any) -> None:
+    _, page = make(diarization_inputs, "table5")
+    assert "| campplus-8 | num_speakers: 2 | 4.00 | 25.00 | -5.00 [" in page
+    _, page = make(diarization_inputs, "table7")
+    assert "| campplus-8 | dev | 30.00 | 20.00 | 5.00 | 0.00 | 5.00 | 20.00 | ckpt-7000/greedy |" in page
+    assert "merged" not in page
 
 
 def test_table_7_by_hand(diarization_inputs: Any) -> None:

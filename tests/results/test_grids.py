@@ -47,6 +47,8 @@ def test_table_3_by_hand(grid_inputs: Any) -> None:
         "end to end, not in the paper",
     ]
     assert "Not measured here" in page and "**Training loss**" in page
+    # In sessions of 8, 4, 2 and 6 tokens the reference's context has 1, 0, 1 and 0 errors, no context 1, 0, 2 and 1.
+    assert "| ckpt-7000 | ckpt-9000 (with context) | -10.00 [" in page
 
 
 def test_a_context_that_was_not_decoded_is_missed(grid_inputs: Any) -> None:
@@ -72,6 +74,8 @@ def test_table_4_by_hand(grid_inputs: Any) -> None:
     ]
     assert "| percent cut | percent looping | mean tokens | real time factor |" in page
     assert "cut at the length limit" in page
+    assert "| French | multinomial sampling - 150 | 50.00 | 150.00 |" in page
+    assert "| Thai | multinomial sampling - 150; beam search 10 150 | 33.33 | 0.00 |" in page
     assert page.count("Beam+Sampling") == 7  # the rows that the toy does not decode are named below
 
 

@@ -157,7 +157,7 @@ def test_table_1_by_hand(reasoning_inputs: Any) -> None:
         assert float(row["dev_low"]) <= float(row["dev"]) <= float(row["dev_high"])
     assert "| stage | training loss | training loss published | dev | dev published |" in page
     assert "mean over the last tenth of the stage's own steps" in page
-    assert "no stage for: ckpt-9000." in page
+    assert "no stage, decoding or diarizer for: ckpt-9000." in page
 
 
 def test_table_2_by_hand(reasoning_inputs: Any) -> None:

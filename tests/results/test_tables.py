@@ -53,7 +53,7 @@ def test_page_tells_measured_from_published(inputs: Any) -> None:
         "dev: 6 utterances, 4 sessions, 20 reference tokens; test: 3 utterances, 3 sessions, 7 reference tokens" in page
     )
     assert "Not measured here" in page
-    assert "no stage for: ckpt-10000, CoT SFT; ckpt-12500, RLVF(format+accuracy);" in page
+    assert "no stage, decoding or diarizer for: ckpt-10000, CoT SFT; ckpt-12500, RLVF(format+accuracy);" in page
 
 
 def test_missing_scores_name_system_and_split(inputs: Any) -> None:

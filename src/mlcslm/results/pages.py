@@ -18,6 +18,62 @@ LEGENDS = {
     "der": "**DER**: seconds of missed, false and confused speech over seconds of reference speech, without collar, "
     "overlapped speech included.",
 }
+# What is shown below a table, by its name: a heading and a query whose columns `x_low` and `x_high` are x's interval.
+SECTIONS = {
+    "table3": (
+        "Differences between the rows, paired by session (points; negative: the second is better)",
+        """
+        SELECT
+            a.labels['stage'] AS first, b.labels['stage'] AS second, decimals(c.difference) AS difference,
+            decimals(c.low) AS difference_low, decimals(c.high) AS difference_high,
+            CAST(c.p_value AS DECIMAL(18, 4)) AS p_value
+        FROM comparisons AS c
+        JOIN table_rows AS a ON a.table_name = 'table3' AND a.system = c.system_a
+        JOIN table_rows AS b ON b.table_name = 'table3' AND b.system = c.system_b
+        WHERE c.split = 'dev' AND c.grp = 'all'
+        ORDER BY a.position, b.position
+        """,
+    ),
+    "table4": (
+        "Best setting of each language or accent (method, beam size, longest answer), and how far the worst is behind",
+        """
+        SELECT
+            grp AS "group",
+            string_agg(concat_ws(' ', method, beam_size, max_new_tokens), '; ' ORDER BY method DESC, beam_size, system)
+                FILTER (best) AS best,
+            decimals(min(wer)) AS dev, decimals(max(above_best)) AS worst_behind
+        FROM grid_by_group
+        GROUP BY grp
+        ORDER BY grp
+        """,
+    ),
+    "table5": (
+        "What a setting changes (tcpWER/tcpCER and DER of the variant; changes of tcpWER/tcpCER in points)",
+        """
+        SELECT
+            diarizer, change, decimals(variant_der) AS der, decimals(variant_tcpwer) AS tcpwer,
+            decimals(tcpwer_change) AS tcpwer_change, decimals(low) AS tcpwer_change_low,
+            decimals(high) AS tcpwer_change_high, CAST(p_value AS DECIMAL(18, 4)) AS p_value
+        FROM diarization_ablation
+        WHERE split = 'dev'
+        """,
+    ),
+    "table7": (
+        "Where tcpWER/tcpCER comes from: recognition, missed and false speech and confused speakers add up to it; "
+        "oracle is the WER/CER of the same system on the reference's utterances",
+        """
+        SELECT
+            r.diarizer, b.split, decimals(b.tcpwer) AS tcpwer, decimals(b.recognition) AS recognition,
+            decimals(b.missed) AS missed, decimals(b.false_alarm) AS false_alarm,
+            decimals(b.confusion) AS confusion, decimals(b.oracle_wer) AS oracle, d.system AS transcribed_by
+        FROM table_rows AS r
+        JOIN tcpwer_breakdown AS b ON b.system = r.diarizer AND b.grp = 'all'
+        JOIN diarizers AS d ON d.diarizer = r.diarizer
+        WHERE r.table_name = 'table7'
+        ORDER BY b.split, r.position
+        """,
+    ),
+}
 _PUBLISHED = "**Published**: what the paper printed for its own models on the challenge's data. Not measured here."
 
 
@@ -36,8 +92,18 @@ def markdown_page(
         _PUBLISHED,
         *(legend for column, legend in LEGENDS.items() if column in columns),
         *_remarks(connection, table, noted="note" in columns),
+        *_section(connection, table),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _section(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    if table not in SECTIONS:
+        return []
+    heading, query = SECTIONS[table]
+    found = connection.execute(query)
+    columns, rows = [column[0] for column in found.description], found.fetchall()
+    return [f"## {heading}", _grid(columns, rows)] if rows else []
 
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -103,7 +169,7 @@ def _sizes_of_recordings(connection: duckdb.DuckDBPyConnection, table: str) -> t
 
 
 def _remarks(connection: duckdb.DuckDBPyConnection, table: str, *, noted: bool) -> list[str]:
-    """What stands below a table: the paper's other rows, and, if its rows are not `noted` within, their notes."""
+    """What stands below a table: the rows left out, and, if its rows are not `noted` within, their notes."""
     rows = connection.execute(
         "SELECT array_to_string(map_values(r.labels), ', '), r.measured, r.note, c.from_step, c.steps "
         "FROM table_rows AS r LEFT JOIN systems USING (system) LEFT JOIN collapses AS c USING (checkpoint) "
@@ -119,7 +185,7 @@ def _remarks(connection: duckdb.DuckDBPyConnection, table: str, *, noted: bool) 
                 notes.append(f"- {_escape(label)}: collapsed in {steps} steps, first in step {from_step}")
             if note:
                 notes.append(f"- {_escape(label)}: {_escape(note)}")
-    remarks = [f"Rows of the paper that the preset has no stage for: {'; '.join(absent)}."] if absent else []
+    remarks = [f"Rows that the preset has no stage, decoding or diarizer for: {'; '.join(absent)}."] if absent else []
     return remarks + (["\n".join(notes)] if notes else [])
 
 
