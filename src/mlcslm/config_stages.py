@@ -28,7 +28,9 @@ class Stage(Section):
     method: str = Field("", description="what the results call it")
     steps: int = Field(ge=1, description="optimiser steps of this stage")
     batch_size: int = Field(16, ge=1, description="utterances a micro-batch")
-    accumulation: int = Field(1, ge=1, description="micro-batches an optimiser step, dealt out to the GPUs: no more of them are used")
+    accumulation: int = Field(
+        1, ge=1, description="micro-batches an optimiser step, dealt out to the GPUs: no more of them are used"
+    )
     learning_rate: Rate = Field(1e-3, description="peak learning rate")
     part_learning_rates: dict[Part, Rate] = Field(default_factory=dict, description="other peak rates for some parts")
     part_epsilons: dict[Part, Rate] = Field(

@@ -23,6 +23,7 @@ from mlcslm.languages import Group
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.lora import merge_lora
+from mlcslm.model.precision import model_dtype
 from mlcslm.progress import progress
 from mlcslm.training.encoder_cache import open_cache
 
@@ -76,7 +77,7 @@ def decode_with_all(
         languages=dict(languages),
         encoder=encoder,
         language_model=language_model,
-        dtype="bfloat16" if cuda and torch.cuda.is_bf16_supported() else "float32",
+        dtype=model_dtype(),
     )
     merge_lora(model)
     model = model.to("cuda" if cuda else "cpu")

@@ -12,6 +12,7 @@ from mlcslm.config import AugmentationConfig, Config
 from mlcslm.config_stages import Stage
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.model.parts import part_parameters
+from mlcslm.model.precision import model_dtype
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training.encoder_cache import open_cache
 from mlcslm.training.paths import StagePaths
@@ -34,7 +35,7 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "activation_checkpointing": stage.gradient_checkpointing,
         "save_steps": stage.save_steps,
         "save_total_limit": 2,
-        "bf16": torch.cuda.is_bf16_supported() if cuda else trains_in_bfloat16(config),
+        "bf16": model_dtype() == "bfloat16" if cuda else trains_in_bfloat16(config),
         "use_cpu": not cuda,
         "dataloader_num_workers": config.resources.data_workers,
         "logging_steps": 1,

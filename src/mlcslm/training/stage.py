@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -25,6 +24,7 @@ from mlcslm.model.checkpoint import load_checkpoint, save_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.parts import set_trainable
+from mlcslm.model.precision import model_dtype
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.text.templates import END_THINK, THINK
@@ -81,7 +81,6 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
 
 def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechProcessor]:
     languages = read_languages(config.languages)
-    dtype = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
     attention = FLOAT32_ATTENTION if trains_in_bfloat16(config) else None
     if paths.parent is not None:
         return load_checkpoint(
@@ -89,7 +88,7 @@ def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechP
             encoder=config.models.encoder,
             language_model=config.models.language_model,
             languages=languages,
-            dtype=dtype,
+            dtype=model_dtype(),
             attn_implementation=attention,
             training=True,
         )
@@ -99,7 +98,7 @@ def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechP
         languages=languages,
         projector_hidden=config.models.projector_hidden,
         encoder_window=config.models.encoder_window,
-        dtype=dtype,
+        dtype=model_dtype(),
         attn_implementation=attention,
         seed=config.seed,
         lora=LoraSettings(**config.models.lora.model_dump()),
