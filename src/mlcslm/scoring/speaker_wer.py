@@ -43,7 +43,7 @@ def score_cp(recording: RecordingWords) -> int:
 
 
 def score_orc(recording: RecordingWords, tcp: TcpScore) -> OrcScore:
-    """Errors of tcORC-WER (ORC-WER under a time constraint, as meeteval has it), the collar as in tcpWER; never more than tcpWER's.
+    """Errors of tcORC-WER, meeteval's ORC-WER under tcpWER's time constraint; never more than tcpWER's.
 
     The search takes time and memory with the product of what each hypothesis speaker says near an utterance. Where all
     of them are too many (`MAX_STATES`), the speakers that tcpWER pairs and as many others as can be had take part, the
