@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlcslm.corpus.audio import SAMPLE_RATE
 from mlcslm.diarization.segments import Segment
-from mlcslm.diarization.windows import LENGTH, STEP, turns_of, windows_of
+from mlcslm.diarization.windows import LENGTH, STEP, quietest, turns_of, windows_of
 
 
 def stock_windows(start: float, end: float) -> list[tuple[float, float]]:
@@ -41,6 +43,22 @@ def test_a_turn_changes_in_the_middle_of_overlapping_windows() -> None:
         Segment(0.0, 1.875, "S1"),
         Segment(1.875, 3.0, "S2"),
     ]
+
+
+def test_a_turn_changes_where_it_is_quietest() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * SAMPLE_RATE).astype(np.float32)
+    noise[round(1.62 * SAMPLE_RATE) : round(1.72 * SAMPLE_RATE)] *= 0.01
+    noise[round(2.5 * SAMPLE_RATE) :] = 0  # quieter, but not where the windows overlap
+    find = quietest(noise)
+    assert 1.64 <= find(1.5, 2.25) <= 1.70
+    turns = turns_of(windows_of([Segment(0.0, 3.0)]), ["S1", "S1", "S2"], keep_vad_boundaries=True, change=find)
+    assert turns == [Segment(0.0, find(1.5, 2.25), "S1"), Segment(find(1.5, 2.25), 3.0, "S2")]
+
+
+def test_where_all_is_as_loud_a_turn_changes_in_the_middle() -> None:
+    find = quietest(np.zeros(3 * SAMPLE_RATE, np.float32))
+    assert find(1.5, 2.25) == pytest.approx(1.875, abs=0.011)
+    assert find(1.5, 1.502) == pytest.approx(1.501, abs=0.001)
 
 
 def test_boundaries_are_kept_or_undone() -> None:

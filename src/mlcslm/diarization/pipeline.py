@@ -20,7 +20,7 @@ from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.diarization.clustering import cluster
 from mlcslm.diarization.segments import Segment
 from mlcslm.diarization.vad import VoiceActivityDetector, make_detector
-from mlcslm.diarization.windows import turns_of, windows_of
+from mlcslm.diarization.windows import quietest, turns_of, windows_of
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.files import atomic_path
 from mlcslm.languages import Group
@@ -61,7 +61,12 @@ class Diarizer:
         places = [(window.start, window.end) for window in windows]
         embeddings = self.embedder.embed_windows(waveform, places, self.batch_size)
         labels = cluster(embeddings, num_speakers=self.num_speakers, seed=self.seed)
-        return turns_of(windows, [f"S{label + 1}" for label in labels], keep_vad_boundaries=self.keep_vad_boundaries)
+        return turns_of(
+            windows,
+            [f"S{label + 1}" for label in labels],
+            keep_vad_boundaries=self.keep_vad_boundaries,
+            change=quietest(waveform),
+        )
 
 
 def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: Path | None = None) -> Diarizer:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.diarization.segments import Segment
 
 # 3D-Speaker's recipe.
 LENGTH, STEP = 1.5, 0.75
+QUIET_LENGTH, QUIET_STEP = 0.05, 0.01
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,46 @@ def windows_of(segments: Sequence[Segment]) -> list[Window]:
     return windows
 
 
-def turns_of(windows: Sequence[Window], speakers: Sequence[str], *, keep_vad_boundaries: bool) -> list[Segment]:
+def middle(start: float, end: float) -> float:
+    """The time in the middle, in whole milliseconds."""
+    return round((start + end) / 2, 3)
+
+
+def quietest(waveform: Audio) -> Callable[[float, float], float]:
+    """A function that gives the quietest time between two (seconds) of a 16 kHz waveform, to `QUIET_STEP`.
+
+    Quiet is what has least energy over `QUIET_LENGTH`; of equals the one nearest to the middle.
+    """
+    step = round(QUIET_STEP * SAMPLE_RATE)
+    energies = np.square(waveform[: len(waveform) // step * step].reshape(-1, step), dtype=np.float64).sum(axis=1)
+    around = round(QUIET_LENGTH / QUIET_STEP)
+    smooth = np.convolve(energies, np.ones(around), mode="same")
+
+    def find(start: float, end: float) -> float:
+        first, last = round(start / QUIET_STEP), round(end / QUIET_STEP)
+        candidates = smooth[first:last]
+        if not len(candidates):
+            return middle(start, end)
+        lowest = np.flatnonzero(candidates == candidates.min())
+        nearest = lowest[np.argmin(np.abs(lowest - len(candidates) / 2))]
+        return round(min(max((first + nearest + 0.5) * QUIET_STEP, start), end), 3)
+
+    return find
+
+
+def turns_of(
+    windows: Sequence[Window],
+    speakers: Sequence[str],
+    *,
+    keep_vad_boundaries: bool,
+    change: Callable[[float, float], float] = middle,
+) -> list[Segment]:
     """Turns of the speakers that the windows are of: disjoint segments in order.
 
     Windows of one speaker that touch or overlap make one turn; where windows of two speakers overlap, the turn changes
-    in the middle. With `keep_vad_boundaries` no turn goes over the end of a segment of speech, so none is longer than
-    the longest of these; without, turns of one speaker that touch there become one, as in 3D-Speaker's recipe.
+    at the time that `change` gives for the start and the end of the overlap. With `keep_vad_boundaries` no turn goes
+    over the end of a segment of speech, so none is longer than the longest of these; without, turns of one speaker that
+    touch there become one, as in 3D-Speaker's recipe.
     """
     turns: list[Segment] = []
     for number, (window, speaker) in enumerate(zip(windows, speakers, strict=True)):
@@ -54,7 +92,7 @@ def turns_of(windows: Sequence[Window], speakers: Sequence[str], *, keep_vad_bou
         elif last.speaker == speaker:
             turns[-1] = replace(last, end=max(last.end, window.end))
         else:
-            middle = round((start + last.end) / 2, 3)
-            turns[-1] = replace(last, end=middle)
-            turns.append(Segment(middle, window.end, speaker))
+            turn = change(start, last.end)
+            turns[-1] = replace(last, end=turn)
+            turns.append(Segment(turn, window.end, speaker))
     return turns
