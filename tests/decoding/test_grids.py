@@ -117,15 +117,16 @@ def test_jobs_of_a_grid_share_its_decodings(layout: Layout, languages, monkeypat
         return [kept.parts[-3] for kept, _ in grid(first).missing()]
 
     files = layout.checkpoint(BEST), layout.manifest("dev")
-    kept, _ = next(grid("beam-sampling-2-150").missing())
+    kept, _ = next(grid("multinomial-150").missing())
+    assert kept.parts[-3] == "beam-10-150"  # the most expensive
     with kept.with_suffix(".lock").open("a") as other_job:
         fcntl.flock(other_job, fcntl.LOCK_EX)
         # What another job is at is left to it.
         decode_with_all(*files, grid("multinomial-150").missing(), languages)
         assert grid("multinomial-150").take()
-    assert missing("beam-sampling-2-150") == ["beam-sampling-2-150"] * 2  # nobody has made it between the two times
-    decode_with_all(*files, grid("beam-sampling-2-150").missing(), languages)
-    for name in ("beam-sampling-2-150", "beam-10-150"):
+    assert missing("beam-10-150") == ["beam-10-150"] * 2  # nobody has made it between the two times
+    decode_with_all(*files, grid("beam-10-150").missing(), languages)
+    for name in ("beam-10-150", "beam-sampling-2-150"):
         assert missing(name) == []
         assert grid(name).take()
         assert not grid(name).take()

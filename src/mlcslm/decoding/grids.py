@@ -48,10 +48,11 @@ class Grid:
     def missing(self) -> Iterator[tuple[Path, DecodingConfig]]:
         """Decodings to make now, each with the file to write: those that are not there and that no other job is at.
 
-        The last is the own decoding, if another job was at it and has not made it. What is asked for the next of these
-        has written the file before.
+        The most expensive come first, so that jobs end together. The last is the own decoding, if another job was at it
+        and has not made it. Who asks for the next of these has written the file before.
         """
-        for name in self.names:
+        decodings = self.layout.config.decodings
+        for name in sorted(self.names, key=lambda name: -decodings[name].beams * decodings[name].max_new_tokens):
             yield from self._unless_there(name, wait=False)
         yield from self._unless_there(self.names[0], wait=True)
 
