@@ -27,4 +27,4 @@ include: "workflow/rules/results.smk"
 rule all:
     default_target: True
     input:
-        layout.root / "tables" / "table6.csv",
+        [layout.root / "tables" / f"{table}.csv" for table in layout.shown_tables()],

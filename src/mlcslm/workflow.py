@@ -134,6 +134,10 @@ class Layout:
         """What was transcribed of a diarizer's segments on a split."""
         return self.root / "diarization" / diarizer / split / "hypotheses.parquet"
 
+    def shown_tables(self) -> list[str]:
+        """The tables of which the configuration measures a row at least, in the paper's order."""
+        return [table for table in self.tables if self._rows(table)]
+
     def measured(self, table: str) -> list[tuple[str, str, str]]:
         """(checkpoint, decoding, split) of everything a table needs.
 

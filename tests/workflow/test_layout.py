@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlcslm.config import parse_config
+from mlcslm.config import parse_config, read_config
 from mlcslm.errors import UserError
 from mlcslm.workflow import Layout, without_workflow_keys
 
@@ -107,6 +107,11 @@ def test_table_inputs_name_each_file_once() -> None:
     assert "made/checkpoints/ckpt-2000/training_log.parquet" in inputs["logs"]
     assert len(inputs["scores"]) == len(inputs["hypotheses"]) == len(inputs["reflections"])
     assert "made/reflections/ckpt-2000/greedy/dev.parquet" in inputs["reflections"]
+
+
+def test_all_tables_with_a_row_are_shown() -> None:
+    assert layout().shown_tables() == ["table1", "table3", "table6"]
+    assert Layout(read_config(REPOSITORY / "config" / "demo.yaml")).shown_tables() == [f"table{n}" for n in range(1, 8)]
 
 
 def test_tables_1_and_2_need_dev_alone() -> None:
