@@ -20,8 +20,9 @@ SHORTEST_FRAMES = frame_count(24_000)
 """Frames of 1.5 s, the window of the diarization: what is shorter is repeated up to it, as 3D-Speaker does."""
 
 CPU_ROWS = 32
-"""Rows of every call of the network on a CPU, whose kernels round otherwise with other numbers of rows: so an embedding
-is the same to the last bit, whatever is embedded beside it. More rows are no faster there."""
+"""Rows of every call of the network on a CPU with windows of that length; longer ones are called one by one. Kernels
+there round otherwise with other numbers of rows: so an embedding is the same to the last bit, whatever is embedded
+beside it. More rows are no faster."""
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -30,7 +31,7 @@ class SpeakerEmbedder:
     """Maps stretches of 16 kHz speech to vectors whose cosine tells how alike two voices are.
 
     network: (B, T, 80) -> (B, dim), as of `build_network`; settings: the features it was trained on. A batch_size is of
-    a GPU: a CPU always takes `CPU_ROWS` at a time.
+    a GPU: a CPU takes its own (`CPU_ROWS`).
     """
 
     def __init__(
@@ -73,11 +74,11 @@ class SpeakerEmbedder:
         """Stretches are (features, first frame, end frame). Only those of one length share a batch: none is padded."""
         embeddings = np.zeros((len(stretches), self.dimension), np.float32)
         on_cpu = self.device.type == "cpu"
-        rows = CPU_ROWS if on_cpu else batch_size
         by_length: dict[int, list[int]] = {}
         for number, (_, first, end) in enumerate(stretches):
             by_length.setdefault(max(end - first, SHORTEST_FRAMES), []).append(number)
         for length, members in by_length.items():
+            rows = batch_size if not on_cpu else CPU_ROWS if length == SHORTEST_FRAMES else 1
             for at in range(0, len(members), rows):
                 batch = members[at : at + rows]
                 features = np.stack([_cut(*stretches[number], length) for number in batch])
