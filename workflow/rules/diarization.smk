@@ -54,6 +54,8 @@ rule draw_turns:
         directory(layout.root / "diarization" / "{diarizer}" / "{split}" / "pictures"),
     log:
         layout.root / "logs" / "draw_turns" / "{diarizer}" / "{split}.log",
+    benchmark:
+        layout.root / "benchmarks" / "draw_turns" / "{diarizer}" / "{split}.tsv"
     conda:
         "../../envs/mlcslm.yaml"
     script:
