@@ -1,0 +1,75 @@
+"""Detectors behind one interface: FSMN's limit is given where it has an effect, and what is missing is named."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlcslm.diarization.segments import Segment
+from mlcslm.diarization.silero import SileroDetector
+from mlcslm.diarization.vad import in_pieces, make_detector
+from mlcslm.errors import UserError
+
+
+@pytest.fixture
+def funasr(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A stand-in for the package: what it was built with, and what it is to find (ms)."""
+    calls: dict[str, Any] = {"value": []}
+
+    class AutoModel:
+        def __init__(self, **settings: Any) -> None:
+            calls["built"] = settings
+
+        def generate(self, **settings: Any) -> list[dict[str, Any]]:
+            calls["generated"] = settings
+            return [{"key": "a", "value": calls["value"]}]
+
+    module = types.ModuleType("funasr")
+    module.AutoModel = AutoModel  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "funasr", module)
+    return calls
+
+
+def test_silero_is_made_by_name() -> None:
+    detector = make_detector("silero", 8.0)
+    assert isinstance(detector, SileroDetector) and detector.max_segment_s == 8.0
+
+
+def test_fsmns_limit_is_given_when_it_is_built(funasr: dict[str, Any], tmp_path: Path) -> None:
+    funasr["value"] = [[0, 8000], [8000, 16000], [18000, 21000]]
+    detector = make_detector("fsmn", 8.0, str(tmp_path))
+    found = detector(np.zeros(20 * 16_000, np.float32))
+    # A frame less: it keeps to its limit but for one.
+    assert funasr["built"]["max_single_segment_time"] == 7990
+    assert funasr["built"]["model"] == str(tmp_path)
+    assert "max_single_segment_time" not in funasr["generated"]
+    assert found == [Segment(0.0, 8.0), Segment(8.0, 16.0), Segment(18.0, 20.0)]
+
+
+def test_whatever_fsmn_finds_is_disjoint_and_short(funasr: dict[str, Any], tmp_path: Path) -> None:
+    funasr["value"] = [[0, 9000], [8500, 10000], [10000, 10000]]
+    found = make_detector("fsmn", 8.0, str(tmp_path))(np.zeros(20 * 16_000, np.float32))
+    assert found == [Segment(0.0, 4.5), Segment(4.5, 9.0), Segment(9.0, 10.0)]
+
+
+def test_fsmn_without_its_package_or_model(monkeypatch: pytest.MonkeyPatch, funasr, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        make_detector("fsmn", 8.0, str(tmp_path / "nowhere"))
+    monkeypatch.setitem(sys.modules, "funasr", None)
+    with pytest.raises(UserError, match=r"pip install 'mlcslm\[fsmn\]'"):
+        make_detector("fsmn", 8.0)
+
+
+@pytest.mark.parametrize("milliseconds", [1, 1999, 2000, 2001, 4000, 4001, 7777])
+def test_pieces_are_as_few_as_fit(milliseconds: int) -> None:
+    pieces = in_pieces([Segment(1.0, 1 + milliseconds / 1000)], 2.0)
+    assert len(pieces) == -(-milliseconds // 2000)
+    assert (pieces[0].start, pieces[-1].end) == (1.0, pytest.approx(1 + milliseconds / 1000))
+    assert all(a.end == b.start for a, b in itertools.pairwise(pieces))
+    assert max(round(1000 * piece.duration) for piece in pieces) <= 2000
