@@ -41,7 +41,8 @@ class Toy:
         file.write_text(yaml.safe_dump(self.config | {"results": str(self.results)}), encoding="utf-8")
         # Started in the repository's root, where the default profile lies; what Snakemake records stays out of it.
         places = ["--configfile", str(file), "--directory", str(self.root)]
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *places, *map(str, arguments)]
+        targets = [] if any(not str(argument).startswith("--") for argument in arguments) else [self.table]
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, [*targets, *arguments]), *places]
 
     def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run to the end; standard output and error together."""
