@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlcslm.config import parse_config
-from mlcslm.diarization.layout import DiarizationLayout
 from mlcslm.errors import FaultyInput
 
 ASR = {"checkpoint": "a", "decoding": "greedy"}
@@ -38,12 +36,3 @@ def test_impossible_diarizers_are_refused(section: str, name: str, value: dict[s
     values = VALUES | {section: VALUES[section] | {name: value}}
     with pytest.raises(FaultyInput, match=message):
         parse_config(values)
-
-
-def test_a_diarizer_waits_for_an_embedding_that_is_trained_here() -> None:
-    config = parse_config(VALUES)
-    root = Path("results")
-    layout = DiarizationLayout(config, root)
-    assert layout.embedding_file("one") == []
-    assert layout.embedding_file("two") == [str(root / "embeddings" / "ours" / "model.safetensors")]
-    assert layout.checkpoint_file("one") == str(root / "checkpoints" / "a" / "checkpoint.json")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mlcslm.config import Config, Split, parse_config
+from mlcslm.config_diarization import EmbeddingConfig
 from mlcslm.errors import UserError
 from mlcslm.languages import read_languages
 from mlcslm.results.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
@@ -125,6 +126,20 @@ class Layout:
         """Hypotheses of each shard."""
         folder = self.root / "hypotheses" / checkpoint / decoding / split
         return [str(folder / f"{shard}.parquet") for shard in self.shards()]
+
+    def embedding_of(self, diarizer: str) -> EmbeddingConfig:
+        """The speaker embedding of a diarizer."""
+        return self.config.embeddings[self.config.diarizers[diarizer].embedding]
+
+    def embedding_file(self, diarizer: str) -> list[str]:
+        """The weights that a diarizer waits for; nothing where its embedding is a public checkpoint."""
+        if self.embedding_of(diarizer).checkpoint:
+            return []
+        return [str(self.root / "embeddings" / self.config.diarizers[diarizer].embedding / "model.safetensors")]
+
+    def transcriber_file(self, diarizer: str) -> str:
+        """`checkpoint.json` of what transcribes a diarizer's segments."""
+        return str(self.checkpoint(self.config.diarizers[diarizer].asr.checkpoint) / "checkpoint.json")
 
     def diarization_counts(self, diarizer: str, split: str) -> Path:
         """Error counts of a diarizer on a split."""

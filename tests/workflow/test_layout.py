@@ -167,6 +167,20 @@ def test_tables_5_and_7_need_their_diarizers_and_what_transcribes_them() -> None
     assert "made/scores/ckpt-4000/greedy/test.parquet" in inputs["scores"]
 
 
+def test_a_diarizer_waits_for_an_embedding_that_is_trained_here() -> None:
+    asr = {"checkpoint": "ckpt-4000", "decoding": "greedy"}
+    made = layout(
+        embeddings={
+            "public": {"network": "campplus", "checkpoint": "some/folder"},
+            "ours": {"network": "resnet101", "training": {"steps": 1}},
+        },
+        diarizers={"one": {"embedding": "public", "asr": asr}, "two": {"embedding": "ours", "asr": asr}},
+    )
+    assert made.embedding_file("one") == []
+    assert made.embedding_file("two") == ["made/embeddings/ours/model.safetensors"]
+    assert made.transcriber_file("one") == "made/checkpoints/ckpt-4000/checkpoint.json"
+
+
 def test_without_its_diarizers_table_5_needs_nothing() -> None:
     made = diarizing(other={})
     assert (made.diarized("table5"), made.measured("table5"), made.table_inputs("table5")["diarization"]) == (

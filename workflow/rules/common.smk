@@ -1,7 +1,6 @@
 from snakemake.exceptions import WorkflowError
 
 from mlcslm.config import parse_config
-from mlcslm.diarization.layout import DiarizationLayout
 from mlcslm.errors import UserError
 from mlcslm.workflow import Layout, without_workflow_keys
 
@@ -12,7 +11,6 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 preset = layout.config
-diarization = DiarizationLayout(preset, layout.root)
 NONE = "(?!)"  # matches no name
 
 

@@ -1,7 +1,7 @@
 rule diarize:
     input:
         manifest=rules.manifest.output[0],
-        embedding=lambda wildcards: diarization.embedding_file(wildcards.diarizer),
+        embedding=lambda wildcards: layout.embedding_file(wildcards.diarizer),
     output:
         segments=layout.root / "diarization" / "{diarizer}" / "{split}" / "segments.parquet",
         rttm=directory(layout.root / "diarization" / "{diarizer}" / "{split}" / "rttm"),
@@ -14,7 +14,7 @@ rule diarize:
     threads: preset.resources.decoding_threads
     params:
         diarizer=lambda wildcards: preset.diarizers[wildcards.diarizer].model_dump(mode="json", exclude={"asr"}),
-        embedding=lambda wildcards: diarization.embedding_of(wildcards.diarizer).model_dump(
+        embedding=lambda wildcards: layout.embedding_of(wildcards.diarizer).model_dump(
             mode="json", exclude={"training"}
         ),
         skip_faulty=preset.corpus.skip_faulty,
@@ -24,7 +24,7 @@ rule diarize:
 
 rule transcribe_segments:
     input:
-        checkpoint=lambda wildcards: diarization.checkpoint_file(wildcards.diarizer),
+        checkpoint=lambda wildcards: layout.transcriber_file(wildcards.diarizer),
         segments=rules.diarize.output.segments,
     output:
         hypotheses=layout.root / "diarization" / "{diarizer}" / "{split}" / "hypotheses.parquet",
