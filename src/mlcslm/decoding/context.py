@@ -7,22 +7,19 @@ the one before it is done. What comes out is what a loop over each session by it
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.parquet as pq
-import torch
 
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.conversations import Conversations, Row
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.generation import length_buckets
-from mlcslm.decoding.memory import is_out_of_memory
+from mlcslm.decoding.memory import halved, lack_of_memory
 from mlcslm.decoding.slots import Slots
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.text.context import context_lines, utterances_before
@@ -84,18 +81,22 @@ def decode_with_own_context(
     found = dict(done)
     decode, size = (decode_in_slots if decoder.decoding.beams == 1 else decode_in_rounds), decoder.decoding.batch_size
     while True:
-        error = ""
         try:
             for hypotheses in decode(decoder, Conversations(rows, count, found), size):
                 found |= {hypothesis["utterance_id"]: hypothesis for hypothesis in hypotheses}
                 yield hypotheses
             return
         except (RuntimeError, MemoryError) as raised:
-            if not is_out_of_memory(raised):
-                raise
-            error = str(raised).strip().split("\n")[0]
+            error = lack_of_memory(raised)
         # Out of the handler, so that nothing holds on to the tensors that were too many.
-        size = _halved(size, error)
+        size = halved(
+            size,
+            error,
+            label="context: own",
+            one="a single utterance does not fit into memory",
+            many=f"{size} utterances side by side do",
+            remedy="max_new_tokens",
+        )
 
 
 def decode_in_rounds(decoder: Decoder, conversations: Conversations, size: int) -> Iterator[list[Row]]:
@@ -154,21 +155,3 @@ def _encode(decoder: Decoder, rows: Sequence[Row], conversations: Conversations,
     for batch in length_buckets([row for row in upcoming if row["utterance_id"] not in encoded], size):
         decoder.audio.encode(batch)
         encoded.update(row["utterance_id"] for row in batch)
-
-
-def _halved(size: int, error: str) -> int:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if size == 1:
-        raise UserError(
-            f"context: own: a single utterance does not fit into memory ({error}). "
-            "Lower the decoding's max_new_tokens, or give the job more memory."
-        )
-    smaller = (size + 1) // 2
-    print(
-        f"context: own: {size} utterances side by side do not fit into memory; going on with {smaller}. "
-        f"A batch_size of {smaller} would save the attempt. ({error})",
-        file=sys.stderr,
-    )
-    return smaller

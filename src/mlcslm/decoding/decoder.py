@@ -9,13 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from mlcslm.config_decoding import DecodingConfig
-from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
+from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.loops import has_loop
 from mlcslm.decoding.search import search
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.text.templates import Template
-from mlcslm.training.encoder_cache import EncoderCache
 
 SCHEMA = pa.schema(
     [
@@ -37,7 +36,7 @@ class Decoder:
     """A model with one decoding; `decode` takes batches of manifest rows.
 
     A row's "context", where it has one, goes into its prompt: transcripts of the utterances before, oldest first.
-    audio: where encoder outputs come from, shared by the decodings of a job; by default `cache` and `noise` make one.
+    audio: where encoder outputs come from, shared by the decodings of a job; by default the audio is read and encoded.
     """
 
     def __init__(
@@ -46,15 +45,13 @@ class Decoder:
         processor: SpeechProcessor,
         template: Template,
         decoding: DecodingConfig,
-        cache: EncoderCache | None = None,
-        noise: Noise | None = None,
         audio: EncodedAudio | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.template: Template = template
         self.decoding = decoding
-        self.audio = audio or EncodedAudio(model, processor, cache, noise)
+        self.audio = audio or EncodedAudio(model, processor)
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """One hypothesis (a row of `SCHEMA`) a manifest row, in order."""

@@ -9,6 +9,8 @@ LOOP_TOKENS = 24
 LOOP_COPIES = 4
 """A loop has at least so many copies of what it repeats: a sentence said twice is speech, and reflections name the same
 error thrice."""
+LOOP_STEPS = 8
+"""A search under way looks for loops once in so many tokens."""
 LONGEST_UNIT = 48
 """Tokens of the longest unit that is looked for."""
 

@@ -43,26 +43,45 @@ class FittingBatches:
         try:
             return self._decode(batch), ""
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
             # Nothing of the error outlives this function: its traceback holds the tensors that were too many.
-            return None, str(error).strip().split("\n")[0]
+            return None, lack_of_memory(error)
 
     def _halve(self, batch: Sequence[Row], error: str) -> None:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if len(batch) == 1:
-            raise UserError(
-                f"{self._label}: utterance {batch[0]['utterance_id']} does not fit into memory alone ({error}). "
-                "Lower the decoding's beams or max_new_tokens, or give the job more memory."
-            )
-        self.size = (len(batch) + 1) // 2
-        print(
-            f"{self._label}: a batch of {len(batch)} utterances does not fit into memory; going on with {self.size}. "
-            f"A batch_size of {self.size} would save the attempt. ({error})",
-            file=sys.stderr,
+        self.size = halved(
+            len(batch),
+            error,
+            label=self._label,
+            one=f"utterance {batch[0]['utterance_id']} does not fit into memory alone",
+            many=f"a batch of {len(batch)} utterances does",
+            remedy="beams or max_new_tokens",
         )
+
+
+def halved(size: int, error: str, *, label: str, one: str, many: str, remedy: str) -> int:
+    """Half of a batch's `size`, with a message, once there is room again.
+
+    one: what is said of a batch of one, which raises UserError; many: what does not fit, with its verb; remedy: keys of
+    the decoding to lower.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if size == 1:
+        raise UserError(f"{label}: {one} ({error}). Lower the decoding's {remedy}, or give the job more memory.")
+    smaller = (size + 1) // 2
+    print(
+        f"{label}: {many} not fit into memory; going on with {smaller}. "
+        f"A batch_size of {smaller} would save the attempt. ({error})",
+        file=sys.stderr,
+    )
+    return smaller
+
+
+def lack_of_memory(error: BaseException) -> str:
+    """What the error says of the memory that was lacking, in a line; raises it again where it is another one."""
+    if not is_out_of_memory(error):
+        raise error
+    return str(error).strip().split("\n")[0]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

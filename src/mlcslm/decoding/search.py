@@ -14,13 +14,12 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from mlcslm.config_decoding import DecodingConfig
-from mlcslm.decoding.loops import ends_in_loop
+from mlcslm.decoding.loops import LOOP_STEPS, ends_in_loop
 from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees, read_step
 from mlcslm.decoding.sampling import UtteranceStreams
 from mlcslm.model.speech_llm import SpeechLLM
 
 _NEVER = -1e9  # score of what is not there
-_LOOP_STEPS = 8  # loops are looked for once in so many steps
 _CROWDED = 0.9  # finished utterances leave once no more than such a share of the batch is searched
 
 
@@ -160,7 +159,7 @@ class _Beams:
         if self.length == self._limit:
             found = torch.ones_like(found)
         found &= ~self._found
-        looping = self._looping() if self._stop_loops and self.length % _LOOP_STEPS == 0 else {}
+        looping = self._looping() if self._stop_loops and self.length % LOOP_STEPS == 0 else {}
         for place in {*found.nonzero().squeeze(1).tolist(), *looping}:
             finished = bool(self._done_scores[place, 0] > _NEVER / 2)
             length = int(self._done_lengths[place, 0])

@@ -16,12 +16,10 @@ from transformers import DynamicCache
 
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.columns import Columns
-from mlcslm.decoding.loops import ends_in_loop
+from mlcslm.decoding.loops import LOOP_STEPS, ends_in_loop
 from mlcslm.decoding.prefix_tree import prepare_for_trees
 from mlcslm.decoding.sampling import UtteranceStreams
 from mlcslm.model.speech_llm import SpeechLLM
-
-_LOOP_STEPS = 8  # as in `search`: loops are looked for once in so many tokens
 
 
 @dataclass
@@ -115,7 +113,7 @@ class Slots:
     def _has_ended(self, ids: Sequence[int]) -> bool:
         if ids[-1] in self._ends or len(ids) == self._decoding.max_new_tokens:
             return True
-        return self._decoding.stop_loops and len(ids) % _LOOP_STEPS == 0 and ends_in_loop(ids)
+        return self._decoding.stop_loops and len(ids) % LOOP_STEPS == 0 and ends_in_loop(ids)
 
     def _drop_free_places(self) -> None:
         kept = [place for place, answer in enumerate(self._places) if answer is not None]

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 
 from mlcslm.config import Config
 from mlcslm.config_diarization import EmbeddingConfig, EmbeddingTrainingConfig
-from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.diarization.angular_margin import AngularMarginClassifier, margin_at
 from mlcslm.diarization.embedding import SpeakerEmbedder
 from mlcslm.diarization.embedding_checkpoint import load_network, save_embedding
@@ -27,7 +26,7 @@ from mlcslm.diarization.verification import verify_manifest
 from mlcslm.errors import UserError
 from mlcslm.files import atomic_path, fingerprint, sha256
 from mlcslm.progress import progress
-from mlcslm.training.settings import trains_in_bfloat16
+from mlcslm.training.settings import make_augmenter, trains_in_bfloat16
 
 _STATE_FILE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -95,16 +94,14 @@ def train_embedding(name: str, config: Config, paths: EmbeddingPaths) -> None:
 def _crops(
     embedding: EmbeddingConfig, training: EmbeddingTrainingConfig, config: Config, paths: EmbeddingPaths
 ) -> SpeakerCrops:
-    augmenter = None
-    if training.augmentation and (paths.noise or paths.room_responses):
-        augmenter = Augmenter(training.augmentation, paths.noise, paths.room_responses, config.augmentation.snr_db)
+    augmentation = config.augmentation.model_copy(update={"probability": training.augmentation})
     return SpeakerCrops(
         paths.manifest,
         steps=training.steps,
         batch_size=training.batch_size,
         crop_s=training.crop_s,
         speeds=training.speeds,
-        augmenter=augmenter,
+        augmenter=make_augmenter(augmentation, paths.noise, paths.room_responses),
         settings=FBANK[embedding.network],
         seed=config.seed,
         sessions=training.sessions,
