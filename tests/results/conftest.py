@@ -10,6 +10,7 @@ import pytest
 # Modules beside a conftest cannot be imported otherwise with --import-mode=importlib.
 sys.path.insert(0, str(Path(__file__).parent))
 import toy_inputs as toy
+import toy_queries  # noqa: F401  tests import it by name from here on
 import toy_tables
 
 sys.path.remove(str(Path(__file__).parent))

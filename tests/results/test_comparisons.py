@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toy_queries import query
 
 from mlcslm.cli import main
 from mlcslm.errors import UserError
@@ -16,11 +17,6 @@ from mlcslm.results.database import open_database
 from mlcslm.scoring.compare import compare_systems
 
 A, B = "ckpt-4000/greedy", "ckpt-7000/greedy"
-
-
-def query(inputs: Any, sql: str, **changes: Any) -> list[tuple[Any, ...]]:
-    with open_database(inputs.build(**changes)) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_every_pair_once_in_the_configs_order(inputs: Any) -> None:

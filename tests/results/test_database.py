@@ -9,17 +9,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
+from toy_queries import query
 
 from mlcslm.errors import UserError
 from mlcslm.results.database import open_database
 
 DROP = "'; DROP TABLE utterances; --"
 FORMULA = '=HYPERLINK("http://example.org","open")'
-
-
-def query(inputs: Any, sql: str, **changes: Any) -> list[tuple[Any, ...]]:
-    with open_database(inputs.build(**changes)) as connection:
-        return connection.execute(sql).fetchall()
 
 
 def test_rates_are_pooled_not_averaged(inputs: Any) -> None:

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from toy_queries import changed, make, query
 
 from mlcslm.errors import UserError
 from mlcslm.results.comparison import compare_in_database
-from mlcslm.results.database import open_database
-from mlcslm.results.tables import write_table
-
-
-def query(inputs: Any, sql: str, **changes: Any) -> list[tuple[Any, ...]]:
-    with open_database(inputs.build(**changes)) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def make(inputs: Any, table: str, **changes: Any) -> tuple[list[dict[str, str]], str]:
-    paths = inputs.folder / f"tables/{table}.csv", inputs.folder / f"tables/{table}.md"
-    write_table(inputs.build(**changes), table, *paths)
-    with paths[0].open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file)), paths[1].read_text(encoding="utf-8")
 
 
 def counts_file(inputs: Any, diarizer: str, split: str) -> Path:
     return inputs.folder / f"diarization/{diarizer}/{split}/counts.parquet"
-
-
-def changed(path: Path, **columns: list[Any]) -> None:
-    table = pq.read_table(path)
-    for name, values in columns.items():
-        place, old = table.column_names.index(name), table[name].to_pylist()
-        kind = table.schema.field(name)
-        table = table.set_column(place, kind, pa.array(values + old[len(values) :], kind.type))
-    pq.write_table(table, path)
 
 
 def test_table_5_by_hand(diarization_inputs: Any) -> None:

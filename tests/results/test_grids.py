@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from toy_queries import make, query
 
 from mlcslm.errors import UserError
-from mlcslm.results.database import open_database
-from mlcslm.results.tables import write_table
 
 BEST = "ckpt-12500/format+accuracy+correction"
-
-
-def query(inputs: Any, sql: str, **changes: Any) -> list[tuple[Any, ...]]:
-    with open_database(inputs.build(**changes)) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def make(inputs: Any, table: str, **changes: Any) -> tuple[list[dict[str, str]], str]:
-    paths = inputs.folder / f"tables/{table}.csv", inputs.folder / f"tables/{table}.md"
-    write_table(inputs.build(**changes), table, *paths)
-    with paths[0].open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file)), paths[1].read_text(encoding="utf-8")
 
 
 def test_table_3_by_hand(grid_inputs: Any) -> None:

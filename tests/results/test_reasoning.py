@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from toy_queries import changed, make, query
 
 from mlcslm.errors import UserError
-from mlcslm.results.database import open_database
-from mlcslm.results.tables import write_table
 
 BEST = "ckpt-12500/format+accuracy"
 RECONSTRUCTED = "reward set reconstructed: the paper's text lost the symbols"
-
-
-def query(inputs: Any, sql: str, **changes: Any) -> list[tuple[Any, ...]]:
-    with open_database(inputs.build(**changes)) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def make(inputs: Any, table: str, **changes: Any) -> tuple[list[dict[str, str]], str]:
-    paths = inputs.folder / f"tables/{table}.csv", inputs.folder / f"tables/{table}.md"
-    write_table(inputs.build(**changes), table, *paths)
-    with paths[0].open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file)), paths[1].read_text(encoding="utf-8")
-
-
-def changed(path: Path, **columns: list[Any]) -> None:
-    """Replace the first values of some columns."""
-    table = pq.read_table(path)
-    values = table.to_pydict()
-    for name, new in columns.items():
-        values[name][: len(new)] = new
-    pq.write_table(pa.table(values, schema=table.schema), path)
 
 
 def test_what_became_of_right_and_wrong_hypotheses(reasoning_inputs: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from toy_queries import write_pages
 
 from mlcslm.errors import UserError
 from mlcslm.results.database import SystemRow
@@ -15,14 +16,8 @@ HEADER = "checkpoint,method,dev,dev_low,dev_high,dev_published,test,test_low,tes
 FORMULA = '=HYPERLINK("http://example.org","open")'
 
 
-def make(inputs: Any, table: str = "table6", **changes: Any) -> tuple[Path, Path]:
-    paths = inputs.folder / f"tables/{table}.csv", inputs.folder / f"tables/{table}.md"
-    write_table(inputs.build(**changes), table, *paths)
-    return paths
-
-
 def test_csv_is_the_view(inputs: Any) -> None:
-    lines = make(inputs)[0].read_text(encoding="utf-8").splitlines()
+    lines = write_pages(inputs)[0].read_text(encoding="utf-8").splitlines()
     assert lines[0] == HEADER
     rows = list(csv.DictReader(lines))
     assert [row["checkpoint"] for row in rows] == ["baseline", "ckpt-4000", "ckpt-7000"]
@@ -43,7 +38,7 @@ def test_csv_is_the_view(inputs: Any) -> None:
 
 
 def test_page_tells_measured_from_published(inputs: Any) -> None:
-    paths = make(inputs)
+    paths = write_pages(inputs)
     page = paths[1].read_text(encoding="utf-8")
     (row,) = [row for row in csv.DictReader(paths[0].open()) if row["checkpoint"] == "ckpt-7000"]
     interval = f"20.00 [{row['dev_low']}, {row['dev_high']}]"
@@ -59,7 +54,7 @@ def test_page_tells_measured_from_published(inputs: Any) -> None:
 def test_missing_scores_name_system_and_split(inputs: Any) -> None:
     scores = [path for path in inputs.scores if not path.match("ckpt-7000/greedy/test.parquet")]
     with pytest.raises(UserError, match=r"ckpt-7000/greedy on test: no scores") as raised:
-        make(inputs, scores=scores)
+        write_pages(inputs, scores=scores)
     assert "on dev" not in str(raised.value)
     assert not (inputs.folder / "tables").exists()
 
@@ -69,7 +64,7 @@ def test_a_stage_that_is_not_decoded_is_missed(inputs: Any) -> None:
     changes = {name: [path for path in getattr(inputs, name) if "ckpt-7000" not in str(path)] for name in kept}
     systems = [SystemRow("baseline-2", "greedy"), SystemRow("ckpt-4000", "greedy")]
     with pytest.raises(UserError, match=r"(?s)ckpt-7000/greedy on dev.*ckpt-7000/greedy on test"):
-        make(inputs, systems=systems, **changes)
+        write_pages(inputs, systems=systems, **changes)
 
 
 def test_a_split_without_reference_tokens_is_no_rate(inputs: Any, count_rows_of: Any) -> None:
@@ -79,12 +74,12 @@ def test_a_split_without_reference_tokens_is_no_rate(inputs: Any, count_rows_of:
             row.update(length=0, errors=1, insertions=1, deletions=0, substitutions=0)
         inputs.with_counts(system, "test", rows)
     with pytest.raises(UserError, match="baseline-2/greedy on test: 3 utterances, no reference token"):
-        make(inputs)
+        write_pages(inputs)
 
 
 def test_a_split_without_transcripts_stays_empty(inputs: Any, manifest_rows_of: Any) -> None:
     inputs.with_manifest("test", [{**row, "text": None} for row in manifest_rows_of("test")])
-    paths = make(inputs, scores=[path for path in inputs.scores if path.stem == "dev"])
+    paths = write_pages(inputs, scores=[path for path in inputs.scores if path.stem == "dev"])
     rows = list(csv.DictReader(paths[0].open()))
     assert [(row["dev"], row["test"], row["test_low"], row["test_published"]) for row in rows][2] == (
         "20.00",
@@ -102,7 +97,7 @@ def test_hostile_labels_are_inert(inputs: Any, tmp_path: Path) -> None:
     rows[1]["labels"]["method"] = "@cmd | [x](http://example.org) <b>"
     tables = tmp_path / "tables.yaml"
     tables.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    paths = make(inputs, tables=tables)
+    paths = write_pages(inputs, tables=tables)
     written = list(csv.DictReader(paths[0].open()))
     assert [(row["checkpoint"], row["method"]) for row in written][:2] == [
         ("'; DROP TABLE published; --", f"'{FORMULA}"),
@@ -116,13 +111,13 @@ def test_hostile_labels_are_inert(inputs: Any, tmp_path: Path) -> None:
 def test_unknown_table(inputs: Any) -> None:
     for name in ("table9", "settings", 'table6" UNION SELECT 1 --'):
         with pytest.raises(UserError, match="expected one of: table1, table2, table3, table4, table5, table6, table7"):
-            make(inputs, name)
+            write_pages(inputs, name)
 
 
 def test_no_row_at_all(inputs: Any) -> None:
     stages = {name: inputs.config["stages"][name] for name in ("baseline-1", "ckpt-2000")}
     with pytest.raises(UserError, match="no stage and decoding, nor diarizer, that table6 shows"):
-        make(inputs, config={**inputs.config, "stages": stages})
+        write_pages(inputs, config={**inputs.config, "stages": stages})
 
 
 def test_table_of_a_locked_database(inputs: Any) -> None:
