@@ -30,7 +30,8 @@ SELECT
     CAST(sum(tcp_errors) AS BIGINT) AS tcp_errors, CAST(sum(tcp_length) AS BIGINT) AS tcp_length,
     error_rate(tcp_errors, tcp_length) AS tcpwer, any_value(t.low) AS low, any_value(t.high) AS high,
     error_rate(cp_errors, cp_length) AS cpwer, error_rate(orc_errors, orc_length) AS tcorcwer,
-    count(*) FILTER (speakers_found = speakers_reference) AS speakers_right
+    count(*) FILTER (speakers_found = speakers_reference) AS speakers_right,
+    count(*) FILTER (NOT orc_exact) AS inexact_recordings
 FROM primary_diarization AS d
 LEFT JOIN intervals AS e
     ON e.measure = 'der' AND e.system = d.system AND e.split = d.split AND e.protocol = (SELECT value FROM settings WHERE key = 'protocol')
@@ -38,19 +39,18 @@ LEFT JOIN intervals AS t
     ON t.measure = 'tcpwer' AND t.system = d.system AND t.split = d.split AND t.protocol = (SELECT value FROM settings WHERE key = 'protocol')
 GROUP BY d.system, d.split
 ORDER BY d.system, d.split;
-COMMENT ON VIEW diarization_by_system IS 'Diarization of each diarizer pooled over all groups: DER with its 95 % interval and three parts, tcpWER/tcpCER with its interval (low, high), cpWER and tcORC-WER in percent; scored_speech in seconds; speakers_right: recordings with the right number of speakers';
+COMMENT ON VIEW diarization_by_system IS 'Diarization of each diarizer pooled over all groups: DER with its 95 % interval and three parts, tcpWER/tcpCER with its interval (low, high), cpWER and tcORC-WER in percent; scored_speech in seconds; speakers_right: recordings with the right number of speakers; inexact_recordings: those whose tcORC-WER may be too high';
 
 CREATE VIEW tcpwer_breakdown AS
 SELECT
     system, split, coalesce(grp, 'all') AS grp, CAST(sum(tcp_length) AS BIGINT) AS length, error_rate(tcp_errors, tcp_length) AS tcpwer,
     error_rate(recognition_errors, tcp_length) AS recognition, error_rate(missed_errors, tcp_length) AS missed,
     error_rate(false_alarm_errors, tcp_length) AS false_alarm, error_rate(confusion_errors, tcp_length) AS confusion,
-    error_rate(oracle_errors, oracle_length) AS oracle_wer, error_rate(tcp_errors - oracle_errors, tcp_length) AS cost_of_diarization,
-    count(*) FILTER (NOT orc_exact) AS inexact_recordings
+    error_rate(oracle_errors, oracle_length) AS oracle_wer, error_rate(tcp_errors - oracle_errors, tcp_length) AS cost_of_diarization
 FROM primary_diarization
 GROUP BY GROUPING SETS ((system, split), (system, split, grp))
 ORDER BY system, split, grp NULLS FIRST;
-COMMENT ON VIEW tcpwer_breakdown IS 'Where tcpWER/tcpCER comes from, points of it, pooled (grp: all) and by language or accent: recognition + missed + false_alarm + confusion = tcpwer; oracle_wer, the Track 1 WER/CER of the same system on the reference''s utterances, + cost_of_diarization = tcpwer too (docs/scoring.md). In inexact_recordings confusion may be too low and the other three together too high';
+COMMENT ON VIEW tcpwer_breakdown IS 'Where tcpWER/tcpCER comes from, points of it, pooled (grp: all) and by language or accent: recognition + missed + false_alarm + confusion = tcpwer; oracle_wer, the Track 1 WER/CER of the same system on the reference''s utterances, + cost_of_diarization = tcpwer too (docs/scoring.md)';
 
 CREATE VIEW diarization_ablation AS
 SELECT

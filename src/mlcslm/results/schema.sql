@@ -215,7 +215,7 @@ COMMENT ON COLUMN diarization_counts.false_alarm_errors IS 'Of tcp_errors: words
 COMMENT ON COLUMN diarization_counts.recognition_errors IS 'Of tcp_errors: all others';
 COMMENT ON COLUMN diarization_counts.oracle_errors IS 'Track 1 errors of the system that transcribed, on the reference''s own utterances';
 COMMENT ON COLUMN diarization_counts.oracle_length IS 'Their reference tokens';
-COMMENT ON COLUMN diarization_counts.orc_exact IS 'Whether orc_errors is the least possible; if not, confusion_errors may be too low';
+COMMENT ON COLUMN diarization_counts.orc_exact IS 'Whether orc_errors is the least possible; if not, it may be too high';
 
 CREATE TABLE diarized_segments (
     system VARCHAR NOT NULL REFERENCES diarizers (diarizer), split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
