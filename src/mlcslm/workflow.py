@@ -177,9 +177,9 @@ class Layout:
         return list(needed)
 
     def diarized(self, table: str) -> list[tuple[str, str]]:
-        """(diarizer, split) of everything a table needs: its rows, and for Table 5 every variant of a diarizer too."""
+        """(diarizer, split) of everything a table needs: its rows', and where it says so all others with them."""
         names = [row.measures.diarizer for row in self._rows(table) if row.measures.diarizer is not None]
-        if names and table == "table5":
+        if names and self.tables[table].all_diarizers:
             names = list(self.config.diarizers)
         return [(name, split) for name in names for split in self._splits(table)]
 

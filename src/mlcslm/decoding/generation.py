@@ -60,17 +60,20 @@ def decode_with_all(
     groups: Sequence[str] | None = None,
     unseen: bool = False,
     noise: Noise | None = None,
+    columns: Sequence[str] = (),
 ) -> None:
     """Decode the utterances of `groups` (all by default) in `manifest` with each of `decodings`, each with its output.
 
     The model is loaded once, and each utterance encoded once. The next of `decodings` is asked for when the one before
     is written, so that they may be found out on the way. encoder, language_model: the foundation models, by default
     those that the checkpoint was trained from. unseen: of a checkpoint that was trained without a fold of this
-    manifest, that fold alone. Answers that do not have the template's form are kept and flagged; nothing is left out. A
-    decoding that was killed goes on where it was.
+    manifest, that fold alone. columns: of the manifest, which the outputs have behind their own (`SCHEMA`). Answers
+    that do not have the template's form are kept and flagged; nothing is left out. A decoding that was killed goes on
+    where it was.
     """
     recipe = read_checkpoint(checkpoint).recipe
-    rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None)
+    rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None, columns)
+    schema = pa.unify_schemas([SCHEMA, pa.schema([pq.read_schema(manifest).field(name) for name in columns])])
     cuda = torch.cuda.is_available()
     model, processor = load_checkpoint(
         checkpoint,
@@ -97,7 +100,7 @@ def decode_with_all(
             for hypotheses in _decode(decoder, rows, done.rows, recipe, manifest, label, lengths):
                 done.add(hypotheses)
                 bar.update(len(hypotheses))
-        table = pa.Table.from_pylist([done.rows[row["utterance_id"]] for row in rows], schema=SCHEMA)
+        table = pa.Table.from_pylist([row | done.rows[row["utterance_id"]] for row in rows], schema=schema)
         with atomic_path(out) as temporary:
             pq.write_table(table.replace_schema_metadata(by), temporary)
         done.remove()

@@ -18,10 +18,16 @@ _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end"
 
 
 def rows_to_decode(
-    manifest: Path, groups: Sequence[str] | None = None, fold: tuple[int, int] | None = None
+    manifest: Path,
+    groups: Sequence[str] | None = None,
+    fold: tuple[int, int] | None = None,
+    columns: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Rows of `manifest` that are of `groups` and in a session of `fold`, each where given."""
-    rows = pq.read_table(manifest, columns=_COLUMNS).to_pylist()
+    """Rows of `manifest` that are of `groups` and in a session of `fold`, each where given.
+
+    They have what decoding asks for and the `columns`.
+    """
+    rows = pq.read_table(manifest, columns=list(dict.fromkeys([*_COLUMNS, *columns]))).to_pylist()
     sessions = sessions_of_fold(rows, fold) if fold is not None else None
     return [
         row

@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.generation import DecodingPaths, decode_split
-from mlcslm.files import atomic_path
 from mlcslm.languages import Group
 
 SEGMENT_COLUMNS = ("recording", "grp", "speaker", "start", "end", "audio")
@@ -30,9 +27,4 @@ def transcribe_segments(
     to `out`. Where nothing was heard, or the answer is malformed, the transcript is empty or null: no segment is left
     out. options: of `decode_split`.
     """
-    decode_split(DecodingPaths(checkpoint, segments, out), decoding, languages, **options)
-    hypotheses, table = pq.read_table(out), pq.read_table(segments)
-    for column in SEGMENT_COLUMNS:
-        hypotheses = hypotheses.append_column(table.schema.field(column), table[column])
-    with atomic_path(out) as temporary:
-        pq.write_table(hypotheses, temporary)
+    decode_split(DecodingPaths(checkpoint, segments, out), decoding, languages, columns=SEGMENT_COLUMNS, **options)

@@ -25,6 +25,7 @@ from mlcslm.diarization.speaker_crops import SpeakerCrops
 from mlcslm.diarization.verification import verify_manifest
 from mlcslm.errors import UserError
 from mlcslm.files import atomic_path, fingerprint, sha256
+from mlcslm.model.precision import model_dtype
 from mlcslm.progress import progress
 from mlcslm.training.settings import make_augmenter, trains_in_bfloat16
 
@@ -123,7 +124,7 @@ def _train(
     both.to(device).train()
     optimiser = torch.optim.AdamW(both.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     first = _load_state(work / _STATE_FILE, both, optimiser, training.steps)
-    mixed = device == "cuda" or trains_in_bfloat16(config)
+    mixed = model_dtype() == "bfloat16" if device == "cuda" else trains_in_bfloat16(config)
     batches = _batches(crops, first, config.resources.data_workers)
     with progress(training.steps, "train embedding", "step", initial=first) as bar:
         for step, (features, speakers) in enumerate(batches, first):

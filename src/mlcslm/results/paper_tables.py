@@ -59,6 +59,7 @@ class PaperTable(_Section):
     labels: list[str] = Field(min_length=1, description="columns that name a row")
     values: list[str] = Field(min_length=1, description="columns that hold a published number")
     rows: list[PaperRow] = Field(min_length=1, description="the rows, in the paper's order")
+    all_diarizers: bool = Field(False, description="whether every diarizer of the preset is measured with its rows'")
 
     @model_validator(mode="after")
     def _known_columns(self) -> PaperTable:
