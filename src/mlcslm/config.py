@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig
 from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
+from mlcslm.config_systems import SystemConfig, SystemName
 from mlcslm.errors import FaultyInput, UserError
 
 Split = Literal["train", "dev", "test"]
@@ -152,6 +153,7 @@ class Config(Section):
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
     embeddings: dict[Name, EmbeddingConfig] = Field(default_factory=dict, description="speaker embeddings by name")
     diarizers: dict[Name, DiarizerConfig] = Field(default_factory=dict, description="diarizers (Track 2) by name")
+    systems: dict[SystemName, SystemConfig] = Field(default_factory=dict, description="systems of others by name")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig, description="jobs")
 
@@ -203,6 +205,12 @@ class Config(Section):
             ):
                 if found not in known:
                     raise ValueError(f"diarizers.{name}.{key} is {found!r}; expected one of {', '.join(known)}")
+        return self
+
+    @model_validator(mode="after")
+    def _systems_have_names_of_their_own(self) -> Config:
+        if taken := sorted(set(self.systems) & {*self.diarizers, *self.stages}):
+            raise ValueError(f"systems.{taken[0]}: a diarizer or stage has that name; take another")
         return self
 
     def needs_reasoning_data(self, checkpoint: str) -> bool:
