@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from mlcslm.config_decoding import DecodingConfig
-from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig
+from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig, SpeakerCorpusConfig
 from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
 from mlcslm.config_systems import SystemConfig, SystemName
 from mlcslm.errors import FaultyInput, UserError
@@ -151,6 +151,9 @@ class Config(Section):
     )
     decodings: dict[Name, DecodingConfig] = Field(min_length=1, description="decodings by name")
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
+    speaker_corpora: dict[Name, SpeakerCorpusConfig] = Field(
+        default_factory=dict, description="further speakers for embeddings that are trained here, by name"
+    )
     embeddings: dict[Name, EmbeddingConfig] = Field(default_factory=dict, description="speaker embeddings by name")
     diarizers: dict[Name, DiarizerConfig] = Field(default_factory=dict, description="diarizers (Track 2) by name")
     systems: dict[SystemName, SystemConfig] = Field(default_factory=dict, description="systems of others by name")
@@ -213,6 +216,16 @@ class Config(Section):
             raise ValueError(f"systems.{taken[0]}: a diarizer or stage has that name; take another")
         return self
 
+    @model_validator(mode="after")
+    def _embeddings_name_what_there_is(self) -> Config:
+        for name, embedding in self.embeddings.items():
+            if unknown := [corpus for corpus in embedding.corpora if corpus not in self.speaker_corpora]:
+                raise ValueError(
+                    f"embeddings.{name}.training.corpora has {unknown[0]!r}; expected some of speaker_corpora: "
+                    f"{', '.join(self.speaker_corpora) or 'there are none'}"
+                )
+        return self
+
     def needs_reasoning_data(self, checkpoint: str) -> bool:
         """Whether a stage is trained on reflections: a supervised one with template reasoning."""
         stage = self.stages[checkpoint]
@@ -254,7 +267,7 @@ def read_config(path: str | os.PathLike[str]) -> Config:
 
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such configuration. Presets are in config/: demo.yaml, small.yaml.")
+        raise UserError(f"{path}: no such configuration. Presets are in config/: demo.yaml, small.yaml, paper.yaml.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -32,9 +32,35 @@ PUBLIC_SIZES: dict[str, dict[str, int | tuple[int, ...]]] = {
 """Arguments of each network of a speaker embedding, and their values in the public checkpoint."""
 
 
+class SpeakerCorpusConfig(Section):
+    """A corpus of speakers on disk (CN-Celeb, VoxBlink), to train speaker embeddings on besides the training split."""
+
+    folder: str = Field(min_length=1, description="folder of the corpus, as it is unpacked")
+    speakers: str = Field(
+        "*",
+        min_length=1,
+        description="pattern of the folders below it that hold one speaker each; all wav and flac files in such a "
+        "folder, at any depth, are its utterances",
+    )
+    source: str = Field("", description="where to get it; told where it is missing")
+
+    @model_validator(mode="after")
+    def _speakers_are_below_the_folder(self) -> SpeakerCorpusConfig:
+        parts = self.speakers.split("/")
+        if "" in parts or ".." in parts or "**" in parts:
+            raise ValueError(
+                f"speakers is {self.speakers!r}: expected a pattern of folders below `folder`, as `data/*`"
+            )
+        return self
+
+
 class EmbeddingTrainingConfig(Section):
     """Training of a speaker embedding: additive angular margin softmax over the speakers of the training split."""
 
+    conversations: bool = Field(True, description="train on the speakers of the training split")
+    corpora: tuple[Name, ...] = Field(
+        (), description="train on the speakers of these `speaker_corpora` too (paper, section 2.3)"
+    )
     steps: int = Field(ge=1, description="optimiser steps")
     batch_size: int = Field(64, ge=1, description="stretches of speech a step")
     sessions: int | None = Field(
@@ -52,6 +78,14 @@ class EmbeddingTrainingConfig(Section):
     augmentation: Share = Field(0.5, description="share of the stretches that get noise or reverberation")
     save_steps: int = Field(500, ge=1, description="steps between resumable states")
 
+    @model_validator(mode="after")
+    def _there_are_speakers(self) -> EmbeddingTrainingConfig:
+        if not self.conversations and not self.corpora:
+            raise ValueError("conversations is false and corpora is empty: there are no speakers to train on")
+        if len(set(self.corpora)) < len(self.corpora):
+            raise ValueError(f"corpora is {list(self.corpora)}: one of them is there twice")
+        return self
+
 
 class EmbeddingConfig(Section):
     """One speaker embedding: a public checkpoint, or a network that is trained here."""
@@ -63,6 +97,11 @@ class EmbeddingConfig(Section):
     )
     training: EmbeddingTrainingConfig | None = Field(None, description="how it is trained; none: it is public")
     batch_size: int = Field(64, ge=1, description="windows embedded at a time; results do not depend on it")
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """The speaker corpora that it is trained on; none where it is public."""
+        return self.training.corpora if self.training else ()
 
     @model_validator(mode="after")
     def _one_origin(self) -> EmbeddingConfig:
