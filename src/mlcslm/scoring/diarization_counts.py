@@ -21,15 +21,16 @@ from mlcslm.scoring.rttm import read_rttm
 from mlcslm.scoring.stm import read_stm
 from mlcslm.scoring.transcripts import TranscriptErrors, score_transcripts
 from mlcslm.scoring.utterances import Utterance, by_recording
-from mlcslm.text.protocols import get_protocol
+from mlcslm.text.protocols import Protocol, get_protocol
 
 _SECONDS = ("scored_speech", "missed", "false_alarm", "confusion")
 _TCP = ("errors", "length", "insertions", "deletions", "substitutions")
+_CAUSES = ("confusion", "missed", "false_alarm", "recognition")
 _COUNTS = (
     *("speakers_reference", "speakers_found"),
     *(f"tcp_{name}" for name in _TCP),
     *("cp_errors", "cp_length", "orc_errors", "orc_length"),
-    *("confusion_errors", "missed_errors", "false_alarm_errors", "recognition_errors"),
+    *(f"{cause}_errors" for cause in _CAUSES),
     *("oracle_errors", "oracle_length"),
 )
 DIARIZATION_COUNTS_SCHEMA = pa.schema(
@@ -66,8 +67,8 @@ def write_diarization_counts(
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
     rows = read_rows(manifest, ("utterance_id", "session_id", "grp", "speaker", "start", "end", "text"))
-    references = by_recording(_utterances(rows, manifest))
-    groups = _groups(rows, manifest, languages)
+    references = by_recording(reference_utterances(rows, manifest))
+    groups = groups_of_sessions(rows, manifest, languages)
     turns, transcripts = read_rttm_folder(rttm), by_recording(read_stm(stm))
     check_references(references, turns, (str(manifest), str(rttm)))
     check_references(references, transcripts, (str(manifest), str(stm)))
@@ -76,26 +77,49 @@ def write_diarization_counts(
             logging.getLogger(__name__).warning(
                 "%s: nothing of %d of %d recordings; all of them is missed", source, len(missing), len(references)
             )
+    oracle_counts = _oracle(oracle, chosen.name)
+    labels = {"system": system, "split": split}
+    table = count_recordings(references, groups, turns, transcripts, chosen, labels=labels, jobs=jobs)
+    for row in table:
+        row["oracle_errors"], row["oracle_length"] = oracle_counts.get(row["recording"], (0, 0))
+        if row["oracle_length"] != row["tcp_length"]:
+            raise UserError(
+                f"{oracle}: found {row['oracle_length']} reference tokens in {row['recording']}, expected the "
+                f"{row['tcp_length']} of {manifest}; score that system again."
+            )
+    with atomic_path(out) as temporary:
+        pq.write_table(pa.Table.from_pylist(table, schema=DIARIZATION_COUNTS_SCHEMA), temporary)
+
+
+def count_recordings(
+    references: Mapping[str, Sequence[Utterance]],
+    groups: Mapping[str, Group],
+    turns: Mapping[str, Sequence[Segment]],
+    transcripts: Mapping[str, Sequence[Utterance]] | None,
+    protocol: Protocol,
+    *,
+    labels: Mapping[str, str],
+    jobs: int = 1,
+) -> list[dict[str, Any]]:
+    """A row (`DIARIZATION_COUNTS_SCHEMA`) for each recording of `references`, without an oracle's errors.
+
+    groups: of each recording; turns: found in each; transcripts: None where only turns are to be scored, whose rows
+    then have no errors of words; labels: system and split; jobs: processes.
+    """
     segments = {name: [Segment(u.start, u.end, u.speaker) for u in spoken] for name, spoken in references.items()}
     diarization = score_diarizations(segments, turns, jobs=jobs)
-    transcription = score_transcripts(references, transcripts, groups, chosen, jobs=jobs)
-    oracle_counts = _oracle(oracle, chosen.name)
-    table = []
+    words: Mapping[str, TranscriptErrors] = {}
+    if transcripts is not None:
+        words = score_transcripts(references, transcripts, groups, protocol, jobs=jobs)
+    rows = []
     for recording in references:
-        counts = oracle_counts.get(recording, (0, 0))
-        if counts[1] != transcription[recording].tcp.length:
-            raise UserError(
-                f"{oracle}: found {counts[1]} reference tokens in {recording}, expected the "
-                f"{transcription[recording].tcp.length} of {manifest}; score that system again."
-            )
         speakers = (
             len({segment.speaker for segment in segments[recording]}),
             len({segment.speaker for segment in turns.get(recording, ())}),
         )
-        labels = (system, split, chosen.name, recording, groups[recording].group)
-        table.append(_row(labels, diarization[recording], transcription[recording], speakers, counts))
-    with atomic_path(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(table, schema=DIARIZATION_COUNTS_SCHEMA), temporary)
+        place = {"protocol": protocol.name, "recording": recording, "grp": groups[recording].group}
+        rows.append({**labels, **place, **_counts(diarization[recording], words.get(recording), speakers)})
+    return rows
 
 
 def read_rttm_folder(folder: Path) -> dict[str, list[Segment]]:
@@ -109,7 +133,8 @@ def read_rttm_folder(folder: Path) -> dict[str, list[Segment]]:
     return recordings
 
 
-def _utterances(rows: Mapping[str, list], manifest: Path) -> list[Utterance]:
+def reference_utterances(rows: Mapping[str, list], manifest: Path) -> list[Utterance]:
+    """Utterances of a manifest's rows, recordings being sessions. Raises FaultyInput for those without a text."""
     if unlabelled := sum(text is None for text in rows["text"]):
         raise FaultyInput(
             f"{manifest}: the split cannot be scored.",
@@ -119,7 +144,8 @@ def _utterances(rows: Mapping[str, list], manifest: Path) -> list[Utterance]:
     return [Utterance(*values) for values in zip(*columns, strict=True)]
 
 
-def _groups(rows: Mapping[str, list], manifest: Path, languages: Path) -> dict[str, Group]:
+def groups_of_sessions(rows: Mapping[str, list], manifest: Path, languages: Path) -> dict[str, Group]:
+    """Group of each recording of a manifest's rows. Raises UserError for groups that `languages` lacks."""
     of_utterances = groups_of_rows(dict(rows), read_languages(languages), manifest, languages)
     return dict(zip(rows["session_id"], of_utterances.values(), strict=True))
 
@@ -136,20 +162,16 @@ def _oracle(path: Path, protocol: str) -> dict[str, tuple[int, int]]:
     return counts
 
 
-def _row(
-    labels: Sequence[str],
-    diarization: DiarizationErrors,
-    transcription: TranscriptErrors,
-    speakers: tuple[int, int],
-    oracle: tuple[int, int],
+def _counts(
+    diarization: DiarizationErrors, transcription: TranscriptErrors | None, speakers: tuple[int, int]
 ) -> dict[str, Any]:
-    tcp, parts = transcription.tcp, transcription.breakdown
-    counts = (
-        *speakers,
-        *(getattr(tcp, name) for name in _TCP),
-        *(transcription.cp, tcp.length, transcription.orc, tcp.length),
-        *(parts.confusion, parts.missed, parts.false_alarm, parts.recognition),
-        *oracle,
-    )
-    values = (*labels, *(getattr(diarization, name) for name in _SECONDS), *counts, transcription.orc_exact)
-    return dict(zip(DIARIZATION_COUNTS_SCHEMA.names, values, strict=True))
+    """Columns of the seconds and the counts, nulls where there is no transcription, and no oracle's."""
+    values: dict[str, Any] = {name: getattr(diarization, name) for name in _SECONDS}
+    values["speakers_reference"], values["speakers_found"] = speakers
+    if transcription is not None:
+        tcp, parts = transcription.tcp, transcription.breakdown
+        values |= {f"tcp_{name}": getattr(tcp, name) for name in _TCP}
+        values |= {"cp_errors": transcription.cp, "cp_length": tcp.length}
+        values |= {"orc_errors": transcription.orc, "orc_length": tcp.length, "orc_exact": transcription.orc_exact}
+        values |= {f"{cause}_errors": getattr(parts, cause) for cause in _CAUSES}
+    return dict.fromkeys(DIARIZATION_COUNTS_SCHEMA.names[5:]) | values

@@ -57,7 +57,7 @@ def check_hypothesis_ids(hypotheses: Collection[str], references: Collection[str
     unknown = [utterance_id for utterance_id in hypotheses if utterance_id not in references]
     if not unknown:
         return
-    nearest = _nearest_ids(unknown[:SHOWN_IDS], references)
+    nearest = nearest_ids(unknown[:SHOWN_IDS], references)
     faults = [
         f"{utterance_id}: not among the references" + (f"; nearest: {near}" if near else "")
         for utterance_id, near in zip(unknown, nearest, strict=False)
@@ -71,7 +71,7 @@ def check_hypothesis_ids(hypotheses: Collection[str], references: Collection[str
     )
 
 
-def _nearest_ids(ids: Sequence[str], known: Collection[str]) -> list[str | None]:
+def nearest_ids(ids: Sequence[str], known: Collection[str]) -> list[str | None]:
     """The id of `known` most similar to each of `ids`, None where none is similar.
 
     difflib compares only the ids that sort near it, read forwards and backwards: those that share its beginning or its

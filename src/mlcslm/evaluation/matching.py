@@ -1,0 +1,173 @@
+"""Which reference a hypothesis of others belongs to: by its id, or by recording, speaker and times."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from mlcslm.corpus.identifiers import centiseconds
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.evaluation.formats import Given
+from mlcslm.scoring.hypotheses import read_rows
+from mlcslm.scoring.nemo import NemoEntry
+from mlcslm.scoring.utterances import Utterance
+from mlcslm.scoring.wer import SHOWN_IDS, nearest_ids
+
+COLUMNS = ("utterance_id", "session_id", "grp", "speaker", "start", "end", "audio", "text")
+SLACK = 1
+"""Centiseconds by which times may be off: others round them, the official ids truncate them."""
+
+
+class References:
+    """Utterances and recordings of a manifest, by all that hypotheses may name them by."""
+
+    def __init__(self, manifest: Path) -> None:
+        """Raises UserError or FaultyInput for a manifest that cannot be read, or holds nothing."""
+        self.source = str(manifest)
+        self.rows = read_rows(manifest, COLUMNS)
+        if not self.rows["utterance_id"]:
+            raise UserError(f"{manifest}: no utterance in it. Make it again with `mlcslm manifest`.")
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Row of each utterance."""
+        return {name: row for row, name in enumerate(self.rows["utterance_id"])}
+
+    @cached_property
+    def prefixes(self) -> dict[str, str]:
+        """What the ids of each recording's utterances begin with, `<group>-<session>`, in the manifest's order."""
+        pairs = zip(self.rows["session_id"], self.rows["utterance_id"], strict=True)
+        return {session: name.rsplit("-", 3)[0] for session, name in pairs}
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """Group of each recording."""
+        return dict(zip(self.rows["session_id"], self.rows["grp"], strict=True))
+
+    @cached_property
+    def _by_start(self) -> dict[tuple[str, int], list[int]]:
+        """Rows by recording, and by audio file's name, and start."""
+        found: dict[tuple[str, int], list[int]] = {}
+        for row, start in enumerate(self.rows["start"]):
+            names = {self.rows["session_id"][row], Path(self.rows["audio"][row]).stem}
+            for name in names:
+                found.setdefault((name, centiseconds(start)), []).append(row)
+        return found
+
+    def at(self, name: str, start: float, end: float, speaker: str | None) -> list[str]:
+        """Utterances of a recording (or audio file) from `start` to `end` s, of any speaker where none is given."""
+        first = centiseconds(start)
+        rows = [row for shift in range(-SLACK, SLACK + 1) for row in self._by_start.get((name, first + shift), ())]
+        return [
+            self.rows["utterance_id"][row]
+            for row in rows
+            if abs(centiseconds(self.rows["end"][row]) - centiseconds(end)) <= SLACK
+            and speaker in (None, self.rows["speaker"][row])
+        ]
+
+
+def tell_track(given: Given, references: References) -> int:
+    """1 where ids are those of utterances, 2 where they are of recordings; turns alone are Track 2's."""
+    if given.texts or given.entries:
+        return 1
+    return 1 if any(utterance.recording in references.ids for utterance in given.utterances) else 2
+
+
+def texts_of_utterances(given: Given, references: References, source: str) -> dict[str, str]:
+    """Text of each utterance, ids that no reference has included.
+
+    Segments of a recording belong to the utterance of the same speaker and times (to a centisecond); several of one
+    utterance, as the words of a CTM, are joined in order of start. Raises FaultyInput for what is given twice, and for
+    entries that fit two utterances.
+    """
+    texts = dict(given.texts)
+    faults: list[str] = []
+    for entry in given.entries:
+        name = _id_of_entry(entry, references, faults)
+        if name in texts:
+            faults.append(f"{name}: given more than once")
+        texts[name] = entry.text
+    pieces: dict[str, list[Utterance]] = {}
+    for utterance in given.utterances:
+        pieces.setdefault(_id_of_segment(utterance, references), []).append(utterance)
+    faults += [f"{name}: given in two files" for name in pieces if name in texts]
+    if faults:
+        raise FaultyInput(f"{source}: {len(faults)} entries cannot be told apart:", _shorten(faults))
+    for name, spoken in pieces.items():
+        texts[name] = " ".join(piece.text for piece in sorted(spoken, key=lambda piece: piece.start))
+    return texts
+
+
+def check_known(
+    given: Collection[str], known: Collection[str], source: str, *, kind: str, skip_unknown: bool
+) -> tuple[list[str], list[str]]:
+    """Names of `given` that are not among `known`, and of `known` that are not given, in order.
+
+    Raises FaultyInput that lists both, each with the nearest name of the other side, where there are unknown ones and
+    they are not to be skipped, or where nothing is known. kind: what they are, in the plural.
+    """
+    unknown = [name for name in given if name not in known]
+    present = set(given)
+    missing = [name for name in known if name not in present]
+    if not unknown or (skip_unknown and len(unknown) < len(present)):
+        return unknown, missing
+    faults = _with_nearest(unknown, known, "not among the references; nearest: ")
+    if missing:
+        faults.append(f"{len(missing)} of the {len(known)} references have no hypothesis:")
+        faults += _with_nearest(missing, unknown, "no hypothesis; nearest of yours: ")
+    remedy = "correct them, or leave them out with --skip-unknown" if len(unknown) < len(present) else "correct them"
+    raise FaultyInput(
+        f"{source}: {len(unknown)} of {len(present)} {kind} have no reference; {remedy}. Expected "
+        f"{kind} such as {next(iter(known))}:",
+        faults,
+    )
+
+
+def describe_missing(missing: Sequence[str], references: int, kind: str) -> list[str]:
+    """What to tell of references without a hypothesis: how many, and the first ten."""
+    if not missing:
+        return []
+    title = f"no hypothesis for {len(missing)} of {references} {kind}; all of them counts as deleted:"
+    return [title, *(f"  {name}" for name in _shorten(missing))]
+
+
+def _id_of_entry(entry: NemoEntry, references: References, faults: list[str]) -> str:
+    if entry.name in references.ids or entry.offset is None or entry.duration is None:
+        return entry.name
+    end = entry.offset + entry.duration
+    found = references.at(entry.name, entry.offset, end, entry.speaker)
+    place = f"{references.prefixes.get(entry.name, entry.name)}-{entry.speaker or '?'}-{_times(entry.offset, end)}"
+    if len(found) > 1:
+        faults.append(f"{place}: fits {' and '.join(found)}; give each line a speaker, or an utterance_id")
+    return found[0] if len(found) == 1 else place
+
+
+def _id_of_segment(utterance: Utterance, references: References) -> str:
+    if utterance.recording in references.ids:
+        return utterance.recording
+    found = references.at(utterance.recording, utterance.start, utterance.end, utterance.speaker)
+    if len(found) == 1:
+        return found[0]
+    if utterance.recording not in references.prefixes:
+        return utterance.recording
+    prefix = references.prefixes[utterance.recording]
+    return f"{prefix}-{utterance.speaker}-{_times(utterance.start, utterance.end)}"
+
+
+def _times(start: float, end: float) -> str:
+    return f"{centiseconds(start):06d}-{centiseconds(end):06d}"
+
+
+def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> list[str]:
+    nearest = nearest_ids(names[:SHOWN_IDS], others)
+    told = words.rpartition("; ")
+    faults = [
+        f"{name}: {words}{near}" if near else f"{name}: {told[0]}" for name, near in zip(names, nearest, strict=False)
+    ]
+    return [*faults, *([f"… and {len(names) - SHOWN_IDS} more"] if len(names) > SHOWN_IDS else [])]
+
+
+def _shorten(names: Iterable[str], shown: int = SHOWN_IDS) -> list[str]:
+    names = list(names)
+    return [*names[:shown], *([f"… and {len(names) - shown} more"] if len(names) > shown else [])]
