@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlcslm.config_systems import FileFormat
@@ -63,7 +63,8 @@ def read_given(paths: Sequence[Path], file_format: FileFormat = "auto") -> Given
             case "ctm":
                 given.utterances += read_ctm(path)
             case "seglst":
-                given.utterances += read_seglst(path)
+                # Names that are free here have to be words in STM and RTTM.
+                given.utterances += [replace(u, speaker="_".join(u.speaker.split())) for u in read_seglst(path)]
     if not (given.texts or given.entries or given.utterances or given.turns):
         raise UserError(f"{', '.join(map(str, paths))}: nothing in it; expected hypotheses ({', '.join(FORMATS)}).")
     return given

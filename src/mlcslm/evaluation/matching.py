@@ -149,9 +149,12 @@ def _id_of_segment(utterance: Utterance, references: References) -> str:
     found = references.at(utterance.recording, utterance.start, utterance.end, utterance.speaker)
     if len(found) == 1:
         return found[0]
-    if utterance.recording not in references.prefixes:
-        return utterance.recording
-    prefix = references.prefixes[utterance.recording]
+    return official_segment_id(utterance, references)
+
+
+def official_segment_id(utterance: Utterance, references: References) -> str:
+    """Id of a segment in the manner of the challenge's, with its own speaker and times."""
+    prefix = references.prefixes.get(utterance.recording, utterance.recording)
     return f"{prefix}-{utterance.speaker}-{_times(utterance.start, utterance.end)}"
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path
 from mlcslm.languages import Group, read_languages
+from mlcslm.parquet import read_table, write_table
 from mlcslm.scoring.wer import SHOWN_IDS, score_texts
-from mlcslm.text.protocols import get_protocol
+from mlcslm.text.protocols import Protocol, get_protocol
 
 COUNTS_SCHEMA = pa.schema(
     [
@@ -44,32 +43,52 @@ def score_hypotheses(
     chosen = get_protocol(protocol, normalise_hypothesis)
     rows = read_rows(manifest, ("utterance_id", "session_id", "grp", "text"))
     decoded = read_rows(hypotheses, ("utterance_id", "transcript"))
-    _check_references(manifest, rows)
+    check_texts(manifest, rows)
     ids = rows["utterance_id"]
     transcripts = dict(zip(decoded["utterance_id"], decoded["transcript"], strict=True))
     groups = groups_of_rows(rows, read_languages(languages), manifest, languages)
-    counts = score_texts(
-        dict(zip(ids, rows["text"], strict=True)),
-        {utterance_id: text or "" for utterance_id, text in transcripts.items()},
-        chosen,
-        groups,
-        source=str(hypotheses),
-    )
-    if list(counts) != ids:
-        raise RuntimeError(f"{manifest}: {len(ids)} references in, {len(counts)} scored; they must be the same.")
+    table = count_utterances(rows, transcripts, groups, chosen, system=system, split=split, source=str(hypotheses))
     if missing := sum(transcripts.get(utterance_id) is None for utterance_id in ids):
         logging.getLogger(__name__).warning(
             "%s: no hypothesis for %d of %d utterances; they count as deletions", hypotheses, missing, len(ids)
         )
+    write_table(table, out)
+
+
+def count_utterances(
+    rows: Mapping[str, list],
+    transcripts: Mapping[str, str | None],
+    groups: Mapping[str, Group],
+    protocol: Protocol,
+    *,
+    system: str,
+    split: str,
+    source: str,
+) -> pa.Table:
+    """Error counts (`COUNTS_SCHEMA`) of every utterance of a manifest's rows, in their order.
+
+    rows: columns utterance_id, session_id, grp and text; transcripts: by utterance id, absent or None where there is no
+    hypothesis; groups: by utterance id; source: where the hypotheses are from, for messages. Raises FaultyInput for
+    hypotheses without a reference.
+    """
+    ids = rows["utterance_id"]
+    counts = score_texts(
+        dict(zip(ids, rows["text"], strict=True)),
+        {utterance_id: text or "" for utterance_id, text in transcripts.items()},
+        protocol,
+        groups,
+        source=source,
+    )
+    if list(counts) != ids:
+        raise RuntimeError(f"{source}: {len(ids)} references in, {len(counts)} scored; they must be the same.")
     columns = {
         "system": [system] * len(ids),
         "split": [split] * len(ids),
-        "protocol": [chosen.name] * len(ids),
+        "protocol": [protocol.name] * len(ids),
         **{name: rows[name] for name in ("utterance_id", "session_id", "grp")},
         **{name: [getattr(count, name) for count in counts.values()] for name in COUNTS_SCHEMA.names[6:]},
     }
-    with atomic_path(out) as temporary:
-        pq.write_table(pa.table(columns, schema=COUNTS_SCHEMA), temporary)
+    return pa.table(columns, schema=COUNTS_SCHEMA)
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> dict[str, list]:
@@ -77,24 +96,14 @@ def read_rows(path: Path, columns: Sequence[str]) -> dict[str, list]:
 
     Raises UserError for a missing file, one that is not Parquet and missing columns, FaultyInput for repeated ids.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file. Expected a Parquet file with the columns {', '.join(columns)}.")
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a Parquet file ({error}). Expected the columns {', '.join(columns)}.") from error
-    with file:
-        found = file.schema_arrow.names
-        if lacking := [name for name in columns if name not in found]:
-            raise UserError(f"{path}: found the columns {', '.join(found)}; expected {', '.join(lacking)} as well.")
-        rows = file.read(columns=list(columns)).to_pydict()
+    rows = read_table(path, columns).to_pydict()
     repeated = [utterance_id for utterance_id, times in Counter(rows["utterance_id"]).items() if times > 1]
     if repeated:
         raise FaultyInput(f"{path}: {len(repeated)} utterance ids are given more than once:", _shorten(repeated))
     return rows
 
 
-def _check_references(manifest: Path, rows: dict[str, list]) -> None:
+def check_texts(manifest: Path, rows: Mapping[str, list]) -> None:
     """Raise FaultyInput if the manifest holds utterances without a reference text, as an unlabelled test set does."""
     unlabelled = [uid for uid, text in zip(rows["utterance_id"], rows["text"], strict=True) if text is None]
     if unlabelled:

@@ -17,6 +17,7 @@ from mlcslm.languages import Group
 from mlcslm.text.normalisation_whisper import normalise_whisper
 
 PROTOCOLS = ("mlcslm-2025", "whisper-norm")
+NORMALISED = "+normalised-hypothesis"
 
 # The challenge's list. Apostrophes, hyphens, dashes, … « » 「」 （ ） ： ； 〜 ° are not in it, and stay.
 DELETED_CHARACTERS = '!"#$%&()*+,./:;<=>?@[\\]^_`{|}~。、？！・¿¡，'
@@ -67,11 +68,14 @@ def get_protocol(name: str, normalise_hypothesis: bool = False) -> Protocol:
     """Protocol called `name`, one of `PROTOCOLS`; raises UserError for another name.
 
     With `normalise_hypothesis`, `mlcslm-2025` normalises hypotheses as it does references, which the challenge does
-    not, and is called `mlcslm-2025+normalised-hypothesis`. `whisper-norm` normalises both sides in either case.
+    not, and is called `mlcslm-2025+normalised-hypothesis`, which is a name too. `whisper-norm` normalises both sides in
+    either case.
     """
+    if name == f"mlcslm-2025{NORMALISED}":
+        name, normalise_hypothesis = "mlcslm-2025", True
     if name == "mlcslm-2025":
         if normalise_hypothesis:
-            return Protocol(f"{name}+normalised-hypothesis", True, _normalise_mlcslm, _normalise_mlcslm)
+            return Protocol(f"{name}{NORMALISED}", True, _normalise_mlcslm, _normalise_mlcslm)
         return Protocol(name, False, _normalise_mlcslm, _keep)
     if name == "whisper-norm":
         return Protocol(name, True, _normalise_whisper, _normalise_whisper)
