@@ -17,6 +17,7 @@ from mlcslm.config_diarization import EmbeddingConfig
 from mlcslm.errors import UserError
 from mlcslm.languages import read_languages
 from mlcslm.results.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
+from mlcslm.machine_faults import machine_fault
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 ALL = "all"
@@ -258,8 +259,12 @@ def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
         except UserError as error:
             print(f"mlcslm: {error}", file=sys.stderr)
             sys.exit(1)
-        except Exception:
-            traceback.print_exc(file=log)  # Python itself prints it to the terminal
+        except Exception as error:
+            with contextlib.suppress(OSError):  # the disk may be full
+                traceback.print_exc(file=log)  # Python itself prints it to the terminal
+            if message := machine_fault(error):
+                print(f"mlcslm: {message}", file=sys.stderr)
+                sys.exit(1)
             raise
         finally:
             sys.stdout, sys.stderr = streams
