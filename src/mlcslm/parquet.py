@@ -41,4 +41,4 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
         if isinstance(error, OSError) and error.errno:
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{path}: not readable as Parquet ({reason}). {REMAKE}.") from None
+        raise UserError(f"{path}: not a Parquet file, or a damaged one ({reason}). {REMAKE}.") from None

@@ -162,7 +162,7 @@ def test_reading_what_is_no_manifest_is_refused(tmp_path):
     pq.write_table(pa.table({"utterance_id": ["a"]}), tmp_path / "other")
     for name, message in [
         ("none", "no such file"),
-        ("text", "no Parquet file"),
+        ("text", "not a Parquet file"),
         ("other", "lacks the columns session"),
     ]:
         with pytest.raises(UserError, match=rf"{name}: .*{message}.*mlcslm manifest"):

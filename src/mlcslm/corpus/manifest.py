@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mlcslm.corpus.audio import AudioHeader, read_header
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
@@ -15,8 +14,8 @@ from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.corpus.layout import Session, find_sessions
 from mlcslm.corpus.transcripts import TranscriptLine, parse_transcript
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path
 from mlcslm.languages import Group
+from mlcslm.parquet import read_table, write_table
 
 SCHEMA = pa.schema(
     [
@@ -70,19 +69,16 @@ Expected <group's folder>/<session>.wav and .txt, the folders being {', '.join(g
 
 def write_manifest(table: pa.Table, path: str | os.PathLike[str]) -> None:
     """Write a manifest as Parquet, atomically."""
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+    write_table(table, path)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> pa.Table:
     """Return a manifest (`SCHEMA`). Raises UserError where the file is missing or is no manifest."""
     remedy = "Expected a manifest; make one with `mlcslm manifest`."
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file. {remedy}")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: is no Parquet file ({error}). {remedy}") from error
+        table = read_table(path)
+    except UserError as error:
+        raise UserError(f"{error} {remedy}") from None
     if missing := [name for name in SCHEMA.names if name not in table.column_names]:
         raise UserError(f"{path}: lacks the columns {', '.join(missing)}. {remedy}")
     return table.select(SCHEMA.names).cast(SCHEMA)

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.conversations import Conversations, Row
 from mlcslm.decoding.decoder import Decoder
@@ -22,6 +20,7 @@ from mlcslm.decoding.generation import length_buckets
 from mlcslm.decoding.memory import halved, lack_of_memory
 from mlcslm.decoding.slots import Slots
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.parquet import read_table
 from mlcslm.text.context import context_lines, utterances_before
 
 _BATCHES_AHEAD = 8  # so many batches of utterances are encoded at a time
@@ -57,7 +56,7 @@ def with_reference_context(rows: Sequence[Row], manifest: str | os.PathLike[str]
 
     Raises FaultyInput that names the utterances without a transcript, where any is needed.
     """
-    known = pq.read_table(manifest, columns=["utterance_id", "session_id", "turn", "text"]).to_pylist()
+    known = read_table(manifest, columns=["utterance_id", "session_id", "turn", "text"]).to_pylist()
     before = utterances_before(known, count)
     needed = {one["utterance_id"]: one["text"] for row in rows for one in before[row["utterance_id"]]}
     if missing := [name for name, text in needed.items() if text is None]:

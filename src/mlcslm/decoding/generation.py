@@ -18,12 +18,12 @@ from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
 from mlcslm.decoding.memory import FittingBatches
 from mlcslm.decoding.partial import PartialHypotheses
 from mlcslm.decoding.wanted import made_by, rows_to_decode
-from mlcslm.files import atomic_path
 from mlcslm.languages import Group
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
+from mlcslm.parquet import write_table
 from mlcslm.progress import progress
 from mlcslm.training.encoder_cache import open_cache
 
@@ -101,8 +101,7 @@ def decode_with_all(
                 done.add(hypotheses)
                 bar.update(len(hypotheses))
         table = pa.Table.from_pylist([row | done.rows[row["utterance_id"]] for row in rows], schema=schema)
-        with atomic_path(out) as temporary:
-            pq.write_table(table.replace_schema_metadata(by), temporary)
+        write_table(table.replace_schema_metadata(by), out)
         done.remove()
         lengths = {row["utterance_id"]: row["tokens"] for row in done.rows.values()}
 

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path
+from mlcslm.parquet import read_table, write_table
 
 _REMEDY = "Delete the shards and run again."
 
@@ -21,13 +20,13 @@ def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
     Raises UserError, by name, for hypotheses that are missing, there twice or not in the manifest, and for shards that
     different checkpoints or decodings made.
     """
-    tables = [pq.read_table(shard) for shard in shards]
+    tables = [read_table(shard) for shard in shards]
     for shard, table in zip(shards, tables, strict=True):
         if table.schema.metadata != tables[0].schema.metadata:
             raise UserError(f"{shard}: was made by another checkpoint or decoding than {shards[0]}. {_REMEDY}")
     table = pa.concat_tables(tables)
     found = Counter(table["utterance_id"].to_pylist())
-    wanted = pq.read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
+    wanted = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
     faults = {
         "missing": [name for name in wanted if name not in found],
         "there twice": [name for name, count in found.items() if count > 1],
@@ -39,8 +38,7 @@ def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
         )
         raise FaultyInput(title, [f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names])
     place = {name: row for row, name in enumerate(table["utterance_id"].to_pylist())}
-    with atomic_path(out) as temporary:
-        pq.write_table(table.take([place[name] for name in wanted]), temporary)
+    write_table(table.take([place[name] for name in wanted]), out)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.corpus.folds import sessions_of_fold
+from mlcslm.errors import UserError
 from mlcslm.files import sha256
+from mlcslm.parquet import read_table
 
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end"]
 
@@ -27,7 +26,7 @@ def rows_to_decode(
 
     They have what decoding asks for and the `columns`.
     """
-    rows = pq.read_table(manifest, columns=list(dict.fromkeys([*_COLUMNS, *columns]))).to_pylist()
+    rows = read_table(manifest, columns=list(dict.fromkeys([*_COLUMNS, *columns]))).to_pylist()
     sessions = sessions_of_fold(rows, fold) if fold is not None else None
     return [
         row
@@ -48,8 +47,8 @@ def made_by(checkpoint: Path, manifest: Path, decoding: DecodingConfig) -> dict[
 def is_finished(hypotheses: Path, by: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the file `hypotheses` is there, was made by exactly that, and answers exactly those manifest rows."""
     try:
-        table = pq.read_table(hypotheses, columns=["utterance_id"])
-    except (OSError, pa.ArrowInvalid):
+        table = read_table(hypotheses, columns=["utterance_id"])
+    except UserError:  # there is none, or a damaged one, which is made anew
         return False
     found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     return found == dict(by) and table["utterance_id"].to_pylist() == [row["utterance_id"] for row in rows]

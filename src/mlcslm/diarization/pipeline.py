@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig
 from mlcslm.corpus import manifest as corpus_manifest
@@ -22,8 +21,8 @@ from mlcslm.diarization.segments import Segment
 from mlcslm.diarization.vad import VoiceActivityDetector, make_detector
 from mlcslm.diarization.windows import quietest, turns_of, windows_of
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path
 from mlcslm.languages import Group
+from mlcslm.parquet import write_table
 from mlcslm.progress import progress
 
 SEGMENTS_SCHEMA = pa.schema([pa.field("recording", pa.string(), nullable=False), *corpus_manifest.SCHEMA])
@@ -117,8 +116,7 @@ def diarize_manifest(
             diarized.append(session["session_id"])
             rows += _rows(session, turns, languages)
             bar.update()
-    with atomic_path(segments) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SEGMENTS_SCHEMA), temporary)
+    write_table(pa.Table.from_pylist(rows, schema=SEGMENTS_SCHEMA), segments)
     return diarized, faults
 
 

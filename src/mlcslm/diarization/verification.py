@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from mlcslm.corpus.audio import Audio, read_segment
 from mlcslm.diarization.embedding import Embeddings, SpeakerEmbedder
+from mlcslm.parquet import read_table
 
 Scores = npt.NDArray[np.floating]
 TRIAL_SECONDS = 1.5
@@ -83,7 +83,7 @@ def verify_manifest(
     embedder: SpeakerEmbedder, manifest: str | os.PathLike[str], *, batch_size: int = 64, utterances: int = UTTERANCES
 ) -> Verification:
     """Trials of a manifest's speakers, of whom each gives at most so many `utterances`, spread over the session."""
-    rows = pq.read_table(manifest, columns=["session_id", "speaker", "audio", "start", "end"]).to_pylist()
+    rows = read_table(manifest, columns=["session_id", "speaker", "audio", "start", "end"]).to_pylist()
     by_voice: dict[tuple[str, str], list[dict[str, object]]] = {}
     for row in rows:
         by_voice.setdefault((row["session_id"], row["speaker"]), []).append(row)

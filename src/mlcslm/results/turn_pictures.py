@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-import pyarrow.parquet as pq
-
 from mlcslm.diarization.segments import Segment
 from mlcslm.files import atomic_path
+from mlcslm.parquet import read_table
 from mlcslm.scoring.rttm import read_rttm
 
 LINE_SECONDS = 60.0
@@ -24,7 +23,7 @@ _COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#
 
 def draw_sessions(manifest: Path, rttm: Path, folder: Path) -> None:
     """Write `<recording>.svg` into `folder`, made anew: each session of `manifest` that has a file in `rttm`."""
-    rows = pq.read_table(manifest, columns=["session_id", "speaker", "start", "end"]).to_pylist()
+    rows = read_table(manifest, columns=["session_id", "speaker", "start", "end"]).to_pylist()
     references: dict[str, list[Segment]] = {}
     for row in rows:
         references.setdefault(row["session_id"], []).append(Segment(row["start"], row["end"], row["speaker"]))

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mlcslm.diarization.segments import Segment
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path
 from mlcslm.languages import Group, read_languages
+from mlcslm.parquet import write_table
 from mlcslm.scoring.der import DiarizationErrors, score_diarizations
 from mlcslm.scoring.hypotheses import groups_of_rows, read_rows
 from mlcslm.scoring.recordings import check_references
@@ -87,8 +86,7 @@ def write_diarization_counts(
                 f"{oracle}: found {row['oracle_length']} reference tokens in {row['recording']}, expected the "
                 f"{row['tcp_length']} of {manifest}; score that system again."
             )
-    with atomic_path(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(table, schema=DIARIZATION_COUNTS_SCHEMA), temporary)
+    write_table(pa.Table.from_pylist(table, schema=DIARIZATION_COUNTS_SCHEMA), out)
 
 
 def count_recordings(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from mlcslm.diarization.segments import Segment
 from mlcslm.files import atomic_path
+from mlcslm.parquet import read_table
 from mlcslm.scoring.rttm import write_rttm
 from mlcslm.scoring.seglst import write_seglst
 from mlcslm.scoring.stm import write_stm
@@ -18,7 +17,7 @@ from mlcslm.scoring.utterances import Utterance
 def write_turns(segments: Path, recordings: Iterable[str], folder: Path) -> None:
     """Write `<recording>.rttm` into `folder`, made anew, for each of `recordings`: its turns in `segments`, or none."""
     turns: dict[str, list[Segment]] = {recording: [] for recording in recordings}
-    for row in pq.read_table(segments, columns=["recording", "speaker", "start", "end"]).to_pylist():
+    for row in read_table(segments, columns=["recording", "speaker", "start", "end"]).to_pylist():
         turns[row["recording"]].append(Segment(row["start"], row["end"], row["speaker"]))
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -34,7 +33,7 @@ def write_transcripts(hypotheses: Path, stm: Path, seglst: Path) -> None:
     columns = ["recording", "speaker", "start", "end", "transcript"]
     utterances = [
         Utterance(*(row[name] for name in columns[:-1]), row["transcript"] or "")
-        for row in pq.read_table(hypotheses, columns=columns).to_pylist()
+        for row in read_table(hypotheses, columns=columns).to_pylist()
     ]
     write_stm(stm, utterances)
     write_seglst(seglst, utterances)

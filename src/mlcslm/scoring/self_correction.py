@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from mlcslm.files import atomic_path
 from mlcslm.languages import Group, read_languages
+from mlcslm.parquet import write_table
 from mlcslm.scoring.hypotheses import groups_of_rows, read_rows
 from mlcslm.scoring.wer import align_counts
 from mlcslm.text.alignment import Edit, align, count_matches
@@ -67,8 +66,7 @@ def write_self_correction(
         for utterance_id, text in zip(rows["utterance_id"], rows["text"], strict=True)
         if utterance_id in answers
     ]
-    with atomic_path(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(table, schema=REFLECTIONS_SCHEMA), temporary)
+    write_table(pa.Table.from_pylist(table, schema=REFLECTIONS_SCHEMA), out)
 
 
 def _compare(text: str, transcript: str, reflection: Reflection, protocol: Protocol, group: Group) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch.utils.data import Dataset
 
@@ -18,6 +17,7 @@ from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
+from mlcslm.parquet import read_table
 from mlcslm.text.context import context_lines, utterances_before
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
@@ -53,7 +53,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         context: int = 0,
         context_dropout: float = 0.0,
     ) -> None:
-        rows = pq.read_table(manifest, columns=_COLUMNS).to_pylist()
+        rows = read_table(manifest, columns=_COLUMNS).to_pylist()
         left_out = sessions_of_fold(rows, fold) if fold else set()
         self.rows = [
             row
@@ -123,7 +123,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
 
 def _read_thoughts(path: Path, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Reflection of each utterance of `rows`, by utterance id. Raises UserError where any has none."""
-    columns = pq.read_table(path, columns=["utterance_id", "think"]).to_pydict()
+    columns = read_table(path, columns=["utterance_id", "think"]).to_pydict()
     thoughts = dict(zip(*columns.values(), strict=True))
     if missing := [row["utterance_id"] for row in rows if row["utterance_id"] not in thoughts]:
         raise UserError(

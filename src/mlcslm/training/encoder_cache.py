@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from mlcslm.corpus.audio import read_segment
@@ -24,6 +23,7 @@ from mlcslm.files import atomic_path, sha256
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import EncoderWindow, LogMel
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.parquet import read_table, write_table
 from mlcslm.progress import progress
 
 _BATCH_S = 120.0  # seconds of audio a batch
@@ -55,7 +55,7 @@ def write_encoder_cache(
     dtype: str = "float32",
 ) -> None:
     """Encode every utterance of `manifest` `variants` times, each time augmented anew by `augmenter`."""
-    rows = pq.read_table(manifest, columns=["utterance_id", "audio", "start", "end"]).to_pylist()
+    rows = read_table(manifest, columns=["utterance_id", "audio", "start", "end"]).to_pylist()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = torch.bfloat16 if device.type == "cuda" else torch.float32
     model, features = load_encoder(encoder, dtype=precision)
@@ -91,7 +91,7 @@ def write_encoder_cache(
                         column.append(value)
                     total += length
                 bar.update(len(batch))
-        pq.write_table(pa.table(index), temporary / "index.parquet")
+        write_table(pa.table(index), temporary / "index.parquet")
         description = {
             "dtype": dtype,
             "width": model.config.d_model,
@@ -172,6 +172,6 @@ def _read_descriptions(folder: Path) -> tuple[dict, dict[str, list]]:
             raise UserError(f"{folder}: no {name}, so not an encoder cache; {_REMAKE}")
     try:
         description = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
-        return description, pq.read_table(folder / "index.parquet").to_pydict()
+        return description, read_table(folder / "index.parquet").to_pydict()
     except (ValueError, OSError) as error:  # pyarrow's errors are of these kinds
         raise UserError(f"{folder}: its cache.json or index.parquet is damaged ({error}); {_REMAKE}") from None

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mlcslm.files import atomic_path
+from mlcslm.parquet import write_table
 from mlcslm.progress import progress
 from mlcslm.training.telemetry import Telemetry
 
@@ -103,5 +103,4 @@ def write_training_log(source: Path, out: Path, checkpoint: str, telemetry: Tele
     """Turn a log of JSON lines into `training_log.parquet`, with the columns of `telemetry` after the usual ones."""
     schema = pa.schema([*SCHEMA, *(telemetry.fields if telemetry else ())])
     rows = [{"checkpoint": checkpoint, **row} for row in read_rows(source)]
-    with atomic_path(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+    write_table(pa.Table.from_pylist(rows, schema=schema), out)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mlcslm.config import Config
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path
 from mlcslm.languages import Group
+from mlcslm.parquet import read_table, write_table
 from mlcslm.text.alignment import align
 from mlcslm.text.protocols import Unit, normalise_reference
 from mlcslm.text.reflection import units, write_reflection
@@ -60,7 +59,7 @@ def write_reasoning_data(
     heard = _read_hypotheses(manifest, hypotheses)
     rows: list[dict[str, str]] = []
     wrong = clipped = errors = length = 0
-    for utterance in pq.read_table(manifest, columns=["utterance_id", "grp", "text"]).to_pylist():
+    for utterance in read_table(manifest, columns=["utterance_id", "grp", "text"]).to_pylist():
         if not utterance["text"]:
             continue
         unit: Unit = languages[utterance["grp"]].unit
@@ -73,8 +72,7 @@ def write_reasoning_data(
         wrong += found > 0
         errors += found
         length += len(units(reference, unit))
-    with atomic_path(out) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), temporary)
+    write_table(pa.Table.from_pylist(rows, schema=SCHEMA), out)
     return HypothesisErrors(len(rows), wrong, clipped, errors, length)
 
 
@@ -112,12 +110,12 @@ def _read_hypotheses(manifest: Path, files: Sequence[Path]) -> dict[str, str]:
     names: list[str] = []
     transcripts: list[str | None] = []
     for file in files:
-        table = pq.read_table(file, columns=["utterance_id", "transcript"])
+        table = read_table(file, columns=["utterance_id", "transcript"])
         if made_by.setdefault(file.parent, table.schema.metadata) != table.schema.metadata:
             raise UserError(f"{file}: was made by another checkpoint or decoding than those beside it. {_REMEDY}")
         names += table["utterance_id"].to_pylist()
         transcripts += table["transcript"].to_pylist()
-    wanted = pq.read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
+    wanted = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
     found = Counter(names)
     faults = {
         "without a hypothesis": [name for name in wanted if name not in found],
