@@ -4,19 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.diarization.fbank import FbankSettings
 from mlcslm.diarization.speaker_crops import SpeakerCrops
+from mlcslm.diarization.speaker_voices import ConversationVoices
 from mlcslm.errors import UserError
 
 
 def crops(manifest: Path, **changes: Any) -> SpeakerCrops:
     values = {"steps": 6, "batch_size": 6, "crop_s": 0.8, "speeds": (0.9, 1.1), "augmenter": None, "seed": 5}
-    return SpeakerCrops(manifest, **{**values, "settings": FbankSettings(), **changes})
+    return SpeakerCrops(ConversationVoices(manifest), **{**values, "settings": FbankSettings(), **changes})
 
 
 def peak(audio: np.ndarray) -> float:
@@ -71,16 +71,36 @@ def test_stretches_are_augmented(voices: dict[str, Path], tmp_path: Path) -> Non
     assert 0 <= 10 * np.log10(power) <= 5.01
 
 
-def test_of_fewer_sessions_all_speakers_are_taken(voices: dict[str, Path]) -> None:
-    few = crops(voices["train"], sessions=2, speeds=()).voices
-    assert {audio for utterances in few for audio, _, _ in utterances} == {
-        str(voices["train"].with_name(f"train-{session}.wav")) for session in (0, 3)
-    }
-    assert len(few) == 4
+def test_a_faulty_utterance_stops_or_is_left_out(voices: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    class Faulty(ConversationVoices):
+        """Every second stretch is of a file that is not there."""
+
+        asked = 0
+
+        def stretch(self, voice: int, seconds: float, rng: np.random.Generator) -> tuple[str, float, float]:
+            self.asked += 1
+            path, start, end = super().stretch(voice, seconds, rng)
+            return (path, start, end) if self.asked % 2 == 0 else ("gone.wav", start, end)
+
+    values = {"steps": 1, "batch_size": 2, "crop_s": 0.8, "speeds": (), "augmenter": None, "seed": 5}
+    values |= {"settings": FbankSettings()}
+    with pytest.raises(UserError, match=r"gone\.wav: cannot be read as audio \(no such file\)"):
+        SpeakerCrops(Faulty(voices["train"]), **values)[0]
+    assert torch.isfinite(SpeakerCrops(Faulty(voices["train"]), **values, skip_faulty=True)[0][0]).all()
+    assert capsys.readouterr().err.count("left out: gone.wav") == 2
 
 
-def test_one_speaker_is_not_enough(voices: dict[str, Path], tmp_path: Path) -> None:
-    table = pq.read_table(voices["train"])
-    pq.write_table(table.take([0, 2, 4]), tmp_path / "one.parquet")
-    with pytest.raises(UserError, match=r"one.parquet: 1 speaker\(s\) with utterances"):
-        crops(tmp_path / "one.parquet")
+def test_a_speaker_of_whom_nothing_can_be_read_is_refused() -> None:
+    class Gone:
+        def __len__(self) -> int:
+            return 1
+
+        def stretch(self, voice: int, seconds: float, rng: np.random.Generator) -> tuple[str, float, float]:
+            return "gone.wav", 0.0, 1.0
+
+    data = SpeakerCrops(
+        Gone(), steps=1, batch_size=1, crop_s=1, speeds=(), augmenter=None, settings=FbankSettings(), seed=1,
+        skip_faulty=True,
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"gone\.wav"):
+        data[0]

@@ -20,5 +20,6 @@ wildcard_constraints:
     decoding="|".join(map(re.escape, preset.decodings)),
     diarizer="|".join(map(re.escape, preset.diarizers)) or NONE,
     embedding="|".join(map(re.escape, preset.embeddings)) or NONE,
+    corpus="|".join(map(re.escape, preset.speaker_corpora)) or NONE,
     shard="[A-Za-z-]+",
     table="table[1-7]",

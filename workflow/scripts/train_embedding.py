@@ -13,5 +13,6 @@ with job(snakemake) as (config, layout):
         held_out=Path(snakemake.input.held_out),
         noise=layout.noise("noise"),
         room_responses=layout.noise("room_responses"),
+        corpora=tuple(map(Path, snakemake.input.corpora)),
     )
     train_embedding(name, config, paths)

@@ -22,6 +22,7 @@ from mlcslm.diarization.embedding import SpeakerEmbedder
 from mlcslm.diarization.embedding_checkpoint import load_network, save_embedding
 from mlcslm.diarization.networks import FBANK, build_network
 from mlcslm.diarization.speaker_crops import SpeakerCrops
+from mlcslm.diarization.speaker_voices import ConversationVoices, CorpusVoices, JoinedVoices, Voices
 from mlcslm.diarization.verification import verify_manifest
 from mlcslm.errors import UserError
 from mlcslm.files import atomic_path, fingerprint, sha256
@@ -41,7 +42,7 @@ class EmbeddingPaths:
     """Files of a job: out, the folder to make; work, below which an interrupted training leaves its state.
 
     manifest: of the speakers to train on; held_out: of the voices for the equal error rate; noise, room_responses:
-    folders for augmentation, or None.
+    folders for augmentation, or None; corpora: indices of further speakers (`speaker_corpora.SCHEMA`).
     """
 
     out: Path
@@ -50,6 +51,7 @@ class EmbeddingPaths:
     held_out: Path
     noise: Path | None = None
     room_responses: Path | None = None
+    corpora: tuple[Path, ...] = ()
 
 
 def train_embedding(name: str, config: Config, paths: EmbeddingPaths) -> None:
@@ -70,6 +72,7 @@ def train_embedding(name: str, config: Config, paths: EmbeddingPaths) -> None:
             "embedding": fingerprint(embedding.model_dump(mode="json", exclude=_NO_INFLUENCE)),
             "augmentation": fingerprint(config.augmentation.model_dump(mode="json")),
             "manifest": sha256(paths.manifest),
+            **{f"corpus {path.stem}": sha256(path) for path in paths.corpora},
             "bfloat16": str(trains_in_bfloat16(config)),
         }
         work = paths.work / fingerprint({**fingerprints, "seed": config.seed})[:16]
@@ -96,8 +99,9 @@ def _crops(
     embedding: EmbeddingConfig, training: EmbeddingTrainingConfig, config: Config, paths: EmbeddingPaths
 ) -> SpeakerCrops:
     augmentation = config.augmentation.model_copy(update={"probability": training.augmentation})
+    voices: list[Voices] = [ConversationVoices(paths.manifest, training.sessions)] if training.conversations else []
     return SpeakerCrops(
-        paths.manifest,
+        JoinedVoices([*voices, *map(CorpusVoices, paths.corpora)]),
         steps=training.steps,
         batch_size=training.batch_size,
         crop_s=training.crop_s,
@@ -105,7 +109,7 @@ def _crops(
         augmenter=make_augmenter(augmentation, paths.noise, paths.room_responses),
         settings=FBANK[embedding.network],
         seed=config.seed,
-        sessions=training.sessions,
+        skip_faulty=config.corpus.skip_faulty,
     )
 
 

@@ -1,12 +1,11 @@
-"""What speaker embeddings are trained on: stretches of the speakers of a manifest, at several speeds, with noise."""
+"""What speaker embeddings are trained on: stretches of voices, at several speeds, with noise."""
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow.parquet as pq
 import soxr
 import torch
 from torch.utils.data import Dataset
@@ -15,28 +14,26 @@ from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_segment
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.diarization.embedding import normalise
 from mlcslm.diarization.fbank import FbankSettings, fbank
+from mlcslm.diarization.speaker_voices import Voices
 from mlcslm.errors import UserError
 
-_SHORTEST_S = 0.3
 # Streams of random numbers: the order of an epoch, and what a stretch is.
 _ORDER, _STRETCH = 0, 1
+_MOST_FAULTY = 20
 
 
 class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Batches by optimiser step, a pure function of (seed, step): fbank (B, T, 80) and speaker ids (B,).
 
-    A speaker is one of a session of `manifest`: speakers of different sessions count as different. `speeds` other than
-    1 change tempo and pitch together, and each makes as many new speakers: id = number of the speed x speakers +
-    speaker, speed 1 being number 0. Every speaker comes once before one comes again. A stretch of `crop_s` is taken
-    from an utterance drawn by its length, repeated where that is shorter, and augmented. `sessions`: only so many,
-    evenly spread over all.
-
-    Raises UserError where the manifest has fewer than two speakers.
+    `speeds` other than 1 change tempo and pitch together, and each makes as many new speakers: id = number of the speed
+    x voices + voice, speed 1 being number 0. Every speaker comes once before one comes again. A stretch of `crop_s` is
+    taken from one utterance, repeated where that is shorter, and augmented. `skip_faulty`: draw another utterance
+    where one cannot be read, instead of raising UserError; a speaker of whom 20 in a row cannot be read is refused.
     """
 
     def __init__(
         self,
-        manifest: str | os.PathLike[str],
+        voices: Voices,
         *,
         steps: int,
         batch_size: int,
@@ -45,13 +42,13 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         augmenter: Augmenter | None,
         settings: FbankSettings,
         seed: int,
-        sessions: int | None = None,
+        skip_faulty: bool = False,
     ) -> None:
-        self.voices = _utterances_by_speaker(manifest, sessions)
+        self.voices = voices
         self.speeds = (1.0, *(speed for speed in speeds if speed != 1))
         self.steps, self.batch_size, self.seed = steps, batch_size, seed
         self.samples = round(crop_s * SAMPLE_RATE)
-        self.augmenter, self.settings = augmenter, settings
+        self.augmenter, self.settings, self.skip_faulty = augmenter, settings, skip_faulty
 
     @property
     def speakers(self) -> int:
@@ -84,15 +81,23 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def _speech(self, voice: int, speed: float, rng: np.random.Generator) -> Audio:
         """About as much of one utterance as a stretch needs at this speed."""
-        utterances = self.voices[voice]
-        seconds = np.array([end - start for _, start, end in utterances])
-        path, start, end = utterances[rng.choice(len(utterances), p=seconds / seconds.sum())]
-        needed = (self.samples / SAMPLE_RATE) * speed
-        if end - start > needed:
-            start += rng.uniform(0, end - start - needed)
-            end = start + needed
-        audio = read_segment(path, start, end)
+        seconds = (self.samples / SAMPLE_RATE) * speed
+        for fault in range(_MOST_FAULTY):
+            try:
+                audio = self._read(voice, seconds, rng)
+                break
+            except UserError as error:
+                if not self.skip_faulty or fault == _MOST_FAULTY - 1:
+                    raise
+                print(f"left out: {error}", file=sys.stderr)
         return audio if speed == 1 else soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
+
+    def _read(self, voice: int, seconds: float, rng: np.random.Generator) -> Audio:
+        path, start, end = self.voices.stretch(voice, seconds, rng)
+        audio = read_segment(path, start, end)
+        if not len(audio):
+            raise UserError(f"{path}: holds no audio (0 samples). Copy the file again, or remove it.")
+        return audio
 
     def _speaker(self, place: int) -> int:
         """Id at a place in the endless sequence of shuffled rounds of all speakers."""
@@ -101,23 +106,3 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             self._epoch = epoch
             self._round = np.random.default_rng([self.seed, _ORDER, epoch]).permutation(self.speakers)
         return int(self._round[position])
-
-
-def _utterances_by_speaker(
-    manifest: str | os.PathLike[str], sessions: int | None
-) -> list[list[tuple[str, float, float]]]:
-    """(audio, start, end) of each speaker's utterances, sessions and speakers sorted by name."""
-    voices: dict[tuple[str, str], list[tuple[str, float, float]]] = {}
-    for row in pq.read_table(manifest, columns=["session_id", "speaker", "audio", "start", "end"]).to_pylist():
-        if row["end"] - row["start"] >= _SHORTEST_S:
-            voices.setdefault((row["session_id"], row["speaker"]), []).append((row["audio"], row["start"], row["end"]))
-    names = sorted({session for session, _ in voices})
-    if sessions is not None and sessions < len(names):
-        chosen = {names[at * len(names) // sessions] for at in range(sessions)}
-        voices = {name: utterances for name, utterances in voices.items() if name[0] in chosen}
-    if len(voices) < 2:
-        raise UserError(
-            f"{manifest}: {len(voices)} speaker(s) with utterances of {_SHORTEST_S} s or more; a speaker embedding "
-            "needs two or more to tell apart."
-        )
-    return [voices[name] for name in sorted(voices)]
