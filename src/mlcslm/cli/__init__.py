@@ -19,11 +19,13 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; a UserError is printed to standard error without a traceback, exit status 1."""
-    from mlcslm.cli import compare, corpus, score
+    from mlcslm.cli import compare, corpus, export, score, transcribe
 
     compare.register(app)
     corpus.register(app)
+    export.register(app)
     score.register(app)
+    transcribe.register(app)
     try:
         app()
     except UserError as error:

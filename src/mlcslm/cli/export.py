@@ -1,0 +1,60 @@
+"""`mlcslm export`: a checkpoint as a model-hub folder that needs nothing but the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def register(app: typer.Typer, panel: str | None = None) -> None:
+    """Add `export` to `app`."""
+    app.command("export", rich_help_panel=panel)(export)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Its folder: results/checkpoints/NAME.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; new, or an earlier export.")],
+    database: Annotated[
+        Path | None,
+        typer.Option(help="Results for the model card; by default results.duckdb beside the checkpoint's folder."),
+    ] = None,
+    decoding: Annotated[
+        str, typer.Option(help="The results' decoding that is used where none is asked for.")
+    ] = "greedy",
+    encoder: Annotated[
+        str | None, typer.Option(help="The encoder it was trained from, if it lies elsewhere now: hub id or folder.")
+    ] = None,
+    language_model: Annotated[str | None, typer.Option(help="The language model, likewise.")] = None,
+    languages: Annotated[Path | None, typer.Option(help="The languages sheet it was trained with.")] = None,
+    dtype: Annotated[
+        Literal["float32", "bfloat16"] | None,
+        typer.Option(help="Of the weights; by default what checkpoints are decoded in on this machine."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name in its card; DIR's by default.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the weights for the card, as hubs call it: apache-2.0, …")
+    ] = None,
+) -> None:
+    """Write a checkpoint as a model-hub folder: weights, configuration, tokenizer, model card.
+
+    The folder is whole: the foundation models are in it, adapters merged into their weights. `mlcslm transcribe DIR`
+    and transformers load it where only the package is installed. See docs/export.md.
+    """
+    from mlcslm.cli.score import find_languages
+    from mlcslm.results.exporting import export_checkpoint
+
+    found = export_checkpoint(
+        checkpoint,
+        folder,
+        languages=languages or find_languages(),
+        database=database,
+        decoding=decoding,
+        encoder=encoder,
+        language_model=language_model,
+        dtype=dtype,
+        name=name,
+        licence=licence,
+    )
+    typer.echo(found)

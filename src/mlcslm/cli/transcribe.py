@@ -1,0 +1,96 @@
+"""`mlcslm transcribe`: what is said in recordings, by an exported model or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlcslm.errors import UserError
+
+if TYPE_CHECKING:
+    from mlcslm.decoding.transcription import Transcriber
+
+
+def register(app: typer.Typer, panel: str | None = None) -> None:
+    """Add `transcribe` to `app`."""
+    app.command("transcribe", rich_help_panel=panel)(transcribe)
+
+
+def transcribe(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of `mlcslm export`, or a checkpoint's.")],
+    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO…", help="wav or flac files; or one manifest.")],
+    group: Annotated[
+        str | None,
+        typer.Option(help="What is spoken: a group's name or a language (French, fr). A manifest says it itself."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON line an utterance: times, transcript, reasoning, raw answer.")
+    ] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Utterances a batch; changes only the speed.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Of a checkpoint: its encoder, if it lies elsewhere now.")] = None,
+    language_model: Annotated[str | None, typer.Option(help="Of a checkpoint: its language model, likewise.")] = None,
+    languages: Annotated[Path | None, typer.Option(help="Of a checkpoint: the languages sheet.")] = None,
+) -> None:
+    """Print what is said in recordings.
+
+    Of one file its transcript, of several a line `FILE<tab>TRANSCRIPT` each, of a manifest (.parquet) a line
+    `ID TRANSCRIPT` an utterance, which `mlcslm score wer` reads. A recording longer than 30 s is cut where nobody
+    speaks.
+    """
+    from mlcslm.cli.score import find_languages
+    from mlcslm.languages import read_languages
+
+    for path in audio:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file. Expected wav or flac files, or one manifest.")
+    is_manifest = [path.suffix == ".parquet" for path in audio]
+    if any(is_manifest) and len(audio) > 1:
+        raise UserError("A manifest stands alone: it names its audio. Give it, or audio files.")
+
+    from mlcslm.decoding.transcription import Transcriber
+
+    is_checkpoint = (model / "checkpoint.json").is_file()
+    sheet = read_languages(languages or find_languages()) if is_checkpoint else None
+    transcriber = Transcriber.load(model, languages=sheet, encoder=encoder, language_model=language_model)
+    if batch_size is not None:
+        transcriber.decoding = transcriber.decoding.model_copy(update={"batch_size": batch_size})
+    lines = _manifest_lines if any(is_manifest) else _audio_lines
+    for line in lines(transcriber, audio, group, as_json):
+        typer.echo(line)
+
+
+def _manifest_lines(transcriber: Transcriber, audio: list[Path], group: str | None, as_json: bool) -> Iterable[str]:
+    from mlcslm.corpus.manifest import read_manifest
+
+    rows = read_manifest(audio[0]).drop_columns(["text"]).to_pylist()
+    rows = [row | {"grp": group or row["grp"]} for row in rows]
+    found = {one["utterance_id"]: one for one in transcriber.decode(rows)}
+    for row in rows:
+        hypothesis = found[row["utterance_id"]]
+        yield _json(row, hypothesis) if as_json else f"{row['utterance_id']} {_line(hypothesis['transcript'])}"
+
+
+def _audio_lines(transcriber: Transcriber, audio: list[Path], group: str | None, as_json: bool) -> Iterable[str]:
+    by_file = {path: transcriber.rows_of(path, group) for path in audio}
+    found = {one["utterance_id"]: one for one in transcriber.decode([row for rows in by_file.values() for row in rows])}
+    for path, rows in by_file.items():
+        if as_json:
+            yield from (_json(row, found[row["utterance_id"]]) for row in rows)
+            continue
+        text = " ".join(filter(None, (_line(found[row["utterance_id"]]["transcript"]) for row in rows)))
+        yield text if len(audio) == 1 else f"{path}\t{text}"
+
+
+def _json(row: dict[str, Any], hypothesis: dict[str, Any]) -> str:
+    kept = ("language", "transcript", "think", "raw_text", "tokens", "stop_reason", "loop")
+    about = {"audio": row["audio"], "start": row["start"], "end": row["end"], "group": row["grp"]}
+    return json.dumps({**about, **{key: hypothesis[key] for key in kept}}, ensure_ascii=False)
+
+
+def _line(text: str) -> str:
+    """Text that ends no line and moves no cursor, whatever a model made of it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,155 @@
+"""Transcripts of recordings by an exported model or a checkpoint, outside the workflow but by its decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlcslm.config_decoding import DecodingConfig
+from mlcslm.corpus.audio import SAMPLE_RATE, count_samples, read_audio
+from mlcslm.decoding.context import context_size, decode_with_own_context
+from mlcslm.decoding.decoder import Decoder
+from mlcslm.decoding.generation import length_buckets
+from mlcslm.decoding.memory import FittingBatches
+from mlcslm.errors import UserError
+from mlcslm.languages import Group
+from mlcslm.model.checkpoint import load_checkpoint
+from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
+from mlcslm.model.exported import EXPORT_FILE, load_export
+from mlcslm.model.lora import merge_lora
+from mlcslm.model.precision import model_dtype
+from mlcslm.model.processor import SpeechProcessor
+from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.progress import progress
+
+_PROMPTS_OF_A_LANGUAGE = ("tagged-own-language", "reasoning")
+
+
+class Transcriber:
+    """A model that transcribes: see `load`.
+
+    name: the checkpoint's; template, context: of its prompts; decoding: how answers are searched for.
+    """
+
+    def __init__(
+        self,
+        model: SpeechLLM,
+        processor: SpeechProcessor,
+        *,
+        name: str,
+        recipe: Mapping[str, Any],
+        decoding: DecodingConfig,
+    ) -> None:
+        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.processor = processor
+        self.name = name
+        self.recipe = dict(recipe)
+        self.decoding = decoding
+        self.context = context_size(decoding, recipe, name)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        decoding: DecodingConfig | None = None,
+        languages: Mapping[str, Group] | None = None,
+        encoder: str | None = None,
+        language_model: str | None = None,
+    ) -> Transcriber:
+        """The model in `folder`: one that `mlcslm export` wrote, which needs nothing else, or a checkpoint.
+
+        decoding: by default what an export names, greedy search of a checkpoint; languages, encoder, language_model: of
+        a checkpoint, as `load_checkpoint` takes them. Raises UserError for a folder that is neither.
+        """
+        folder = Path(folder)
+        if (folder / EXPORT_FILE).is_file():
+            model, processor, info = load_export(folder, dtype=None if torch.cuda.is_available() else "float32")
+            found = decoding or DecodingConfig.model_validate(info.decoding)
+            return cls(model, processor, name=info.checkpoint, recipe=info.recipe, decoding=found)
+        if not (folder / CHECKPOINT_FILE).is_file():
+            raise UserError(
+                f"{folder}: found neither {EXPORT_FILE} nor {CHECKPOINT_FILE} in it. Expected a folder that "
+                "`mlcslm export` wrote, or a checkpoint, results/checkpoints/<name>."
+            )
+        if languages is None:
+            raise UserError(f"{folder}: a checkpoint needs the languages sheet that it was trained with.")
+        info = read_checkpoint(folder, verify=False)
+        model, processor = load_checkpoint(
+            folder, languages=languages, encoder=encoder, language_model=language_model, dtype=model_dtype()
+        )
+        merge_lora(model)
+        return cls(model, processor, name=info.name, recipe=info.recipe, decoding=decoding or DecodingConfig())
+
+    def __call__(self, audio: str | Path, group: str | None = None) -> str:
+        """Transcript of a recording, in `group` (see `find_group`)."""
+        rows = self.rows_of(Path(audio), group)
+        texts = {one["utterance_id"]: one["transcript"] for one in self.decode(rows)}
+        return " ".join(filter(None, (texts[row["utterance_id"]] for row in rows)))
+
+    def rows_of(self, audio: Path, group: str | None = None) -> list[dict[str, Any]]:
+        """Manifest rows of a recording: one, or where it is longer than the encoder's window (30 s), its speech.
+
+        Speech is found by Silero's detector and cut into segments of at most that length.
+        """
+        name = self.find_group(group)
+        samples = count_samples(audio)
+        spans = [(0.0, samples / SAMPLE_RATE)]
+        if samples > (longest := self.processor.features.max_samples):
+            from mlcslm.diarization.vad import make_detector
+
+            found = make_detector("silero", longest / SAMPLE_RATE)(read_audio(audio))
+            spans = [(segment.start, segment.end) for segment in found]
+        return [
+            {
+                "utterance_id": f"{audio}-{turn:05d}",
+                "session_id": str(audio),
+                "grp": name,
+                "turn": turn,
+                "audio": str(audio),
+                "start": start,
+                "end": end,
+            }
+            for turn, (start, end) in enumerate(spans)
+        ]
+
+    def decode(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """A hypothesis (`decoding.decoder.SCHEMA`) of each manifest row, in the order in which they are found."""
+        for row in rows:
+            self.find_group(row["grp"])
+        decoder = Decoder(self.model, self.processor, self.recipe["template"], self.decoding)
+        label = f"transcribing with {self.name}"
+        with progress(len(rows), label, "utterance") as bar:
+            for hypotheses in self._batches(decoder, rows, label):
+                bar.update(len(hypotheses))
+                yield from hypotheses
+
+    def find_group(self, group: str | None) -> str:
+        """The group that `group` names, by its name or its language, whatever the case; None: any.
+
+        Raises UserError where there is no such group, several of the language, or where None is not enough: from the
+        third stage on, prompts are in the utterance's language.
+        """
+        groups = self.processor.groups
+        if group is None:
+            if self.recipe["template"] not in _PROMPTS_OF_A_LANGUAGE:
+                return next(iter(groups))
+            raise UserError(f"{self.name}: its prompt is in the language that is spoken; name it: {', '.join(groups)}.")
+        wanted = group.casefold()
+        found = [name for name in groups if name.casefold() == wanted]
+        found = found or [name for name, one in groups.items() if one.language.casefold() == wanted]
+        if len({(groups[name].prompt, groups[name].token) for name in found}) != 1:
+            known = ", ".join(found or groups)
+            raise UserError(f"group {group!r}: expected one of: {known}.")
+        return found[0]
+
+    def _batches(self, decoder: Decoder, rows: Sequence[dict[str, Any]], label: str) -> Iterable[list[dict[str, Any]]]:
+        if self.decoding.context == "own":
+            yield from decode_with_own_context(decoder, rows, self.context, {})
+            return
+        decode = FittingBatches(decoder.decode, self.decoding.batch_size, label)
+        for batch in length_buckets(rows, self.decoding.batch_size):
+            yield from decode(batch)

@@ -1,0 +1,214 @@
+"""A speech LLM as a model-hub folder: whole, adapters merged, loaded without its foundation models.
+
+config.json, generation_config.json, model*.safetensors; the tokenizer's and the feature extractor's files;
+languages.tsv (tokens and prompts of the groups); mlcslm.json (template, decoding, where it comes from, SHA-256 of each
+file, written last). Nothing is pickled, and no code lies beside the weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, WhisperFeatureExtractor
+from transformers.utils import logging
+
+import mlcslm
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.files import sha256, write_json
+from mlcslm.languages import read_languages
+from mlcslm.model.checkpoint_file import CheckpointInfo
+from mlcslm.model.lora import merge_lora
+from mlcslm.model.processor import SpeechProcessor
+from mlcslm.model.speech_llm import SpeechLLM
+
+EXPORT_FILE = "mlcslm.json"
+LANGUAGES_FILE = "languages.tsv"
+FORMAT_VERSION = 1
+LARGEST_FILE = "5GB"
+_CARD = "README.md"  # for readers, who may go on writing in it
+
+
+@dataclass(frozen=True)
+class ExportInfo:
+    """What `mlcslm.json` says.
+
+    checkpoint, parent: the stage's and its parent's name; template: of prompt and answer; context: transcripts that the
+    prompt may have, of so many utterances before; decoding: settings to decode with; recipe: how the stage was trained;
+    foundation: name and fingerprint of encoder and language model; dtype: of the weights; mlcslm_version: that wrote
+    it; files: SHA-256 by file name.
+    """
+
+    checkpoint: str
+    parent: str
+    template: str
+    context: int
+    decoding: dict[str, Any]
+    recipe: dict[str, Any]
+    foundation: dict[str, dict[str, str]]
+    dtype: str
+    mlcslm_version: str
+    files: dict[str, str]
+    format_version: int = FORMAT_VERSION
+
+
+def save_export(
+    folder: Path,
+    model: SpeechLLM,
+    processor: SpeechProcessor,
+    checkpoint: CheckpointInfo,
+    *,
+    languages: str | os.PathLike[str],
+    decoding: Mapping[str, Any],
+) -> ExportInfo:
+    """Write `model` (of `checkpoint`; its adapters are merged in place) into the existing `folder`; return what it is.
+
+    languages: the languages sheet that the model was built with; decoding: how it is decoded unless told otherwise.
+    """
+    if not model.lora_is_merged:
+        merge_lora(model)
+    _drop_adapters(model)
+    with _quiet():
+        model.save_pretrained(folder, max_shard_size=LARGEST_FILE)
+        processor.tokenizer.save_pretrained(folder)
+        processor.features.feature_extractor.save_pretrained(folder)
+    _clean(folder / "config.json")
+    (folder / LANGUAGES_FILE).write_bytes(Path(languages).read_bytes())
+    info = ExportInfo(
+        checkpoint=checkpoint.name,
+        parent=checkpoint.parent,
+        template=checkpoint.recipe["template"],
+        context=checkpoint.recipe.get("context", 0),
+        decoding=dict(decoding),
+        recipe=checkpoint.recipe,
+        foundation={
+            kind: {**about, "source": public_name(about["source"])} for kind, about in model.foundation.items()
+        },
+        dtype=str(model.dtype).removeprefix("torch."),
+        mlcslm_version=mlcslm.__version__,
+        files={path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != _CARD},
+    )
+    write_json(folder / EXPORT_FILE, asdict(info))
+    return info
+
+
+def read_export(folder: str | os.PathLike[str], *, verify: bool = True) -> ExportInfo:
+    """What the model in `folder` is; with `verify`, after comparing each file with its SHA-256.
+
+    Raises UserError naming the file at fault.
+    """
+    folder = Path(folder)
+    path = folder / EXPORT_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: no such file, so {folder} is no exported model; `mlcslm export` makes one.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as JSON ({error}). Export the checkpoint again.") from None
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: format version {version!r} found, expected {FORMAT_VERSION}. It was written by another version "
+            "of mlcslm: use that one, or export the checkpoint again."
+        )
+    names = {field.name for field in fields(ExportInfo)}
+    if missing := sorted(names - set(content)):
+        raise UserError(f"{path}: without {', '.join(missing)}. Export the checkpoint again.")
+    info = ExportInfo(**{name: content[name] for name in names})
+    if verify and (faults := _faulty_files(folder, info.files)):
+        raise FaultyInput(f"{folder}: not the model that was exported; copy or export it again.", faults)
+    return info
+
+
+def load_export(
+    folder: str | os.PathLike[str], *, dtype: str | None = None
+) -> tuple[SpeechLLM, SpeechProcessor, ExportInfo]:
+    """The exported speech LLM in `folder`, in eval mode, its processor, and what it is. Needs nothing but the folder.
+
+    dtype: of the weights, by default as they were written. Raises UserError for a folder that is no intact export.
+    """
+    folder = Path(folder)
+    info = read_export(folder)
+    try:
+        with _quiet():
+            model, report = SpeechLLM.from_pretrained(
+                folder, dtype=getattr(torch, dtype or info.dtype), use_safetensors=True, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            extractor = WhisperFeatureExtractor.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder}: cannot be loaded ({error}). Export the checkpoint again.") from error
+    if lacking := sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}):
+        raise FaultyInput(f"{folder}: its weights are not those of its config.json; export it again.", lacking)
+    processor = SpeechProcessor(
+        tokenizer,
+        extractor,
+        read_languages(folder / LANGUAGES_FILE),
+        encoder_window=model.config.encoder_window,
+        max_mel_frames=model.model.encoder.max_mel_frames,
+    )
+    # A merged model, as those are that checkpoints are decoded with: it cannot be saved as a checkpoint.
+    model.lora_is_merged = True
+    model.foundation = info.foundation
+    return model.eval(), processor, info
+
+
+def public_name(source: str) -> str:
+    """What may be published of where a model came from: a hub id, a relative path; of any other its last part.
+
+    >>> public_name("openai/whisper-base"), public_name("/data/models/whisper-base"), public_name("../base")
+    ('openai/whisper-base', 'whisper-base', 'base')
+    """
+    path = Path(source)
+    return path.name if path.is_absolute() or source.startswith("~") or ".." in path.parts else source
+
+
+def _drop_adapters(model: SpeechLLM) -> None:
+    """Put the merged weights where the adapters stood, so that the names are those of a model without."""
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, module.get_base_layer())
+
+
+def _clean(path: Path) -> None:
+    """The configuration without `auto_map`, which names files of code that trl asks for in memory but that do not lie
+    in the folder, and with the public names of what its parts were loaded from.
+    """
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("auto_map", None)
+    for section in (config, *(value for value in config.values() if isinstance(value, dict))):
+        if section.get("_name_or_path"):
+            section["_name_or_path"] = public_name(section["_name_or_path"])
+    write_json(path, config)
+
+
+def _faulty_files(folder: Path, files: Mapping[str, str]) -> list[str]:
+    faults = []
+    for name, expected in files.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            faults.append(f"{path}: no such file")
+        elif sha256(path) != expected:
+            faults.append(f"{path}: has other contents than were written ({path.stat().st_size} bytes)")
+    return faults
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars of transformers' own."""
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
