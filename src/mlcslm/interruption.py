@@ -1,7 +1,7 @@
 """Stop when the system asks for it: after what can be gone on from is saved, and so that SLURM starts the job again.
 
-A cluster says by SIGTERM that a job's time is up: before its time limit (`sbatch --signal`), before a more important job
-takes its place, or by hand (`scancel --signal=TERM`). Imports nothing heavy.
+A cluster says by SIGTERM that a job's time is up: before its time limit (`sbatch --signal`), before a more important
+job takes its place, or by hand (`scancel --signal=TERM`). Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -52,17 +52,27 @@ _stop = Stop()
 def ends_when_asked() -> Iterator[None]:
     """Let SIGTERM end a job: with a message, with the status `STATUS`, and under SLURM with its being started again.
 
-    Work inside `between_steps` ends where it says; any other at once, by an Interrupted. Children of this process that
-    inherit the handler end as they would without it.
+    Work inside `between_steps` ends where it says, any other at once.
+    """
+    try:
+        with raises_when_asked():
+            yield
+    except Interrupted as interrupted:
+        print(f"mlcslm: asked to stop by SIGTERM. {_outcome(interrupted)}", file=sys.stderr)
+        sys.exit(STATUS)
+
+
+@contextmanager
+def raises_when_asked() -> Iterator[None]:
+    """Let SIGTERM raise Interrupted, inside `between_steps` where that says, else at once.
+
+    Children of this process that inherit the handler end as they would without it.
     """
     global _stop
     _stop = Stop()
     usual = signal.signal(signal.SIGTERM, _note)
     try:
         yield
-    except Interrupted as interrupted:
-        print(f"mlcslm: asked to stop by SIGTERM. {_outcome(interrupted)}", file=sys.stderr)
-        sys.exit(STATUS)
     finally:
         signal.signal(signal.SIGTERM, usual)
         _stop = Stop()

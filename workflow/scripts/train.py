@@ -17,4 +17,6 @@ with job(snakemake) as (config, layout):
         room_responses=layout.noise("room_responses"),
         reasoning=Path(snakemake.input.reasoning[0]) if snakemake.input.reasoning else None,
     )
-    launch_stage(name, config, paths)
+    # On a cluster, a stage that takes several nodes is a job of so many tasks (profiles/slurm).
+    tasks = snakemake.resources.get("tasks") if snakemake.resources.get("mpi") else None
+    launch_stage(name, config, paths, tasks=tasks)

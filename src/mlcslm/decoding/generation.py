@@ -18,6 +18,7 @@ from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
 from mlcslm.decoding.memory import FittingBatches
 from mlcslm.decoding.partial import PartialHypotheses
 from mlcslm.decoding.wanted import made_by, rows_to_decode
+from mlcslm.interruption import between_steps
 from mlcslm.languages import Group
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -96,10 +97,11 @@ def decode_with_all(
         label = f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}"
         decoder = Decoder(model, processor, recipe["template"], decoding, audio=audio)
         done = PartialHypotheses(out, by)
-        with progress(len(rows), label, "utterance", initial=len(done.rows)) as bar:
+        with progress(len(rows), label, "utterance", initial=len(done.rows)) as bar, between_steps() as stop:
             for hypotheses in _decode(decoder, rows, done.rows, recipe, manifest, label, lengths):
                 done.add(hypotheses)
                 bar.update(len(hypotheses))
+                stop.leave(f"{len(done.rows)} of {len(rows)} hypotheses")
         table = pa.Table.from_pylist([row | done.rows[row["utterance_id"]] for row in rows], schema=schema)
         write_table(table.replace_schema_metadata(by), out)
         done.remove()

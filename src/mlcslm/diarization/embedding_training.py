@@ -26,6 +26,7 @@ from mlcslm.diarization.speaker_voices import ConversationVoices, CorpusVoices, 
 from mlcslm.diarization.verification import verify_manifest
 from mlcslm.errors import UserError
 from mlcslm.files import atomic_path, fingerprint, sha256
+from mlcslm.interruption import Stop, between_steps, outlive_one_signal
 from mlcslm.model.precision import model_dtype
 from mlcslm.progress import progress
 from mlcslm.training.settings import make_augmenter, trains_in_bfloat16
@@ -58,7 +59,8 @@ def train_embedding(name: str, config: Config, paths: EmbeddingPaths) -> None:
     """Make embedding `name` of `config`: train it, or convert its public checkpoint; verify it; write `paths.out`.
 
     A training that was killed goes on from its last state and ends with the same weights, bit for bit on a CPU. Raises
-    UserError where a checkpoint or a manifest does not serve, or the loss is no longer finite.
+    UserError where a checkpoint or a manifest does not serve, or the loss is no longer finite; Interrupted after a step
+    and its state when the process is asked to stop.
     """
     embedding = config.embeddings[name]
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,7 +79,8 @@ def train_embedding(name: str, config: Config, paths: EmbeddingPaths) -> None:
         }
         work = paths.work / fingerprint({**fingerprints, "seed": config.seed})[:16]
         crops = _crops(embedding, embedding.training, config, paths)
-        network = _train(embedding, embedding.training, config, crops, work, device)
+        with between_steps() as stop:
+            network = _train(embedding, embedding.training, config, crops, work, device, stop)
         origin = {
             "origin": "trained",
             "seed": config.seed,
@@ -120,6 +123,7 @@ def _train(
     crops: SpeakerCrops,
     work: Path,
     device: str,
+    stop: Stop,
 ) -> nn.Module:
     torch.manual_seed(config.seed)
     network = build_network(embedding.network, embedding.size)
@@ -149,8 +153,9 @@ def _train(
             bar.update()
             if (step + 1) % max(1, training.steps // 10) == 0:
                 print(f"step {step + 1}: loss {loss.item():.2f}, {100 * right.item():.0f} % right", file=sys.stderr)
-            if (step + 1) % training.save_steps == 0:
+            if (step + 1) % training.save_steps == 0 or stop.asked:
                 _save_state(work / _STATE_FILE, both, optimiser, step + 1)
+            stop.leave(f"the state after step {step + 1} of {training.steps}")
     _settle_statistics(network, crops, device)
     return network.eval()
 
@@ -173,8 +178,14 @@ def _settle_statistics(network: nn.Module, crops: SpeakerCrops, device: str) -> 
 
 
 def _batches(crops: SpeakerCrops, first: int, workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    sampler = range(first, len(crops))
-    return iter(DataLoader(crops, sampler=sampler, batch_size=None, num_workers=workers))  # type: ignore[arg-type]
+    loader = DataLoader(
+        crops,
+        sampler=range(first, len(crops)),  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=outlive_one_signal,
+    )
+    return iter(loader)
 
 
 def _rate(step: int, steps: int, warmup: float = 0.1) -> float:

@@ -1,6 +1,6 @@
-"""Run a training stage on what the machine has: in this process, or one process a GPU.
+"""Run a training stage on what the job has: in this process, one process a GPU of this machine, or tasks of SLURM's.
 
-`python -m mlcslm.training.launch JOB.json` is what each of those processes runs.
+`python -m mlcslm.training.launch JOB.json` is what each of those processes runs; `--srun` where srun has started it.
 """
 
 from __future__ import annotations
@@ -8,28 +8,39 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import socket
+import subprocess
 import sys
-import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlcslm.config import Config, parse_config
 from mlcslm.errors import UserError
+from mlcslm.interruption import STATUS, Interrupted, between_steps, raises_when_asked
 from mlcslm.training.paths import StagePaths
 
+GRACE_S = 300
+"""How long processes that were asked to stop may take to finish their step and to save, before they are killed."""
 
-def launch_stage(name: str, config: Config, paths: StagePaths, processes: int | None = None) -> None:
-    """Train stage `name`; processes: how many, by default one a GPU. Raises UserError if one of them fails.
 
-    The micro-batches of an optimiser step are dealt out to the processes, so that their number changes nothing but the
-    time that a stage takes: the stage's `accumulation` has to be a multiple of it, and by default fewer are taken.
+def launch_stage(
+    name: str, config: Config, paths: StagePaths, processes: int | None = None, tasks: int | None = None
+) -> None:
+    """Train stage `name`; raises UserError if a process of it fails, Interrupted if it was asked to stop.
+
+    processes: how many, by default one a GPU of this machine; tasks: let srun start so many in their place, on the
+    nodes of this SLURM job. The micro-batches of an optimiser step are dealt out to the processes, so that their number
+    changes nothing but the time that a stage takes: the stage's `accumulation` has to be a multiple of it, and by
+    default fewer are taken.
     """
     import torch
 
     from mlcslm.training.stage import train_stage
 
     accumulation = config.stages[name].accumulation
-    count = processes or most_processes(accumulation, torch.cuda.device_count())
+    count = tasks or processes or most_processes(accumulation, torch.cuda.device_count())
     if accumulation % count:
         raise UserError(
             f"stages.{name}.accumulation is {accumulation}, which {count} processes cannot share; make it a multiple."
@@ -37,19 +48,13 @@ def launch_stage(name: str, config: Config, paths: StagePaths, processes: int | 
     if count == 1:
         train_stage(name, config, paths)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        job = Path(folder) / "job.json"
-        job.write_text(
-            json.dumps(
-                {
-                    "name": name,
-                    "config": config.model_dump(mode="json"),
-                    "paths": {key: str(value) if value else None for key, value in dataclasses.asdict(paths).items()},
-                }
-            ),
-            encoding="utf-8",
-        )
-        _launch(name, count, job)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun's default too: else each takes all cores
+    with _job_file(name, config, paths) as job:
+        status = _run_tasks(count, job) if tasks else _run_processes(count, job)
+    if STATUS in status.values():
+        raise Interrupted("the newest state, see above" if any(paths.work.glob("*/checkpoint-*/whole")) else "")
+    if failed := [f"process {rank} with status {code}" for rank, code in sorted(status.items()) if code]:
+        raise UserError(f"stage {name}: of its {count} processes failed: {', '.join(failed)}; what they say is above.")
 
 
 def most_processes(accumulation: int, devices: int) -> int:
@@ -61,12 +66,28 @@ def most_processes(accumulation: int, devices: int) -> int:
     return max(count for count in range(1, accumulation + 1) if accumulation % count == 0 and count <= max(1, devices))
 
 
-def _launch(name: str, count: int, job: Path) -> None:
-    """Run `count` processes on one machine, as `torchrun --standalone` does, but without its traceback."""
+@contextmanager
+def _job_file(name: str, config: Config, paths: StagePaths) -> Iterator[Path]:
+    """What each process is told, in a folder that all nodes see."""
+    paths.work.mkdir(parents=True, exist_ok=True)
+    job = paths.work / f"job-{uuid.uuid4().hex}.json"
+    folders = {key: str(value) if value else None for key, value in dataclasses.asdict(paths).items()}
+    job.write_text(json.dumps({"name": name, "config": config.model_dump(mode="json"), "paths": folders}), "utf-8")
+    try:
+        yield job
+    finally:
+        job.unlink(missing_ok=True)
+
+
+def _run_processes(count: int, job: Path) -> dict[int, int]:
+    """Exit status by rank of `count` processes on this machine, as `torchrun --standalone` runs them.
+
+    Being asked to stop is handed on to them.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun's default too: else each takes all cores
     settings = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -75,25 +96,56 @@ def _launch(name: str, count: int, job: Path) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        shutdown_timeout=GRACE_S,
     )
     try:
         elastic_launch(settings, sys.executable)("-m", __name__, str(job))
+    except SignalException:
+        return {0: STATUS}
     except ChildFailedError as error:
-        failed = ", ".join(f"process {rank} with status {f.exitcode}" for rank, f in sorted(error.failures.items()))
-        raise UserError(f"stage {name}: of its {count} processes failed: {failed}; what they say is above.") from None
+        return {rank: failure.exitcode for rank, failure in error.failures.items()}
+    return {}
 
 
-def _main(job_file: str) -> None:
-    from mlcslm.training.stage import train_stage
+def _run_tasks(count: int, job: Path) -> dict[int, int]:
+    """Exit status of `count` tasks of srun on the nodes of this SLURM job, which have to see the same files.
+
+    SLURM signals them itself; this process, where it is signalled too, waits for them.
+    """
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    # A batch script runs on the first node, and so does rank 0.
+    environment = os.environ | {"MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(port)}
+    threads = f"--cpus-per-task={os.environ['OMP_NUM_THREADS']}"
+    command = ["srun", f"--ntasks={count}", threads, "--kill-on-bad-exit=1", "--label"]
+    with between_steps():
+        done = subprocess.run(
+            [*command, sys.executable, "-m", __name__, str(job), "--srun"], env=environment, check=False
+        )
+    return {0: done.returncode}
+
+
+def _main(job_file: str, *options: str) -> None:
+    if options:
+        for name, given in (("RANK", "PROCID"), ("LOCAL_RANK", "LOCALID"), ("WORLD_SIZE", "NTASKS")):
+            os.environ[name] = os.environ[f"SLURM_{given}"]
 
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     paths = StagePaths(**{key: Path(value) if value else None for key, value in job["paths"].items()})
     try:
-        train_stage(job["name"], parse_config(job["config"]), paths)
+        with raises_when_asked():
+            from mlcslm.training.stage import train_stage
+
+            train_stage(job["name"], parse_config(job["config"]), paths)
+    except Interrupted as interrupted:
+        if interrupted.saved and os.environ["RANK"] == "0":
+            print(f"mlcslm: saved {interrupted.saved}", file=sys.stderr)
+        sys.exit(STATUS)
     except UserError as error:
         print(f"mlcslm: {error}", file=sys.stderr)
         sys.exit(1)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(*sys.argv[1:])

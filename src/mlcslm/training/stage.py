@@ -17,6 +17,7 @@ from mlcslm.config import Config
 from mlcslm.config_stages import ReinforcementConfig, Stage, StageConfig
 from mlcslm.errors import UserError
 from mlcslm.files import fingerprint, sha256
+from mlcslm.interruption import between_steps
 from mlcslm.languages import read_languages
 from mlcslm.model.attention import FLOAT32_ATTENTION
 from mlcslm.model.build import build_speech_llm
@@ -35,6 +36,7 @@ from mlcslm.training.parts_trainer import Watch, newest_state
 from mlcslm.training.paths import StagePaths
 from mlcslm.training.prompt_loss import LabelWeights
 from mlcslm.training.settings import dataset_arguments, part_options, trainer_arguments, trains_in_bfloat16
+from mlcslm.training.stopping import StopWhenAsked
 from mlcslm.training.telemetry import Telemetry
 from mlcslm.training.trainer import SpeechTrainer
 
@@ -44,7 +46,7 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
 
     Resumable states go to a folder below `paths.work` that is named by everything the result depends on, so that a
     state of another recipe is never taken up; it is removed at the end. A second process waits until the first is done
-    and leaves what that has made.
+    and leaves what that has made. Raises Interrupted after a step and its state when the process is asked to stop.
     """
     stage = config.stages[name]
     fingerprints = {
@@ -134,7 +136,9 @@ def _train(
     state = newest_state(work)
     if state is not None:
         print(f"{name}: going on from step {state.name.split('-')[1]} of {stage.steps}", file=sys.stderr)
-    trainer.train(resume_from_checkpoint=str(state) if state else None)
+    with between_steps() as stop:
+        trainer.add_callback(StopWhenAsked(stop))
+        trainer.train(resume_from_checkpoint=str(state) if state else None)
 
 
 def _supervised_trainer(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mlcslm.interruption import outlive_one_signal
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.parts_trainer import PartsTrainer
 from mlcslm.training.prompt_loss import LabelWeights
@@ -40,6 +41,7 @@ class SpeechTrainer(PartsTrainer):
             batch_sampler=self.plan,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
+            worker_init_fn=outlive_one_signal,
             pin_memory=self.args.device.type == "cuda",
         )
         return self.accelerator.prepare(loader)
