@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from mlcslm.config import Config, Split, parse_config
 from mlcslm.config_diarization import EmbeddingConfig
 from mlcslm.errors import UserError
+from mlcslm.interruption import ends_when_asked
 from mlcslm.languages import read_languages
 from mlcslm.results.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 from mlcslm.machine_faults import machine_fault
@@ -246,7 +247,7 @@ class _Tee(io.TextIOBase):
 def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
     """Run a rule's script: read the configuration, keep to its threads, copy what it prints to its log file.
 
-    A UserError ends the job with its message and no traceback.
+    A UserError ends the job with its message and no traceback; SIGTERM as `mlcslm.interruption` says.
     """
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -255,7 +256,8 @@ def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
         sys.stdout, sys.stderr = _Tee(streams[0], log), _Tee(streams[1], log)  # type: ignore[assignment]
         try:
             config = parse_config(without_workflow_keys(snakemake.config))
-            yield config, Layout(config)
+            with ends_when_asked():
+                yield config, Layout(config)
         except UserError as error:
             print(f"mlcslm: {error}", file=sys.stderr)
             sys.exit(1)
