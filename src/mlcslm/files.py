@@ -36,6 +36,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             _remove(path)
         temporary.replace(path)
         _flush_entry(path.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # what a full disk has cut short, by the name that means something
+        raise
     finally:
         _remove(temporary)
 
