@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from mlcslm.config import Config, Split, parse_config
 from mlcslm.config_diarization import EmbeddingConfig
 from mlcslm.errors import UserError
 from mlcslm.interruption import ends_when_asked
+from mlcslm.job_log import logged
 from mlcslm.languages import read_languages
 from mlcslm.results.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 from mlcslm.machine_faults import machine_fault
@@ -224,25 +224,6 @@ class Layout:
         return [diarizer for diarizer in found if all(path(*diarizer).exists() for path in kinds)]
 
 
-class _Tee(io.TextIOBase):
-    """A stream that writes to two."""
-
-    def __init__(self, first: TextIO, second: TextIO) -> None:
-        self._streams = (first, second)
-
-    def write(self, text: str) -> int:
-        for stream in self._streams:
-            stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        for stream in self._streams:
-            stream.flush()
-
-    def isatty(self) -> bool:
-        return self._streams[0].isatty()
-
-
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
     """Run a rule's script: read the configuration, keep to its threads, copy what it prints to its log file.
@@ -251,9 +232,7 @@ def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
     """
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    streams = sys.stdout, sys.stderr
-    with open(snakemake.log[0], "w", encoding="utf-8", buffering=1) as log:
-        sys.stdout, sys.stderr = _Tee(streams[0], log), _Tee(streams[1], log)  # type: ignore[assignment]
+    with logged(snakemake.log[0]) as log:
         try:
             config = parse_config(without_workflow_keys(snakemake.config))
             with ends_when_asked():
@@ -262,14 +241,11 @@ def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
             print(f"mlcslm: {error}", file=sys.stderr)
             sys.exit(1)
         except Exception as error:
-            with contextlib.suppress(OSError):  # the disk may be full
-                traceback.print_exc(file=log)  # Python itself prints it to the terminal
+            traceback.print_exc(file=log)  # Python itself prints it to the terminal
             if message := machine_fault(error):
                 print(f"mlcslm: {message}", file=sys.stderr)
                 sys.exit(1)
             raise
-        finally:
-            sys.stdout, sys.stderr = streams
 
 
 def without_workflow_keys(config: Mapping[str, Any]) -> dict[str, Any]:
