@@ -21,6 +21,7 @@ include: "workflow/rules/scoring.smk"
 include: "workflow/rules/embeddings.smk"
 include: "workflow/rules/diarization.smk"
 include: "workflow/rules/diarization_scoring.smk"
+include: "workflow/rules/systems.smk"
 include: "workflow/rules/results.smk"
 
 

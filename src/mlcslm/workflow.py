@@ -17,14 +17,15 @@ from mlcslm.errors import UserError
 from mlcslm.interruption import ends_when_asked
 from mlcslm.job_log import logged
 from mlcslm.languages import read_languages
-from mlcslm.results.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 from mlcslm.machine_faults import machine_fault
+from mlcslm.results.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
+from mlcslm.workflow_systems import SystemsLayout
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 ALL = "all"
 
 
-class Layout:
+class Layout(SystemsLayout):
     """Paths below the results folder of a configuration, and what depends on what. Imports nothing heavy."""
 
     def __init__(self, config: Config) -> None:
@@ -204,6 +205,7 @@ class Layout:
             "segments": [str(self.diarization_hypotheses(*diarizer)) for diarizer in self.diarized(table)],
             "logs": [str(self.checkpoint(name) / "training_log.parquet") for name in checkpoints],
             "manifests": [str(self.manifest(split)) for split in SPLITS],
+            "brought": self.brought_inputs(),
         }
 
     def on_disk(self) -> list[tuple[str, str, str]]:

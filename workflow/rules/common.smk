@@ -1,7 +1,9 @@
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from mlcslm.config import parse_config
 from mlcslm.errors import UserError
+from mlcslm.inputs import describe_missing_inputs
 from mlcslm.workflow import Layout, without_workflow_keys
 
 try:
@@ -13,6 +15,10 @@ except UserError as error:
 preset = layout.config
 NONE = "(?!)"  # matches no name
 
+# A warning, since what is asked for may do without them.
+if workflow.is_main_process and (missing := describe_missing_inputs(preset)):
+    logger.warning(missing)
+
 
 wildcard_constraints:
     split="train|dev|test",
@@ -21,5 +27,6 @@ wildcard_constraints:
     diarizer="|".join(map(re.escape, preset.diarizers)) or NONE,
     embedding="|".join(map(re.escape, preset.embeddings)) or NONE,
     corpus="|".join(map(re.escape, preset.speaker_corpora)) or NONE,
+    brought="|".join(map(re.escape, preset.systems)) or NONE,
     shard="[A-Za-z-]+",
     table="table[1-7]",

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 import mlcslm
 from mlcslm.config_systems import FileFormat
@@ -27,6 +26,7 @@ from mlcslm.evaluation.matching import (
 )
 from mlcslm.files import atomic_path, sha256, write_json
 from mlcslm.languages import read_languages
+from mlcslm.parquet import write_table
 from mlcslm.scoring.diarization_counts import (
     DIARIZATION_COUNTS_SCHEMA,
     count_recordings,
@@ -120,7 +120,7 @@ def _write_track_1(asked: Evaluation, given: Given, references: References, fold
     unknown, missing = check_known(texts, references.ids, source, kind="utterances", skip_unknown=asked.skip_unknown)
     _tell(source, unknown, missing, len(references.ids), "utterances")
     rows = [{"utterance_id": name, "transcript": texts[name]} for name in references.ids if name in texts]
-    pq.write_table(pa.Table.from_pylist(rows, schema=TEXTS_SCHEMA), folder / HYPOTHESES)
+    write_table(pa.Table.from_pylist(rows, schema=TEXTS_SCHEMA), folder / HYPOTHESES)
     check_texts(asked.manifest, references.rows)
     groups = groups_of_rows(references.rows, read_languages(asked.languages), asked.manifest, asked.languages)
     transcripts = {row["utterance_id"]: row["transcript"] for row in rows}
@@ -130,7 +130,7 @@ def _write_track_1(asked: Evaluation, given: Given, references: References, fold
         )
         for protocol in asked.protocols
     ]
-    pq.write_table(pa.concat_tables(tables), folder / COUNTS)
+    write_table(pa.concat_tables(tables), folder / COUNTS)
     return {"references": len(references.ids), "unknown": unknown, "missing": missing}
 
 
@@ -167,8 +167,8 @@ def _write_track_2(asked: Evaluation, given: Given, references: References, fold
         for recording in references.prefixes
         for utterance in transcripts.get(recording, ())
     ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=SEGMENTS_SCHEMA), folder / HYPOTHESES)
-    pq.write_table(_count_track_2(asked, references, turns, transcripts, given.has_transcripts), folder / COUNTS)
+    write_table(pa.Table.from_pylist(rows, schema=SEGMENTS_SCHEMA), folder / HYPOTHESES)
+    write_table(_count_track_2(asked, references, turns, transcripts, given.has_transcripts), folder / COUNTS)
     return {"references": len(references.prefixes), "unknown": unknown, "missing": missing}
 
 

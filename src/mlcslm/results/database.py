@@ -17,10 +17,11 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.files import atomic_path, fingerprint, sha256
 from mlcslm.languages import read_languages
 from mlcslm.results import intervals, loading
+from mlcslm.results.brought import BroughtSystem, counts_of, insert_systems, load_answers
 from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
 from mlcslm.text.protocols import get_protocol
 
-_VIEWS = ("views.sql", "diarization_views.sql", "table_views.sql")
+_VIEWS = ("views.sql", "diarization_views.sql", "average_views.sql", "table_views.sql")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def build_database(
     tables: Path,
     languages: Path,
     systems: Sequence[SystemRow],
+    brought: Sequence[BroughtSystem] = (),
 ) -> None:
     """Write `out`, tables of schema.sql and the views over them, from the workflow's Parquet files.
 
@@ -72,9 +74,9 @@ def build_database(
     names the protocol that the views show); manifests: by split; hypotheses: files named
     `…/hypotheses/<system>/<split>.parquet`; diarization: counts of each diarizer and split; segments: what was
     transcribed of them, files named `…/<diarizer>/<split>/hypotheses.parquet`; tables, languages: tables.yaml and
-    languages.tsv; systems: all that the config decodes. Raises UserError, and leaves `out` as it was, if the files do
-    not agree with each other (counts must hold exactly the manifest's utterances) or another process is writing to
-    `out`.
+    languages.tsv; systems: all that the config decodes; brought: what others decoded. Raises UserError, and leaves
+    `out` as it was, if the files do not agree with each other (counts must hold exactly the manifest's utterances) or
+    another process is writing to `out`.
     """
     checked, paper_tables, groups = parse_config(config), read_paper_tables(tables), read_languages(languages)
     settings = _settings(preset, checked, manifests, tables)
@@ -89,17 +91,19 @@ def build_database(
                 _insert_rows(
                     connection,
                     "systems",
-                    [(row.system, row.checkpoint, row.parent, row.decoding, row.method) for row in systems],
+                    [(row.system, row.checkpoint, row.parent, row.decoding, row.method, None) for row in systems],
                 )
                 _insert_rows(connection, "diarizers", _diarizers(checked))
+                insert_systems(connection, brought, manifests)
                 loading.load_manifests(connection, manifests)
                 loading.load_hypotheses(connection, hypotheses, [row.system for row in systems])
-                loading.load_counts(connection, scores)
+                loading.load_counts(connection, [*scores, *counts_of(brought, 1)])
                 loading.load_reflections(connection, reflections)
                 loading.load_training_logs(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
-                loading.load_diarization(connection, diarization)
+                loading.load_diarization(connection, [*diarization, *counts_of(brought, 2)])
                 loading.load_segments(connection, segments, checked.diarizers)
+                load_answers(connection, brought)
                 _check_protocol(connection, settings["protocol"])
                 _insert_paper_tables(connection, paper_tables, checked)
                 for views in _VIEWS:
@@ -176,7 +180,7 @@ def _diarizers(config: Config) -> list[tuple[Any, ...]]:
         (
             *(name, diarizer.vad, diarizer.max_segment_s, diarizer.embedding),
             *(diarizer.num_speakers, diarizer.keep_vad_boundaries),
-            f"{diarizer.asr.checkpoint}/{diarizer.asr.decoding}",
+            *(f"{diarizer.asr.checkpoint}/{diarizer.asr.decoding}", None, None),
         )
         for name, diarizer in config.diarizers.items()
     ]

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from mlcslm.corpus.manifest import SCHEMA as MANIFEST_SCHEMA
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.parquet import read_table
 from mlcslm.scoring.diarization_counts import DIARIZATION_COUNTS_SCHEMA
 from mlcslm.scoring.hypotheses import COUNTS_SCHEMA
 from mlcslm.scoring.self_correction import REFLECTIONS_SCHEMA
@@ -62,7 +63,7 @@ _MANIFEST_CHECKS = (
     "SELECT file, 'utterances of a group that the languages sheet lacks', count(*), min(grp) "
     "FROM staged ANTI JOIN groups USING (grp) GROUP BY file",
 )
-_HYPOTHESES_CHECKS = (
+HYPOTHESES_CHECKS = (
     _REPEATED.format(name="utterance_id", key="system, split, utterance_id"),
     "SELECT file, 'utterances that the manifest lacks', count(*), min(utterance_id) "
     "FROM staged ANTI JOIN utterances USING (split, utterance_id) GROUP BY file",
@@ -100,10 +101,15 @@ _REFLECTIONS_CHECKS = (
     "WHERE named_right > least(named_substitutions + named_insertions + named_deletions, "
     "true_substitutions + true_insertions + true_deletions) GROUP BY file",
 )
+# Turns alone have no errors of words, and what others transcribed no oracle: see the check of nulls.
+_MAY_BE_NULL = frozenset(DIARIZATION_COUNTS_SCHEMA.names[DIARIZATION_COUNTS_SCHEMA.names.index("tcp_errors") :])
 _DIARIZATION_CHECKS = (
     _REPEATED.format(name="recording", key="system, split, protocol, recording"),
     "SELECT file, 'rows of a diarizer that the config lacks', count(*), min(staged.system) "
     "FROM staged ANTI JOIN diarizers ON diarizer = staged.system GROUP BY file",
+    "SELECT file, 'rows without counts of words or of the oracle', count(*), min(recording) FROM staged "
+    "JOIN diarizers ON diarizer = staged.system AND source IS NULL WHERE tcp_errors + oracle_errors IS NULL "
+    "GROUP BY file",
     "SELECT file, 'recordings that are no sessions of the manifest of ' || s.split, count(*), min(recording) "
     "FROM staged AS s ANTI JOIN utterances AS u ON u.split = s.split AND u.session_id = recording AND u.grp = s.grp "
     "GROUP BY file, s.split",
@@ -128,7 +134,7 @@ _DIARIZATION_CHECKS = (
     "GROUP BY split, protocol, recording HAVING min(tcp_length) <> max(tcp_length) "
     "OR max(scored_speech) - min(scored_speech) > 0.001) GROUP BY shorter, longer",
 )
-_SEGMENTS_CHECKS = (
+SEGMENTS_CHECKS = (
     "SELECT file, 'segments of recordings that are no sessions of the manifest of ' || s.split, count(*), "
     "min(recording) FROM staged AS s ANTI JOIN utterances AS u ON u.split = s.split AND u.session_id = recording "
     "GROUP BY file, s.split",
@@ -137,8 +143,8 @@ _SEGMENTS_CHECKS = (
 
 def load_manifests(connection: duckdb.DuckDBPyConnection, manifests: Mapping[str, Path]) -> None:
     """Fill `utterances` from the manifest of each split. Raises FaultyInput for repeated ids and unknown groups."""
-    staged = _staged((path, {"split": split}, [*MANIFEST_SCHEMA]) for split, path in manifests.items())
-    _insert(connection, "utterances", staged, _MANIFEST_CHECKS)
+    staged = stage_files((path, {"split": split}, [*MANIFEST_SCHEMA]) for split, path in manifests.items())
+    insert_checked(connection, "utterances", staged, _MANIFEST_CHECKS)
 
 
 def load_hypotheses(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], systems: Sequence[str]) -> None:
@@ -146,10 +152,10 @@ def load_hypotheses(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]
 
     Raises UserError for another name, FaultyInput for repeated ids and for utterances that no manifest has.
     """
-    staged = _staged(
+    staged = stage_files(
         (path, {"system": _named(path.parent, "hypotheses", systems), "split": path.stem}, HYPOTHESES) for path in paths
     )
-    _insert(connection, "hypotheses", staged, _HYPOTHESES_CHECKS)
+    insert_checked(connection, "hypotheses", staged, HYPOTHESES_CHECKS)
 
 
 def load_counts(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
@@ -157,13 +163,15 @@ def load_counts(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) ->
 
     Raises FaultyInput for counts that do not add up, or that do not agree with the manifest or with each other.
     """
-    _insert(connection, "asr_counts", _staged((path, {}, _required(COUNTS_SCHEMA)) for path in paths), _COUNTS_CHECKS)
+    insert_checked(
+        connection, "asr_counts", stage_files((path, {}, _required(COUNTS_SCHEMA)) for path in paths), _COUNTS_CHECKS
+    )
 
 
 def load_reflections(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
     """Fill `reflections`, after `asr_counts`. Raises FaultyInput where the two do not agree."""
-    staged = _staged((path, {}, _required(REFLECTIONS_SCHEMA)) for path in paths)
-    _insert(connection, "reflections", staged, _REFLECTIONS_CHECKS)
+    staged = stage_files((path, {}, _required(REFLECTIONS_SCHEMA)) for path in paths)
+    insert_checked(connection, "reflections", staged, _REFLECTIONS_CHECKS)
 
 
 def load_diarization(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
@@ -171,8 +179,9 @@ def load_diarization(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path
 
     Raises FaultyInput for counts that do not add up, or that do not agree with the manifest or with each other.
     """
-    staged = _staged((path, {}, _required(DIARIZATION_COUNTS_SCHEMA)) for path in paths)
-    _insert(connection, "diarization_counts", staged, _DIARIZATION_CHECKS)
+    fields = [field.with_nullable(field.name in _MAY_BE_NULL) for field in DIARIZATION_COUNTS_SCHEMA]
+    staged = stage_files((path, {}, fields) for path in paths)
+    insert_checked(connection, "diarization_counts", staged, _DIARIZATION_CHECKS)
 
 
 def load_segments(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], diarizers: Collection[str]) -> None:
@@ -184,13 +193,13 @@ def load_segments(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], 
         (path, {"system": _named(path.parents[1], "diarization", diarizers), "split": path.parent.name}, SEGMENTS)
         for path in paths
     )
-    _insert(connection, "diarized_segments", _staged(files), _SEGMENTS_CHECKS)
+    insert_checked(connection, "diarized_segments", stage_files(files), SEGMENTS_CHECKS)
 
 
 def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
     """Fill `training_log`. Raises FaultyInput for a step that is logged twice."""
     checks = (_REPEATED.format(name="step", key="checkpoint, step"),)
-    _insert(connection, "training_log", _staged((path, {}, TRAINING_LOG) for path in paths), checks)
+    insert_checked(connection, "training_log", stage_files((path, {}, TRAINING_LOG) for path in paths), checks)
 
 
 def load_reinforcement_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
@@ -216,28 +225,23 @@ def read_parquet(path: Path, fields: Sequence[pa.Field]) -> pa.Table:
     Raises UserError for a missing file, one that is not Parquet, missing columns, other types, and nulls where a field
     allows none.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Run the workflow, which makes it.")
+    table = read_table(path)
+    found = table.column_names
+    lacking = [field for field in fields if field.name not in found]
+    if missing := [field.name for field in lacking if field.metadata is None]:
+        raise UserError(f"{path}: found the columns {', '.join(found)}; expected also {', '.join(missing)}; {REMAKE}.")
+    for field in lacking:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    for field in fields:
+        if not field.nullable and (nulls := table[field.name].null_count):
+            raise UserError(f"{path}: found {nulls} empty values in column {field.name}, expected none; {REMAKE}.")
     try:
-        with pq.ParquetFile(path) as file:
-            found = file.schema_arrow.names
-            lacking = [field for field in fields if field.name not in found]
-            if missing := [field.name for field in lacking if field.metadata is None]:
-                raise UserError(
-                    f"{path}: found the columns {', '.join(found)}; expected also {', '.join(missing)}; {REMAKE}."
-                )
-            table = file.read(columns=[field.name for field in fields if field not in lacking])
-        for field in lacking:
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-        for field in fields:
-            if not field.nullable and (nulls := table[field.name].null_count):
-                raise UserError(f"{path}: found {nulls} empty values in column {field.name}, expected none; {REMAKE}.")
         return table.select([field.name for field in fields]).cast(pa.schema(fields))
     except (pa.ArrowException, ValueError) as error:
         raise UserError(f"{path}: not a Parquet file of the expected types ({error}); {REMAKE}.") from None
 
 
-def _staged(files: Iterable[tuple[Path, Mapping[str, str], Sequence[pa.Field]]]) -> pa.Table | None:
+def stage_files(files: Iterable[tuple[Path, Mapping[str, str], Sequence[pa.Field]]]) -> pa.Table | None:
     """All files' rows, with the column `file` and the constant columns given beside each path; None without a file."""
     tables = []
     for path, constants, fields in files:
@@ -248,7 +252,10 @@ def _staged(files: Iterable[tuple[Path, Mapping[str, str], Sequence[pa.Field]]])
     return pa.concat_tables(tables) if tables else None
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, table: str, staged: pa.Table | None, checks: Sequence[str]) -> None:
+def insert_checked(
+    connection: duckdb.DuckDBPyConnection, table: str, staged: pa.Table | None, checks: Sequence[str]
+) -> None:
+    """Add the rows of `stage_files` to a table; raises FaultyInput if any of `checks`, queries for faults, has rows."""
     if staged is None:
         return
     connection.register("staged", staged)

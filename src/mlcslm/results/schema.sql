@@ -37,22 +37,23 @@ COMMENT ON COLUMN utterances.sample_rate IS 'Sampling rate of that file, Hz';
 COMMENT ON COLUMN utterances.text IS 'Raw reference transcript; NULL where the corpus has none';
 
 CREATE TABLE systems (
-    system VARCHAR PRIMARY KEY, checkpoint VARCHAR NOT NULL, parent VARCHAR, decoding VARCHAR NOT NULL, method VARCHAR
+    system VARCHAR PRIMARY KEY, checkpoint VARCHAR, parent VARCHAR, decoding VARCHAR, method VARCHAR, source VARCHAR
 );
-COMMENT ON TABLE systems IS 'What was decoded: a checkpoint with a decoding';
-COMMENT ON COLUMN systems.system IS '<checkpoint>/<decoding>';
-COMMENT ON COLUMN systems.checkpoint IS 'Checkpoint, named as its stage';
+COMMENT ON TABLE systems IS 'What was decoded, a checkpoint with a decoding; and what was brought from elsewhere (docs/submissions.md)';
+COMMENT ON COLUMN systems.system IS '<checkpoint>/<decoding>; of what was brought its own name';
+COMMENT ON COLUMN systems.checkpoint IS 'Checkpoint, named as its stage; NULL for what was brought';
 COMMENT ON COLUMN systems.parent IS 'Checkpoint that its training began from; NULL for the foundation models';
-COMMENT ON COLUMN systems.decoding IS 'Decoding''s name in the config';
+COMMENT ON COLUMN systems.decoding IS 'Decoding''s name in the config; NULL for what was brought';
 COMMENT ON COLUMN systems.method IS 'Label of the method; NULL where it has none';
+COMMENT ON COLUMN systems.source IS 'Files that it was brought in; NULL for what was decoded here';
 
 CREATE TABLE hypotheses (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL, raw_text VARCHAR NOT NULL,
-    language VARCHAR, transcript VARCHAR NOT NULL, think VARCHAR, tokens INTEGER NOT NULL, audio_tokens INTEGER NOT NULL,
-    stop_reason VARCHAR NOT NULL CHECK (stop_reason IN ('end', 'length', 'malformed')), seconds DOUBLE NOT NULL,
+    language VARCHAR, transcript VARCHAR NOT NULL, think VARCHAR, tokens INTEGER, audio_tokens INTEGER,
+    stop_reason VARCHAR CHECK (stop_reason IN ('end', 'length', 'malformed')), seconds DOUBLE,
     "loop" BOOLEAN, PRIMARY KEY (system, split, utterance_id)
 );
-COMMENT ON TABLE hypotheses IS 'What each system answered, one row an utterance';
+COMMENT ON TABLE hypotheses IS 'What each system answered, one row an utterance; of what was brought from elsewhere the transcript alone is known, and all behind it is NULL';
 COMMENT ON COLUMN hypotheses.system IS 'System that answered';
 COMMENT ON COLUMN hypotheses.split IS 'Split of the utterance';
 COMMENT ON COLUMN hypotheses.utterance_id IS 'Utterance';
@@ -165,10 +166,10 @@ COMMENT ON COLUMN comparisons.fewer IS 'Sessions in which system_b made fewer er
 COMMENT ON COLUMN comparisons.more IS 'Sessions in which system_b made more errors';
 
 CREATE TABLE diarizers (
-    diarizer VARCHAR PRIMARY KEY, vad VARCHAR NOT NULL, max_segment_s DOUBLE NOT NULL, embedding VARCHAR NOT NULL,
-    num_speakers INTEGER, keep_vad_boundaries BOOLEAN NOT NULL, system VARCHAR NOT NULL
+    diarizer VARCHAR PRIMARY KEY, vad VARCHAR, max_segment_s DOUBLE, embedding VARCHAR,
+    num_speakers INTEGER, keep_vad_boundaries BOOLEAN, system VARCHAR, method VARCHAR, source VARCHAR
 );
-COMMENT ON TABLE diarizers IS 'The diarizers of the config (Track 2)';
+COMMENT ON TABLE diarizers IS 'The diarizers of the config (Track 2), and what was brought from elsewhere, of which name, method and source alone are known';
 COMMENT ON COLUMN diarizers.diarizer IS 'Name';
 COMMENT ON COLUMN diarizers.vad IS 'Voice activity detector';
 COMMENT ON COLUMN diarizers.max_segment_s IS 'Longest segment of the detector, seconds';
@@ -176,19 +177,21 @@ COMMENT ON COLUMN diarizers.embedding IS 'Speaker embedding';
 COMMENT ON COLUMN diarizers.num_speakers IS 'Speakers a session, where they are given; NULL: found by the clustering';
 COMMENT ON COLUMN diarizers.keep_vad_boundaries IS 'Whether touching segments of one speaker stay apart';
 COMMENT ON COLUMN diarizers.system IS 'System that transcribes the segments, <checkpoint>/<decoding>';
+COMMENT ON COLUMN diarizers.method IS 'Label of what was brought; NULL where it has none';
+COMMENT ON COLUMN diarizers.source IS 'Files that it was brought in; NULL for what was diarized here';
 
 CREATE TABLE diarization_counts (
     system VARCHAR NOT NULL REFERENCES diarizers (diarizer), split VARCHAR NOT NULL, protocol VARCHAR NOT NULL,
     recording VARCHAR NOT NULL, grp VARCHAR NOT NULL,
     scored_speech DOUBLE NOT NULL, missed DOUBLE NOT NULL, false_alarm DOUBLE NOT NULL, confusion DOUBLE NOT NULL,
-    speakers_reference INTEGER NOT NULL, speakers_found INTEGER NOT NULL, tcp_errors INTEGER NOT NULL, tcp_length INTEGER NOT NULL,
-    tcp_insertions INTEGER NOT NULL, tcp_deletions INTEGER NOT NULL, tcp_substitutions INTEGER NOT NULL,
-    cp_errors INTEGER NOT NULL, cp_length INTEGER NOT NULL, orc_errors INTEGER NOT NULL, orc_length INTEGER NOT NULL,
-    confusion_errors INTEGER NOT NULL, missed_errors INTEGER NOT NULL, false_alarm_errors INTEGER NOT NULL,
-    recognition_errors INTEGER NOT NULL, oracle_errors INTEGER NOT NULL, oracle_length INTEGER NOT NULL, orc_exact BOOLEAN NOT NULL,
+    speakers_reference INTEGER NOT NULL, speakers_found INTEGER NOT NULL, tcp_errors INTEGER, tcp_length INTEGER,
+    tcp_insertions INTEGER, tcp_deletions INTEGER, tcp_substitutions INTEGER,
+    cp_errors INTEGER, cp_length INTEGER, orc_errors INTEGER, orc_length INTEGER,
+    confusion_errors INTEGER, missed_errors INTEGER, false_alarm_errors INTEGER,
+    recognition_errors INTEGER, oracle_errors INTEGER, oracle_length INTEGER, orc_exact BOOLEAN,
     PRIMARY KEY (system, split, protocol, recording)
 );
-COMMENT ON TABLE diarization_counts IS 'Errors of each diarizer in every recording (docs/scoring.md)';
+COMMENT ON TABLE diarization_counts IS 'Errors of each diarizer in every recording (docs/scoring.md); errors of words are NULL where turns alone were brought, the oracle''s in all that was brought';
 COMMENT ON COLUMN diarization_counts.system IS 'Diarizer scored';
 COMMENT ON COLUMN diarization_counts.split IS 'Split of the recording';
 COMMENT ON COLUMN diarization_counts.protocol IS 'Scoring protocol of the words';
@@ -220,8 +223,8 @@ COMMENT ON COLUMN diarization_counts.orc_exact IS 'Whether orc_errors is the lea
 CREATE TABLE diarized_segments (
     system VARCHAR NOT NULL REFERENCES diarizers (diarizer), split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
     recording VARCHAR NOT NULL, grp VARCHAR NOT NULL, speaker VARCHAR NOT NULL, "start" DOUBLE NOT NULL, "end" DOUBLE NOT NULL,
-    raw_text VARCHAR, language VARCHAR, transcript VARCHAR, tokens INTEGER NOT NULL, stop_reason VARCHAR NOT NULL,
-    seconds DOUBLE NOT NULL, "loop" BOOLEAN
+    raw_text VARCHAR, language VARCHAR, transcript VARCHAR, tokens INTEGER, stop_reason VARCHAR,
+    seconds DOUBLE, "loop" BOOLEAN
 );
 COMMENT ON TABLE diarized_segments IS 'What each diarizer found, and what was transcribed there, one row a segment';
 COMMENT ON COLUMN diarized_segments.system IS 'Diarizer';
@@ -235,7 +238,7 @@ COMMENT ON COLUMN diarized_segments."end" IS 'End in the session''s audio, secon
 COMMENT ON COLUMN diarized_segments.raw_text IS 'Everything generated, special tokens kept';
 COMMENT ON COLUMN diarized_segments.language IS 'Language token of the answer; NULL where it has none';
 COMMENT ON COLUMN diarized_segments.transcript IS 'Transcript parsed from the answer; NULL where there is none';
-COMMENT ON COLUMN diarized_segments.tokens IS 'Tokens generated';
+COMMENT ON COLUMN diarized_segments.tokens IS 'Tokens generated; NULL, as all behind it, for what was brought';
 COMMENT ON COLUMN diarized_segments.stop_reason IS 'As in hypotheses';
 COMMENT ON COLUMN diarized_segments.seconds IS 'The segment''s share of its batch''s wall time';
 COMMENT ON COLUMN diarized_segments."loop" IS 'As in hypotheses';

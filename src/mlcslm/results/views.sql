@@ -47,7 +47,7 @@ SELECT
 FROM asr_counts
 GROUP BY protocol, system, split, grp, session_id
 UNION ALL
-SELECT 'tcpwer', protocol, system, split, grp, recording, tcp_errors, tcp_length FROM diarization_counts
+SELECT 'tcpwer', protocol, system, split, grp, recording, tcp_errors, tcp_length FROM diarization_counts WHERE tcp_errors IS NOT NULL
 UNION ALL
 SELECT 'der', protocol, system, split, grp, recording, missed + false_alarm + confusion, scored_speech FROM diarization_counts
 ORDER BY ALL;
@@ -83,9 +83,10 @@ SELECT
     sum(h.seconds) AS seconds, sum(u."end" - u."start") AS audio_seconds
 FROM hypotheses AS h
 JOIN utterances AS u ON u.split = h.split AND u.utterance_id = h.utterance_id
+WHERE h.stop_reason IS NOT NULL
 GROUP BY h.system, h.split, u.grp
 ORDER BY h.system, h.split, u.grp;
-COMMENT ON VIEW answers_by_group IS 'What each system''s answers were like by language or accent: how many, how many cut at the length limit or looping (NULL: not counted), tokens, seconds of computing and of speech; sums, to be divided at the end';
+COMMENT ON VIEW answers_by_group IS 'What each system''s answers were like by language or accent, of systems that were decoded here: how many, how many cut at the length limit or looping (NULL: not counted), tokens, seconds of computing and of speech; sums, to be divided at the end';
 
 CREATE VIEW answers_by_system AS
 SELECT

@@ -1,0 +1,97 @@
+"""`mlcslm evaluate`: score hypotheses that were made elsewhere, and put them beside the workflow's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_TITLES = {"wer": "WER/CER", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add `evaluate` to `app`."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Kaldi text, STM, CTM, SegLST, NeMo JSON lines or RTTM; or a folder of such."
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="What the results call the system.")],
+    split: Annotated[str, typer.Option(help="dev or test: whose references are meant.")] = "dev",
+    configfile: Annotated[Path, typer.Option(help="Configuration whose results folder it joins.")] = Path(
+        "config/demo.yaml"
+    ),
+    results: Annotated[Path | None, typer.Option(help="Results folder, where it is not the configuration's.")] = None,
+    file_format: Annotated[
+        str,
+        typer.Option("--format", help="kaldi, stm, ctm, seglst, nemo or rttm; by default told by name."),
+    ] = "auto",
+    track: Annotated[
+        int | None, typer.Option(min=1, max=2, help="1: WER/CER, 2: tcpWER/tcpCER and DER; by default told by the ids.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="A protocol to score under besides the configuration's; may be repeated.")
+    ] = None,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out what has no reference instead of stopping.")
+    ] = False,
+    method: Annotated[str, typer.Option(help="A label for the results.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score hypotheses of another system as the workflow scores its own.
+
+    They join results.duckdb, and with it the report and `mlcslm compare`. References are those of the manifest,
+    results/manifests/SPLIT.parquet. Ids that it lacks are listed, each with the nearest one that it has, and nothing is
+    written then; references without a hypothesis are listed and count as deleted.
+    """
+    from mlcslm.evaluation.asking import ask
+    from mlcslm.evaluation.joining import join_results
+
+    configuration, layout, asked = ask(
+        configfile,
+        results,
+        name=name,
+        split=split,
+        files=files,
+        file_format=file_format,
+        track=track,
+        protocols=protocol or (),
+        skip_unknown=skip_unknown,
+        method=method,
+    )
+    summary = join_results(configuration, layout, asked)
+    typer.echo(json.dumps(summary, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(summary)))
+
+
+def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{summary['system']} on {summary['split']}: track {summary['track']}, {', '.join(summary['formats'])}"
+    for found in summary["scores"]:
+        rows = found["groups"]
+        width = max(len("mean of groups"), *(len(row["grp"]) for row in rows))
+        yield f"\n{_TITLES[found['measure']]}, protocol {found['protocol']}"
+        interval = "" if found["low"] is None else f"  [{found['low']:.2f}, {found['high']:.2f}]"
+        yield f"{'pooled':{width}}  {_percent(found['pooled'])}  {_counts(found)}{interval}"
+        yield f"{'mean of groups':{width}}  {_percent(found['mean_of_groups'])}"
+        yield from (f"{row['grp']:{width}}  {_percent(row['rate'])}  {_counts(row)}" for row in rows)
+    yield f"\n{summary['database']}: {summary['system']} is in it. Compare it with `mlcslm compare`; known there:"
+    yield f"  {', '.join(_shown(summary['others']))}"
+
+
+def _percent(rate: float | None) -> str:
+    return "       -" if rate is None else f"{rate:7.2f}%"
+
+
+def _counts(row: Mapping[str, Any]) -> str:
+    return f"{row['errors']:,.10g} / {row['length']:,.10g}"
+
+
+def _shown(names: Sequence[str], most: int = 8) -> list[str]:
+    return [*names[:most], *([f"and {len(names) - most} more"] if len(names) > most else [])]

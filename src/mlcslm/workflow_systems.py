@@ -1,0 +1,49 @@
+"""Where systems of others lie below the results folder, and the files that are handed in of any system."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mlcslm.config import Config
+
+CARD = "system.json"
+SCORED = ("dev", "test")
+
+
+class SystemsLayout:
+    """Paths of what is brought and handed in; `Layout` has them too. Imports nothing heavy."""
+
+    config: Config
+    root: Path
+
+    def brought(self, system: str, split: str) -> Path:
+        """Folder of a system of others on a split."""
+        return self.root / "systems" / system / split
+
+    def brought_files(self, system: str, split: str) -> list[str]:
+        """The files, or folders, that the configuration names for a system on a split."""
+        given = self.config.systems[system].files[split]  # type: ignore[index]
+        return [given] if isinstance(given, str) else list(given)
+
+    def brought_inputs(self) -> list[str]:
+        """What says that each system of the configuration has been scored on each of its splits."""
+        return [
+            str(self.brought(name, split) / CARD)
+            for name, system in self.config.systems.items()
+            for split in SCORED
+            if split in system.files
+        ]
+
+    def brought_on_disk(self) -> list[Path]:
+        """Folders of all systems of others: the configuration's, in its order, and those of `mlcslm evaluate`.
+
+        What a configuration has brought and no longer names is passed over.
+        """
+        wanted = [Path(card).parent for card in self.brought_inputs()]
+        commanded = [
+            card.parent
+            for card in sorted(self.root.glob(f"systems/*/*/{CARD}"))
+            if card.parent not in wanted and json.loads(card.read_text(encoding="utf-8"))["origin"] == "command"
+        ]
+        return [folder for folder in wanted if (folder / CARD).exists()] + commanded
