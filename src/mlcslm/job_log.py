@@ -51,8 +51,9 @@ class _Log(io.TextIOBase):
 
     def close(self) -> None:
         self.flush()
-        if self._file is not None:
-            self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
         super().close()
 
     def _end(self, error: OSError) -> None:
