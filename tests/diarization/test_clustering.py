@@ -113,3 +113,13 @@ def test_a_recording_that_repeats_itself_has_no_more_speakers() -> None:
     repeated = np.tile(embeddings, (40, 1))
     labels = cluster(repeated + 0.2 * rng.normal(size=repeated.shape))
     assert adjusted_rand_score(np.tile(whose, 40), labels) == 1.0
+
+
+def test_copies_are_their_originals_speakers() -> None:
+    # Clustered all together, three speakers' 12 windows each that come back 300 times are no three speakers.
+    embeddings, whose = voices([12, 12, 12])
+    copies = np.tile(embeddings, (300, 1)) + 0.3 * np.random.default_rng(0).normal(size=(36 * 300, 64))
+    labels = cluster(copies, distinct=36)
+    assert np.array_equal(labels[:36], cluster(copies[:36]))
+    assert adjusted_rand_score(np.tile(whose, 300), labels) == 1.0
+    assert np.array_equal(cluster(embeddings, distinct=36), cluster(embeddings))

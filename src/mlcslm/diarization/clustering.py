@@ -19,16 +19,23 @@ FEW_WINDOWS = 40  # fewer are clustered agglomeratively
 MOST_SPEAKERS = 15
 SMALL_CLUSTER = 4  # windows: as few are no speaker of their own
 SAME_SPEAKER = 0.8  # cosine of two centres from which on they are one speaker
+_BLOCK = 1024  # windows compared with all others at a time
 FEW_WINDOWS_COSINE = 0.4  # mean cosine of two clusters below which the agglomerative clustering stops
 
 
-def cluster(embeddings: npt.ArrayLike, *, num_speakers: int | None = None, seed: int = 0) -> Labels:
+def cluster(
+    embeddings: npt.ArrayLike, *, num_speakers: int | None = None, seed: int = 0, distinct: int | None = None
+) -> Labels:
     """Speaker of each of N windows from their (N, dim) embeddings: (N,) numbers from 0 in order of first appearance.
 
-    num_speakers: exactly so many, as far as there are windows; None: as many as are found. Equal input and seed give
-    equal speakers. Raises ValueError where an embedding is not finite.
+    num_speakers: exactly so many, as far as there are windows; None: as many as are found. distinct: so many windows at
+    the beginning, of which the others are copies; speakers are found in these, and copies are theirs. Equal input and
+    seed give equal speakers. Raises ValueError where an embedding is not finite.
     """
     vectors = _normalised(np.asarray(embeddings, dtype=np.float64))
+    if distinct is not None and 0 < distinct < len(vectors):
+        labels = cluster(vectors[:distinct], num_speakers=num_speakers, seed=seed)
+        return np.concatenate([labels, labels[_nearest(vectors[distinct:], vectors[:distinct])]])
     count = len(vectors)
     if count <= 1 or num_speakers == 1:
         return np.zeros(count, dtype=np.int64)
@@ -44,6 +51,12 @@ def _normalised(vectors: Floats) -> Floats:
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise ValueError(f"embeddings of shape {vectors.shape}: expected (windows, dimensions), all finite")
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def _nearest(vectors: Floats, others: Floats) -> Labels:
+    """Of each of (N, dim) unit vectors the place of the nearest of `others`."""
+    starts = range(0, len(vectors), _BLOCK)
+    return np.concatenate([(vectors[start : start + _BLOCK] @ others.T).argmax(axis=1) for start in starts])
 
 
 def _spectral(vectors: Floats, num_speakers: int | None, seed: int) -> Labels:

@@ -17,6 +17,7 @@ from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_audio, read_header
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.diarization.clustering import cluster
+from mlcslm.diarization.repetition import period_of
 from mlcslm.diarization.segments import Segment
 from mlcslm.diarization.vad import VoiceActivityDetector, make_detector
 from mlcslm.diarization.windows import quietest, turns_of, windows_of
@@ -52,14 +53,17 @@ class Diarizer:
     def __call__(self, waveform: Audio) -> list[Segment]:
         """Turns of a (samples,) float32 waveform at 16 kHz: disjoint, in order, in milliseconds, of speakers S1, S2, …
 
-        Speakers are numbered as they first speak. Nothing is found in silence. Depends on the waveform alone.
+        Speakers are numbered as they first speak. Nothing is found in silence. Depends on the waveform alone. Of one
+        that repeats itself, speakers are those of its first period.
         """
         windows = windows_of(self.detector(waveform))
         if not windows:
             return []
         places = [(window.start, window.end) for window in windows]
         embeddings = self.embedder.embed_windows(waveform, places, self.batch_size)
-        labels = cluster(embeddings, num_speakers=self.num_speakers, seed=self.seed)
+        period = period_of(waveform)
+        distinct = None if period is None else sum(window.start < period for window in windows)
+        labels = cluster(embeddings, num_speakers=self.num_speakers, seed=self.seed, distinct=distinct)
         return turns_of(
             windows,
             [f"S{label + 1}" for label in labels],
