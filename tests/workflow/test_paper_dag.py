@@ -1,0 +1,92 @@
+"""The paper preset as it is, planned over a tiny tree in the MLC-SLM layout: its whole DAG, and what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlcslm.corpus.layout import Utterance, write_session
+from mlcslm.languages import read_languages
+
+REPOSITORY = Path(__file__).parents[2]
+GROUPS = 15
+# On dev: baseline-1 and -2, the five stages of Table 1, the six reward sets, greedily; Table 3's two with context;
+# Table 4's nine. On test: Table 6's six rows, which transcribe Table 7's diarizers too.
+SYSTEMS = (2 + 5 + 6) + 2 + 9 + 6
+DIARIZED = 7 + 4  # Table 5's diarizers with our variants on dev, Table 7's four rows on test
+JOBS = {
+    "manifest": 3,
+    "train": 2 + 5 + 1 + 6,
+    "decode": SYSTEMS * GROUPS,
+    "score": SYSTEMS,
+    "decode_training_set": GROUPS,
+    "reasoning_data": 1,
+    "speaker_corpus": 4,
+    "train_embedding": 1,
+    "diarize": DIARIZED,
+    "transcribe_segments": DIARIZED,
+    "score_diarization": DIARIZED,
+    "table": 7,
+}
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, float]:
+    """What a dry run of the seven tables prints, and its seconds of processor time."""
+    root = tmp_path_factory.mktemp("paper")
+    (root / "config").symlink_to(REPOSITORY / "config")
+    for split in ("train", "dev", "test"):
+        for group in read_languages(REPOSITORY / "config" / "languages.tsv").values():
+            utterances = [Utterance("O1", 0.1, 0.4, "a"), Utterance("O2", 0.5, 0.9, "b")]
+            folder = root / "data" / "MLC-SLM" / split
+            write_session(folder, group, "0001_001", np.zeros(16_000), 16_000, utterances)
+    tables = [f"results-paper/tables/table{number}.csv" for number in range(1, 8)]
+    places = ["--snakefile", REPOSITORY / "Snakefile", "--configfile", "config/paper.yaml"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *tables, "--dry-run", "--quiet", "rules", "--cores", "8", *places],
+        cwd=root,
+        env=os.environ | {"HF_HUB_CACHE": str(root), "MODELSCOPE_CACHE": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stdout
+    assert not (root / "results-paper").exists()
+    return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_the_seven_tables_are_planned_job_by_job(planned: tuple[str, float]) -> None:
+    output, seconds = planned
+    counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", output, flags=re.MULTILINE)}
+    assert counts.pop("total") == sum(JOBS.values()) < 2000
+    assert counts == JOBS
+    assert seconds < 10  # of processor time: elapsed time depends on what else the machine does
+
+
+def test_job_counts_are_documented() -> None:
+    lines = (REPOSITORY / "docs" / "fullsize.md").read_text("utf-8").splitlines()
+    for rule, count in (JOBS | {"total": sum(JOBS.values())}).items():
+        assert any(line.startswith(f"| `{rule}` | {count} |") for line in lines), f"docs/fullsize.md: {rule} {count}"
+
+
+def test_every_missing_input_is_named_with_what_provides_it(planned: tuple[str, float]) -> None:
+    output, _ = planned
+    for missing in (
+        *("data/musan: MUSAN", "data/RIRS_NOISES: RIRS_NOISES", "data/CN-Celeb_flac: CN-Celeb1"),
+        *("data/CN-Celeb2_flac: CN-Celeb2", "data/VoxBlink: VoxBlink", "data/VoxBlink2: VoxBlink2"),
+        *("openai/whisper-large-v3-turbo: a Whisper", "Tower-Babel/Babel-9B-Chat: a causal language model"),
+        *("models/campplus: 3D-Speaker's CAM++", "models/eres2net: 3D-Speaker's ERes2Net"),
+        "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch: FSMN-VAD",
+    ):
+        assert missing in output
+    assert "corpus.folders" not in output
