@@ -3,31 +3,73 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from mlcslm.cli.manual import ABOUT, EPILOG, arrange
 from mlcslm.errors import UserError
+
+OWN_FAULT = 70
+"""Exit status where mlcslm itself is at fault, as sysexits.h has it."""
 
 app = typer.Typer(
     name="mlcslm",
-    help="Train a reasoning speech language model stage by stage and score it on multilingual conversations.",
+    help=ABOUT,
+    epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 
 def main() -> None:
-    """Run the command line; a UserError is printed to standard error without a traceback, exit status 1."""
-    from mlcslm.cli import compare, corpus, export, score, transcribe
+    """Run the command line and end the process; docs/cli.md says with which exit status.
 
-    compare.register(app)
-    corpus.register(app)
-    export.register(app)
-    score.register(app)
-    transcribe.register(app)
+    A UserError, and a fault of the machine such as a full disk, is printed to standard error without a traceback.
+    """
+    from mlcslm.cli import compare, convert, corpus, evaluate, export, plan, score, show, status, transcribe
+
+    for module in (compare, convert, corpus, evaluate, export, plan, score, show, status, transcribe):
+        module.register(app)
+    arrange(app)
     try:
         app()
     except UserError as error:
         print(f"mlcslm: {error}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        sys.exit(_unforeseen(error))
+
+
+def _unforeseen(error: Exception) -> int:
+    """Tell of an exception that nobody has foreseen; the exit status that it ends with."""
+    from mlcslm.machine_faults import machine_fault
+
+    fault = machine_fault(error)
+    if fault is not None:
+        print(f"mlcslm: {fault}", file=sys.stderr)
+        return 1
+    import traceback
+
+    traceback.print_exception(error)
+    print("mlcslm: this is a fault of mlcslm itself; please report it with the lines above.", file=sys.stderr)
+    return OWN_FAULT
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        import mlcslm
+
+        typer.echo(f"mlcslm {mlcslm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass

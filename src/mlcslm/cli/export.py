@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 
-def register(app: typer.Typer, panel: str | None = None) -> None:
+def register(app: typer.Typer) -> None:
     """Add `export` to `app`."""
-    app.command("export", rich_help_panel=panel)(export)
+    app.command("export")(export)
 
 
 def export(

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from mlcslm.decoding.transcription import Transcriber
 
 
-def register(app: typer.Typer, panel: str | None = None) -> None:
+def register(app: typer.Typer) -> None:
     """Add `transcribe` to `app`."""
-    app.command("transcribe", rich_help_panel=panel)(transcribe)
+    app.command("transcribe")(transcribe)
 
 
 def transcribe(

@@ -24,6 +24,7 @@ class FaultKind(StrEnum):
     UNREADABLE_FOLDER = "unreadable-folder"
     MISSING_AUDIO = "missing-audio"
     UNREADABLE_AUDIO = "unreadable-audio"
+    AUDIO_SOURCE = "audio-source"
     MISSING_TRANSCRIPT = "missing-transcript"
     UNREADABLE_TRANSCRIPT = "unreadable-transcript"
     EMPTY_TRANSCRIPT = "empty-transcript"

@@ -10,8 +10,11 @@ import pyarrow as pa
 
 from mlcslm.corpus.audio import AudioHeader, read_header
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
+from mlcslm.corpus.foreign import manifest_rows
 from mlcslm.corpus.identifiers import utterance_id
+from mlcslm.corpus.kaldi import is_kaldi_folder, read_kaldi_folder
 from mlcslm.corpus.layout import Session, find_sessions
+from mlcslm.corpus.lhotse import is_lhotse_folder, read_lhotse_folder
 from mlcslm.corpus.transcripts import TranscriptLine, parse_transcript
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.languages import Group
@@ -38,6 +41,7 @@ def build_manifest(
 ) -> tuple[pa.Table, list[Fault]]:
     """Return the manifest (`SCHEMA`) of the corpus at `root`, and the faults that were left out.
 
+    `root` is one split in the challenge's layout, a Kaldi data folder, or a folder of Lhotse manifests.
     Rows are sorted by group (in the order of `languages`), session, start, speaker; `turn` counts them from 0 within a
     session; `audio` is `root` joined with the file's path below it. Raises UserError where `root` is no folder,
     FaultyInput listing every fault where there is one, or, with `skip_faulty`, where nothing is left without them.
@@ -47,6 +51,23 @@ def build_manifest(
         raise UserError(
             f"{root}: no such folder. Expected one split of a corpus: <group's folder>/<session>.wav and .txt."
         )
+    table, faults = _read_corpus(root, languages)
+    faults.sort(key=lambda fault: (fault.path, fault.line or 0))
+    if faults and not skip_faulty:
+        raise FaultyInput(f"{root}: {describe_faults(faults)}.", [str(fault) for fault in faults])
+    if not table.num_rows:
+        title = f"{root}: no utterance {'is left without the faulty ones' if faults else 'in it'}. \
+Expected <group's folder>/<session>.wav and .txt, the folders being {', '.join(g.folder for g in languages.values())}."
+        raise FaultyInput(title, [str(fault) for fault in faults])
+    return table, faults
+
+
+def _read_corpus(root: Path, languages: dict[str, Group]) -> tuple[pa.Table, list[Fault]]:
+    """Manifest of what is sound of a corpus, and the faults of the rest."""
+    for belongs, read in ((is_kaldi_folder, read_kaldi_folder), (is_lhotse_folder, read_lhotse_folder)):
+        if belongs(root):
+            rows, faults = manifest_rows(read(root), languages)
+            return pa.Table.from_pylist(rows, schema=SCHEMA), faults
     sessions, faults = find_sessions(root, languages)
     tables: list[pa.Table] = []
     seen: dict[str, str] = {}
@@ -56,15 +77,7 @@ def build_manifest(
         lines = _without_duplicates(session, lines, seen if session.sound else {}, faults)
         if session.sound and header is not None:
             tables.append(_table(session, header, lines))
-    faults.sort(key=lambda fault: (fault.path, fault.line or 0))
-    if faults and not skip_faulty:
-        raise FaultyInput(f"{root}: {describe_faults(faults)}.", [str(fault) for fault in faults])
-    table = pa.concat_tables([SCHEMA.empty_table(), *tables]).combine_chunks()
-    if not table.num_rows:
-        title = f"{root}: no utterance {'is left without the faulty ones' if faults else 'in it'}. \
-Expected <group's folder>/<session>.wav and .txt, the folders being {', '.join(g.folder for g in languages.values())}."
-        raise FaultyInput(title, [str(fault) for fault in faults])
-    return table, faults
+    return pa.concat_tables([SCHEMA.empty_table(), *tables]).combine_chunks(), faults
 
 
 def write_manifest(table: pa.Table, path: str | os.PathLike[str]) -> None:

@@ -124,15 +124,21 @@ def _problems(columns: Sequence[str], with_text: bool, duration: float | None) -
     for name, column, time in zip(expected, columns, times, strict=False):
         if time is None:
             problems.append((FaultKind.TIME, f"the {name} is {column!r}, expected a time in seconds."))
-    start, end = times
+    problems += interval_problems(*times, duration)
+    if (speaker := columns[2].strip()) not in SPEAKERS:
+        problems.append((FaultKind.SPEAKER, f"the speaker is {speaker!r}, expected {' or '.join(SPEAKERS)}."))
+    return problems
+
+
+def interval_problems(start: float | None, end: float | None, duration: float | None) -> list[tuple[FaultKind, str]]:
+    """What is wrong with an utterance from `start` to `end` in `duration` seconds of audio, each None if not known."""
+    problems = []
     if start is not None and start < 0:
         problems.append((FaultKind.NEGATIVE_START, f"starts at {start:g} s, expected 0 or later."))
     if start is not None and end is not None and segment_samples(start, end) < 1:
         problems.append((FaultKind.END_BEFORE_START, f"ends at {end} s, expected later than its start at {start} s."))
     elif start is not None and end is not None and duration is not None:
         problems += _past_the_end(start, end, duration)
-    if (speaker := columns[2].strip()) not in SPEAKERS:
-        problems.append((FaultKind.SPEAKER, f"the speaker is {speaker!r}, expected {' or '.join(SPEAKERS)}."))
     return problems
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -78,7 +77,7 @@ def _measured(checkpoint: Path, info: CheckpointInfo, database: Path | None, dec
 
 def _database_of(checkpoint: Path) -> Path | None:
     """`results.duckdb` beside the folder `checkpoints` that the checkpoint lies in, if it is there."""
-    for folder in Path(os.path.abspath(checkpoint)).parents:
+    for folder in (Path.cwd() / checkpoint).parents:
         if folder.name == _CHECKPOINTS:
             found = folder.parent / _DATABASE
             return found if found.is_file() else None

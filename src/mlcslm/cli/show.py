@@ -1,0 +1,37 @@
+"""`mlcslm show`: the tables of a results database at the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add `show` to `app`."""
+    app.command("show")(show)
+
+
+def show(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="table1 … table7, systems, or groups; none lists them.")
+    ] = None,
+    database: Annotated[Path, typer.Option(help="Results database.")] = Path("results/results.duckdb"),
+    form: Annotated[
+        Literal["text", "markdown", "csv", "json"], typer.Option("--format", help="How to print it.")
+    ] = "text",
+) -> None:
+    """Print a table of the results, with its 95 % intervals and the paper's numbers.
+
+    Numbers are those of the last run that made a table; `mlcslm status` tells what there is still to do.
+    """
+    from mlcslm.cli.grids import print_grid
+    from mlcslm.results.shown import names_to_show, read_shown
+
+    if name is None:
+        for known, title in names_to_show(database):
+            typer.echo(f"{known:9}{title}")
+        return
+    shown = read_shown(database, name)
+    print_grid(shown.title, shown.columns, shown.rows, shown.numeric, form)

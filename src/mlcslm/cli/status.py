@@ -1,0 +1,97 @@
+"""`mlcslm status`: how far a run has come."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mlcslm.status.run import Part
+
+_DEFAULT = Path("config/demo.yaml")
+_SIGNS = {"done": "✓", "running": "▶", "stopped": "■", "to do": "·", "outdated": "≠"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add `status` to `app`."""
+    app.command("status")(status)
+
+
+def status(
+    configfile: Annotated[
+        list[Path] | None,
+        typer.Option(help=f"The run's configuration, by default {_DEFAULT}; may be repeated, as Snakemake's."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="List what is done too.")] = False,
+    watch: Annotated[float | None, typer.Option(min=0.5, metavar="SECONDS", help="Print it anew so often.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of all parts.")] = False,
+) -> None:
+    """Tell how far a run is: what is done, what runs (with step and time left), what is still to do.
+
+    Read from the results folder alone: nothing is asked of Snakemake, and nothing is written. States: done; running;
+    stopped (begun, and nothing is at it: the next run goes on from there); to do; outdated (made by other settings than
+    the configuration has now: the next run makes it anew).
+    """
+    from mlcslm.config_files import read_config_files
+    from mlcslm.status.run import read_status
+    from mlcslm.workflow import Layout
+
+    layout = Layout(read_config_files(configfile or [_DEFAULT]))
+    while True:
+        parts = read_status(layout)
+        if as_json:
+            typer.echo(json.dumps([part.as_dict() for part in parts], indent=2))
+        else:
+            typer.echo(f"{layout.preset}: {layout.root}\n")
+            typer.echo("\n".join(_lines(parts, every)))
+        if watch is None:
+            return
+        time.sleep(watch)
+        typer.echo()
+
+
+def _lines(parts: Iterable[Part], every: bool) -> Iterable[str]:
+    parts = list(parts)
+    for section in dict.fromkeys(part.section for part in parts):
+        own = [part for part in parts if part.section == section]
+        done = sum(part.trace.state == "done" for part in own)
+        yield f"{section:<12} {done} of {len(own)} done"
+        waiting = 0
+        for part in own:
+            state = part.trace.state
+            if state == "to do" and not every:
+                waiting += 1
+            elif state != "done" or every:
+                yield f"  {_SIGNS[state]} {part.name:<44} {_progress(part)}"
+        if waiting:
+            yield f"  {_SIGNS['to do']} {waiting} to do"
+
+
+def _progress(part: Part) -> str:
+    trace = part.trace
+    words: list[str] = [trace.state]
+    if trace.total:
+        words.append(f"{trace.done:,} of {trace.total:,} {part.unit}")
+    if trace.seconds_left is not None:
+        words.append(f"{describe_seconds(trace.seconds_left)} left")
+    return ", ".join(words)
+
+
+def describe_seconds(seconds: float) -> str:
+    """A time in the two largest of its units.
+
+    >>> describe_seconds(42), describe_seconds(3723), describe_seconds(100_000)
+    ('42 s', '1 h 2 min', '1 d 3 h')
+    """
+    whole = round(seconds)
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    for (name, size), (smaller, part) in itertools.pairwise(units):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // part} {smaller}"
+    return f"{whole} s"

@@ -1,0 +1,171 @@
+"""How far a run has come: what a configuration's tables need, and what of it is done, under way or still to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from mlcslm.config import Config
+from mlcslm.errors import UserError
+from mlcslm.files import fingerprint
+from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
+from mlcslm.status.traces import DONE, TO_DO, Trace, decoding_trace, log_trace, training_trace
+from mlcslm.workflow import SPLITS, Layout
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a run: section (corpus, training, …), name, how far it is, and the unit that it counts."""
+
+    section: str
+    name: str
+    trace: Trace
+    unit: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"section": self.section, "name": self.name, "unit": self.unit, **asdict(self.trace)}
+
+
+def read_status(layout: Layout) -> list[Part]:
+    """Every part that the tables of the configuration need, in the order of the workflow. Nothing is written."""
+    return [
+        *_corpus(layout),
+        *_training(layout),
+        *_decoding(layout),
+        *_diarization(layout),
+        *_tables(layout),
+    ]
+
+
+def _corpus(layout: Layout) -> Iterator[Part]:
+    if layout.config.corpus.kind == "demo":
+        marker = layout.root / "corpus" / "corpus.json"
+        yield Part("corpus", "demo corpus", _made(marker, _log(layout, "demo_corpus")))
+    for split in SPLITS:
+        yield Part("corpus", f"manifest of {split}", _made(layout.manifest(split), _log(layout, "manifest", split)))
+    cached = {name for name in needed_stages(layout) if layout.uses_cache(name)}
+    decoded = {split for name, _, split in _systems(layout) if name in cached}
+    for split in SPLITS:
+        if cached and (split == "train" or split in decoded):
+            trace = _made(layout.cache(split) / "cache.json", _log(layout, "encoder_cache", split))
+            yield Part("corpus", f"encoder outputs of {split}", trace, "utterances")
+
+
+def _training(layout: Layout) -> Iterator[Part]:
+    config = layout.config
+    needed = needed_stages(layout)
+    told = False
+    for name, stage in config.stages.items():
+        if name not in needed:
+            continue
+        if config.needs_reasoning_data(name) and not told:
+            told = True
+            yield Part("training", "reasoning data", _reasoning(layout), "utterances")
+        yield Part("training", name, _stage(layout, name, stage.steps), "steps")
+
+
+def _stage(layout: Layout, name: str, steps: int) -> Trace:
+    trace = training_trace(layout.root / "work" / name, steps)
+    folder = layout.checkpoint(name)
+    if trace.state == "running" or not (folder / CHECKPOINT_FILE).is_file():
+        return trace
+    try:
+        made_by = read_checkpoint(folder, verify=False).fingerprints.get("stage")
+    except UserError:
+        return Trace("outdated")
+    # What a stage is made by is more than its section, but that is what people change and want to be told of.
+    wanted = fingerprint(layout.config.stages[name].model_dump(mode="json"))
+    return DONE if made_by == wanted else Trace("outdated")
+
+
+def _reasoning(layout: Layout) -> Trace:
+    if layout.reasoning().is_file():
+        return DONE
+    files = layout.reasoning_hypotheses()
+    if all(Path(path).is_file() for path in files):
+        return log_trace(_log(layout, "reasoning_data"))
+    return decoding_trace([(Path(path), _utterances(layout, "train", Path(path).stem)) for path in files])
+
+
+def _decoding(layout: Layout) -> Iterator[Part]:
+    for checkpoint, decoding, split in _systems(layout):
+        name = f"{checkpoint}/{decoding} on {split}"
+        if layout.scores(checkpoint, decoding, split).is_file():
+            yield Part("decoding", name, DONE, "utterances")
+            continue
+        work = layout.root / "work" / "decoding" / checkpoint / decoding / split
+        places = [
+            (
+                done if (done := Path(path)).is_file() else work / done.name,
+                _utterances(layout, split, done.stem),
+            )
+            for path in layout.shard_files(checkpoint, decoding, split)
+        ]
+        yield Part("decoding", name, decoding_trace(places), "utterances")
+
+
+def _diarization(layout: Layout) -> Iterator[Part]:
+    needed = dict.fromkeys(one for table in layout.shown_tables() for one in layout.diarized(table))
+    names = dict.fromkeys(layout.config.diarizers[diarizer].embedding for diarizer, _ in needed)
+    for embedding in names:
+        if not layout.config.embeddings[embedding].checkpoint:
+            made = layout.root / "embeddings" / embedding / "model.safetensors"
+            trace = _made(made, _log(layout, "train_embedding", embedding))
+            yield Part("diarization", f"embedding {embedding}", trace, "steps")
+    for diarizer, split in needed:
+        folder = layout.diarization_counts(diarizer, split).parent
+        steps = (
+            ("segments.parquet", "diarize", "sessions"),
+            ("hypothesis.stm", "transcribe_segments", "segments"),
+            ("counts.parquet", "score_diarization", "sessions"),
+        )
+        # Of several jobs in a row the first that is not done tells how far the diarizer is.
+        waiting = [(rule, unit) for file, rule, unit in steps if not (folder / file).is_file()]
+        trace = log_trace(_log(layout, waiting[0][0], diarizer, split)) if waiting else DONE
+        yield Part("diarization", f"{diarizer} on {split}", trace, waiting[0][1] if waiting else "")
+
+
+def _tables(layout: Layout) -> Iterator[Part]:
+    for table in layout.shown_tables():
+        yield Part("tables", table, DONE if (layout.root / "tables" / f"{table}.csv").is_file() else TO_DO)
+
+
+def needed_stages(layout: Layout) -> set[str]:
+    """Stages that the tables need, with all that those go on from or learn from."""
+    config: Config = layout.config
+    waiting = {checkpoint for checkpoint, _, _ in _systems(layout)}
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        further = set(config.lineage(name))
+        if config.needs_reasoning_data(name):
+            further |= set(config.reasoning.checkpoints)
+        waiting |= further - found
+    return found
+
+
+def _systems(layout: Layout) -> list[tuple[str, str, str]]:
+    return list(dict.fromkeys(one for table in layout.shown_tables() for one in layout.measured(table)))
+
+
+def _utterances(layout: Layout, split: str, shard: str) -> int:
+    """Utterances of a shard, 0 while the manifest is not there."""
+    manifest = layout.manifest(split)
+    if not manifest.is_file():
+        return 0
+    groups = set(layout.shards().get(shard, layout.groups))
+    return sum(name in groups for name in pq.read_table(manifest, columns=["grp"])["grp"].to_pylist())
+
+
+def _made(file: Path, log: Path) -> Trace:
+    return DONE if file.is_file() else log_trace(log)
+
+
+def _log(layout: Layout, *names: str) -> Path:
+    return layout.root.joinpath("logs", *names[:-1], f"{names[-1]}.log")

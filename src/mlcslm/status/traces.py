@@ -1,0 +1,140 @@
+"""What jobs under way leave on disk: locks that they hold, logs that grow, hypotheses that are there so far."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+State = Literal["done", "running", "stopped", "to do", "outdated"]
+
+_RECENT = 50  # steps that the pace is taken from
+_SILENCE_S = 120.0  # a job says something every 20 s: after so long it is taken for ended
+_BAR = re.compile(r"(\d+)/(\d+) \[(?P<passed>[\d:]+)<(?P<left>[\d:]+|\?)")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """How far a job is: done of total (steps, utterances, sessions), None where it does not say.
+
+    seconds_left: at the pace of its last steps, None where there is none yet.
+    """
+
+    state: State
+    done: int | None = None
+    total: int | None = None
+    seconds_left: float | None = None
+
+
+TO_DO, DONE = Trace("to do"), Trace("done")
+
+
+def training_trace(work: Path, steps: int) -> Trace:
+    """Of a stage of `steps` whose resumable states and log lie in a folder below `work`; the newest counts."""
+    logs = sorted(work.glob("*/log.jsonl"), key=lambda path: path.stat().st_mtime)
+    locks = [path for path in work.glob("*.lock") if is_held(path)]
+    if not logs:
+        return Trace("running", 0, steps) if locks else TO_DO
+    rows = _last_rows(logs[-1])
+    step = rows[-1]["step"] if rows else 0
+    if not locks:
+        return Trace("stopped", step, steps)
+    pace = pace_of([row["seconds"] for row in rows], [row["step"] for row in rows])
+    return Trace("running", step, steps, None if pace is None else (steps - step) * pace)
+
+
+def decoding_trace(shards: Sequence[tuple[Path, int]]) -> Trace:
+    """Of a decoding whose shards (place below the work folder, utterances) have partial hypotheses beside them."""
+    done, left, running, begun = 0, 0.0, False, False
+    known_pace = True
+    for place, utterances in shards:
+        partial = place.with_name(f".{place.name}.partial")
+        if place.is_file():
+            done, begun = done + utterances, True
+            continue
+        seconds = [row["seconds"] for row in _last_rows(partial, utterances + 1) if "seconds" in row]
+        begun = begun or partial.is_file()
+        done += len(seconds)
+        running = running or is_held(place.with_suffix(".lock"))
+        if seconds:
+            left += (utterances - len(seconds)) * sum(seconds) / len(seconds)
+        else:
+            known_pace = False
+    if not (begun or running):
+        return TO_DO
+    total = sum(utterances for _, utterances in shards)
+    return Trace("running" if running else "stopped", done, total, left if running and known_pace else None)
+
+
+def log_trace(log: Path) -> Trace:
+    """Of a job that only its log tells of: the last progress bar in it, as long as it goes on."""
+    try:
+        age = time.time() - log.stat().st_mtime
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            tail = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return TO_DO
+    state: State = "running" if age < _SILENCE_S else "stopped"
+    bars = list(_BAR.finditer(tail))
+    if not bars:
+        return Trace(state)
+    last = bars[-1]
+    left = _seconds(last["left"]) if state == "running" else None
+    return Trace(state, int(last[1]), int(last[2]), None if left is None else max(0.0, left - age))
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the lock file; asking takes it for a moment where nobody does, shared with others."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def pace_of(seconds: Sequence[float], steps: Sequence[int]) -> float | None:
+    """Seconds a step over the last steps, None for fewer than two.
+
+    >>> pace_of([1.0, 3.0, 5.0], [1, 2, 3])
+    2.0
+    """
+    seconds, steps = seconds[-_RECENT:], steps[-_RECENT:]
+    if len(steps) < 2 or steps[-1] <= steps[0]:
+        return None
+    return (seconds[-1] - seconds[0]) / (steps[-1] - steps[0])
+
+
+def _last_rows(path: Path, most: int = _RECENT) -> list[dict[str, Any]]:
+    """The last rows of a file of JSON lines; a line that is being written is left out."""
+    try:
+        lines = path.read_bytes().splitlines()[-most:]
+    except OSError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _seconds(clock: str) -> float | None:
+    """Seconds of `1:02:03` or `02:03`; None of `?`."""
+    if clock == "?":
+        return None
+    total = 0
+    for part in clock.split(":"):
+        total = 60 * total + int(part)
+    return float(total)
