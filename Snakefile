@@ -23,6 +23,7 @@ include: "workflow/rules/diarization.smk"
 include: "workflow/rules/diarization_scoring.smk"
 include: "workflow/rules/systems.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/report.smk"
 
 
 rule all:

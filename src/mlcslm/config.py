@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig, SpeakerCorpusConfig
+from mlcslm.config_report import ReportConfig
 from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
 from mlcslm.config_systems import SystemConfig, SystemName
 from mlcslm.errors import FaultyInput, UserError
@@ -158,6 +159,7 @@ class Config(Section):
     diarizers: dict[Name, DiarizerConfig] = Field(default_factory=dict, description="diarizers (Track 2) by name")
     systems: dict[SystemName, SystemConfig] = Field(default_factory=dict, description="systems of others by name")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
+    report: ReportConfig = Field(default_factory=ReportConfig, description="the report")
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig, description="jobs")
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -40,14 +40,27 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Edit]:
     >>> align("they have made tea".split(), "they mate tea".split())
     [Edit(kind='deletion', heard='', meant='have'), Edit(kind='substitution', heard='mate', meant='made')]
     """
+    return [
+        Edit(_kind(heard, meant), heard, meant) for meant, heard in pair_units(reference, hypothesis) if meant != heard
+    ]
+
+
+def pair_units(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str]]:
+    """The whole alignment, (meant, heard) each, in the order of the utterance; "" where one side has nothing.
+
+    Its pairs of unlike units are the errors that `align` gives. Raises ValueError for empty units.
+
+    >>> pair_units("they have made tea".split(), "they mate tea".split())
+    [('they', 'they'), ('have', ''), ('made', 'mate'), ('tea', 'tea')]
+    """
     if _NOTHING in reference or _NOTHING in hypothesis:
         raise ValueError("an empty unit in the reference or the hypothesis; split the text with `units`")
     pairs = kaldialign.align(list(reference), list(hypothesis), _NOTHING)
-    edits: list[Edit] = []
-    for wrong, run in itertools.groupby(pairs, key=lambda pair: pair[0] != pair[1]):
-        if wrong:
-            edits.extend(_pair_alike(list(run)))
-    return edits
+    paired: list[tuple[str, str]] = []
+    for wrong, group in itertools.groupby(pairs, key=lambda pair: pair[0] != pair[1]):
+        run = list(group)
+        paired.extend(_pair_alike(run) if wrong else run)
+    return paired
 
 
 def count_matches(named: Iterable[Edit], true: Iterable[Edit]) -> int:
@@ -60,15 +73,13 @@ def count_matches(named: Iterable[Edit], true: Iterable[Edit]) -> int:
     return (Counter(named) & Counter(true)).total()
 
 
-def _pair_alike(run: Sequence[tuple[str, str]]) -> list[Edit]:
-    """Edits of errors side by side, (meant, heard) each; which units have no partner is chosen by what is alike."""
+def _pair_alike(run: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Errors side by side, (meant, heard) each; which units have no partner is chosen by what is alike."""
     meant = [unit for unit, _ in run if unit != _NOTHING]
     heard = [unit for _, unit in run if unit != _NOTHING]
     if len(meant) >= len(heard):
-        pairs = zip(meant, _spread(heard, meant), strict=True)
-    else:
-        pairs = zip(_spread(meant, heard), heard, strict=True)
-    return [Edit(_kind(heard, meant), heard, meant) for meant, heard in pairs]
+        return zip(meant, _spread(heard, meant), strict=True)
+    return zip(_spread(meant, heard), heard, strict=True)
 
 
 def _spread(few: Sequence[str], many: Sequence[str]) -> list[str]:

@@ -1,0 +1,24 @@
+// Light, dark, or as the system has it; the choice is kept where the browser lets pages on disk keep anything.
+"use strict";
+(() => {
+  const key = "mlcslm-theme";
+  const names = { "": "◐ auto", light: "☀ light", dark: "☾ dark" };
+  const stored = () => { try { return localStorage.getItem(key) || ""; } catch { return ""; } };
+  const apply = (theme) => {
+    document.documentElement.dataset.theme = theme;
+    const button = document.getElementById("theme");
+    if (button) button.textContent = names[theme];
+    document.dispatchEvent(new Event("theme"));
+  };
+  apply(stored() in names ? stored() : "");
+  document.addEventListener("DOMContentLoaded", () => {
+    apply(document.documentElement.dataset.theme);
+    document.getElementById("theme").addEventListener("click", () => {
+      const order = Object.keys(names);
+      const next = order[(order.indexOf(document.documentElement.dataset.theme) + 1) % order.length];
+      try { localStorage.setItem(key, next); } catch { /* the choice then lasts for this page */ }
+      apply(next);
+    });
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new Event("theme")));
+})();

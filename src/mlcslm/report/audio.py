@@ -1,0 +1,83 @@
+"""Audio of the report's sessions: lossless copies in a format that every browser plays and can jump around in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from mlcslm.progress import progress
+
+SOURCES = Path("audio/sources.json")
+"""What each file was made of, so that the next report need not make it again."""
+_BLOCK = 1 << 18  # samples; a session can last hours
+
+
+def copy_audio(folder: Path, before: Path, sessions: Mapping[str, Mapping[str, str]], threads: int) -> dict[str, dict]:
+    """FLAC copies of the sessions' audio in `folder`; returns their paths in it, by split and session.
+
+    sessions: path of the audio, by split and session; before: folder of an earlier report, whose copies are used again
+    where size and time of the source have not changed. A session whose audio is missing or cannot be read is left out,
+    with a line on standard output.
+    """
+    tasks = {
+        # Numbers, since a session may have any name.
+        f"audio/{split}/{number}.flac": (split, session, Path(source))
+        for split, files in sessions.items()
+        for number, (session, source) in enumerate(files.items())
+    }
+    known, sources = _read_sources(before), {}
+    found: dict[str, dict] = {split: {} for split in sessions}
+    with ThreadPoolExecutor(threads) as pool, progress(len(tasks), "audio of the report", "session") as bar:
+
+        def copy(item: tuple[str, tuple[str, str, Path]]) -> tuple[str, Any, str | None]:
+            name, (_, _, source) = item
+            stamp, fault = _copy(folder / name, before / name, source, known.get(name))
+            bar.update()
+            return name, stamp, fault
+
+        for name, stamp, fault in pool.map(copy, tasks.items()):
+            split, session, source = tasks[name]
+            if fault is None:
+                found[split][session], sources[name] = name, stamp
+            else:
+                print(f"No audio of {session} in the report: {source}: {fault}")
+    if sources:
+        (folder / SOURCES).write_text(json.dumps(sources, indent=1), encoding="utf-8")
+    return found
+
+
+def _copy(out: Path, before: Path, source: Path, known: Any) -> tuple[Any, str | None]:
+    """Copy one file; its stamp, and what was wrong with it."""
+    try:
+        status = source.stat()
+    except OSError as error:
+        return None, str(error.strerror)
+    stamp = [str(source), status.st_size, status.st_mtime_ns]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if stamp == known and before.is_file():
+        os.link(before, out)
+        return stamp, None
+    try:
+        with (
+            soundfile.SoundFile(source) as wav,
+            soundfile.SoundFile(out, "w", wav.samplerate, wav.channels, subtype="PCM_16", format="FLAC") as flac,
+        ):
+            for block in wav.blocks(_BLOCK, dtype="int16"):
+                flac.write(block)
+    except soundfile.SoundFileError as error:
+        out.unlink(missing_ok=True)
+        return None, str(error)
+    return stamp, None
+
+
+def _read_sources(before: Path) -> dict[str, Any]:
+    try:
+        return json.loads((before / SOURCES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

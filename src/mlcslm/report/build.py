@@ -1,0 +1,68 @@
+"""Builds the report: one folder of pages, data and audio that opens from disk, without a network."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+import duckdb
+from plotly.offline import get_plotlyjs
+
+from mlcslm.files import atomic_path
+from mlcslm.progress import progress
+from mlcslm.report.audio import copy_audio
+from mlcslm.report.data_files import write_data
+from mlcslm.report.pages import write_pages
+from mlcslm.report.timelines import write_timelines
+from mlcslm.report.utterance_data import config_protocol, scored_systems, write_utterances
+from mlcslm.results.database import open_database
+
+
+def build_report(database: Path, out: Path, *, audio: bool = True, threads: int = 1) -> None:
+    """Write the report of `database` as the folder `out`, whole or not at all; `out/index.html` is its first page.
+
+    audio: whether to copy the sessions' audio into it, so that utterances can be heard; threads: for those copies.
+    Sessions whose audio cannot be read are named on standard output. Raises UserError if there is no database.
+    """
+    with open_database(database) as connection, atomic_path(out) as folder:
+        folder.mkdir()
+        _write_assets(folder)
+        splits = _scored_splits(connection)
+        wanted = {split: _session_audio(connection, split) for split in splits} if audio else {}
+        copied = copy_audio(folder, out, wanted, threads) if wanted else {split: {} for split in splits}
+        protocol = config_protocol(connection)
+        index = {}
+        steps = sum(len(scored_systems(connection, split)) for split in splits)
+        with progress(steps, "utterances of the report", "system") as bar:
+            for split in splits:
+                systems = write_utterances(connection, folder, split, copied[split], protocol, bar.update)
+                index[split] = {"systems": systems}
+        write_data(folder, "splits", index)
+        write_timelines(connection, folder, copied)
+        write_pages(connection, folder)
+
+
+def _write_assets(folder: Path) -> None:
+    assets = folder / "assets"
+    assets.mkdir()
+    for asset in importlib.resources.files("mlcslm.report").joinpath("assets").iterdir():
+        (assets / asset.name).write_bytes(asset.read_bytes())
+    (assets / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+
+
+def _scored_splits(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    found = connection.execute(
+        "SELECT split FROM primary_counts UNION SELECT split FROM primary_diarization ORDER BY split"
+    ).fetchall()
+    return [split for (split,) in found]
+
+
+def _session_audio(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, str]:
+    """Audio file of each session, in the manifest's order."""
+    return dict(
+        connection.execute(
+            "SELECT session_id, any_value(audio) FROM utterances WHERE split = ? "
+            "GROUP BY session_id ORDER BY min(rowid)",
+            [split],
+        ).fetchall()
+    )

@@ -1,0 +1,113 @@
+"""Where tcpWER comes from, by diarizer and by group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+import plotly.graph_objects as go
+
+from mlcslm.report.charts import COLOURS, chart
+
+CAUSES = {
+    "recognition": "recognition",
+    "missed": "missed speech",
+    "false_alarm": "false alarms",
+    "confusion": "confused speakers",
+}
+
+
+def diarization_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Sections of the diarization page as `charts.html.j2` takes them; none where nothing was diarized."""
+    splits = [
+        row[0] for row in connection.execute("SELECT DISTINCT split FROM diarization_by_system ORDER BY 1").fetchall()
+    ]
+    if not splits:
+        return []
+    pooled = [_pooled(connection, split) for split in splits]
+    seconds = [_der(connection, split) for split in splits]
+    by_group = [_by_group(connection, split) for split in splits]
+    return [
+        {
+            "heading": "tcpWER/tcpCER by cause",
+            "text": "Points of the rate: the four causes add up to it. The circle is the WER/CER of the same system on "
+            "the reference's utterances: what diarization costs is what lies beyond it.",
+            "charts": pooled,
+            "small": True,
+        },
+        {"heading": "DER by cause", "text": "Percent of the reference's speech.", "charts": seconds, "small": True},
+        {
+            "heading": "tcpWER/tcpCER by cause and group",
+            "text": "Of the diarizer with the lowest rate of the split.",
+            "charts": by_group,
+        },
+    ]
+
+
+def _stacked(names: list[str], parts: dict[str, list[float]]) -> list[go.Bar]:
+    return [
+        go.Bar(
+            y=names,
+            x=values,
+            name=name,
+            orientation="h",
+            marker={"color": COLOURS[number]},
+            hovertemplate="%{y}: %{x:.2f}<extra>" + name + "</extra>",
+        )
+        for number, (name, values) in enumerate(parts.items())
+    ]
+
+
+def _pooled(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]:
+    rows = connection.execute(
+        "SELECT b.system, recognition, missed, false_alarm, confusion, oracle_wer FROM tcpwer_breakdown AS b "
+        "JOIN diarizers AS d ON d.diarizer = b.system WHERE split = ? AND grp = 'all' ORDER BY d.rowid DESC",
+        [split],
+    ).fetchall()
+    names, *values, oracle = map(list, zip(*rows, strict=True))
+    circles = go.Scatter(
+        y=names,
+        x=oracle,
+        mode="markers",
+        name="without diarization",
+        meta="published",
+        marker={"symbol": "circle-open", "size": 11, "line": {"width": 2}},
+        hovertemplate="%{y}: %{x:.2f}<extra>without diarization</extra>",
+    )
+    traces = [*_stacked(names, dict(zip(CAUSES.values(), values, strict=True))), circles]
+    return _bars(traces, split, len(names), "points of tcpWER/tcpCER")
+
+
+def _der(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]:
+    rows = connection.execute(
+        "SELECT b.system, missed, false_alarm, confusion FROM diarization_by_system AS b "
+        "JOIN diarizers AS d ON d.diarizer = b.system WHERE split = ? ORDER BY d.rowid DESC",
+        [split],
+    ).fetchall()
+    names, *values = map(list, zip(*rows, strict=True))
+    return _bars(
+        _stacked(names, dict(zip(list(CAUSES.values())[1:], values, strict=True))),
+        split,
+        len(names),
+        "percent of speech",
+    )
+
+
+def _by_group(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]:
+    rows = connection.execute(
+        "SELECT b.grp, recognition, missed, false_alarm, confusion, b.system FROM tcpwer_breakdown AS b "
+        "JOIN groups AS g ON g.grp = b.grp WHERE split = ? AND b.system = "
+        "(SELECT system FROM diarization_by_system WHERE split = ? ORDER BY tcpwer, system LIMIT 1) "
+        "ORDER BY g.rowid DESC",
+        [split, split],
+    ).fetchall()
+    names, *values, systems = map(list, zip(*rows, strict=True))
+    traces = _stacked(names, dict(zip(CAUSES.values(), values, strict=True)))
+    return _bars(traces, f"{split}: {systems[0]}", len(names), "points of tcpWER/tcpCER")
+
+
+def _bars(traces: list[Any], caption: str, lines: int, title: str) -> dict[str, Any]:
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    return chart(
+        traces, caption=caption, height=150 + 30 * lines, x={"title": {"text": title}}, barmode="stack", legend=legend
+    )

@@ -1,0 +1,79 @@
+"""The pages: templates filled from the database. Everything that is not the templates' own is escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from mlcslm.report.decoding_charts import decoding_sections
+from mlcslm.report.diarization_charts import diarization_sections
+from mlcslm.report.heat_maps import diarizer_maps, system_maps
+from mlcslm.report.paper_tables import read_tables
+from mlcslm.report.training_charts import training_sections
+from mlcslm.report.utterance_data import FLAGS
+
+
+def write_pages(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Write the report's pages into `folder`; one that would show nothing is left out."""
+    environment = Environment(
+        loader=PackageLoader("mlcslm.report"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    contents = _contents(connection)
+    run = _run(connection)
+    pages = [{"file": file, "title": title} for file, title, _, _ in contents]
+    for file, title, template, values in contents:
+        text = environment.get_template(template).render(run=run, pages=pages, file=file, title=title, **values)
+        (folder / file).write_text(text, encoding="utf-8")
+
+
+def _contents(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """File, title, template and values of each page that has something to show."""
+    training, decoding = training_sections(connection), decoding_sections(connection)
+    diarization, groups = diarization_sections(connection), system_maps(connection)
+    characters = connection.execute("SELECT grp FROM groups WHERE unit = 'character' ORDER BY rowid").fetchall()
+    tables = {"tables": read_tables(connection), "facts": _facts(connection)}
+    pages: list[tuple[str, str, str, dict[str, Any]]] = [("index.html", "Tables", "index.html.j2", tables)]
+    if training:
+        pages.append(("training.html", "Training", "charts.html.j2", {"lead": "", "sections": training}))
+    if groups:
+        values: dict[str, Any] = {"maps": groups, "characters": [name for (name,) in characters]}
+        pages.append(("groups.html", "Groups", "groups.html.j2", values))
+    if decoding:
+        pages.append(("decoding.html", "Decoding", "charts.html.j2", {"lead": "", "sections": decoding}))
+    if diarization:
+        values = {"lead": "", "sections": diarization, "maps": diarizer_maps(connection)}
+        pages.append(("diarization.html", "Diarization", "diarization.html.j2", values))
+    if groups:
+        pages.append(("utterances.html", "Utterances", "utterances.html.j2", {"flags": FLAGS}))
+    return pages
+
+
+def _run(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """What the database was made with."""
+    settings = dict(connection.execute("SELECT key, value FROM settings WHERE key <> 'config'").fetchall())
+    level, samples = 100 * float(settings["bootstrap_level"]), int(settings["bootstrap_samples"])
+    return {**settings, "level": f"{level:g}", "samples": f"{samples:,}"}
+
+
+def _facts(connection: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
+    """The first numbers that a reader wants to see."""
+    facts = []
+    for split, utterances, hours in connection.execute(
+        'SELECT split, count(*), sum("end" - "start") / 3600 FROM utterances GROUP BY split '
+        "ORDER BY list_position(['train', 'dev', 'test'], split)"
+    ).fetchall():
+        facts.append({"value": f"{utterances:,}", "label": f"{split} utterances, {hours:.1f} h"})
+    for rate, view, what in (("wer", "wer_by_system", "WER/CER"), ("tcpwer", "diarization_by_system", "tcpWER/tcpCER")):
+        best = connection.execute(
+            f"SELECT system, {rate} FROM {view} WHERE split = 'dev' AND {rate} IS NOT NULL "
+            f"ORDER BY {rate}, system LIMIT 1"
+        ).fetchone()
+        if best is not None:
+            facts.append({"value": f"{best[1]:.2f} %", "label": f"lowest {what} on dev: {best[0]}"})
+    return facts

@@ -1,0 +1,149 @@
+"""Learning curves of all stages, and what reinforcement logs of its rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+import plotly.graph_objects as go
+
+from mlcslm.report.charts import COLOURS, chart, smoothed, thinned
+
+_QUANTITIES = {
+    "reward": "Reward, weighted sum",
+    "kl": "KL divergence from the stage before",
+    "completion_length": "Tokens of an answer",
+    "think_length": "Length of the hypothesis inside <think>",
+    "well_formed_share": "Share of answers in form",
+    "zero_spread_share": "Share of utterances whose rollouts earn all the same",
+    "collapsed": "Collapsed (0 or 1)",
+}
+
+
+def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Sections of the training page as `charts.html.j2` takes them; none where there is no training log."""
+    logs = _logs(connection)
+    reinforced = _telemetry(connection)
+    supervised = {name: log for name, log in logs.items() if name not in reinforced}
+    starts = _starts(connection, logs)
+    sections = []
+    if supervised:
+        loss = _curves(supervised, starts, "loss", log=True)
+        sections.append(
+            {
+                "heading": "Training loss of the supervised stages",
+                "text": "Mean over a tenth of the stage's steps, against the running total of steps: a stage begins "
+                "where its parent ended. Nats a labelled token, as it was optimised. A click on a name hides it.",
+                "charts": [chart(**loss, height=420)],
+            }
+        )
+    if reinforced:
+        sections.append(
+            {
+                "heading": "Reinforcement",
+                "text": "Means over ten steps of what each reinforcement stage logged of its rollouts.",
+                "small": True,
+                "charts": _telemetry_charts(reinforced),
+            }
+        )
+    if logs:
+        sections.append(
+            {
+                "heading": "Learning rate and throughput",
+                "small": True,
+                "charts": [
+                    chart(**_curves(logs, starts, "learning_rate"), caption="Learning rate", height=280),
+                    chart(**_curves(logs, starts, "tokens_per_second"), caption="Training tokens a second", height=280),
+                ],
+            }
+        )
+    return sections
+
+
+def _logs(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, list[float]]]:
+    found = connection.execute(
+        "SELECT checkpoint, list(step ORDER BY step), list(loss ORDER BY step), list(learning_rate ORDER BY step), "
+        "list(tokens_per_second ORDER BY step) FROM training_log GROUP BY checkpoint ORDER BY min(rowid)"
+    ).fetchall()
+    names = ("step", "loss", "learning_rate", "tokens_per_second")
+    return {checkpoint: dict(zip(names, columns, strict=True)) for checkpoint, *columns in found}
+
+
+def _starts(connection: duckdb.DuckDBPyConnection, logs: Mapping[str, Any]) -> dict[str, int]:
+    """Steps before each stage: those of its ancestors."""
+    parents = dict(connection.execute("SELECT DISTINCT checkpoint, parent FROM systems").fetchall())
+
+    def steps_before(name: str) -> int:
+        parent = parents.get(name)
+        return steps_before(parent) + logs[parent]["step"][-1] if parent in logs and parent != name else 0
+
+    return {name: steps_before(name) for name in logs}
+
+
+def _curves(
+    logs: Mapping[str, Mapping[str, Sequence[float]]], starts: Mapping[str, int], column: str, log: bool = False
+) -> dict[str, Any]:
+    traces = []
+    for number, (name, values) in enumerate(logs.items()):
+        width = max(1, len(values["step"]) // 10) if column == "loss" else 1
+        traces.append(
+            go.Scatter(
+                x=thinned([starts[name] + step for step in values["step"]]),
+                y=thinned(smoothed(values[column], width)),
+                name=name,
+                mode="lines",
+                line={"width": 2, "color": COLOURS[number % len(COLOURS)]},
+                hovertemplate=f"%{{y:.4g}} at step %{{x}}<extra>{_plain(name)}</extra>",
+            )
+        )
+    shown = column == "loss"
+    y = {"title": {"text": "loss"}, "type": "log"} if log else {"rangemode": "tozero"}
+    return {
+        "traces": traces,
+        "x": {"title": {"text": "step"}},
+        "y": y,
+        "showlegend": shown,
+        "legend": {"orientation": "h", "y": -0.2},
+    }
+
+
+def _telemetry(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """Steps and values by checkpoint and quantity."""
+    found: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    for checkpoint, name, steps, values in connection.execute(
+        "SELECT checkpoint, name, list(step ORDER BY step), list(value ORDER BY step) FROM reinforcement_log "
+        "GROUP BY checkpoint, name ORDER BY min(rowid)"
+    ).fetchall():
+        found.setdefault(checkpoint, {})[name] = (steps, values)
+    return found
+
+
+def _telemetry_charts(logged: Mapping[str, Mapping[str, tuple[list[int], list[float]]]]) -> list[dict[str, Any]]:
+    names = list(dict.fromkeys(name for log in logged.values() for name in log if not name.endswith("_std")))
+    ordered = sorted(names, key=lambda name: (list(_QUANTITIES).index(name) if name in _QUANTITIES else 0.5, name))
+    charts = []
+    for name in ordered:
+        traces = []
+        for number, (checkpoint, log) in enumerate(logged.items()):
+            if name in log:
+                steps, values = log[name]
+                traces.append(
+                    go.Scatter(
+                        x=thinned(steps),
+                        y=thinned(smoothed(values, 10)),
+                        name=checkpoint.rpartition("/")[2],
+                        mode="lines",
+                        line={"width": 1.8, "color": COLOURS[number % len(COLOURS)]},
+                        hovertemplate=f"%{{y:.4g}} at step %{{x}}<extra>{_plain(checkpoint)}</extra>",
+                    )
+                )
+        caption = _QUANTITIES.get(name, f"Reward: {name.removeprefix('reward_').replace('_', ' ')}")
+        legend = {"orientation": "h", "y": -0.22, "font": {"size": 10.5}}
+        charts.append(chart(traces, caption=caption, height=320, showlegend=True, legend=legend))
+    return charts
+
+
+def _plain(text: str) -> str:
+    """Text that plotly takes for no markup of its own."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("%", "&#37;")

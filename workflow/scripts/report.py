@@ -1,0 +1,13 @@
+from pathlib import Path
+
+from mlcslm.workflow import job
+
+with job(snakemake) as (config, layout):
+    from mlcslm.report.build import build_report
+
+    build_report(
+        layout.root / "results.duckdb",
+        Path(snakemake.output[0]).parent,
+        audio=config.report.audio,
+        threads=snakemake.threads,
+    )
