@@ -8,7 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
+
+from mlcslm.errors import UserError
 
 KEPT = "then run the same command again: what is finished is kept"
 
@@ -68,6 +72,19 @@ def machine_fault(error: BaseException) -> str | None:
             what = _BY_NUMBER[number]
             return f"{_place(one)}{what} ({_first_line(one)}). {_REMEDIES[what][1]}"
     return None
+
+
+def check_results_folder(root: Path) -> None:
+    """Make the results folder `root` where there is none; raises UserError where nothing can be written into it."""
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root}: is no folder. Move that file away, or set `results` to another name, and run again.")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        error.filename = str(root)
+        raise UserError(machine_fault(error) or f"{root}: cannot be written ({error}).") from None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

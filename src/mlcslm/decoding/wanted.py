@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
+from mlcslm.files import atomic_path, sha256
 from mlcslm.parquet import read_table
 
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end"]
@@ -59,5 +61,12 @@ def take_finished(kept: Path, out: Path, by: Mapping[str, str], rows: Sequence[M
     if not is_finished(kept, by, rows):
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
-    kept.replace(out)
+    try:
+        kept.replace(out)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_path(out) as temporary:  # the two folders are on different disks
+            shutil.copyfile(kept, temporary)
+        kept.unlink()
     return True

@@ -165,7 +165,7 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 def _load_tensors(path: Path, slots: Mapping[str, _Slot], *, keep_dtype: bool) -> None:
     try:
         stored = load_file(path)
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise UserError(f"{path}: not readable as safetensors ({error}). Train the stage again.") from error
     expected = {name: tuple(slot.read().shape) for name, slot in slots.items()}
     found = {name: tuple(tensor.shape) for name, tensor in stored.items()}

@@ -58,25 +58,29 @@ def read_checkpoint(folder: str | os.PathLike[str], *, verify: bool = True) -> C
     if not path.is_file():
         raise UserError(
             f"{path}: no such file, so {folder} is not a finished checkpoint (the file is written last). "
-            "Train the stage again."
+            "Run the workflow again, which trains the stage."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}). Train the stage again.") from error
+        raise UserError(f"{path}: not readable as JSON ({error}). {_remedy(path)}") from error
     version = content.get("format_version") if isinstance(content, dict) else None
     if version != FORMAT_VERSION:
         raise UserError(
             f"{path}: format version {version!r} found, expected {FORMAT_VERSION}. "
-            "It was written by another version of mlcslm: use that one, or train the stage again."
+            f"It was written by another version of mlcslm: use that one, or else: {_remedy(path)}"
         )
     names = {field.name for field in fields(CheckpointInfo)}
     if missing := sorted(names - set(content)):
-        raise UserError(f"{path}: without {', '.join(missing)}. Train the stage again.")
+        raise UserError(f"{path}: without {', '.join(missing)}. {_remedy(path)}")
     info = CheckpointInfo(**{name: content[name] for name in names})
     if verify and (faults := _faulty_files(folder, info.files)):
-        raise FaultyInput(f"{folder}: not the checkpoint that was written. Train the stage again.", faults)
+        raise FaultyInput(f"{folder}: not the checkpoint that was written. {_remedy(path)}", faults)
     return info
+
+
+def _remedy(path: Path) -> str:
+    return f"Put back a copy of the folder; or delete {path} and run the workflow again, which trains the stage anew."
 
 
 def _faulty_files(folder: Path, files: dict[str, str]) -> list[str]:

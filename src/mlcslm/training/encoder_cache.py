@@ -1,7 +1,8 @@
 """Outputs of a frozen encoder, computed once and read by every stage and decoding that shares it.
 
 A cache is a folder: `frames.bin` (all encoder frames one after the other, (frames, width), 50 a second),
-`index.parquet` (utterance_id, variant, first, frames, samples) and `cache.json` (what it was made from).
+`index.parquet` (utterance_id, variant, first, frames, samples, crc32 of the frames' bytes) and `cache.json` (what it
+was made from).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.parquet import read_table, write_table
 from mlcslm.progress import progress
 
+_INDEX = ("utterance_id", "variant", "first", "frames", "samples", "crc32")
 _BATCH_S = 120.0  # seconds of audio a batch
 _REMAKE = "delete the folder and run the workflow again."
 
@@ -65,7 +67,7 @@ def write_encoder_cache(
         ((row, variant) for row in rows for variant in range(variants)),
         key=lambda item: item[0]["end"] - item[0]["start"],
     )
-    index: dict[str, list] = {"utterance_id": [], "variant": [], "first": [], "frames": [], "samples": []}
+    index: dict[str, list] = {name: [] for name in _INDEX}
     total = 0
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -85,8 +87,9 @@ def write_encoder_cache(
                     frames, frames_mask = model(mels.to(device, precision), mask.to(device))
                 lengths = frames_mask.sum(1).tolist()
                 for (row, variant), samples, output, length in zip(batch, audio, frames, lengths, strict=True):
-                    file.write(output[:length].float().cpu().numpy().astype(dtype).tobytes())
-                    values = (row["utterance_id"], variant, total, length, len(samples))
+                    content = output[:length].float().cpu().numpy().astype(dtype).tobytes()
+                    file.write(content)
+                    values = (row["utterance_id"], variant, total, length, len(samples), zlib.crc32(content))
                     for column, value in zip(index.values(), values, strict=True):
                         column.append(value)
                     total += length
@@ -143,14 +146,21 @@ class EncoderCache:
         self._frames = np.memmap(folder / "frames.bin", dtype, "r", shape=(self.description["frames"], width))
         self.variants: int = self.description["variants"]
         self._places = {
-            (utterance, variant): (first, frames, samples)
-            for utterance, variant, first, frames, samples in zip(*index.values(), strict=True)
+            (utterance, variant): tuple(place) for utterance, variant, *place in zip(*index.values(), strict=True)
         }
 
     def read(self, utterance_id: str, variant: int = 0) -> CachedAudio:
-        """Frames of an utterance; `variant` is taken modulo the number of variants."""
-        first, frames, samples = self._places[utterance_id, variant % self.variants]
-        return CachedAudio(np.asarray(self._frames[first : first + frames]), samples)
+        """Frames of an utterance; `variant` is taken modulo the number of variants.
+
+        Raises UserError where they are not what was written: nothing else would notice a changed bit in them.
+        """
+        first, frames, samples, crc32 = self._places[utterance_id, variant % self.variants]
+        found = np.asarray(self._frames[first : first + frames])
+        if crc32 is not None and zlib.crc32(found) != crc32:
+            raise UserError(
+                f"{self._frames.filename}: the frames of {utterance_id} are not those that were written; {_REMAKE}"
+            )
+        return CachedAudio(found, samples)
 
 
 def open_cache(
@@ -172,6 +182,9 @@ def _read_descriptions(folder: Path) -> tuple[dict, dict[str, list]]:
             raise UserError(f"{folder}: no {name}, so not an encoder cache; {_REMAKE}")
     try:
         description = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
-        return description, read_table(folder / "index.parquet").to_pydict()
-    except (ValueError, OSError) as error:  # pyarrow's errors are of these kinds
+        index = read_table(folder / "index.parquet")
+        if "crc32" not in index.column_names:  # caches of before have none
+            index = index.append_column("crc32", pa.nulls(index.num_rows, pa.int64()))
+        return description, index.select(_INDEX).to_pydict()
+    except (ValueError, UserError) as error:
         raise UserError(f"{folder}: its cache.json or index.parquet is damaged ({error}); {_REMAKE}") from None

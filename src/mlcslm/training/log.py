@@ -87,15 +87,18 @@ class TrainingLog(TrainerCallback):
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a log; a last line that a kill cut short is left out."""
+    """Rows of a log; from a line on that a kill cut short, or that is damaged, they are left out."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             break
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
     return rows
 
 

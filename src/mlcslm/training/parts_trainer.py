@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from mlcslm.errors import UserError
-from mlcslm.files import atomic_path
+from mlcslm.files import sha256, write_json
 
 _WEIGHTS_FILE = "trained.safetensors"
 _WHOLE_MARKER = "whole"
@@ -94,14 +95,32 @@ class Watch(TrainerCallback):
         for file in folder.iterdir():
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
-        with atomic_path(folder / _WHOLE_MARKER) as marker:
-            marker.write_text(json.dumps({"step": state.global_step}), encoding="utf-8")
+        files = {file.name: sha256(file) for file in folder.iterdir() if file.is_file()}
+        write_json(folder / _WHOLE_MARKER, {"step": state.global_step, "files": files})
 
 
 def newest_state(folder: Path) -> Path | None:
-    """The newest whole resumable state in `folder`, or None."""
+    """The newest whole resumable state in `folder`, or None. One whose files have changed is passed over, by name."""
     whole = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE_MARKER}")]
-    return max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+    for state in sorted(whole, key=lambda path: int(path.name.split("-")[1]), reverse=True):
+        if (fault := _fault(state)) is None:
+            return state
+        print(f"{state}: not gone on from, since it is damaged ({fault})", file=sys.stderr)
+    return None
+
+
+def _fault(state: Path) -> str | None:
+    """What is wrong with the files of a resumable state, if anything is."""
+    try:
+        files = json.loads((state / _WHOLE_MARKER).read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError):
+        return f"{_WHOLE_MARKER} is not readable"
+    for name, expected in files.items():
+        if not (state / name).is_file():
+            return f"{name} is missing"
+        if sha256(state / name) != expected:
+            return f"{name} has other contents than were written"
+    return None
 
 
 def _not_finite(what: str, step: int) -> UserError:
