@@ -4,6 +4,7 @@ from snakemake.logging import logger
 from mlcslm.config import parse_config
 from mlcslm.errors import UserError
 from mlcslm.inputs import describe_missing_inputs
+from mlcslm.machine_faults import check_results_folder
 from mlcslm.workflow import Layout, without_workflow_keys
 
 try:
@@ -18,6 +19,13 @@ NONE = "(?!)"  # matches no name
 # A warning, since what is asked for may do without them.
 if workflow.is_main_process and (missing := describe_missing_inputs(preset)):
     logger.warning(missing)
+
+
+onstart:
+    try:
+        check_results_folder(layout.root)
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 
 wildcard_constraints:
