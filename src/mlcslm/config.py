@@ -14,6 +14,7 @@ from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig, SpeakerCo
 from mlcslm.config_report import ReportConfig
 from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
 from mlcslm.config_systems import SystemConfig, SystemName
+from mlcslm.config_tracking import TrackingConfig
 from mlcslm.errors import FaultyInput, UserError
 
 Split = Literal["train", "dev", "test"]
@@ -160,6 +161,7 @@ class Config(Section):
     systems: dict[SystemName, SystemConfig] = Field(default_factory=dict, description="systems of others by name")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
     report: ReportConfig = Field(default_factory=ReportConfig, description="the report")
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="experiment trackers")
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig, description="jobs")
 
     @model_validator(mode="after")

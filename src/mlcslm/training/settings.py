@@ -43,7 +43,7 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "remove_unused_columns": False,
         "ddp_find_unused_parameters": False,  # every trained part has a share in every loss
         "disable_tqdm": True,
-        "report_to": [],
+        "report_to": list(config.tracking.report_to),
     }
 
 

@@ -38,6 +38,7 @@ from mlcslm.training.prompt_loss import LabelWeights
 from mlcslm.training.settings import dataset_arguments, part_options, trainer_arguments, trains_in_bfloat16
 from mlcslm.training.stopping import StopWhenAsked
 from mlcslm.training.telemetry import Telemetry
+from mlcslm.training.tracking import tracked
 from mlcslm.training.trainer import SpeechTrainer
 
 
@@ -71,7 +72,8 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
         model, processor = _parent_model(config, paths)
         _check_tokens(stage, model, name)
         set_trainable(model, stage.trains, lora=LoraSettings(**config.models.lora.model_dump()), seed=config.seed)
-        _train(name, config, paths, work, model, processor)
+        with tracked(name, config):
+            _train(name, config, paths, work, model, processor)
         if int(os.environ.get("RANK", "0")) == 0:
             paths.out.mkdir(parents=True, exist_ok=True)
             telemetry = Telemetry(stage, name) if isinstance(stage, ReinforcementConfig) else None

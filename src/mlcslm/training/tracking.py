@@ -1,0 +1,49 @@
+"""TensorBoard and Weights & Biases, through transformers' own callbacks: what they are told by their environment."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlcslm.config import Config
+from mlcslm.errors import UserError
+
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
+
+
+@contextlib.contextmanager
+def tracked(name: str, config: Config) -> Iterator[None]:
+    """Let the trackers of `config` call the training that runs in this context by its stage's `name`.
+
+    TensorBoard's files go to `<results>/tensorboard/<name>`, those of Weights & Biases below `<results>`; what the
+    environment says already is kept. Raises UserError where a tracker's package is not installed.
+    """
+    tracking = config.tracking
+    if missing := [one for one in tracking.report_to if importlib.util.find_spec(_PACKAGES[one]) is None]:
+        extras = ",".join(missing)
+        raise UserError(
+            f"tracking.report_to has {', '.join(missing)}, which is not installed. Run: "
+            f"pip install 'mlcslm[{extras}]', "
+            "or take it out of the configuration."
+        )
+    folder = Path(config.results)
+    values = {
+        "tensorboard": {"TENSORBOARD_LOGGING_DIR": str(folder / "tensorboard" / name)},
+        "wandb": {
+            "WANDB_DIR": str(folder),
+            "WANDB_PROJECT": tracking.project,
+            "WANDB_NAME": f"{config.preset} {name}",
+        },
+    }
+    added = {key: value for one in tracking.report_to for key, value in values[one].items() if key not in os.environ}
+    if "wandb" in tracking.report_to:
+        folder.mkdir(parents=True, exist_ok=True)  # a folder that is not there is passed over for a temporary one
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
