@@ -34,7 +34,9 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = file.schema_arrow.names
             if missing := [name for name in columns or () if name not in found]:
-                raise UserError(f"{path}: lacks the columns {', '.join(missing)}. {REMAKE}.")
+                raise UserError(
+                    f"{path}: found the columns {', '.join(found)}; expected {', '.join(missing)} as well. {REMAKE}."
+                )
             table = file.read(columns=list(columns) if columns is not None else None)
             return table.select(list(columns)) if columns is not None else table
     except (pa.ArrowException, OSError) as error:
