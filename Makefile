@@ -1,5 +1,6 @@
 # make demo         Table 6 of the demo preset: own .venv, corpus, training, decoding, scoring
 # make test         all tests, in the same .venv
+# make slurm-test   the workflow on a SLURM cluster of two nodes on this machine (Debian: slurm-wlm and munge), some minutes
 # make lint         ruff, snakefmt, snakemake --lint
 # make reference    write config/README.md anew from the descriptions in src/mlcslm/config.py
 # make foundation   pretrain the demo's two foundation models anew and put them into resources/foundation (hours)
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 TESTS ?=
 
-.PHONY: demo test lint reference foundation lock clean
+.PHONY: demo test slurm-test lint reference foundation lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -29,6 +30,12 @@ demo: $(VENV)/.installed
 # Many tests are so small that more threads would only wait for each other.
 test: $(VENV)/.installed-dev
 	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest $(TESTS)
+
+slurm-test: $(VENV)/.installed-dev
+	@for daemon in munged slurmctld slurmd; do PATH="$$PATH:/usr/sbin:/sbin" command -v $$daemon >/dev/null || \
+		{ echo "make: no $$daemon found to test with (Debian, Ubuntu: apt-get install slurm-wlm munge);" \
+		"no service has to run, the test starts its own." >&2; exit 1; }; done
+	$(IN_VENV) OMP_NUM_THREADS=1 MLCSLM_SLURM_TEST=1 python -m pytest tests/slurm
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -3,7 +3,7 @@ from pathlib import Path
 from mlcslm.workflow import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.training.launch import launch_stage
+    from mlcslm.training.launch import launch_stage, tasks_of
     from mlcslm.training.paths import StagePaths
 
     name = snakemake.wildcards.checkpoint
@@ -17,6 +17,4 @@ with job(snakemake) as (config, layout):
         room_responses=layout.noise("room_responses"),
         reasoning=Path(snakemake.input.reasoning[0]) if snakemake.input.reasoning else None,
     )
-    # On a cluster, a stage that takes several nodes is a job of so many tasks (profiles/slurm).
-    tasks = snakemake.resources.get("tasks") if snakemake.resources.get("mpi") else None
-    launch_stage(name, config, paths, tasks=tasks)
+    launch_stage(name, config, paths, tasks=tasks_of(snakemake.resources))

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mlcslm.config import Config, parse_config
 from mlcslm.errors import UserError
@@ -48,7 +49,9 @@ def launch_stage(
     if count == 1:
         train_stage(name, config, paths)
         return
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # torchrun's default too: else each takes all cores
+    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    # srun's tasks have so many CPUs each, processes of one machine have to share them.
+    os.environ["OMP_NUM_THREADS"] = str(threads if tasks else max(1, threads // count))
     with _job_file(name, config, paths) as job:
         status = _run_tasks(count, job) if tasks else _run_processes(count, job)
     if STATUS in status.values():
@@ -64,6 +67,19 @@ def most_processes(accumulation: int, devices: int) -> int:
     (1, 2, 4, 1)
     """
     return max(count for count in range(1, accumulation + 1) if accumulation % count == 0 and count <= max(1, devices))
+
+
+def tasks_of(resources: Any) -> int | None:
+    """How many tasks a rule's `resources` ask of srun (`mpi: srun`, and `tasks` or `nodes` and `tasks_per_node`).
+
+    None where they ask for none, and a stage is trained on one machine.
+
+    >>> tasks_of({"mpi": "srun", "nodes": 2, "tasks_per_node": 4}), tasks_of({"gpu": 4, "nodes": 1})
+    (8, None)
+    """
+    if not resources.get("mpi"):
+        return None
+    return resources.get("tasks") or resources.get("nodes", 1) * resources.get("tasks_per_node", 1)
 
 
 @contextmanager
