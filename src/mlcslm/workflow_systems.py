@@ -35,6 +35,26 @@ class SystemsLayout:
             if split in system.files
         ]
 
+    def submitting(self, track: int) -> list[str]:
+        """Systems that may be handed in on a track: every checkpoint with every decoding, or every diarizer; others."""
+        config = self.config
+        pairs = [f"{checkpoint}/{decoding}" for checkpoint in config.stages for decoding in config.decodings]
+        return [*(pairs if track == 1 else config.diarizers), *config.systems]
+
+    def submission_inputs(self, system: str, split: str, track: int) -> list[str]:
+        """Files that what is handed in of a system is made from; none has to be scored, as test sets may be hidden."""
+        if system in self.config.systems:
+            return self.brought_files(system, split)
+        if track == 2:
+            return [str(self.root / "diarization" / system / split / "hypothesis.stm")]
+        pairs = ((checkpoint, decoding) for checkpoint in self.config.stages for decoding in self.config.decodings)
+        checkpoint, decoding = next(pair for pair in pairs if "/".join(pair) == system)
+        return self.shard_files(checkpoint, decoding, split)
+
+    def shard_files(self, checkpoint: str, decoding: str, split: str) -> list[str]:
+        """Hypotheses of each shard."""
+        raise NotImplementedError
+
     def brought_on_disk(self) -> list[Path]:
         """Folders of all systems of others: the configuration's, in its order, and those of `mlcslm evaluate`.
 

@@ -35,6 +35,12 @@ wildcard_constraints:
     diarizer="|".join(map(re.escape, preset.diarizers)) or NONE,
     embedding="|".join(map(re.escape, preset.embeddings)) or NONE,
     corpus="|".join(map(re.escape, preset.speaker_corpora)) or NONE,
+    of_dev="(dev/)?",
     brought="|".join(map(re.escape, preset.systems)) or NONE,
     shard="[A-Za-z-]+",
     table="table[1-7]",
+
+
+def submitted_split(wildcards):
+    """Split of a submission: the test set's lie in the system's own folder, the development set's in `dev/`."""
+    return "dev" if wildcards.of_dev else "test"

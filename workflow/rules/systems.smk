@@ -20,3 +20,49 @@ rule evaluate:
         normalise_hypothesis=preset.scoring.normalise_hypothesis,
     script:
         "../scripts/evaluate.py"
+
+
+# What is handed in: of the test set, and below dev/ of the development set. Read back and scored by the official steps.
+rule submission_track1:
+    input:
+        hypotheses=lambda wildcards: layout.submission_inputs(wildcards.system, submitted_split(wildcards), 1),
+        manifest=lambda wildcards: layout.manifest(submitted_split(wildcards)),
+    output:
+        submission=layout.root / "submissions" / "{system}" / "{of_dev}track1.txt",
+        check=layout.root / "submissions" / "{system}" / "{of_dev}track1.json",
+    log:
+        layout.root / "logs" / "submissions" / "{system}" / "{of_dev}track1.log",
+    benchmark:
+        layout.root / "benchmarks" / "submissions" / "{system}" / "{of_dev}track1.tsv"
+    wildcard_constraints:
+        system="|".join(map(re.escape, layout.submitting(1))),
+    conda:
+        "../../envs/mlcslm.yaml"
+    params:
+        split=lambda wildcards: submitted_split(wildcards),
+        track=1,
+    script:
+        "../scripts/submission.py"
+
+
+rule submission_track2:
+    input:
+        hypotheses=lambda wildcards: layout.submission_inputs(wildcards.system, submitted_split(wildcards), 2),
+        manifest=lambda wildcards: layout.manifest(submitted_split(wildcards)),
+    output:
+        submission=layout.root / "submissions" / "{system}" / "{of_dev}track2.stm",
+        check=layout.root / "submissions" / "{system}" / "{of_dev}track2.json",
+    log:
+        layout.root / "logs" / "submissions" / "{system}" / "{of_dev}track2.log",
+    benchmark:
+        layout.root / "benchmarks" / "submissions" / "{system}" / "{of_dev}track2.tsv"
+    wildcard_constraints:
+        system="|".join(map(re.escape, layout.submitting(2))) or NONE,
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: preset.resources.decoding_threads
+    params:
+        split=lambda wildcards: submitted_split(wildcards),
+        track=2,
+    script:
+        "../scripts/submission.py"

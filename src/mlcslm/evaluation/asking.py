@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlcslm.config import Config, parse_config, read_config
 from mlcslm.errors import UserError
-from mlcslm.evaluation.evaluate import Evaluation
+from mlcslm.evaluation.taking import Evaluation
 from mlcslm.scoring.recordings import available_cores
 from mlcslm.text.protocols import Protocol, get_protocol
 from mlcslm.workflow import Layout

@@ -35,6 +35,11 @@ class Given:
     formats: list[str] = field(default_factory=list)
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """Formats of the files, each once, by name."""
+        return tuple(sorted(set(self.formats)))
+
+    @property
     def has_transcripts(self) -> bool:
         """Whether any file was of a format that has words."""
         return any(name != "rttm" for name in self.formats)

@@ -8,7 +8,8 @@ from typing import Any
 
 from mlcslm.config import Config
 from mlcslm.errors import UserError
-from mlcslm.evaluation.evaluate import Evaluation, evaluate
+from mlcslm.evaluation.evaluate import evaluate
+from mlcslm.evaluation.taking import Evaluation
 from mlcslm.results.collecting import collect_database
 from mlcslm.results.database import open_database
 from mlcslm.workflow import Layout

@@ -9,6 +9,7 @@ from pathlib import Path
 from mlcslm.corpus.identifiers import centiseconds
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.evaluation.formats import Given
+from mlcslm.scoring.diarization_counts import reference_utterances
 from mlcslm.scoring.hypotheses import read_rows
 from mlcslm.scoring.nemo import NemoEntry
 from mlcslm.scoring.utterances import Utterance
@@ -54,6 +55,10 @@ class References:
             for name in names:
                 found.setdefault((name, centiseconds(start)), []).append(row)
         return found
+
+    def utterances(self) -> list[Utterance]:
+        """All utterances, with their raw texts. Raises FaultyInput for those without one."""
+        return reference_utterances(self.rows, Path(self.source))
 
     def at(self, name: str, start: float, end: float, speaker: str | None) -> list[str]:
         """Utterances of a recording (or audio file) from `start` to `end` s, of any speaker where none is given."""

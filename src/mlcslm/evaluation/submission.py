@@ -1,0 +1,153 @@
+"""What is handed in: `track1.txt` and `track2.stm`, written, read back, and scored by the challenge's own steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlcslm.errors import UserError
+from mlcslm.evaluation.matching import References
+from mlcslm.evaluation.official import score_track_1, score_track_2
+from mlcslm.files import atomic_path, sha256, write_json
+from mlcslm.languages import Group, read_languages
+from mlcslm.scoring.error_counts import ErrorCounts, pool
+from mlcslm.scoring.hypotheses import groups_of_rows
+from mlcslm.scoring.kaldi_text import read_kaldi_text
+from mlcslm.scoring.stm import read_stm, write_stm
+from mlcslm.scoring.transcripts import score_transcripts
+from mlcslm.scoring.utterances import Utterance, by_recording
+from mlcslm.scoring.wer import score_texts
+from mlcslm.text.protocols import Protocol, get_protocol
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a file is written for, and where: `out`, and beside it `<name>.json`, which says how it was checked.
+
+    protocol: that results are scored under. A file has hypotheses as that protocol takes them: raw but for the spaces
+    of the official step 2, or normalised where it normalises them. Under `whisper-norm`, which is none of the
+    challenge's, it is written for `mlcslm-2025`.
+    """
+
+    system: str
+    split: str
+    manifest: Path
+    languages: Path
+    protocol: Protocol
+    out: Path
+    jobs: int = 1
+
+    @property
+    def official_protocol(self) -> Protocol:
+        """The protocol whose counts the official steps give on the file."""
+        return self.protocol if self.protocol.name.startswith("mlcslm-2025") else get_protocol("mlcslm-2025")
+
+
+def write_track_1(submission: Submission, transcripts: Mapping[str, str | None]) -> dict[str, Any]:
+    """Write `<id> <text>` for every utterance of the manifest, in its order, and return what the check found.
+
+    transcripts: raw, by utterance id; one that is missing is handed in as an empty text. Raises UserError, and writes
+    nothing, where the file read back, or its official counts, are not what they should be.
+    """
+    references = References(submission.manifest)
+    groups = groups_of_rows(
+        references.rows, read_languages(submission.languages), submission.manifest, submission.languages
+    )
+    protocol = submission.official_protocol
+    texts = {
+        name: " ".join(protocol.hypothesis_tokens(transcripts.get(name) or "", groups[name])) for name in references.ids
+    }
+    missing = [name for name in texts if transcripts.get(name) is None]
+
+    def check(path: Path) -> dict[str, Any]:
+        read = read_kaldi_text(path)
+        if list(read.items()) != list(texts.items()):
+            raise UserError(f"{submission.out}: read back, it is not what was written; nothing was kept.")
+        if not _labelled(references):
+            return {}
+        spoken = dict(zip(references.ids, references.rows["text"], strict=True))
+        raw = {name: transcripts.get(name) or "" for name in references.ids}
+        return _compare(submission, score_track_1(spoken, read, groups), score_texts(spoken, raw, protocol, groups))
+
+    def write(path: Path) -> None:
+        lines = (f"{name} {text}".rstrip() for name, text in texts.items())
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+
+    return _hand_in(submission, 1, write, check, entries=len(texts), missing=missing)
+
+
+def write_track_2(submission: Submission, utterances: Iterable[Utterance]) -> dict[str, Any]:
+    """Write the utterances, raw, as STM in the order of the manifest's recordings, and return what the check found.
+
+    A recording without an utterance leaves no line. Raises UserError, and writes nothing, for recordings that the
+    manifest lacks, and where the file read back, or its official counts, are not what they should be.
+    """
+    references = References(submission.manifest)
+    sheet, protocol = read_languages(submission.languages), submission.official_protocol
+    groups = {name: sheet[group] for name, group in references.groups.items()}
+    given = by_recording(utterances)
+    if unknown := [name for name in given if name not in groups]:
+        raise UserError(
+            f"{submission.out}: {unknown[0]} is no recording of {submission.manifest}; nothing was written."
+        )
+    raw = {name: sorted(given.get(name, ()), key=lambda spoken: spoken.start) for name in groups}
+    spaced = [_spaced(spoken, protocol, groups[name]) for name, all_spoken in raw.items() for spoken in all_spoken]
+
+    def check(path: Path) -> dict[str, Any]:
+        if read_stm(path) != spaced:
+            raise UserError(f"{submission.out}: read back, it is not what was written; nothing was kept.")
+        if not _labelled(references):
+            return {}
+        spoken = by_recording(references.utterances())
+        ours = score_transcripts(spoken, raw, groups, protocol, breakdown=False, jobs=submission.jobs)
+        official = score_track_2(spoken, path, groups, jobs=submission.jobs)
+        return _compare(submission, official, {name: errors.tcp for name, errors in ours.items()})
+
+    missing = [name for name, all_spoken in raw.items() if not all_spoken]
+    return _hand_in(submission, 2, lambda path: write_stm(path, spaced), check, entries=len(spaced), missing=missing)
+
+
+def _hand_in(
+    submission: Submission,
+    track: int,
+    write: Callable[[Path], None],
+    check: Callable[[Path], dict[str, Any]],
+    *,
+    entries: int,
+    missing: list[str],
+) -> dict[str, Any]:
+    """Write the file under another name, check it, and only then give it its own."""
+    with atomic_path(submission.out) as temporary:
+        write(temporary)
+        found = {
+            **{"system": submission.system, "split": submission.split, "track": track, "entries": entries},
+            **{"missing": missing, "sha256": sha256(temporary), "protocol": submission.official_protocol.name},
+            **check(temporary),
+        }
+    write_json(submission.out.with_suffix(".json"), found)
+    return found
+
+
+def _compare(
+    submission: Submission, official: Mapping[str, ErrorCounts], ours: Mapping[str, ErrorCounts]
+) -> dict[str, Any]:
+    """The official counts, pooled. Raises UserError where any differs from ours."""
+    if differing := [name for name in ours if official.get(name) != ours[name]]:
+        first = differing[0]
+        raise UserError(
+            f"{submission.out}: by the official steps {len(differing)} of {len(ours)} counts are others than in the "
+            f"results, first {first}: {official.get(first)}, expected {ours[first]}. Nothing kept; please report it."
+        )
+    pooled = pool(official.values())
+    return {"errors": pooled.errors, "length": pooled.length, "error_rate": pooled.error_rate}
+
+
+def _labelled(references: References) -> bool:
+    return all(text is not None for text in references.rows["text"])
+
+
+def _spaced(utterance: Utterance, protocol: Protocol, group: Group) -> Utterance:
+    text = " ".join(protocol.hypothesis_tokens(utterance.text, group))
+    return Utterance(utterance.recording, utterance.speaker, float(utterance.start), float(utterance.end), text)
