@@ -16,6 +16,7 @@ from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
 from mlcslm.config_systems import SystemConfig, SystemName
 from mlcslm.config_tracking import TrackingConfig
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.secrets import refuse_secrets
 
 Split = Literal["train", "dev", "test"]
 
@@ -249,6 +250,7 @@ class Config(Section):
 
 def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "configuration") -> Config:
     """Check `values`; raises FaultyInput that lists each fault with its key's path, what was found and expected."""
+    refuse_secrets(values, source)
     try:
         return Config.model_validate(dict(values))
     except ValidationError as error:

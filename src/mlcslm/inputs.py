@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlcslm.config import Config
+from mlcslm.model_sources import split_source
 
 _SPLITS = {
     "train": ("the challenge's training sessions", "for all training"),
@@ -79,7 +80,7 @@ def _augmentation(config: Config) -> Iterator[MissingInput]:
 
 def _models(config: Config) -> Iterator[MissingInput]:
     for key, what in (("encoder", "a Whisper checkpoint"), ("language_model", "a causal language model")):
-        name = getattr(config.models, key)
+        name, _ = split_source(getattr(config.models, key))
         if not Path(name).is_dir() and not _in_hub_cache(name):
             yield MissingInput(f"models.{key}", name, f"{what}, {_download(name)}", "for all stages")
 

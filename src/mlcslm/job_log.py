@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from mlcslm.secrets import redacted
+
 
 @contextlib.contextmanager
 def logged(path: str | os.PathLike[str]) -> Iterator[TextIO]:
@@ -30,14 +32,14 @@ class _Log(io.TextIOBase):
         self._path, self._terminal = path, terminal
         self._file: TextIO | None = None
         try:
-            self._file = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+            self._file = open(path, "w", 1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except OSError as error:
             self._end(error)
 
     def write(self, text: str) -> int:
         if self._file is not None:
             try:
-                self._file.write(text)
+                self._file.write(redacted(text))
             except OSError as error:
                 self._end(error)
         return len(text)
@@ -65,14 +67,14 @@ class _Log(io.TextIOBase):
 
 
 class _Tee(io.TextIOBase):
-    """A stream that writes to two."""
+    """A stream that writes to two, without secrets."""
 
     def __init__(self, first: TextIO, second: io.TextIOBase) -> None:
         self._streams = (first, second)
 
     def write(self, text: str) -> int:
         for stream in self._streams:
-            stream.write(text)
+            stream.write(redacted(text))
         return len(text)
 
     def flush(self) -> None:

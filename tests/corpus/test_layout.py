@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -130,9 +131,18 @@ def test_two_recordings_of_one_session_are_a_fault(tmp_path):
     assert [fault.kind for fault in find_sessions(tmp_path, LANGUAGES)[1]] == [FaultKind.DUPLICATE_SESSION]
 
 
-def test_white_space_in_a_name_is_a_fault(tmp_path):
-    add(tmp_path, FRENCH, "a b")
-    assert [fault.kind for fault in find_sessions(tmp_path, LANGUAGES)[1]] == [FaultKind.SESSION_NAME]
+def test_a_name_may_be_anything_that_is_text(tmp_path):
+    add(tmp_path, FRENCH, "; rm -rf x")
+    (session,), faults = find_sessions(tmp_path, LANGUAGES)
+    assert not faults
+    assert (session.name, session.recording) == ("; rm -rf x", "French_;%20rm%20-rf%20x")
+
+
+def test_bytes_in_a_name_that_are_no_text_are_a_fault(tmp_path):
+    add(tmp_path, FRENCH, os.fsdecode(b"caf\xe9"))
+    _, faults = find_sessions(tmp_path, LANGUAGES)
+    assert [fault.kind for fault in faults] == [FaultKind.SESSION_NAME]
+    assert str(faults[0]).startswith(f"{tmp_path}/French/caf\\xe9.wav: has bytes in its name that are not UTF-8")
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,8 @@ def break_everything(root: Path) -> dict[tuple[str, int | None], FaultKind]:
     mute.unlink()
     faults[str(mute.with_suffix(".wav")), None] = FaultKind.MISSING_TRANSCRIPT
     faults[str(add(root, "German", "empty", "")) + ".txt", None] = FaultKind.EMPTY_TRANSCRIPT
-    faults[str(add(root, "German", "white space", good)) + ".wav", None] = FaultKind.SESSION_NAME
+    undecodable = add(root, "German", os.fsdecode(b"caf\xe9"), good)
+    faults[os.fsencode(undecodable).decode(errors="backslashreplace") + ".wav", None] = FaultKind.SESSION_NAME
     add(root, "German", "twice", good, "one")
     faults[str(add(root, "German", "twice", good, "two")) + ".wav", None] = FaultKind.DUPLICATE_SESSION
     faults[str(add(root, "German", "deep", good, "a/b").parent), None] = FaultKind.MISPLACED_SESSION

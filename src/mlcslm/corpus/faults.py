@@ -65,7 +65,8 @@ def faults_path(manifest: str | os.PathLike[str]) -> Path:
 
 def write_faults(path: str | os.PathLike[str], faults: Iterable[Fault]) -> None:
     """Write faults as tab-separated lines under a header (`COLUMNS`), atomically; no faults, only the header."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    out = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with atomic_path(path) as temporary, temporary.open("w", **out) as file:
         rows = csv.writer(file, delimiter="\t", lineterminator="\n")
         rows.writerow(COLUMNS)
         for fault in faults:

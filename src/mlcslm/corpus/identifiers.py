@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from mlcslm.languages import Group
 
 
@@ -16,6 +18,19 @@ def centiseconds(time: float) -> int:
     return int(round(time, 2) * 100)
 
 
+def one_word(name: str) -> str:
+    """A session's name as its ids have it: white space and control characters as a web address writes them.
+
+    Kaldi, STM and RTTM files separate by white space, and a terminal obeys control characters. The challenge's names
+    have neither, and stay as they are.
+
+    >>> one_word("0517_007"), one_word("; rm -rf x")
+    ('0517_007', ';%20rm%20-rf%20x')
+    """
+    kept = (c if c.isprintable() and not c.isspace() else quote(c, safe="", errors="surrogateescape") for c in name)
+    return "".join(kept)
+
+
 def utterance_id(group: str, session: str, speaker: str, start: float, end: float) -> str:
     """Official Track 1 id `<group>-<session>-<speaker>-<start>-<end>`; `start` and `end` in seconds.
 
@@ -25,7 +40,7 @@ def utterance_id(group: str, session: str, speaker: str, start: float, end: floa
     >>> utterance_id("English-American", "0517_007", "O1", 1.82, 2.76)
     'English-American-0517_007-O1-000182-000276'
     """
-    return f"{group}-{session}-{speaker}-{centiseconds(start):06d}-{centiseconds(end):06d}"
+    return f"{group}-{one_word(session)}-{speaker}-{centiseconds(start):06d}-{centiseconds(end):06d}"
 
 
 def recording_id(group: Group, session: str) -> str:
@@ -34,4 +49,4 @@ def recording_id(group: Group, session: str) -> str:
     >>> recording_id(Group("English-American", "English/American", "en", "<LANG_EN>", "word", ""), "0517_007")
     'American_0517_007'
     """
-    return f"{group.recording_prefix}_{session}"
+    return f"{group.recording_prefix}_{one_word(session)}"

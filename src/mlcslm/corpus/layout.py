@@ -162,10 +162,10 @@ def _session(group: Group, folder: Path, name: str, files: list[str], faults: li
     if len(audio) > 1:
         message = f"is one of {len(audio)} recordings of one session ({', '.join(p.name for p in audio)}); keep one."
         problems.append((FaultKind.DUPLICATE_SESSION, message))
-    if any(character.isspace() for character in name):
-        message = "has white space in its name, which would split its id in Kaldi and STM files; rename the session."
+    if any("\ud800" <= character <= "\udfff" for character in name):  # what Python makes of such bytes
+        message = "has bytes in its name that are not UTF-8, so no id can be made of it; rename the session."
         problems.append((FaultKind.SESSION_NAME, message))
-    place = str((audio or transcript)[0])
+    place = os.fsencode((audio or transcript)[0]).decode(errors="backslashreplace")
     faults += [Fault(place, None, kind, "session", message) for kind, message in problems]
     return Session(group, name, next(iter(audio), None), next(iter(transcript), None), sound=not problems)
 

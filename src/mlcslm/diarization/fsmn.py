@@ -40,6 +40,7 @@ class FsmnDetector:
                 self._model = AutoModel(
                     model=model,
                     max_single_segment_time=int(1000 * max_segment_s) - FRAME_MS,
+                    trust_remote_code=False,
                     device="cpu",
                     disable_update=True,
                     disable_pbar=True,

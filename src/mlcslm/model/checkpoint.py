@@ -27,6 +27,7 @@ from mlcslm.model.lora import LORA_MODULES, add_lora, has_lora
 from mlcslm.model.parts import Part, is_tied, part_parameters
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.model_sources import split_source
 
 PART_FILES = tuple(f"{name}.safetensors" for name in ("projector", "embedding", *LORA_MODULES))
 
@@ -89,9 +90,15 @@ def load_checkpoint(
     Raises UserError for a folder that is not an intact checkpoint, other foundation models, or other languages.
     """
     info = read_checkpoint(folder)
+    trained_from = info.foundation["language_model"]["source"]
+    if language_model is None and split_source(trained_from)[1]:
+        raise UserError(
+            f"{folder}: was trained from {trained_from}, a model with Python code of its own. A checkpoint cannot ask "
+            "for that to be run: give the language model by name."
+        )
     model, processor = build_speech_llm(
         encoder=encoder or info.foundation["encoder"]["source"],
-        language_model=language_model or info.foundation["language_model"]["source"],
+        language_model=language_model or trained_from,
         languages=languages,
         projector_hidden=info.projector_hidden,
         encoder_window=info.encoder_window,  # type: ignore[arg-type]

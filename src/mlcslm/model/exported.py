@@ -29,6 +29,7 @@ from mlcslm.model.checkpoint_file import CheckpointInfo
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.model_sources import split_source
 
 EXPORT_FILE = "mlcslm.json"
 LANGUAGES_FILE = "languages.tsv"
@@ -167,6 +168,7 @@ def public_name(source: str) -> str:
     >>> public_name("openai/whisper-base"), public_name("/data/models/whisper-base"), public_name("../base")
     ('openai/whisper-base', 'whisper-base', 'base')
     """
+    source, _ = split_source(source)
     path = Path(source)
     return path.name if path.is_absolute() or source.startswith("~") or ".." in path.parts else source
 

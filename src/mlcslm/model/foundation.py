@@ -24,6 +24,7 @@ from transformers.utils import logging
 
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.model.encoder import ENCODER_WEIGHT_NAMES, SpeechEncoder
+from mlcslm.model_sources import REMOTE_CODE, split_source
 
 
 def load_encoder(
@@ -59,9 +60,11 @@ def load_language_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The causal language model at `source` (hub id or folder) with its head, and its tokenizer.
 
-    Raises UserError when `source` is not such a model, or its tokenizer has no end token.
+    Code that comes with the weights is run only where `source` begins with `REMOTE_CODE`. Raises UserError when
+    `source` is not such a model, or its tokenizer has no end token.
     """
-    config = _load_config(source, "language model")
+    source, own_code = split_source(source)
+    config = _load_config(source, "language model", own_code)
     with _named(source, "language model"):
         model, report = AutoModelForCausalLM.from_pretrained(
             source,
@@ -71,8 +74,9 @@ def load_language_model(
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
+            trust_remote_code=own_code,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=own_code)
     _refuse_missing_weights(source, "language model", report)
     if tokenizer.eos_token_id is None:
         raise UserError(f"language model {source}: its tokenizer has no end token (eos_token); set one in its folder.")
@@ -92,7 +96,7 @@ def fingerprint_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _load_config(source: str, kind: str) -> PreTrainedConfig:
+def _load_config(source: str, kind: str, own_code: bool = False) -> PreTrainedConfig:
     folder = Path(source)
     if folder.is_dir():
         if missing := _missing_files(folder):
@@ -100,7 +104,7 @@ def _load_config(source: str, kind: str) -> PreTrainedConfig:
     elif folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise UserError(f"{kind} {source}: no such folder. Give a folder with {_EXPECTED_FILES}, or a hub id.")
     with _named(source, kind):
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+        return AutoConfig.from_pretrained(source, trust_remote_code=own_code)
 
 
 _EXPECTED_FILES = "config.json and *.safetensors"
@@ -144,6 +148,11 @@ def _named(source: str, kind: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise UserError(
+                f"{kind} {source}: comes with Python code of its own, which is not run. Take another model; or, if you "
+                f"have read that code and trust it, name the language model '{REMOTE_CODE}{source}'."
+            ) from None
         reason: Any = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{kind} {source}: cannot be loaded ({reason}). Expected a folder with {_EXPECTED_FILES}, or a hub id that "

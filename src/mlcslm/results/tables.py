@@ -14,8 +14,8 @@ from mlcslm.files import atomic_path
 from mlcslm.results.database import open_database
 from mlcslm.results.pages import markdown_page
 
-# A cell that begins with one of these is run as a formula by spreadsheets.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# A cell that begins with one of these is run as a formula by spreadsheets, by some with the full-width signs too.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
