@@ -35,6 +35,14 @@ class SystemsLayout:
             if split in system.files
         ]
 
+    def tcpmer_inputs(self) -> dict[str, list[str]]:
+        """Files that the comparison of all diarizers is made from, by kind: on dev, and on test where a table is."""
+        splits = {"dev", *(split for table in self.shown_tables() for _, split in self.diarized(table))}
+        files = [
+            str(self.diarization_counts(diarizer, split)) for diarizer in self.config.diarizers for split in splits
+        ]
+        return {"counts": sorted(files), "brought": self.brought_inputs()}
+
     def submitting(self, track: int) -> list[str]:
         """Systems that may be handed in on a track: every checkpoint with every decoding, or every diarizer; others."""
         config = self.config
@@ -50,6 +58,18 @@ class SystemsLayout:
         pairs = ((checkpoint, decoding) for checkpoint in self.config.stages for decoding in self.config.decodings)
         checkpoint, decoding = next(pair for pair in pairs if "/".join(pair) == system)
         return self.shard_files(checkpoint, decoding, split)
+
+    def shown_tables(self) -> list[str]:
+        """Tables that the configuration measures."""
+        raise NotImplementedError
+
+    def diarized(self, table: str) -> list[tuple[str, str]]:
+        """(diarizer, split) that a table needs."""
+        raise NotImplementedError
+
+    def diarization_counts(self, diarizer: str, split: str) -> Path:
+        """Error counts of a diarizer on a split."""
+        raise NotImplementedError
 
     def shard_files(self, checkpoint: str, decoding: str, split: str) -> list[str]:
         """Hypotheses of each shard."""

@@ -20,3 +20,27 @@ rule table:
         seed=preset.seed,
     script:
         "../scripts/table.py"
+
+
+# What the 2026 challenge ranks by: tcpWER/tcpCER of every diarizer, pooled and averaged over groups.
+rule tcpmer:
+    input:
+        unpack(lambda wildcards: layout.tcpmer_inputs()),
+        tables=preset.tables,
+    output:
+        csv=layout.root / "tables" / "tcpmer.csv",
+        markdown=layout.root / "tables" / "tcpmer.md",
+    log:
+        layout.root / "logs" / "tables" / "tcpmer.log",
+    benchmark:
+        layout.root / "benchmarks" / "tables" / "tcpmer.tsv"
+    conda:
+        "../../envs/mlcslm.yaml"
+    resources:
+        database=1,
+    params:
+        measure="tcpwer",
+        bootstrap_samples=preset.scoring.bootstrap_samples,
+        seed=preset.seed,
+    script:
+        "../scripts/averages.py"

@@ -1,0 +1,96 @@
+"""Rates of all systems, pooled and averaged over groups, with each group's: a CSV and a Markdown page."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from mlcslm.errors import UserError
+from mlcslm.files import atomic_path
+from mlcslm.results.database import open_database
+from mlcslm.results.tables import guard
+
+TITLES = {"wer": "WER/CER (Track 1)", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
+_FIXED = ("split", "system", "groups", "pooled", "pooled_low", "pooled_high", "mean_of_groups")
+_ABOUT = (
+    "Percent. **pooled**: all errors over all reference tokens, as the 2025 challenge reports, with the {level:g} % "
+    "bootstrap interval over sessions. **mean of groups**: the mean of the groups' own rates, each counting alike, as "
+    "the 2026 challenge reports tcpMER. Neither stands for the other: in the first a group weighs as many tokens as it "
+    "has. Protocol `{protocol}`; counted in characters: {characters}; all others in words; collar of tcpWER/tcpCER 5 s."
+)
+
+
+def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> None:
+    """Write the rates of every system that `database` has in `measure` (wer, tcpwer or der), those of others included.
+
+    Columns: split, system, groups (how many), pooled with its interval, mean_of_groups, and a column a group. Raises
+    UserError where no system was measured so.
+    """
+    with open_database(database) as connection:
+        settings = dict(connection.execute("SELECT key, value FROM settings").fetchall())
+        groups = _groups(connection, measure)
+        units = dict(connection.execute("SELECT grp, unit FROM groups").fetchall())
+        in_characters = [group for group in groups if units[group] == "character"]
+        rows = _rows(connection, measure, groups)
+    if not rows:
+        raise UserError(f"{database}: no system has {TITLES[measure]}; score one first (docs/challenge2026.md).")
+    _write_csv(csv, [*_FIXED, *groups], rows)
+    level, characters = 100 * float(settings["bootstrap_level"]), ", ".join(in_characters) or "none"
+    about = _ABOUT.format(level=level, protocol=settings["protocol"], characters=characters)
+    parts = [f"# {TITLES[measure]} by system", _summary(rows), about, "## By group", _by_group(groups, rows)]
+    page = "\n\n".join(parts)
+    with atomic_path(markdown) as temporary:
+        temporary.write_text(page + "\n", encoding="utf-8")
+
+
+def _groups(connection: duckdb.DuckDBPyConnection, measure: str) -> list[str]:
+    """Groups that the measure has, in the order of the languages sheet."""
+    found = connection.execute(
+        "SELECT grp FROM groups SEMI JOIN (SELECT grp FROM session_errors WHERE measure = ?) USING (grp) "
+        "ORDER BY groups.rowid",
+        [measure],
+    )
+    return [name for (name,) in found.fetchall()]
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, measure: str, groups: Sequence[str]) -> list[list[Any]]:
+    rates = connection.execute(
+        "SELECT split, system, grp, CAST(error_rate(errors, length) AS DECIMAL(18, 2)) FROM session_errors "
+        "WHERE measure = ? AND protocol = (SELECT value FROM settings WHERE key = 'protocol') GROUP BY ALL",
+        [measure],
+    ).fetchall()
+    of_group = {tuple(key): rate for *key, rate in rates}
+    averages = connection.execute(
+        "SELECT split, system, groups, decimals(pooled), decimals(low), decimals(high), decimals(mean_of_groups) "
+        "FROM averages WHERE measure = ? ORDER BY split, mean_of_groups, system",
+        [measure],
+    ).fetchall()
+    return [[*row, *(of_group.get((row[0], row[1], group)) for group in groups)] for row in averages]
+
+
+def _summary(rows: Sequence[Sequence[Any]]) -> str:
+    lines = ["| split | system | groups | pooled | mean of groups |", "|:---|:---|---:|---:|---:|"]
+    for split, system, groups, pooled, low, high, mean, *_ in rows:
+        interval = "" if low is None else f" [{low}, {high}]"
+        lines.append(f"| {split} | {system} | {groups} | {pooled}{interval} | {mean} |")
+    return "\n".join(lines)
+
+
+def _by_group(groups: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    names = [f"{row[1]} ({row[0]})" for row in rows]
+    lines = [f"| group | {' | '.join(names)} |", "|:---|" + "---:|" * len(names)]
+    for place, group in enumerate(groups, start=len(_FIXED)):
+        cells = ("" if row[place] is None else str(row[place]) for row in rows)
+        lines.append(f"| {group} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([guard(cell) for cell in row] for row in rows)
