@@ -135,11 +135,12 @@ def _run_tasks(count: int, job: Path) -> dict[int, int]:
     environment = os.environ | {"MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(port)}
     threads = f"--cpus-per-task={os.environ['OMP_NUM_THREADS']}"
     command = ["srun", f"--ntasks={count}", threads, "--kill-on-bad-exit=1", "--label"]
-    with between_steps():
-        done = subprocess.run(
-            [*command, sys.executable, "-m", __name__, str(job), "--srun"], env=environment, check=False
-        )
-    return {0: done.returncode}
+    command += [sys.executable, "-m", __name__, str(job), "--srun"]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with between_steps(), subprocess.Popen(command, env=environment, **output) as tasks:  # type: ignore[call-overload]
+        for line in tasks.stdout:
+            sys.stderr.write(line)  # and so into the job's log
+    return {0: tasks.returncode}
 
 
 def _main(job_file: str, *options: str) -> None:

@@ -1,0 +1,73 @@
+"""The profile for clusters: it names the workflow's rules, and asks for what each needs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlcslm.config import read_config
+
+REPOSITORY = Path(__file__).parents[2]
+PROFILE: dict[str, Any] = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "config.v9+.yaml").read_text("utf-8"))
+LAPTOP: dict[str, Any] = yaml.safe_load((REPOSITORY / "profiles" / "default" / "config.v9+.yaml").read_text("utf-8"))
+RULES = {
+    name: body
+    for path in (REPOSITORY / "workflow" / "rules").glob("*.smk")
+    for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+}
+# The demo makes its own small foundation models, on a CPU.
+ON_GPUS = re.compile(r"scripts/(?!foundation)\w*(train|decode|encode|diarize|transcribe)\w*\.py")
+
+
+def requests(rule: str) -> dict[str, Any]:
+    return PROFILE["default-resources"] | PROFILE["set-resources"].get(rule, {})
+
+
+def test_rules_of_the_profile_are_those_of_the_workflow() -> None:
+    assert len(RULES) > 15
+    assert set(PROFILE["set-resources"]) <= set(RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_asks_for_a_partition_memory_and_time(rule: str) -> None:
+    asked = requests(rule)
+    assert asked["slurm_partition"] in ("cpu", "gpu")
+    assert asked["mem_mb"] >= 8000
+    assert asked["runtime"] >= 60
+    assert asked["slurm_extra"] == "'--signal=TERM@300'"
+
+
+def test_rules_that_run_a_model_ask_for_gpus_and_no_other() -> None:
+    scripts = {rule: re.search(r'"\.\./(scripts/\w+\.py)"', body) for rule, body in RULES.items()}
+    heavy = {rule for rule, script in scripts.items() if script and ON_GPUS.fullmatch(script[1])}
+    assert heavy == {rule for rule in RULES if requests(rule).get("gpu")}
+    assert heavy == {rule for rule in RULES if requests(rule)["slurm_partition"] == "gpu"}
+
+
+def test_stages_of_the_paper_keep_all_gpus_of_their_job_busy() -> None:
+    stages = read_config(REPOSITORY / "config" / "paper.yaml").stages
+    gpus = requests("train")["gpu"]
+    assert [name for name, stage in stages.items() if stage.accumulation % gpus] == []
+
+
+def test_the_profile_keeps_what_the_default_one_sets() -> None:
+    """It takes that one's place."""
+    assert {key: PROFILE.get(key) for key in LAPTOP} == LAPTOP
+
+
+def test_documented_requests_are_those_of_the_profile() -> None:
+    page = (REPOSITORY / "docs" / "slurm.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?) \| (\w+) \| (\w+).*? \| (\d+) GB \| (\d+) h \|$", page, re.MULTILINE)
+    told = {
+        rule: (partition, 0 if gpus == "none" else int(gpus), 1000 * int(memory), 60 * int(hours))
+        for rules, partition, gpus, memory, hours in rows
+        for rule in re.findall(r"`(\w+)`", rules)
+    }
+    assert told == {
+        rule: (asked["slurm_partition"], asked.get("gpu", 0), asked["mem_mb"], asked["runtime"])
+        for rule, asked in ((rule, requests(rule)) for rule in PROFILE["set-resources"])
+    }
