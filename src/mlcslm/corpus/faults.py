@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from mlcslm.files import atomic_path
+from mlcslm.spreadsheets import guard
 
 COLUMNS = ("file", "line", "fault", "left_out", "message")
 
@@ -71,7 +72,7 @@ def write_faults(path: str | os.PathLike[str], faults: Iterable[Fault]) -> None:
         rows.writerow(COLUMNS)
         for fault in faults:
             line = "" if fault.line is None else fault.line
-            rows.writerow([fault.path, line, fault.kind, fault.left_out, fault.message])
+            rows.writerow(map(guard, (fault.path, line, fault.kind, fault.left_out, fault.message)))
 
 
 def describe_faults(faults: Sequence[Fault]) -> str:

@@ -13,9 +13,7 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.files import atomic_path
 from mlcslm.results.database import open_database
 from mlcslm.results.pages import markdown_page
-
-# A cell that begins with one of these is run as a formula by spreadsheets, by some with the full-width signs too.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+from mlcslm.spreadsheets import guard
 
 
 def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
@@ -40,20 +38,6 @@ def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
     _write_csv(csv, columns, rows)
     with atomic_path(markdown) as temporary:
         temporary.write_text(page, encoding="utf-8")
-
-
-def guard(cell: Any) -> str:
-    """A CSV cell: decimals and numbers as they are, None empty, text that a spreadsheet would run behind an apostrophe.
-
-    >>> from decimal import Decimal
-    >>> guard(Decimal("-1.50")), guard(None), guard("-"), guard("=1+1")
-    ('-1.50', '', '-', "'=1+1")
-    """
-    if cell is None:
-        return ""
-    if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and cell != "-":
-        return f"'{cell}"
-    return str(cell)
 
 
 def _title(connection: duckdb.DuckDBPyConnection, database: Path, table: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from mlcslm.config import Config, parse_config
 from mlcslm.errors import UserError
 from mlcslm.interruption import STATUS, Interrupted, between_steps, raises_when_asked
+from mlcslm.machine_faults import machine_fault
 from mlcslm.training.paths import StagePaths
 
 GRACE_S = 300
@@ -161,6 +162,11 @@ def _main(job_file: str, *options: str) -> None:
         sys.exit(STATUS)
     except UserError as error:
         print(f"mlcslm: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        if (message := machine_fault(error)) is None:
+            raise
+        print(f"mlcslm: {message}", file=sys.stderr)
         sys.exit(1)
 
 
