@@ -49,18 +49,18 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         marker={"size": 10, "symbol": "diamond-open"},
         hovertemplate="%{y}: %{x:.2f} %<extra>published</extra>",
     )
-    speed = go.Scatter(
-        x=factors,
-        y=values,
-        text=names,
-        mode="markers+text",
-        textposition="top center",
-        textfont={"size": 10},
-        marker={"size": 11, "color": COLOURS[1]},
-        customdata=links,
-        hovertemplate="%{text}: %{y:.2f} % at %{x:.4f}<extra></extra>",
-        showlegend=False,
-    )
+    speed = [
+        go.Scatter(
+            x=[factor],
+            y=[value],
+            name=name,
+            mode="markers",
+            marker={"size": 11, "color": COLOURS[number % len(COLOURS)]},
+            customdata=[link],
+            hovertemplate="%{y:.2f} % at %{x:.4f}",
+        )
+        for number, (factor, value, name, link) in enumerate(zip(factors, values, names, links, strict=True))
+    ]
     legend = {"orientation": "h", "y": 1.06, "x": 0}
     rate = {"title": {"text": "WER/CER on dev, percent"}, "rangemode": "tozero"}
     sections = [
@@ -76,7 +76,7 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
             "small": True,
             "charts": [
                 chart(
-                    [speed],
+                    speed[::-1],
                     caption="Error rate against seconds of computing for a second of speech",
                     x={"title": {"text": "real-time factor"}, "type": "log"},
                     y={"title": {"text": "WER/CER, percent"}},
@@ -116,7 +116,9 @@ def _by_group(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         text=[[f"{row[2]:.1f}" for row in line] for line in grid],
         texttemplate="%{text}",
         customdata=[[utterances_link(split="dev", a=row[4], group=row[0]) for row in line] for line in grid],
-        colorscale=[[0, "rgba(18,162,122,0.55)"], [0.35, "rgba(224,138,0,0.35)"], [1, "rgba(209,96,61,0.85)"]],
+        colorscale=[[0, "rgba(209,96,61,0)"], [0.2, "rgba(209,96,61,0.3)"], [1, "rgba(209,96,61,0.95)"]],
+        xgap=2,
+        ygap=2,
         colorbar={"title": {"text": "points"}, "thickness": 12},
         hovertemplate="%{x}, %{y}: %{text} %, %{z:.2f} points behind the best<extra></extra>",
     )
@@ -124,5 +126,6 @@ def _by_group(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         "The number is the group's rate in percent, the colour how many points it is behind the group's best setting. "
         "The best of several looks better than it is: it was chosen by this rate."
     )
+    x = {"tickangle": -50, "showgrid": False}
     height = 150 + 34 * len(settings)
-    return [{"heading": "By group", "text": text, "charts": [chart([heat], x={"tickangle": -50}, height=height)]}]
+    return [{"heading": "By group", "text": text, "charts": [chart([heat], x=x, y={"showgrid": False}, height=height)]}]

@@ -70,7 +70,7 @@ def _pooled(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]
         x=oracle,
         mode="markers",
         name="without diarization",
-        meta="published",
+        meta="outline",
         marker={"symbol": "circle-open", "size": 11, "line": {"width": 2}},
         hovertemplate="%{y}: %{x:.2f}<extra>without diarization</extra>",
     )
@@ -107,7 +107,7 @@ def _by_group(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, An
 
 
 def _bars(traces: list[Any], caption: str, lines: int, title: str) -> dict[str, Any]:
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"}
     return chart(
         traces, caption=caption, height=150 + 30 * lines, x={"title": {"text": title}}, barmode="stack", legend=legend
     )

@@ -82,7 +82,7 @@ def _heat_map(
                 ],
             }
         )
-    caption = f"{heading}: percent, pooled"
+    caption = "percent, pooled"
     return {
         "heading": heading,
         "caption": caption,

@@ -17,8 +17,10 @@ _QUANTITIES = {
     "think_length": "Length of the hypothesis inside <think>",
     "well_formed_share": "Share of answers in form",
     "zero_spread_share": "Share of utterances whose rollouts earn all the same",
-    "collapsed": "Collapsed (0 or 1)",
 }
+
+
+_LOG_TICKS = [digit * 10.0**power for power in range(-4, 2) for digit in (1, 2, 5)]
 
 
 def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -42,7 +44,9 @@ def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         sections.append(
             {
                 "heading": "Reinforcement",
-                "text": "Means over ten steps of what each reinforcement stage logged of its rollouts.",
+                "text": "Means over ten steps of what each reinforcement stage logged of its rollouts. "
+                + _collapses(connection),
+                "legend": [(name, COLOURS[number % len(COLOURS)]) for number, name in enumerate(reinforced)],
                 "small": True,
                 "charts": _telemetry_charts(reinforced),
             }
@@ -98,7 +102,7 @@ def _curves(
             )
         )
     shown = column == "loss"
-    y = {"title": {"text": "loss"}, "type": "log"} if log else {"rangemode": "tozero"}
+    y = {"title": {"text": "loss"}, "type": "log", "tickvals": _LOG_TICKS} if log else {"rangemode": "tozero"}
     return {
         "traces": traces,
         "x": {"title": {"text": "step"}},
@@ -120,7 +124,11 @@ def _telemetry(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, tup
 
 
 def _telemetry_charts(logged: Mapping[str, Mapping[str, tuple[list[int], list[float]]]]) -> list[dict[str, Any]]:
-    names = list(dict.fromkeys(name for log in logged.values() for name in log if not name.endswith("_std")))
+    names = list(
+        dict.fromkeys(
+            name for log in logged.values() for name in log if name != "collapsed" and not name.endswith("_std")
+        )
+    )
     ordered = sorted(names, key=lambda name: (list(_QUANTITIES).index(name) if name in _QUANTITIES else 0.5, name))
     charts = []
     for name in ordered:
@@ -139,9 +147,17 @@ def _telemetry_charts(logged: Mapping[str, Mapping[str, tuple[list[int], list[fl
                     )
                 )
         caption = _QUANTITIES.get(name, f"Reward: {name.removeprefix('reward_').replace('_', ' ')}")
-        legend = {"orientation": "h", "y": -0.22, "font": {"size": 10.5}}
-        charts.append(chart(traces, caption=caption, height=320, showlegend=True, legend=legend))
+        charts.append(chart(traces, caption=caption, height=250, showlegend=False))
     return charts
+
+
+def _collapses(connection: duckdb.DuckDBPyConnection) -> str:
+    found = connection.execute("SELECT checkpoint, steps, from_step FROM collapses").fetchall()
+    if not found:
+        return "No stage's answers lost their form."
+    return " ".join(
+        f"{name} lost the form of its answers in {steps} steps, first in step {first}." for name, steps, first in found
+    )
 
 
 def _plain(text: str) -> str:

@@ -22,9 +22,11 @@
     }
     return themed;
   };
-  const traces = (figure) => figure.data.map((trace) => (
-    trace.meta === "published" ? { ...trace, marker: { ...trace.marker, color: colour("published") } } : trace
-  ));
+  const traces = (figure) => figure.data.map((trace) => {
+    const own = { published: "muted", outline: "text" }[trace.meta];
+    if (own) return { ...trace, marker: { ...trace.marker, color: colour(own) } };
+    return trace.texttemplate ? { ...trace, textfont: { color: colour("text") } } : trace;
+  });
   const options = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "toImage"] };
   const charts = [...document.querySelectorAll(".chart")].map((element) => {
     const source = element.querySelector("script");

@@ -13,6 +13,7 @@
   apply(stored() in names ? stored() : "");
   document.addEventListener("DOMContentLoaded", () => {
     apply(document.documentElement.dataset.theme);
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
     document.getElementById("theme").addEventListener("click", () => {
       const order = Object.keys(names);
       const next = order[(order.indexOf(document.documentElement.dataset.theme) + 1) % order.length];

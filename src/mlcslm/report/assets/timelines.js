@@ -53,6 +53,7 @@
     const found = splits[split.value];
     const number = found.recordings.indexOf(recording.value);
     session = await mlcslm.load(`${split.value}/timelines/${number}`);
+    zoom.value = Math.max(12, (lanes.clientWidth - 64) / session.duration);
     draw();
     try { history.replaceState(null, "", `#${new URLSearchParams({ split: split.value, session: recording.value })}`); } catch { /* see utterances.js */ }
     lanes.dataset.ready = recording.value;
