@@ -37,8 +37,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(path)
         _flush_entry(path.parent)
     except OSError as error:
-        if error.errno is not None and error.filename in (None, str(temporary)):
-            error.filename = str(path)  # what a full disk has cut short, by the name that means something
+        if error.errno is not None and (error.filename is None or str(temporary) in (error.filename, error.filename2)):
+            error.filename, error.filename2 = str(path), None  # what a full disk has cut short, by its own name
         raise
     finally:
         _remove(temporary)

@@ -139,7 +139,8 @@ def test_a_name_may_be_anything_that_is_text(tmp_path):
 
 
 def test_bytes_in_a_name_that_are_no_text_are_a_fault(tmp_path):
-    add(tmp_path, FRENCH, os.fsdecode(b"caf\xe9"))
+    for path in (wav := add(tmp_path, FRENCH, "a"), wav.with_suffix(".txt")):
+        path.rename(path.with_stem(os.fsdecode(b"caf\xe9")))
     _, faults = find_sessions(tmp_path, LANGUAGES)
     assert [fault.kind for fault in faults] == [FaultKind.SESSION_NAME]
     assert str(faults[0]).startswith(f"{tmp_path}/French/caf\\xe9.wav: has bytes in its name that are not UTF-8")

@@ -99,8 +99,10 @@ def break_everything(root: Path) -> dict[tuple[str, int | None], FaultKind]:
     mute.unlink()
     faults[str(mute.with_suffix(".wav")), None] = FaultKind.MISSING_TRANSCRIPT
     faults[str(add(root, "German", "empty", "")) + ".txt", None] = FaultKind.EMPTY_TRANSCRIPT
-    undecodable = add(root, "German", os.fsdecode(b"caf\xe9"), good)
-    faults[os.fsencode(undecodable).decode(errors="backslashreplace") + ".wav", None] = FaultKind.SESSION_NAME
+    undecodable = add(root, "German", "undecodable", good)
+    for suffix in (".wav", ".txt"):
+        undecodable.with_suffix(suffix).rename(undecodable.with_name(os.fsdecode(b"caf\xe9") + suffix))
+    faults[f"{undecodable.parent}/caf\\xe9.wav", None] = FaultKind.SESSION_NAME
     add(root, "German", "twice", good, "one")
     faults[str(add(root, "German", "twice", good, "two")) + ".wav", None] = FaultKind.DUPLICATE_SESSION
     faults[str(add(root, "German", "deep", good, "a/b").parent), None] = FaultKind.MISPLACED_SESSION

@@ -50,14 +50,8 @@ def read_header(path: str | os.PathLike[str]) -> AudioHeader:
     path = Path(path)
     with _opened(path) as file:
         header = AudioHeader(file.samplerate, file.channels, file.frames)
-        sizes = _wav_bytes(path)
-        if sizes is None and header.frames:
+        if _wav_bytes(path) is None and header.frames:
             _read_frames(path, file, header.frames - 1, header.frames)
-    if sizes is not None and sizes[0] > sizes[1]:
-        raise UserError(
-            f"{path}: is cut short: its header announces {sizes[0]:,} bytes of audio, {sizes[1]:,} are there. "
-            "Copy the file again, or remove the session."
-        )
     if header.frames == 0:
         raise UserError(f"{path}: holds no audio (0 samples). Copy the file again, or remove the session.")
     return header
@@ -142,7 +136,18 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
     except (soundfile.LibsndfileError, OSError, TypeError) as error:
         raise _unreadable(path, str(error) if Path(path).exists() else "no such file") from error
     with file:
+        _refuse_cut_short(Path(path))
         yield file
+
+
+def _refuse_cut_short(path: Path) -> None:
+    """libsndfile would quietly read what is left of a wav file, whenever it was cut: 30 microseconds to notice."""
+    sizes = _wav_bytes(path)
+    if sizes is not None and sizes[0] > sizes[1]:
+        raise UserError(
+            f"{path}: is cut short: its header announces {sizes[0]:,} bytes of audio, {sizes[1]:,} are there. "
+            "Copy the file again, or remove the session."
+        )
 
 
 def _unreadable(path: str | os.PathLike[str], reason: str) -> UserError:
@@ -150,10 +155,7 @@ def _unreadable(path: str | os.PathLike[str], reason: str) -> UserError:
 
 
 def _wav_bytes(path: Path) -> tuple[int, int] | None:
-    """Bytes of audio that a wav file's header announces, and bytes that are there; None for other formats.
-
-    libsndfile quietly shortens a truncated file, so the chunks are walked here.
-    """
+    """Bytes of audio that a wav file's header announces, and bytes that are there; None for other formats."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         form = file.read(12)

@@ -152,6 +152,12 @@ def _session(group: Group, folder: Path, name: str, files: list[str], faults: li
     """The session of these files; what is wrong with them is added to `faults`."""
     audio = [folder / file for file in files if _is_audio(file)]
     transcript = [folder / file for file in files if not _is_audio(file)]
+    place = str((audio or transcript)[0])
+    if any("\ud800" <= character <= "\udfff" for character in name):  # what Python makes of such bytes
+        message = "has bytes in its name that are not UTF-8, so no id can be made of it; rename the session."
+        place = os.fsencode(place).decode(errors="backslashreplace")
+        faults.append(Fault(place, None, FaultKind.SESSION_NAME, "session", message))
+        return Session(group, Path(place).stem, None, None, sound=False)  # no audio library can open them
     problems = []
     if not audio:
         message = f"has no audio; expected {name}.wav beside it. Add it, or remove the transcript."
@@ -162,10 +168,6 @@ def _session(group: Group, folder: Path, name: str, files: list[str], faults: li
     if len(audio) > 1:
         message = f"is one of {len(audio)} recordings of one session ({', '.join(p.name for p in audio)}); keep one."
         problems.append((FaultKind.DUPLICATE_SESSION, message))
-    if any("\ud800" <= character <= "\udfff" for character in name):  # what Python makes of such bytes
-        message = "has bytes in its name that are not UTF-8, so no id can be made of it; rename the session."
-        problems.append((FaultKind.SESSION_NAME, message))
-    place = os.fsencode((audio or transcript)[0]).decode(errors="backslashreplace")
     faults += [Fault(place, None, kind, "session", message) for kind, message in problems]
     return Session(group, name, next(iter(audio), None), next(iter(transcript), None), sound=not problems)
 
