@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig, SpeakerCorpusConfig
 from mlcslm.config_report import ReportConfig
+from mlcslm.config_resources import ResourcesConfig
 from mlcslm.config_stages import STAGE_KINDS, AnyStageConfig, Name, Section
 from mlcslm.config_systems import SystemConfig, SystemName
 from mlcslm.config_tracking import TrackingConfig
@@ -121,21 +122,6 @@ class ScoringConfig(Section):
         False, description="normalise hypotheses as references are; named in the results"
     )
     bootstrap_samples: int = Field(1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals")
-
-
-class ResourcesConfig(Section):
-    """How the work is cut into jobs."""
-
-    languages_per_shard: int = Field(0, ge=0, description="groups a decoding job takes; 0: all in one job")
-    cache_encoder: bool = Field(True, description="keep encoder outputs on disk while the encoder is frozen")
-    data_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: in the training process")
-    training_threads: int = Field(1, ge=1, description="CPU threads of a training job")
-    cpu_precision: Literal["float32", "auto"] = Field(
-        "float32",
-        description="of training on a CPU; auto: matrix products in bfloat16 where the processor has instructions for "
-        "it, which is faster, but then processors of different kinds make different weights",
-    )
-    decoding_threads: int = Field(1, ge=1, description="CPU threads of a decoding job")
 
 
 class Config(Section):

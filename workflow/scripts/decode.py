@@ -20,6 +20,7 @@ with job(snakemake) as (config, layout):
             cache=Path(snakemake.input.cache[0]).parent if snakemake.input.cache else None,
             encoder=config.models.encoder,
             language_model=config.models.language_model,
+            compiled=config.resources.compile_decoding,
             groups=snakemake.params.groups,
         )
         grid.take()

@@ -18,6 +18,7 @@ with job(snakemake) as (config, layout):
         read_languages(config.languages),
         encoder=config.models.encoder,
         language_model=config.models.language_model,
+        compiled=config.resources.compile_decoding,
         groups=snakemake.params.groups,
         unseen=True,
         noise=Noise(augmenter, config.seed) if augmenter else None,

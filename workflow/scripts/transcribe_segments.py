@@ -16,5 +16,6 @@ with job(snakemake) as (config, layout):
         read_languages(config.languages),
         encoder=config.models.encoder,
         language_model=config.models.language_model,
+        compiled=config.resources.compile_decoding,
     )
     write_transcripts(hypotheses, Path(snakemake.output.stm), Path(snakemake.output.seglst))

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.encoded_audio import EncodedAudio
+from mlcslm.decoding.fixed_tree import FixedTrees
 from mlcslm.decoding.loops import has_loop
 from mlcslm.decoding.search import search
 from mlcslm.model.processor import SpeechProcessor
@@ -37,6 +38,7 @@ class Decoder:
 
     A row's "context", where it has one, goes into its prompt: transcripts of the utterances before, oldest first.
     audio: where encoder outputs come from, shared by the decodings of a job; by default the audio is read and encoded.
+    fixed: for compiled steps, shared by the decodings of a job.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Decoder:
         template: Template,
         decoding: DecodingConfig,
         audio: EncodedAudio | None = None,
+        fixed: FixedTrees | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.template: Template = template
         self.decoding = decoding
         self.audio = audio or EncodedAudio(model, processor)
+        self.fixed = fixed
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """One hypothesis (a row of `SCHEMA`) a manifest row, in order."""
@@ -59,7 +63,7 @@ class Decoder:
         examples, audio_tokens = self.examples(rows)
         batch = self.processor.collate(examples, side="left")
         prompts = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        answers = search(self.model, prompts, [row["utterance_id"] for row in rows], self.decoding)
+        answers = search(self.model, prompts, [row["utterance_id"] for row in rows], self.decoding, self.fixed)
         seconds = (time.perf_counter() - started) / len(rows)
         return [
             self.hypothesis(row, ids, tokens, seconds)

@@ -15,6 +15,7 @@ import torch
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.decoder import SCHEMA, Decoder
 from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
+from mlcslm.decoding.fixed_tree import FixedTrees
 from mlcslm.decoding.memory import FittingBatches
 from mlcslm.decoding.partial import PartialHypotheses
 from mlcslm.decoding.wanted import made_by, rows_to_decode
@@ -62,15 +63,16 @@ def decode_with_all(
     unseen: bool = False,
     noise: Noise | None = None,
     columns: Sequence[str] = (),
+    compiled: bool = False,
 ) -> None:
     """Decode the utterances of `groups` (all by default) in `manifest` with each of `decodings`, each with its output.
 
     The model is loaded once, and each utterance encoded once. The next of `decodings` is asked for when the one before
     is written, so that they may be found out on the way. encoder, language_model: the foundation models, by default
     those that the checkpoint was trained from. unseen: of a checkpoint that was trained without a fold of this
-    manifest, that fold alone. columns: of the manifest, which the outputs have behind their own (`SCHEMA`). Answers
-    that do not have the template's form are kept and flagged; nothing is left out. A decoding that was killed goes on
-    where it was.
+    manifest, that fold alone. columns: of the manifest, which the outputs have behind their own (`SCHEMA`).
+    compiled: on a GPU, by compiled steps. Answers that do not have the template's form are kept and flagged; nothing is
+    left out. A decoding that was killed goes on where it was.
     """
     recipe = read_checkpoint(checkpoint).recipe
     rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None, columns)
@@ -86,6 +88,7 @@ def decode_with_all(
     merge_lora(model)
     model = model.to("cuda" if cuda else "cpu")
     encoder_cache, audio = open_cache(cache, manifest, model), None
+    fixed = FixedTrees() if compiled and cuda else None
     lengths: dict[str, int] = {}
     for out, decoding in decodings:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +98,7 @@ def decode_with_all(
             by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
         beams = f" {decoding.beams}" if decoding.beams > 1 else ""
         label = f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}"
-        decoder = Decoder(model, processor, recipe["template"], decoding, audio=audio)
+        decoder = Decoder(model, processor, recipe["template"], decoding, audio, fixed)
         done = PartialHypotheses(out, by)
         with progress(len(rows), label, "utterance", initial=len(done.rows)) as bar, between_steps() as stop:
             for hypotheses in _decode(decoder, rows, done.rows, recipe, manifest, label, lengths):

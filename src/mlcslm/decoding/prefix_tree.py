@@ -24,6 +24,7 @@ from mlcslm.model.speech_llm import SpeechLLM
 TREE_ATTENTION = "beam_tree"
 """Name for `set_attn_implementation`."""
 _ROOM = 64  # positions that buffers grow by, at least
+_CROWDED = 0.9  # finished utterances leave once no more than such a share of the batch is searched
 _WORTHWHILE = 0.7  # trees are cleared of dead branches once so small a share is alive
 _ATTENTION = ("full_attention", "sliding_attention")
 
@@ -49,9 +50,15 @@ class PrefixTree:
             seen = self._without_dead_branches(seen)
         self.visible = torch.cat([seen, themselves], dim=-1)
 
-    def advance(self) -> None:
-        """Count the tokens that were read."""
+    def read(self, model: SpeechLLM, tokens: torch.LongTensor) -> torch.Tensor:
+        """Logits (B, K, V) after the last `tokens` (B, K) of the beams, by which the tree has grown."""
+        logits = read_tokens(model, self.cache, tokens, self.position, self.visible)
         self.position = self.position + 1
+        return logits
+
+    def size(self, left: int, batch: int) -> int:
+        """How many utterances of a `batch` are kept of which `left` are searched: these, once they are few enough."""
+        return left if left <= _CROWDED * batch else batch
 
     def keep(self, utterances: torch.LongTensor) -> None:
         """Drop all utterances but those."""
@@ -138,19 +145,20 @@ def prepare_for_trees(model: SpeechLLM, longest: int) -> None:
     model.model.language_model.set_attn_implementation(TREE_ATTENTION)
 
 
-def read_step(model: SpeechLLM, tree: PrefixTree, tokens: torch.LongTensor) -> torch.Tensor:
-    """Logits (B, K, V) after the last `tokens` (B, K) of the beams of `tree`, which has grown by them."""
+def read_tokens(
+    model: SpeechLLM, cache: Cache, tokens: torch.LongTensor, position: torch.LongTensor, visible: torch.BoolTensor
+) -> torch.Tensor:
+    """Logits (B, K, V) after `tokens` (B, K), which are at `position` (B,) and see what is `visible` (B, K, N)."""
     embedded = model.get_input_embeddings()(tokens)
-    mask = torch.zeros_like(tree.visible, dtype=embedded.dtype)
-    mask.masked_fill_(~tree.visible, torch.finfo(embedded.dtype).min)
+    mask = torch.zeros_like(visible, dtype=embedded.dtype)
+    mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
     output = model.model.language_model(
         inputs_embeds=embedded,
         attention_mask=mask.unsqueeze(1),
-        position_ids=tree.position.unsqueeze(1).expand_as(tokens),
-        past_key_values=tree.cache,
+        position_ids=position.unsqueeze(1).expand_as(tokens),
+        past_key_values=cache,
         use_cache=True,
     )
-    tree.advance()
     return model.compute_logits(output.last_hidden_state)
 
 

@@ -9,45 +9,62 @@ Shapes: B utterances still searched, K beams, V vocabulary rows, C candidates a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from mlcslm.config_decoding import DecodingConfig
+from mlcslm.decoding.fixed_tree import FixedTrees
 from mlcslm.decoding.loops import LOOP_STEPS, ends_in_loop
-from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees, read_step
+from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees
 from mlcslm.decoding.sampling import UtteranceStreams
 from mlcslm.model.speech_llm import SpeechLLM
 
 _NEVER = -1e9  # score of what is not there
-_CROWDED = 0.9  # finished utterances leave once no more than such a share of the batch is searched
 
 
-@torch.inference_mode()
 def search(
-    model: SpeechLLM, prompts: Mapping[str, torch.Tensor], utterance_ids: Sequence[str], decoding: DecodingConfig
+    model: SpeechLLM,
+    prompts: Mapping[str, torch.Tensor],
+    utterance_ids: Sequence[str],
+    decoding: DecodingConfig,
+    fixed: FixedTrees | None = None,
 ) -> list[list[int]]:
     """Ids of the best answer to each prompt: up to and with its end token, or as many as the limit lets.
 
     prompts: `input_ids` padded on the left, `attention_mask`, and audio; a batch for `SpeechLLM`. utterance_ids: name
-    the streams of sampling methods. Raises UserError for a language model whose attention cannot be shared.
+    the streams of sampling methods. fixed: for compiled steps; by default shapes follow what is searched. Raises
+    UserError for a language model whose attention cannot be shared.
     """
     prepare_for_trees(model, prompts["input_ids"].shape[1] + decoding.max_new_tokens)
+    # CUDA graphs and inference mode have not always gone together.
+    with torch.inference_mode() if fixed is None else torch.no_grad():
+        return _search(model, prompts, utterance_ids, decoding, fixed)
+
+
+def _search(
+    model: SpeechLLM,
+    prompts: Mapping[str, torch.Tensor],
+    utterance_ids: Sequence[str],
+    decoding: DecodingConfig,
+    fixed: FixedTrees | None,
+) -> list[list[int]]:
     scorer = _Scorer(model, utterance_ids, decoding)
-    tree = PrefixTree(prompts["attention_mask"])
-    hidden = model.model(**prompts, past_key_values=tree.cache, use_cache=True).last_hidden_state
+    trunk = PrefixTree(prompts["attention_mask"])
+    hidden = model.model(**prompts, past_key_values=trunk.cache, use_cache=True).last_hidden_state
     logits = model.compute_logits(hidden[:, -1:])
+    tree = trunk if fixed is None else fixed.plant(trunk, decoding.beams, decoding.max_new_tokens)
     beams = _Beams(len(utterance_ids), decoding, model)
     while True:
         scores = beams.bases.unsqueeze(-1) + scorer.log_probs(logits)
         beams.extend(scores, scorer.order(scores))
-        if (left := beams.leave()) is not None:
+        if (left := beams.leave(tree.size)) is not None:
             if not len(left):
                 return beams.answers
             tree.keep(left)
             scorer.keep(left)
         tree.grow(beams.parents)
-        logits = read_step(model, tree, beams.tokens[:, :, beams.length - 1])
+        logits = tree.read(model, beams.tokens[:, :, beams.length - 1])
 
 
 class _Scorer:
@@ -126,13 +143,19 @@ class _Beams:
         self.tokens = _rows_of(tokens_BCT, best.indices)
         self._find()
 
-    def leave(self) -> torch.LongTensor | None:
-        """Places of the utterances that are still searched, once enough of the others can be dropped; else None."""
+    def leave(self, size: Callable[[int, int], int]) -> torch.LongTensor | None:
+        """Places of the utterances that are kept, once all of them or enough can be dropped; else None.
+
+        size: how many are kept of a batch, of how many still searched and how many in it.
+        """
         if self._found.all():
             return self._found.new_empty(0, dtype=torch.long)
-        left = (~self._found).nonzero().squeeze(1)
-        if len(left) > _CROWDED * len(self._found):
+        batch = len(self._found)
+        kept = size(int((~self._found).sum()), batch)
+        if kept == batch:
             return None
+        # Those still searched, and as many others as are to fill up.
+        left = self._found.to(torch.uint8).argsort(stable=True)[:kept].sort().values
         for name in ("totals", "tokens", "parents", "_done_scores", "_done_tokens", "_done_lengths", "_found"):
             setattr(self, name, getattr(self, name)[left])
         self._places = [self._places[place] for place in left.tolist()]

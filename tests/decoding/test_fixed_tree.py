@@ -1,0 +1,77 @@
+"""Steps of fixed shape: the same answers, and few enough shapes for a compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from mlcslm.config_decoding import DecodingConfig
+from mlcslm.decoding.decoder import Decoder
+from mlcslm.decoding.fixed_tree import FixedTrees
+from mlcslm.model.checkpoint import load_checkpoint
+
+METHODS = {
+    "greedy": {},
+    "multinomial": {"method": "multinomial", "temperature": 1.3},
+    "beam": {"method": "beam", "beams": 5},
+    "beam+sampling": {"method": "beam+sampling", "beams": 4, "temperature": 1.5},
+}
+
+
+@pytest.fixture(scope="module")
+def decoder(trained: Path, languages) -> Decoder:
+    model, processor = load_checkpoint(trained, languages=languages)
+    return Decoder(model, processor, "tagged", DecodingConfig())
+
+
+def answers(decoder: Decoder, batches: list[list[dict]], fixed: FixedTrees | None, **settings: Any) -> list:
+    decoder.decoding = DecodingConfig(max_new_tokens=40, seed=3, **settings)
+    decoder.fixed = fixed
+    return [hypothesis["raw_text"] for rows in batches for hypothesis in decoder.decode(rows)]
+
+
+@pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
+def test_answers_are_those_of_growing_trees(decoder: Decoder, tones: Path, settings: dict[str, Any]) -> None:
+    rows = pq.read_table(tones).to_pylist()
+    # Memory that another batch has written to, of more utterances and of fewer.
+    batches = [rows, rows[3:5], rows[1:]]
+    fixed = FixedTrees(lambda function: function)
+    assert answers(decoder, batches, fixed, **settings) == answers(decoder, batches, None, **settings)
+
+
+def test_a_compiler_sees_a_few_whole_graphs(decoder: Decoder, tones: Path) -> None:
+    rows = pq.read_table(tones).to_pylist()
+    shapes = []
+
+    def compiler(function: Callable) -> Callable:
+        def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable:
+            shapes.append(len(inputs))
+            return graph.forward
+
+        # fullgraph: whatever would break a graph, and so keep a step from being replayed whole, is an error.
+        return torch.compile(function, backend=backend, fullgraph=True, dynamic=False)
+
+    batches = [rows[:8], rows[1:9], rows[2:10]]
+    fixed = FixedTrees(compiler)
+    assert answers(decoder, batches, fixed) == answers(decoder, batches, None)
+    # Batches of 8, and of the 2 that are left once 6 have ended; not a graph a step or a batch.
+    assert 1 <= len(shapes) <= 2
+
+
+def test_what_cannot_be_compiled_is_decoded_all_the_same(
+    decoder: Decoder, tones: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compiler(function: Callable) -> Callable:
+        def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable:
+            raise RuntimeError("no such instruction")
+
+        return torch.compile(function, backend=backend)
+
+    rows = pq.read_table(tones).to_pylist()[:4]
+    assert answers(decoder, [rows, rows], FixedTrees(compiler)) == answers(decoder, [rows, rows], None)
+    assert capsys.readouterr().err.count("cannot be compiled; going on without") == 1
