@@ -1,0 +1,169 @@
+"""Kaldi data folders: there and back, as other corpora have them, and what is wrong with some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from mlcslm.corpus.kaldi import read_kaldi_folder, write_kaldi_folder
+from mlcslm.corpus.manifest import build_manifest
+from mlcslm.errors import FaultyInput, UserError
+
+
+def write(folder: Path, **files: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name.replace("wav_scp", "wav.scp")).write_text(content, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "call 1.wav", np.zeros(8_000 * 10), 8_000)
+    return tmp_path / "call 1.wav"
+
+
+@pytest.fixture
+def foreign(wav: Path, tmp_path: Path) -> Path:
+    """A folder as another project would have it: ids that are not the challenge's."""
+    return write(
+        tmp_path / "data",
+        wav_scp=f"call1 {wav}\n",
+        segments="spk2-u2 call1 2.5 4\nspk1-u1 call1 0 2.25\n",
+        text="spk1-u1 Bonjour.\nspk2-u2 Ça va ?\n",
+        utt2spk="spk1-u1 spk1\nspk2-u2 spk2\n",
+        utt2lang="spk1-u1 fr\nspk2-u2 French\n",
+    )
+
+
+def test_a_manifest_comes_back_as_it_was(tones: Path, languages, tmp_path: Path) -> None:
+    before = pq.read_table(tones)
+    write_kaldi_folder(before.to_pylist(), tmp_path / "data")
+    after, faults = build_manifest(tmp_path / "data", languages)
+    assert after.equals(before.cast(after.schema))
+    assert not faults
+
+
+def test_files_are_as_kaldi_wants_them(tones: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(tones).to_pylist()
+    write_kaldi_folder(rows[::-1], tmp_path)
+    lines = {path.name: path.read_bytes().splitlines() for path in tmp_path.iterdir()}
+    for name, found in lines.items():
+        assert found == sorted(found), f"{name} is not sorted as LC_ALL=C sorts"
+    speakers = [line.split()[1] for line in lines["utt2spk"]]
+    assert speakers == sorted(speakers), "utterances sorted by id are not sorted by speaker"
+    assert all(line.split()[0].startswith(line.split()[1]) for line in lines["utt2spk"])
+    # spk2utt is utt2spk turned round: what Kaldi's utt2spk_to_spk2utt.pl makes.
+    back = sorted(
+        b"%s %s" % (name, speaker) for speaker, *names in map(bytes.split, lines["spk2utt"]) for name in names
+    )
+    assert back == lines["utt2spk"]
+    assert lines["segments"][0].split()[:2] == [b"English-American-0001_001-O1-000010-000030", b"American_0001_001"]
+
+
+def test_a_foreign_folder_becomes_a_manifest(foreign: Path, wav: Path, languages) -> None:
+    table, _ = build_manifest(foreign, languages)
+    first, second = table.to_pylist()
+    assert first == {
+        "utterance_id": "spk1-u1",
+        "session_id": "call1",
+        "grp": "French",
+        "speaker": "spk1",
+        "turn": 0,
+        "start": 0.0,
+        "end": 2.25,
+        "audio": str(wav),
+        "sample_rate": 8000,
+        "text": "Bonjour.",
+    }
+    assert (second["utterance_id"], second["turn"], second["text"]) == ("spk2-u2", 1, "Ça va ?")
+
+
+def test_without_segments_a_recording_is_an_utterance_and_without_text_none_has_one(wav: Path, tmp_path, languages):
+    folder = write(tmp_path / "data", wav_scp=f"French-1 {wav}\n", utt2spk="French-1 French-1\n")
+    (row,) = build_manifest(folder, languages)[0].to_pylist()
+    assert (row["start"], row["end"], row["text"], row["grp"]) == (0.0, 10.0, None, "French")
+
+
+def test_utterances_without_a_transcript_have_no_line(foreign: Path, languages, tmp_path: Path) -> None:
+    rows = [row | {"text": None} for row in build_manifest(foreign, languages)[0].to_pylist()]
+    write_kaldi_folder(rows, tmp_path / "out")
+    assert not (tmp_path / "out" / "text").exists()
+
+
+def test_flac_goes_through_its_decoder_and_back_without_running_it(tmp_path: Path, languages) -> None:
+    audio = tmp_path / "it's a call.flac"
+    soundfile.write(audio, np.zeros(16_000), 16_000)
+    row = {"utterance_id": "French-1-O1-000000-000100", "session_id": "French_1", "grp": "French", "speaker": "O1"}
+    row |= {"start": 0.0, "end": 1.0, "audio": str(audio), "text": "oui"}
+    write_kaldi_folder([row], tmp_path / "data")
+    entry = (tmp_path / "data" / "wav.scp").read_text()
+    assert entry.startswith("French_1 flac -c -d -s '") and entry.endswith(" |\n")
+    (found,) = build_manifest(tmp_path / "data", languages)[0].to_pylist()
+    assert (found["audio"], found["speaker"]) == (str(audio), "O1")
+
+
+@pytest.mark.parametrize("command", ["sox x.wav -t wav - |", "touch ran |", "flac -cd 'unclosed |", "flac -o ran x |"])
+def test_commands_are_never_run(foreign: Path, languages, command: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(foreign, wav_scp=f"call1 {command}\n")
+    with pytest.raises(FaultyInput, match="which is not run"):
+        build_manifest(foreign, languages)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "place", "message"),
+    [
+        ("segments", "spk1-u1 call1 0\n", "segments:1", "found 3 fields, expected 4"),
+        ("segments", "spk1-u1 call1 zero 2\n", "segments:1", "the start is 'zero'"),
+        ("segments", "spk1-u1 call1 3 2\n", "segments:1", "expected later than its start"),
+        ("segments", "spk1-u1 call1 1 11\n", "segments:1", "past the end of the audio"),
+        ("segments", "spk1-u1 call7 1 2\n", "segments:1", "its recording call7 is not listed"),
+        ("segments", "spk1-u1 call1 0 1\nspk1-u1 call1 1 2\n", "segments:2", "already on line 1"),
+        ("segments", "spk9-u9 call1 0 1\n", "segments:1", "no line in utt2spk"),
+        ("text", "spk1-u1 oui\n", "segments:1", "spk2-u2 has no line in text"),
+        ("utt2lang", "spk1-u1 fr\nspk2-u2 en\n", "segments:1", "its language is 'en'"),
+        ("utt2lang", "", "segments:2", "begins with no group of the languages sheet"),
+        ("wav_scp", "call1 nowhere.wav\n", "wav.scp:1", "no such file"),
+    ],
+)
+def test_faults_are_named_by_file_and_line(foreign: Path, languages, file, content, place, message) -> None:
+    write(foreign, **{file: content})
+    with pytest.raises(FaultyInput) as caught:
+        build_manifest(foreign, languages)
+    assert any(place in line and message in line for line in str(caught.value).splitlines()), caught.value
+
+
+def test_sound_lines_are_kept_where_faulty_ones_are_skipped(foreign: Path, languages) -> None:
+    write(foreign, segments="spk1-u1 call1 0 1\nspk2-u2 call1 9 99\n")
+    table, faults = build_manifest(foreign, languages, skip_faulty=True)
+    assert table["utterance_id"].to_pylist() == ["spk1-u1"]
+    assert [str(fault.kind) for fault in faults] == ["past-the-end"]
+
+
+def test_a_folder_without_speakers_is_told(foreign: Path) -> None:
+    (foreign / "utt2spk").unlink()
+    with pytest.raises(UserError, match="utt2spk: no such file"):
+        read_kaldi_folder(foreign)
+
+
+def test_nothing_but_an_earlier_folder_is_replaced(tones: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(tones).to_pylist()
+    write_kaldi_folder(rows, tmp_path / "data")
+    write_kaldi_folder(rows[:1], tmp_path / "data")
+    assert len((tmp_path / "data" / "segments").read_text().splitlines()) == 1
+    (tmp_path / "data" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match=r"holds other files \(thesis.txt"):
+        write_kaldi_folder(rows, tmp_path / "data")
+
+
+def test_names_that_kaldi_cannot_hold_are_told(tones: Path, tmp_path: Path) -> None:
+    (row, *_) = pq.read_table(tones).to_pylist()
+    with pytest.raises(FaultyInput, match="'a b'"):
+        write_kaldi_folder([row | {"session_id": "a b"}], tmp_path / "data")
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,152 @@
+"""Lhotse manifests: there and back, read by Lhotse itself where it is installed, and what is wrong with some."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from mlcslm.corpus.lhotse import write_lhotse_folder
+from mlcslm.corpus.manifest import build_manifest
+from mlcslm.errors import FaultyInput, UserError
+
+CODES = {"English-American": "en", "French": "fr"}
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """Manifests as another project would have them."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    soundfile.write(folder / "call1.flac", np.zeros((16_000 * 5, 2)), 16_000)
+    write(folder, "recordings", {"id": "call1", "sources": [{"type": "file", "channels": [0], "source": "call1.flac"}]})
+    common = {"recording_id": "call1", "channel": 0, "language": "fr"}
+    write(
+        folder,
+        "supervisions",
+        common | {"id": "u2", "start": 1.1, "duration": 2.2, "text": "Ça va ?", "speaker": "call1-B"},
+        common | {"id": "u1", "start": 0, "duration": 1, "text": "Bonjour.", "speaker": "A"},
+    )
+    return folder
+
+
+def write(folder: Path, kind: str, *entries: dict) -> None:
+    lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+    (folder / f"calls_{kind}_dev.jsonl").write_text(lines, encoding="utf-8")
+
+
+def change(folder: Path, kind: str, **values: object) -> None:
+    """Change the first entry of a file."""
+    path = folder / f"calls_{kind}_dev.jsonl"
+    first, *others = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    write(folder, kind, first | values, *others)
+
+
+def test_a_manifest_comes_back_as_it_was(tones: Path, languages, tmp_path: Path) -> None:
+    before = pq.read_table(tones)
+    write_lhotse_folder(before.to_pylist(), tmp_path / "data", CODES)
+    after, _ = build_manifest(tmp_path / "data", languages)
+    assert after.equals(before.cast(after.schema))
+
+
+def test_ends_survive_where_start_and_duration_do_not_add_up_to_them(tones: Path, languages, tmp_path: Path) -> None:
+    (row, *_) = pq.read_table(tones).to_pylist()
+    row |= {"start": 1.04525, "end": 3.757375}
+    assert row["start"] + (row["end"] - row["start"]) != row["end"]
+    write_lhotse_folder([row], tmp_path / "data", CODES)
+    (found,) = build_manifest(tmp_path / "data", languages)[0].to_pylist()
+    assert found["end"] == 3.757375
+
+
+def test_the_same_manifest_gives_the_same_bytes(tones: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(tones).to_pylist()
+    written = []
+    for name in ("a", "b"):
+        write_lhotse_folder(rows, tmp_path / name, CODES)
+        written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert written[0] == written[1]
+
+
+def test_lhotse_reads_them(tones: Path, tmp_path: Path) -> None:
+    lhotse = pytest.importorskip("lhotse")
+    rows = pq.read_table(tones).to_pylist()
+    write_lhotse_folder(rows, tmp_path / "data", CODES)
+    recordings = lhotse.RecordingSet.from_jsonl(tmp_path / "data" / "recordings.jsonl.gz")
+    supervisions = lhotse.SupervisionSet.from_jsonl(tmp_path / "data" / "supervisions.jsonl.gz")
+    lhotse.qa.validate_recordings_and_supervisions(recordings, supervisions)
+    cuts = lhotse.CutSet.from_manifests(recordings=recordings, supervisions=supervisions).trim_to_supervisions()
+    found = {cut.supervisions[0].id: cut for cut in cuts}
+    assert found.keys() == {row["utterance_id"] for row in rows}
+    for row in rows[:3]:
+        cut = found[row["utterance_id"]]
+        audio, rate = soundfile.read(row["audio"], dtype="float32")
+        expected = audio[round(row["start"] * rate) : round(row["end"] * rate)]
+        assert np.array_equal(cut.load_audio()[0], expected)
+        assert cut.supervisions[0].text == row["text"]
+
+
+def test_what_lhotse_wrote_is_read(foreign: Path, languages, tmp_path: Path) -> None:
+    lhotse = pytest.importorskip("lhotse")
+    recording = lhotse.Recording.from_file(foreign / "call1.flac", recording_id="call1")
+    supervision = lhotse.SupervisionSegment("x", "call1", 0.5, 1.25, channel=[0, 1], text="oui", language="fr")
+    folder = tmp_path / "lhotse"
+    folder.mkdir()
+    lhotse.RecordingSet.from_recordings([recording]).to_file(folder / "c_recordings_dev.jsonl.gz")
+    lhotse.SupervisionSet.from_segments([supervision]).to_file(folder / "c_supervisions_dev.jsonl.gz")
+    (row,) = build_manifest(folder, languages)[0].to_pylist()
+    assert (row["utterance_id"], row["start"], row["end"], row["text"]) == ("x", 0.5, 1.75, "oui")
+
+
+def test_a_foreign_corpus_becomes_a_manifest(foreign: Path, languages) -> None:
+    first, second = build_manifest(foreign, languages)[0].to_pylist()
+    assert (first["utterance_id"], first["turn"], first["start"], first["end"]) == ("u1", 0, 0.0, 1.0)
+    assert (second["speaker"], second["grp"], second["text"]) == ("B", "French", "Ça va ?")
+    assert second["audio"] == str(foreign / "call1.flac")
+    assert second["end"] == pytest.approx(3.3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        ("recordings", {"sources": [{"type": "command", "source": "touch ran"}]}, "sources that are not one file"),
+        ("recordings", {"sources": [{"type": "url", "source": "http://x/a.wav"}]}, "sources that are not one file"),
+        ("recordings", {"sources": []}, "sources that are not one file"),
+        ("recordings", {"sources": [{"type": "file", "source": "nowhere.wav"}]}, "no such file"),
+        ("supervisions", {"duration": "long"}, "duration 'long': expected times in seconds"),
+        ("supervisions", {"duration": 60}, "past the end of the audio"),
+        ("supervisions", {"duration": 0}, "expected later than its start"),
+        ("supervisions", {"recording_id": "call7"}, "its recording call7 is not listed"),
+        ("supervisions", {"language": None}, "begins with no group"),
+        ("supervisions", {"id": "u1"}, "already that of line 1"),
+    ],
+)
+def test_faults_are_named_by_file_and_line(foreign: Path, languages, kind: str, values, message: str) -> None:
+    change(foreign, kind, **values)
+    with pytest.raises(FaultyInput) as caught:
+        build_manifest(foreign, languages)
+    assert any(f"calls_{kind}_dev.jsonl:" in line and message in line for line in str(caught.value).splitlines())
+
+
+def test_lines_that_are_no_entries_are_named(foreign: Path, languages) -> None:
+    path = foreign / "calls_supervisions_dev.jsonl"
+    path.write_text(path.read_text() + '{"id": "u3"}\n[1]\n{oops\n')
+    with pytest.raises(FaultyInput) as caught:
+        build_manifest(foreign, languages)
+    faults = str(caught.value)
+    assert ":3: lacks recording_id, start, duration" in faults
+    assert ":4: lacks id" in faults
+    assert ":5: is no JSON" in faults
+
+
+def test_several_splits_in_one_folder_and_damaged_files_are_told(foreign: Path, languages) -> None:
+    (foreign / "calls_recordings_test.jsonl.gz").write_bytes(gzip.compress(b"")[:-4])
+    with pytest.raises(UserError, match="expected one file of recordings: a folder for each split"):
+        build_manifest(foreign, languages)
+    (foreign / "calls_recordings_dev.jsonl").unlink()
+    with pytest.raises(UserError, match=r"calls_recordings_test.jsonl.gz: cannot be read"):
+        build_manifest(foreign, languages)
