@@ -78,6 +78,7 @@ def test_tcpwer_is_printed_pooled_by_group_and_by_session(app: typer.Typer):
         **{"errors": 7, "length": 8, "insertions": 2, "deletions": 4, "substitutions": 1, "error_rate": 7 / 8},
         "cpwer": {"errors": 7, "error_rate": 7 / 8},
         "tcorcwer": {"errors": 3, "error_rate": 3 / 8, "exact": True},
+        "group_mean_error_rate": (5 / 6 + 1) / 2,
         "recordings": 2,
         "missing_hypotheses": 1,
         "groups": {"English-American": american, "Thai": thai},

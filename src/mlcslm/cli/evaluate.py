@@ -81,8 +81,8 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"{'pooled':{width}}  {_percent(found['pooled'])}  {_counts(found)}{interval}"
         yield f"{'mean of groups':{width}}  {_percent(found['mean_of_groups'])}"
         yield from (f"{row['grp']:{width}}  {_percent(row['rate'])}  {_counts(row)}" for row in rows)
-    yield f"\n{summary['database']}: {summary['system']} is in it. Compare it with `mlcslm compare`; known there:"
-    yield f"  {', '.join(_shown(summary['others']))}"
+    others = ", ".join(_shown(summary["others"])) or "no other system yet"
+    yield f"\n{summary['database']}: {summary['system']} is in it, to be compared (mlcslm compare) with: {others}"
 
 
 def _percent(rate: float | None) -> str:

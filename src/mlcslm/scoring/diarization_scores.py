@@ -61,17 +61,25 @@ def score_transcript_files(
     check_references(references, hypotheses, (str(reference), str(hypothesis)))
     groups = groups_of_recordings(references, sheet, str(reference))
     errors = score_transcripts(references, hypotheses, groups, chosen, breakdown=breakdown, jobs=jobs)
+    by_group = _by_group_and_session(errors, groups, sheet, pool_transcripts, _describe_transcript)
     return {
         "protocol": chosen.name,
         "collar": COLLAR,
         **_describe_transcript(pool_transcripts(errors.values())),
+        "group_mean_error_rate": _mean([group["error_rate"] for group in by_group["groups"].values()]),
         **_missing(references, hypotheses),
-        **_by_group_and_session(errors, groups, sheet, pool_transcripts, _describe_transcript),
+        **by_group,
     }
 
 
 def _read(path: Path) -> list[Utterance]:
     return read_seglst(path) if path.suffix == ".json" else read_stm(path)
+
+
+def _mean(rates: Iterable[float | None]) -> float | None:
+    """Mean of the groups' rates, those without a reference token left out: the 2026 challenge's tcpMER."""
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) / len(known) if known else None
 
 
 def _missing(references: Mapping[str, Any], hypotheses: Mapping[str, Any]) -> dict[str, int]:

@@ -1,0 +1,183 @@
+"""Hypotheses of others against hand-worked counts, in every format that can say the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.evaluation.evaluate import evaluate, read_card
+from mlcslm.text.protocols import get_protocol
+
+IDS = [
+    "English-American-0517_007-O1-000000-000028",
+    "English-American-0517_007-O2-000028-000400",
+    "English-American-0517_007-O1-000400-000650",
+    "French-0001_001-O1-000050-000200",
+    "Thai-0001_002-O2-000100-000200",
+]
+# Insertions, deletions, substitutions: none; no dash; a word too many; a capital; two characters short, OK is right.
+TEXTS = ["hello world", "i'm here at last", "so am i too", "Ça va hein", "ม ok"]
+COUNTS = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 1), (0, 2, 0)]
+LENGTHS = [2, 5, 3, 3, 4]
+
+
+def columns(folder: Path, *names: str) -> list[tuple[Any, ...]]:
+    table = pq.read_table(folder / "counts.parquet")
+    return list(zip(*(table[name].to_pylist() for name in names), strict=True))
+
+
+def write_formats(place: Any, rows: list[dict[str, Any]]) -> dict[str, tuple[Path, int | None]]:
+    """The same five hypotheses in every format that Track 1 takes, with the track to ask for."""
+    given = list(zip(rows, TEXTS, strict=True))
+    seglst = [
+        {"speaker": row["speaker"], "start_time": row["start"], "end_time": row["end"], "words": text}
+        for row, text in given
+    ]
+    by_id = [{"session_id": row["utterance_id"]} | entry for (row, _), entry in zip(given, seglst, strict=True)]
+    by_session = [{"session_id": row["session_id"]} | entry for (row, _), entry in zip(given, seglst, strict=True)]
+    cut = [{"audio_filepath": f"a/{row['utterance_id']}.wav", "pred_text": text} for row, text in given]
+    whole = [
+        {"audio_filepath": row["audio"], "offset": row["start"], "duration": row["end"] - row["start"]}
+        | {"text": "not this", "pred_text": text}
+        for row, text in given
+    ]
+    words = [
+        f"{row['utterance_id']} 1 {number} 1 {word}"
+        for row, text in given
+        for number, word in reversed(list(enumerate(text.split())))
+    ]
+    stm = [f"{row['session_id']} 1 {row['speaker']} {row['start']} {row['end']} {text}" for row, text in given]
+    return {
+        "kaldi": (place.write("text", "".join(f"{row['utterance_id']} {text}\n" for row, text in given)), None),
+        "seglst": (place.write("ids.json", json.dumps(by_id)), None),
+        "seglst of sessions": (place.write("sessions.json", json.dumps(by_session)), 1),
+        "nemo": (place.write("cut.jsonl", "\n".join(map(json.dumps, cut))), None),
+        "nemo with offsets": (place.write("whole.jsonl", "\n".join(map(json.dumps, whole))), None),
+        "ctm": (place.write("words.ctm", "\n".join(words)), None),
+        "stm": (place.write("segments.stm", "\n".join(stm)), 1),
+    }
+
+
+def test_the_same_hypotheses_score_the_same_in_every_format(place: Any, rows_of: Any) -> None:
+    rows = rows_of()
+    assert [row["utterance_id"] for row in rows] == IDS
+    for name, (path, track) in write_formats(place, rows).items():
+        folder = place.layout.brought("theirs", "dev")
+        card = evaluate(place.asked(path, track=track), folder)
+        assert (card["track"], card["missing"], card["unknown"]) == (1, [], []), name
+        assert columns(folder, "insertions", "deletions", "substitutions") == COUNTS, name
+        assert columns(folder, "utterance_id", "length") == list(zip(IDS, LENGTHS, strict=True)), name
+        assert read_card(folder) == json.loads(json.dumps(card))
+
+
+def test_other_protocols_stand_beside_the_results_own(place: Any, rows_of: Any) -> None:
+    names = ("mlcslm-2025", "mlcslm-2025+normalised-hypothesis")
+    path, _ = write_formats(place, rows_of())["kaldi"]
+    folder = place.layout.brought("theirs", "dev")
+    evaluate(place.asked(path, protocols=tuple(map(get_protocol, names))), folder)
+    found = columns(folder, "protocol", "utterance_id", "substitutions")
+    assert [(name, uid) for name, uid, _ in found] == [(name, uid) for name in names for uid in IDS]
+    assert [count for name, uid, count in found if uid.startswith("French")] == [1, 0]
+
+
+def test_missing_ones_count_as_deleted_and_are_listed(place: Any, caplog: pytest.LogCaptureFixture) -> None:
+    path = place.write("text", f"{IDS[0]} hello world\n{IDS[3]}\n")
+    folder = place.layout.brought("theirs", "dev")
+    card = evaluate(place.asked(path), folder)
+    assert card["missing"] == [IDS[1], IDS[2], IDS[4]]
+    assert columns(folder, "deletions") == [(0,), (5,), (3,), (3,), (4,)]
+    assert f"no hypothesis for 3 of 5 utterances; all of them counts as deleted:\n  {IDS[1]}" in caplog.text
+
+
+def test_unknown_ids_are_listed_with_the_nearest_and_nothing_is_written(place: Any) -> None:
+    wrong = IDS[3].replace("French", "Frensh")
+    path = place.write("text", f"{IDS[0]} hello world\n{wrong} ça va\n")
+    folder = place.layout.brought("theirs", "dev")
+    with pytest.raises(FaultyInput) as caught:
+        evaluate(place.asked(path), folder)
+    assert f"{wrong}: not among the references; nearest: {IDS[3]}" in caught.value.faults
+    assert "4 of the 5 references have no hypothesis:" in caught.value.faults
+    assert f"{IDS[3]}: no hypothesis; nearest of yours: {wrong}" in caught.value.faults
+    assert not folder.exists()
+    card = evaluate(place.asked(path, skip_unknown=True), folder)
+    assert (card["unknown"], len(card["missing"])) == ([wrong], 4)
+    with pytest.raises(FaultyInput, match="1 of 1 utterances have no reference; correct them"):
+        evaluate(place.asked(place.write("text", f"{wrong} ça va\n"), skip_unknown=True), folder)
+
+
+def test_segments_that_are_no_utterance_are_named_as_one_would_be(place: Any) -> None:
+    path = place.write("a.stm", "American_0517_007 1 O1 4.25 6.5 so am i\nAmerican_0517_009 1 O1 0 1 who\n")
+    with pytest.raises(FaultyInput) as caught:
+        evaluate(place.asked(path, track=1), place.layout.brought("theirs", "dev"))
+    near = "English-American-0517_007-O1-000425-000650: not among the references; nearest: " + IDS[2]
+    assert near in caught.value.faults
+    assert any(
+        fault.startswith("American_0517_009-O1-000000-000100: not among the references")
+        for fault in caught.value.faults
+    )
+
+
+def test_an_offset_that_fits_two_speakers_needs_one(places: Any, rows_of: Any, tmp_path: Path) -> None:
+    spoken = [("French", "1", speaker, 1.0, 2.0, "oui") for speaker in ("O1", "O2")]
+    place = places(tmp_path, rows_of(spoken))
+    line = {"audio_filepath": "1.wav", "offset": 1, "duration": 1, "pred_text": "oui"}
+    with pytest.raises(FaultyInput, match="fits French-1-O1-000100-000200 and French-1-O2-000100-000200"):
+        evaluate(place.asked(place.write("a.jsonl", json.dumps(line))), tmp_path / "out")
+    evaluate(place.asked(place.write("a.jsonl", json.dumps(line | {"speaker": "O2"}))), tmp_path / "out")
+    assert columns(tmp_path / "out", "deletions") == [(1,), (0,)]
+
+
+def test_recordings_give_tcpwer_and_der_with_their_own_speakers(place: Any) -> None:
+    stm = place.write(
+        "a.stm",
+        "American_0517_007 1 spk-b 0.29 4 i'm here at last\nAmerican_0517_007 1 spk-a 4 6.5 so am i too\n"
+        "French_0001_001 1 x 0.5 2 ça va hein\n",
+    )
+    folder = place.layout.brought("theirs", "dev")
+    card = evaluate(place.asked(stm), folder)
+    assert (card["track"], card["missing"]) == (2, ["Thai_0001_002"])
+    # The first English utterance is missed: two words and 0.29 s; then a dash, and a word too many.
+    found = columns(folder, "recording", "tcp_errors", "tcp_length", "tcp_insertions", "tcp_deletions", "oracle_errors")
+    assert found == [
+        ("American_0517_007", 4, 10, 1, 3, None),
+        ("French_0001_001", 0, 3, 0, 0, None),
+        ("Thai_0001_002", 4, 4, 0, 4, None),
+    ]
+    seconds = columns(folder, "missed", "false_alarm", "confusion")
+    assert seconds == [pytest.approx(row) for row in ((0.29, 0, 0), (0, 0, 0), (1, 0, 0))]
+
+
+def test_turns_of_their_own_are_what_der_is_of(place: Any) -> None:
+    stm = place.write("a.stm", "French_0001_001 1 x 0.5 2 ça va hein\n")
+    rttm = place.write("a.rttm", "SPEAKER French_0001_001 1 0.5 1 <NA> <NA> x <NA> <NA>\n")
+    folder = place.layout.brought("theirs", "dev")
+    evaluate(place.asked(stm, rttm), folder)
+    both = {row[0]: row[1:] for row in columns(folder, "recording", "missed", "tcp_errors")}
+    assert both["French_0001_001"] == (pytest.approx(0.5), 0)
+    evaluate(place.asked(rttm), folder)
+    alone = {row[0]: row[1:] for row in columns(folder, "recording", "missed", "tcp_errors")}
+    assert alone["French_0001_001"] == (pytest.approx(0.5), None)
+
+
+def test_the_words_of_a_ctm_count_where_they_are_said(place: Any) -> None:
+    """Far from its utterance's middle, a word is matched only by its own time."""
+    words = "French_0001_001 1 0.5 0.5 ça\nFrench_0001_001 1 1 0.5 va\nFrench_0001_001 1 30 0.5 hein\n"
+    folder = place.layout.brought("theirs", "dev")
+    evaluate(place.asked(place.write("a.ctm", words)), folder)
+    found = {row[0]: row[1:] for row in columns(folder, "recording", "tcp_insertions", "tcp_deletions")}
+    assert found["French_0001_001"] == (1, 1)
+
+
+def test_files_of_the_other_track_are_refused(place: Any) -> None:
+    text, rttm = place.write("text", f"{IDS[0]} a\n"), place.write("a.rttm", "SPEAKER x 1 0 1 <NA> <NA> x <NA> <NA>\n")
+    with pytest.raises(UserError, match="which Track 1 has no use for"):
+        evaluate(place.asked(text, rttm), place.layout.brought("theirs", "dev"))
+    with pytest.raises(UserError, match="expected STM, SegLST, CTM or RTTM on Track 2"):
+        evaluate(place.asked(text, track=2), place.layout.brought("theirs", "dev"))
+    with pytest.raises(FaultyInput, match="x: not among the references"):
+        evaluate(place.asked(rttm), place.layout.brought("theirs", "dev"))

@@ -1,0 +1,147 @@
+"""What is handed in, scored by the challenge's rules as they are written down here: the database's counts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from meeteval.io.stm import STM
+from meeteval.wer.wer.siso import siso_word_error_rate
+from meeteval.wer.wer.time_constrained import tcp_word_error_rate
+
+from mlcslm.errors import UserError
+from mlcslm.evaluation import submission as submissions
+from mlcslm.evaluation.joining import join_results
+from mlcslm.evaluation.submission import Submission, write_track_1, write_track_2
+from mlcslm.evaluation.taking import take
+from mlcslm.results.database import open_database
+from mlcslm.text.protocols import get_protocol
+
+PUNCTUATION = re.compile(r"""[!"#$%&()*+,./:;<=>?@\[\\\]^_`{|}~\u3002\u3001\uff1f\uff01\u30fb\u00bf\u00a1\uff0c]""")
+THAI = re.compile("([\u0e00-\u0e7f])")
+SPOKEN = [
+    ("English-American", "0517_007", "O1", 0.0, 0.29, "Hello, world!"),
+    ("English-American", "0517_007", "O2", 0.29, 4.0, "'; DROP TABLE utterances; --"),
+    ("French", "0001_001", "O1", 0.5, 2.0, "Ça va, hein ?"),
+    ("French", "0001_001", "O2", 2.0, 3.0, "=HYPERLINK(oui)"),
+    ("Thai", "0001_002", "O2", 1.0, 2.0, "ไม่ OK"),
+    ("Thai", "0001_002", "O1", 2.0, 4.0, "ครับ ครับ"),
+]
+TEXTS = ["hello  word", "drop\u2028table Utterances -- --", "", "hyperlinkoui !", "ไมOK ok", "ครับครับ ค"]
+
+
+def official(text: str, group: str) -> str:
+    """Step 2: characters apart in Japanese, Korean and Thai; spaces collapsed."""
+    return " ".join((THAI.sub(r" \1 ", text) if group == "Thai" else text).split())
+
+
+def official_reference(text: str, group: str) -> str:
+    """Steps 1 and 2."""
+    return official(PUNCTUATION.sub("", text.lower()), group)
+
+
+def stm_line(row: dict[str, Any]) -> str:
+    """A reference as the challenge's STM has it."""
+    text = official_reference(row["text"], row["grp"])
+    return f"{row['session_id']} 1 {row['speaker']} {row['start']!r} {row['end']!r} {text}"
+
+
+@pytest.fixture
+def place(places: Any, rows_of: Any, tmp_path: Path) -> Any:
+    return places(tmp_path, rows_of(SPOKEN))
+
+
+def submission(place: Any, name: str, **changes: Any) -> Submission:
+    usual = {
+        "system": "theirs",
+        "split": "dev",
+        "manifest": place.layout.manifest("dev"),
+        "languages": Path(place.config.languages),
+        "protocol": get_protocol("mlcslm-2025"),
+        "out": place.root / "submissions" / name,
+    }
+    return Submission(**(usual | changes))
+
+
+def test_track_1_by_the_official_rules_gives_the_databases_counts(place: Any, rows_of: Any) -> None:
+    rows = rows_of(SPOKEN)
+    text = place.write("text", "".join(f"{r['utterance_id']} {t}\n" for r, t in zip(rows, TEXTS, strict=True)))
+    asked = place.asked(text)
+    database = Path(join_results(place.config, place.layout, asked)["database"])
+    handed_in = submission(place, "track1.txt")
+    found = write_track_1(handed_in, take(asked).texts)
+    lines = handed_in.out.read_text(encoding="utf-8").split("\n")
+    assert lines[1] == f"{rows[1]['utterance_id']} drop table Utterances -- --"
+    assert lines[2] == rows[2]["utterance_id"]
+    assert lines[4] == f"{rows[4]['utterance_id']} ไ ม OK ok"
+    counted = []
+    for row, line in zip(rows, lines, strict=False):
+        name, _, hypothesis = line.partition(" ")
+        rate = siso_word_error_rate(official_reference(row["text"], row["grp"]), official(hypothesis, row["grp"]))
+        counted.append((name, rate.errors, rate.length, rate.insertions, rate.deletions, rate.substitutions))
+    with open_database(database) as connection:
+        in_database = connection.execute(
+            "SELECT utterance_id, errors, length, insertions, deletions, substitutions FROM asr_counts ORDER BY rowid"
+        ).fetchall()
+    assert counted == in_database
+    assert (found["errors"], found["length"]) == (sum(row[1] for row in counted), sum(row[2] for row in counted))
+    assert json.loads(handed_in.out.with_suffix(".json").read_text()) == found
+
+
+def test_track_2_by_the_official_rules_gives_the_databases_counts(place: Any, rows_of: Any) -> None:
+    rows = rows_of(SPOKEN)
+    segments = [
+        f"{row['session_id']} 1 s{number % 2} {row['start'] + 0.1:.3f} {row['end']} {' '.join(text.split())}\n"
+        for number, (row, text) in enumerate(zip(rows, TEXTS, strict=True))
+    ]
+    asked = place.asked(place.write("a.stm", "".join(segments)))
+    database = Path(join_results(place.config, place.layout, asked)["database"])
+    handed_in = submission(place, "track2.stm")
+    utterances = [u for spoken in (take(asked).transcripts or {}).values() for u in spoken]
+    found = write_track_2(handed_in, reversed(utterances))
+    spoken = [(*(row[key] for key in ("session_id", "speaker", "start", "end", "text")), row["grp"]) for row in rows]
+    lines = [
+        f"{name} 1 {who} {a!r} {b!r} {official_reference(text, group)}\n" for name, who, a, b, text, group in spoken
+    ]
+    reference = STM.parse("".join(lines))
+    hypothesis = STM.load(handed_in.out)
+    counted = []
+    for recording in dict.fromkeys(row["session_id"] for row in rows):
+        sides = [STM([line for line in side if line.filename == recording]) for side in (reference, hypothesis)]
+        rate = tcp_word_error_rate(*sides, collar=5)
+        counted.append((recording, rate.errors, rate.length, rate.insertions, rate.deletions, rate.substitutions))
+    with open_database(database) as connection:
+        in_database = connection.execute(
+            "SELECT recording, tcp_errors, tcp_length, tcp_insertions, tcp_deletions, tcp_substitutions "
+            "FROM diarization_counts ORDER BY rowid"
+        ).fetchall()
+    assert counted == in_database
+    assert (found["errors"], found["entries"]) == (sum(row[1] for row in counted), len(SPOKEN))
+
+
+def test_normalised_hypotheses_are_handed_in_normalised(place: Any, rows_of: Any) -> None:
+    name = rows_of(SPOKEN)[0]["utterance_id"]
+    handed_in = submission(place, "track1.txt", protocol=get_protocol("mlcslm-2025", True))
+    write_track_1(handed_in, {name: "Hello, World!"})
+    assert handed_in.out.read_text().splitlines()[0] == f"{name} hello world"
+    plain = submission(place, "track1.txt", protocol=get_protocol("whisper-norm"))
+    found = write_track_1(plain, {name: "Hello, World!"})
+    assert plain.out.read_text().splitlines()[0] == f"{name} Hello, World!"
+    assert (found["protocol"], len(found["missing"])) == ("mlcslm-2025", 5)
+
+
+def test_a_set_without_transcripts_is_handed_in_unscored(places: Any, rows_of: Any, tmp_path: Path) -> None:
+    place = places(tmp_path, [row | {"text": None} for row in rows_of(SPOKEN)])
+    assert "errors" not in write_track_1(submission(place, "track1.txt"), {})
+    assert "errors" not in write_track_2(submission(place, "track2.stm"), [])
+
+
+def test_nothing_is_kept_that_the_official_steps_count_otherwise(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submissions, "score_track_1", lambda *arguments: {})
+    handed_in = submission(place, "track1.txt")
+    with pytest.raises(UserError, match="by the official steps 6 of 6 counts are others"):
+        write_track_1(handed_in, {})
+    assert not handed_in.out.exists() and not handed_in.out.with_suffix(".json").exists()
