@@ -36,11 +36,10 @@ class SystemsLayout:
         ]
 
     def tcpmer_inputs(self) -> dict[str, list[str]]:
-        """Files that the comparison of all diarizers is made from, by kind: on dev, and on test where a table is."""
-        splits = {"dev", *(split for table in self.shown_tables() for _, split in self.diarized(table))}
-        files = [
-            str(self.diarization_counts(diarizer, split)) for diarizer in self.config.diarizers for split in splits
-        ]
+        """Files that the comparison of all diarizers is made from, by kind: on dev, and on test where a table asks."""
+        wanted = {(diarizer, "dev") for diarizer in self.config.diarizers}
+        wanted.update(pair for table in self.shown_tables() for pair in self.diarized(table))
+        files = [str(self.diarization_counts(*pair)) for pair in wanted]
         return {"counts": sorted(files), "brought": self.brought_inputs()}
 
     def submitting(self, track: int) -> list[str]:
