@@ -41,6 +41,7 @@ def test_what_the_system_says(number: int, what: str) -> None:
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory is exhausted"),
         (RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. "), "resources.data_workers"),
         (RuntimeError("DataLoader worker (pid(s) 17, 18) exited unexpectedly"), "resources.data_workers"),
+        (RuntimeError('Could not read enough bytes from file "a.duckdb": attempted'), "a damaged file"),
         (MemoryError(), "memory is exhausted (MemoryError)"),
     ],
 )

@@ -37,6 +37,10 @@ _REMEDIES = {
         (errno.EMFILE, errno.ENFILE),
         f"Allow more with `ulimit -n 4096`, or run fewer jobs at once (--cores), {KEPT}.",
     ),
+    "a damaged file": (
+        (),
+        "Put back a copy of it, or delete it and run the workflow again, which makes it anew.",
+    ),
     "memory is exhausted": (
         (errno.ENOMEM,),
         "Run fewer jobs at once (--cores); or make the batch_size of the stage or decoding smaller, of a stage with as "
@@ -45,10 +49,14 @@ _REMEDIES = {
 }
 _BY_NUMBER = {number: what for what, (numbers, _) in _REMEDIES.items() for number in numbers}
 # Libraries that are not written in Python put the system's words into exceptions of their own kinds.
-_BY_TEXT = {os.strerror(number): number for number in _BY_NUMBER if number not in (errno.EPERM, errno.ENOENT)}
+_BY_TEXT = {
+    os.strerror(number): what for number, what in _BY_NUMBER.items() if number not in (errno.EPERM, errno.ENOENT)
+}
 _BY_PATTERN = (
-    (re.compile(r"PytorchStreamWriter failed writing|file write failed"), errno.ENOSPC),
-    (re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory|out of memory", re.IGNORECASE), errno.ENOMEM),
+    (re.compile(r"PytorchStreamWriter failed writing|file write failed"), "the disk is full"),
+    (re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory|out of memory", re.I), "memory is exhausted"),
+    # DuckDB's words for its own files.
+    (re.compile(r"Corrupt database file|Could not read enough bytes from file"), "a damaged file"),
 )
 _WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:exited unexpectedly|is killed by signal)")
 
@@ -67,17 +75,15 @@ def machine_fault(error: BaseException) -> str | None:
                 "a process that prepares batches was ended by the system, most likely for want of memory. Make "
                 f"resources.data_workers smaller, {KEPT}."
             )
-        number = _number(one)
-        if number is not None:
-            what = _BY_NUMBER[number]
+        what = _kind(one)
+        if what is not None:
             return f"{_place(one)}{what} ({_first_line(one)}). {_REMEDIES[what][1]}"
     return None
 
 
 def check_results_folder(root: Path) -> None:
     """Make the results folder `root` where there is none; raises UserError where nothing can be written into it."""
-    if root.exists() and not root.is_dir():
-        raise UserError(f"{root}: is no folder. Move that file away, or set `results` to another name, and run again.")
+    refuse_file(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=root):
@@ -85,6 +91,12 @@ def check_results_folder(root: Path) -> None:
     except OSError as error:
         error.filename = str(root)
         raise UserError(machine_fault(error) or f"{root}: cannot be written ({error}).") from None
+
+
+def refuse_file(root: Path) -> None:
+    """Raise UserError where a file lies in the place of the results folder; Snakemake would end in a traceback."""
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root}: is no folder. Move that file away, or set `results` to another name, and run again.")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -97,17 +109,15 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         found = found.__cause__ or found.__context__
 
 
-def _number(error: BaseException) -> int | None:
-    """The system's number of what went wrong, if that was the machine's fault."""
+def _kind(error: BaseException) -> str | None:
+    """What went wrong, one of `_REMEDIES`, if that was the machine's fault."""
     if isinstance(error, MemoryError):
-        return errno.ENOMEM
+        return "memory is exhausted"
     if isinstance(error, OSError) and error.errno in _BY_NUMBER:
-        return error.errno
+        return _BY_NUMBER[error.errno]
     text = str(error)
-    for words, number in _BY_TEXT.items():
-        if words in text:
-            return number
-    return next((number for pattern, number in _BY_PATTERN if pattern.search(text)), None)
+    known = (what for words, what in _BY_TEXT.items() if words in text)
+    return next(known, None) or next((what for pattern, what in _BY_PATTERN if pattern.search(text)), None)
 
 
 def _place(error: BaseException) -> str:

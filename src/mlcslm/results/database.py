@@ -124,11 +124,17 @@ def open_database(path: Path) -> duckdb.DuckDBPyConnection:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file. Run the workflow, which makes it.")
     try:
-        return duckdb.connect(str(path), read_only=True)
+        connection = duckdb.connect(str(path), read_only=True)
+        (expected,) = connection.execute("SELECT block_size * total_blocks FROM pragma_database_size()").fetchall()[0]
     except duckdb.Error as error:
         if _is_lock(error):
             raise _locked(path, error) from None
         raise UserError(f"{path}: cannot be opened as a DuckDB database ({error}); {loading.REMAKE}.") from None
+    # A file that was cut short is opened all the same, and may even answer.
+    if (found := Path(path).stat().st_size) < expected:
+        connection.close()
+        raise UserError(f"{path}: is cut short: {found:,} bytes found, {expected:,} expected; {loading.REMAKE}.")
+    return connection
 
 
 def _sql(name: str) -> str:

@@ -1,0 +1,202 @@
+"""What can be wrong with files that lie on a disk for weeks, round by round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rounds import Round, decoding, file_fault
+from toy_runs import change_json, cut, flip
+
+
+def other_weights(folder: Path) -> None:
+    """Other weights under the same names: what a model hub's new revision is."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    save_file({name: torch.roll(tensor, 1, 0) for name, tensor in weights.items()}, path, {"format": "pt"})
+
+
+ALL_DEV = ("ckpt-4000/dev", "ckpt-7000/dev", "ckpt-10000/dev")
+CHECKPOINT = "results/checkpoints"
+ANEW = r"Put back a copy of the folder; or delete results/checkpoints/{0}/checkpoint\.json and run the workflow again"
+CACHE_ANEW = "delete the folder and run the workflow again"
+
+ROUNDS = (
+    Round(
+        (
+            file_fault(
+                "checkpoint-cut-short",
+                f"{CHECKPOINT}/ckpt-4000/projector.safetensors",
+                cut,
+                decoding("ckpt-4000"),
+                ANEW.format("ckpt-4000")
+                + r"(?s:.*)ckpt-4000/projector\.safetensors: SHA-256 \w+… found \(\d+ bytes\), expected \w+…",
+            ),
+            file_fault(
+                "one-bit-of-a-checkpoint",
+                f"{CHECKPOINT}/ckpt-7000/lm_lora.safetensors",
+                flip,
+                decoding("ckpt-7000"),
+                r"ckpt-7000/lm_lora\.safetensors: SHA-256 \w+… found",
+            ),
+            file_fault(
+                "description-of-a-checkpoint-cut-short",
+                f"{CHECKPOINT}/ckpt-10000/checkpoint.json",
+                cut,
+                decoding("ckpt-10000"),
+                r"ckpt-10000/checkpoint\.json: not readable as JSON .*" + ANEW.format("ckpt-10000"),
+            ),
+        ),
+        forget=ALL_DEV,
+    ),
+    Round(
+        (
+            file_fault(
+                "encoder-cache-cut-short",
+                "results/features/dev/frames.bin",
+                cut,
+                decoding("ckpt-4000"),
+                r"features/dev/frames\.bin: \d+ bytes found, expected \d+; " + CACHE_ANEW,
+            ),
+            file_fault(
+                "recording-lost",
+                "results/corpus/dev/French",
+                lambda folder: [path.unlink() for path in folder.glob("*.wav")],
+                decoding("ckpt-7000"),
+                r"corpus/dev/French/\S+\.wav: cannot be read as audio \(no such file\).* Copy the file again",
+            ),
+            file_fault(
+                "part-of-a-checkpoint-lost",
+                f"{CHECKPOINT}/ckpt-10000/lm_lora.safetensors",
+                Path.unlink,
+                decoding("ckpt-10000"),
+                r"ckpt-10000/lm_lora\.safetensors: no such file",
+            ),
+        ),
+    ),
+    Round(
+        (
+            file_fault(
+                "one-bit-of-the-encoder-cache",
+                "results/features/dev/frames.bin",
+                flip,
+                decoding("ckpt-4000"),
+                r"features/dev/frames\.bin: the frames of \S+ are not those that were written; " + CACHE_ANEW,
+            ),
+            file_fault(
+                "recording-cut-short",
+                "results/corpus/dev/French",
+                lambda folder: [cut(path) for path in folder.glob("*.wav")],
+                decoding("ckpt-7000"),
+                r"corpus/dev/French/\S+\.wav: is cut short: its header announces .* Copy the file again",
+            ),
+            file_fault(
+                "checkpoint-of-another-version",
+                f"{CHECKPOINT}/ckpt-10000/checkpoint.json",
+                lambda path: change_json(path, format_version=0),
+                decoding("ckpt-10000"),
+                r"ckpt-10000/checkpoint\.json: format version 0 found, expected 1",
+                delete="checkpoints/ckpt-10000/checkpoint.json",
+            ),
+        ),
+    ),
+    Round(
+        (
+            file_fault(
+                "index-of-the-encoder-cache-damaged",
+                "results/features/dev/index.parquet",
+                lambda path: flip(path, 0.02),
+                decoding("ckpt-4000"),
+                r"features/dev: its cache\.json or index\.parquet is damaged .*" + CACHE_ANEW,
+                delete="features/dev",
+            ),
+            file_fault(
+                "another-manifest-under-the-hypotheses",
+                "results/manifests/test.parquet",
+                cut,
+                decoding("ckpt-7000", "test"),
+                r"manifests/test\.parquet: not a Parquet file, or a damaged one .*Delete it and run the workflow again",
+            ),
+        ),
+        forget=("ckpt-7000/test",),
+    ),
+    Round(
+        (
+            file_fault(
+                "another-language-model-in-its-place",
+                "foundation/language_model",
+                other_weights,
+                decoding("ckpt-4000"),
+                r"a checkpoint of another speech LLM.*\n.*language_model: foundation/language_model given \(finger",
+            ),
+        ),
+    ),
+    Round(
+        (
+            file_fault(
+                "another-encoder-in-its-place",
+                "foundation/encoder",
+                other_weights,
+                decoding("ckpt-7000"),
+                r"a checkpoint of another speech LLM.*\n.*encoder: foundation/encoder given \(fingerprint",
+            ),
+        ),
+    ),
+    Round(
+        (
+            file_fault(
+                "language-model-cut-short",
+                "foundation/language_model/model.safetensors",
+                cut,
+                decoding("ckpt-7000"),
+                r"language model foundation/language_model: cannot be loaded \(.*incomplete.*\)",
+            ),
+        ),
+    ),
+    Round(
+        (
+            file_fault(
+                "hypotheses-cut-short",
+                "results/hypotheses/ckpt-4000/greedy/test/all.parquet",
+                cut,
+                "score/ckpt-4000/greedy/test",
+                r"greedy/test/all\.parquet: not a Parquet file, or a damaged one .*Delete it and run the workflow",
+                delete="hypotheses/ckpt-4000/greedy/test/all.parquet",
+            ),
+            file_fault(
+                "reasoning-data-damaged",
+                "results/reasoning/reasoning.parquet",
+                lambda path: flip(path, 0.02),
+                "train/ckpt-10000",
+                r"reasoning/reasoning\.parquet: not a Parquet file, or a damaged one .*Delete it and run the workflow",
+                delete="reasoning/reasoning.parquet",
+            ),
+        ),
+        remove=("scores/ckpt-4000/greedy/test.parquet", "checkpoints/ckpt-10000/checkpoint.json"),
+    ),
+    Round(
+        (
+            file_fault(
+                "scores-damaged",
+                "results/scores/ckpt-7000/greedy/test.parquet",
+                lambda path: flip(path, 0.02),
+                "tables/table6",
+                r"scores/ckpt-7000/greedy/test\.parquet: not a Parquet file, or a damaged one .*Delete it and run",
+                delete="scores/ckpt-7000/greedy/test.parquet",
+            ),
+        ),
+    ),
+    Round(
+        (
+            file_fault(
+                "training-log-cut-short",
+                f"{CHECKPOINT}/ckpt-4000/training_log.parquet",
+                cut,
+                "tables/table6",
+                r"ckpt-4000/training_log\.parquet: not a Parquet file, or a damaged one",
+            ),
+        ),
+    ),
+)

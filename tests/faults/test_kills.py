@@ -1,0 +1,137 @@
+"""Whatever is killed, and wherever: the next run goes on, and ends in the same tables."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+from functools import partial
+from typing import Any
+
+import pytest
+from toy_runs import Toy, flip
+
+from mlcslm.errors import UserError
+from mlcslm.results.database import open_database
+
+
+def end(everything: bool) -> None:
+    """Kill this job, or Snakemake and all its jobs."""
+    if everything:
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_in_training(step: int) -> None:
+    from mlcslm.training.log import TrainingLog
+
+    log = TrainingLog.on_log
+
+    def on_log(self: TrainingLog, args: Any, state: Any, *rest: Any, **options: Any) -> None:
+        log(self, args, state, *rest, **options)
+        if state.global_step == step:
+            end(everything=False)
+
+    TrainingLog.on_log = on_log  # type: ignore[method-assign]
+
+
+def killed_in_decoding(batches: int) -> None:
+    from mlcslm.decoding.partial import PartialHypotheses
+
+    add, done = PartialHypotheses.add, []
+
+    def killing(self: PartialHypotheses, rows: Any) -> None:
+        add(self, rows)
+        done.append(rows)
+        if len(done) == batches:
+            end(everything=False)
+
+    PartialHypotheses.add = killing  # type: ignore[method-assign]
+
+
+def all_killed_at_the_marker() -> None:
+    """Once a checkpoint's weights are written, and before it is said to be one."""
+    from mlcslm.model import checkpoint
+
+    checkpoint.write_checkpoint_file = lambda *_: end(everything=True)
+
+
+def all_killed_in_the_database() -> None:
+    from mlcslm.results import intervals
+
+    intervals.insert_intervals = lambda *_: end(everything=True)
+
+
+def left_over(toy: Toy) -> list[str]:
+    """Temporary files of killed processes, and partial hypotheses."""
+    return [str(path.relative_to(toy.results)) for path in toy.results.rglob(".*")]
+
+
+def test_killed_in_training_in_decoding_and_all_at_once(toy: Toy, undisturbed: Toy) -> None:
+    toy.forget("ckpt-4000/dev")
+    toy.remove("checkpoints/ckpt-10000")
+    training = partial(killed_in_training, 3)
+    assert toy.run("--keep-going", in_jobs={"train": training, "decode": partial(killed_in_decoding, 2)}) != 0
+    assert len(re.findall(r"died with <Signals\.SIGKILL|exit status -9", toy.output)) == 2, toy.output
+    (partial_file,) = (toy.results / "work" / "decoding").rglob("*.partial")
+    with open(partial_file, "ab") as file:
+        file.write(b'\xff\xfe{"utterance_id"\0\0\0')
+
+    process = toy.start("--keep-going", in_jobs={"train": all_killed_at_the_marker})
+    assert toy.wait(process) == -signal.SIGKILL
+    assert "ckpt-10000: going on from step 2 of 4" in toy.output
+    folder = toy.results / "checkpoints" / "ckpt-10000"
+    assert (folder / "lm_lora.safetensors").exists()
+    assert not (folder / "checkpoint.json").exists()
+    (newest,) = (toy.results / "work" / "ckpt-10000").glob("*/checkpoint-4")
+    flip(newest / "trained.safetensors")
+
+    assert toy.run() == 0, toy.output
+    assert f"{newest.relative_to(toy.root)}: not gone on from, since it is damaged (trained.safetensors" in toy.output
+    assert "ckpt-10000: going on from step 2 of 4" in toy.output
+    assert toy.made() == undisturbed.made()
+    assert not left_over(toy)
+
+
+def test_killed_while_the_database_is_written(toy: Toy, undisturbed: Toy) -> None:
+    """The one of before stays, whole; what lies beside it is cleared away by the next run."""
+    toy.remove("tables")
+    assert toy.wait(toy.start(in_jobs={"table": all_killed_in_the_database})) == -signal.SIGKILL
+    with open_database(toy.results / "results.duckdb") as connection:
+        assert connection.execute("SELECT count(*) FROM table6").fetchall() != [(0,)]
+    assert left_over(toy)
+    assert toy.run() == 0, toy.output
+    assert not left_over(toy)
+    assert toy.made() == undisturbed.made()
+
+
+def test_what_heals_by_itself(toy: Toy, undisturbed: Toy) -> None:
+    """A checkpoint without its marker, a half-written database, a log's full disk, and Snakemake's records lost."""
+    toy.forget("ckpt-4000/dev")
+    toy.remove("checkpoints/ckpt-10000/checkpoint.json")
+    shutil.rmtree(toy.root / ".snakemake")
+    database = toy.results / "results.duckdb"
+    os.truncate(database, database.stat().st_size // 3)
+    database.with_name("results.duckdb.wal").write_bytes(b"half a log")
+    with pytest.raises(UserError, match=r"results\.duckdb: is cut short: .* run the workflow again"):
+        open_database(database)
+    log = toy.results / "logs" / "decode" / "ckpt-4000" / "greedy" / "dev" / "all.log"
+    log.unlink()
+    log.symlink_to("/dev/full")
+    assert toy.run() == 0, toy.output
+    assert f"mlcslm: {log.relative_to(toy.root)}: no log from here on (No space left on device)" in toy.output
+    assert toy.made() == undisturbed.made()
+    with open_database(database) as connection:
+        assert connection.execute("SELECT count(*) FROM table6").fetchall() != [(0,)]
+    assert not database.with_name("results.duckdb.wal").exists()
+
+
+def test_snakemakes_records_damaged(toy: Toy, undisturbed: Toy) -> None:
+    toy.forget("ckpt-4000/dev")
+    records = [path for path in (toy.root / ".snakemake" / "metadata").rglob("*") if path.is_file()]
+    assert records
+    for path in records:
+        path.write_bytes(b"\0\0\0\0")
+    assert toy.run() == 0, toy.output
+    assert toy.made() == undisturbed.made()

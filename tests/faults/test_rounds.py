@@ -1,0 +1,45 @@
+"""Whatever is torn, lost or full is told by name; what the message advises ends in the same tables."""
+
+from __future__ import annotations
+
+import re
+
+import file_faults
+import machine_faults
+import pytest
+from rounds import Outcome, go_through
+from toy_runs import Toy
+
+ROUNDS = {"files": file_faults.ROUNDS, "machine": machine_faults.ROUNDS}
+FAULTS = {(kind, fault.name): fault for kind, rounds in ROUNDS.items() for one in rounds for fault in one.faults}
+
+
+@pytest.fixture(scope="module", params=ROUNDS)
+def outcome(request: pytest.FixtureRequest, undisturbed: Toy, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """What came of all rounds of a kind."""
+    return go_through(ROUNDS[request.param], undisturbed.copied(tmp_path_factory.mktemp(request.param)), undisturbed)
+
+
+@pytest.mark.parametrize(("outcome", "name"), FAULTS, indirect=["outcome"])
+def test_a_fault_is_named_with_what_to_do(outcome: Outcome, name: str) -> None:
+    log = outcome.logs[name]
+    message = next(fault.message for (_, known), fault in FAULTS.items() if known == name)
+    assert re.search(rf"^mlcslm: .*{message}", log, re.MULTILINE), log
+
+
+def test_no_run_ends_well_or_in_a_traceback(outcome: Outcome) -> None:
+    assert all(outcome.statuses)
+    assert not [output for output in outcome.outputs if "Traceback" in output]
+
+
+def test_nothing_finished_is_touched(outcome: Outcome) -> None:
+    assert not outcome.lost
+
+
+def test_what_is_advised_ends_in_the_same_tables(outcome: Outcome, undisturbed: Toy) -> None:
+    assert outcome.last == 0, outcome.outputs[-1]
+    assert outcome.made == undisturbed.made()
+
+
+def test_there_are_enough_faults() -> None:
+    assert len(FAULTS) == len({name for _, name in FAULTS}) >= 20
