@@ -4,12 +4,13 @@ from snakemake.logging import logger
 from mlcslm.config import parse_config
 from mlcslm.errors import UserError
 from mlcslm.inputs import describe_missing_inputs
-from mlcslm.machine_faults import check_results_folder
+from mlcslm.machine_faults import check_results_folder, refuse_file
 from mlcslm.workflow import Layout, without_workflow_keys
 
 try:
     source = ", ".join(map(str, workflow.configfiles)) or "configuration"
     layout = Layout(parse_config(without_workflow_keys(config), source))
+    refuse_file(layout.root)
 except UserError as error:
     raise WorkflowError(str(error))
 
