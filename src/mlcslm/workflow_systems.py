@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from mlcslm.config import Config
+from mlcslm.files import read_json
 
 CARD = "system.json"
 SCORED = ("dev", "test")
@@ -83,6 +83,7 @@ class SystemsLayout:
         commanded = [
             card.parent
             for card in sorted(self.root.glob(f"systems/*/*/{CARD}"))
-            if card.parent not in wanted and json.loads(card.read_text(encoding="utf-8"))["origin"] == "command"
+            if card.parent not in wanted
+            and read_json(card, f"Delete {card.parent} and evaluate the system again.")["origin"] == "command"
         ]
         return [folder for folder in wanted if (folder / CARD).exists()] + commanded

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from mlcslm.corpus.audio import SAMPLE_RATE, count_samples
 from mlcslm.diarization.speaker_corpora import ROOT
 from mlcslm.errors import UserError
+from mlcslm.parquet import read_table
 
 Place = tuple[str, float, float]
 """Audio file, and start and end in it in seconds."""
@@ -41,7 +41,7 @@ class ConversationVoices:
 
     def __init__(self, manifest: str | os.PathLike[str], sessions: int | None = None) -> None:
         voices: dict[tuple[str, str], list[Place]] = {}
-        for row in pq.read_table(manifest, columns=["session_id", "speaker", "audio", "start", "end"]).to_pylist():
+        for row in read_table(manifest, columns=["session_id", "speaker", "audio", "start", "end"]).to_pylist():
             if row["end"] - row["start"] >= _SHORTEST_S:
                 place = row["audio"], row["start"], row["end"]
                 voices.setdefault((row["session_id"], row["speaker"]), []).append(place)
@@ -74,7 +74,7 @@ class CorpusVoices:
     """
 
     def __init__(self, index: str | os.PathLike[str]) -> None:
-        table = pq.read_table(index)
+        table = read_table(index)
         self.root = Path(table.schema.metadata[ROOT].decode())
         self._paths = table["path"].combine_chunks()
         codes = table["speaker"].combine_chunks().dictionary_encode().indices.to_numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pyarrow as pa
 import mlcslm
 from mlcslm.evaluation.matching import official_segment_id
 from mlcslm.evaluation.taking import Evaluation, Taken, take
-from mlcslm.files import atomic_path, sha256, write_json
+from mlcslm.files import atomic_path, read_json, sha256, write_json
 from mlcslm.languages import read_languages
 from mlcslm.parquet import write_table
 from mlcslm.scoring.diarization_counts import (
@@ -75,7 +74,7 @@ def evaluate(asked: Evaluation, out: Path) -> dict[str, Any]:
 
 def read_card(folder: Path) -> dict[str, Any]:
     """What `system.json` of a system's folder says."""
-    return json.loads((folder / CARD).read_text(encoding="utf-8"))
+    return read_json(folder / CARD, f"Delete {folder} and evaluate the system again.")
 
 
 def _fingerprint(path: Path) -> dict[str, str]:

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from mlcslm.config import Config
 from mlcslm.errors import UserError
 from mlcslm.files import fingerprint
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
+from mlcslm.parquet import read_table
 from mlcslm.status.traces import DONE, TO_DO, Trace, decoding_trace, log_trace, training_trace
 from mlcslm.workflow import SPLITS, Layout
 
@@ -160,7 +159,7 @@ def _utterances(layout: Layout, split: str, shard: str) -> int:
     if not manifest.is_file():
         return 0
     groups = set(layout.shards().get(shard, layout.groups))
-    return sum(name in groups for name in pq.read_table(manifest, columns=["grp"])["grp"].to_pylist())
+    return sum(name in groups for name in read_table(manifest, ["grp"])["grp"].to_pylist())
 
 
 def _made(file: Path, log: Path) -> Trace:
