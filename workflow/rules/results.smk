@@ -5,7 +5,12 @@ rule table:
         unpack(lambda wildcards: layout.table_inputs(wildcards.table)),
         tables=preset.tables,
     output:
-        csv=layout.root / "tables" / "{table}.csv",
+        csv=report(
+            layout.root / "tables" / "{table}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
         markdown=layout.root / "tables" / "{table}.md",
     log:
         layout.root / "logs" / "tables" / "{table}.log",
