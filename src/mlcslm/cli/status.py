@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _DEFAULT = Path("config/demo.yaml")
 _SIGNS = {"done": "✓", "running": "▶", "stopped": "■", "to do": "·", "outdated": "≠"}
+_COLOURS = {"done": "green", "running": "blue", "stopped": "yellow", "to do": None, "outdated": "magenta"}
 
 
 def register(app: typer.Typer) -> None:
@@ -56,28 +58,25 @@ def status(
         typer.echo()
 
 
-def _lines(parts: Iterable[Part], every: bool) -> Iterable[str]:
-    parts = list(parts)
+def _lines(parts: Sequence[Part], every: bool) -> Iterable[str]:
+    """A line a section, and below it one for each part that is neither done nor untouched, or for all."""
     for section in dict.fromkeys(part.section for part in parts):
         own = [part for part in parts if part.section == section]
-        done = sum(part.trace.state == "done" for part in own)
-        yield f"{section:<12} {done} of {len(own)} done"
-        waiting = 0
-        for part in own:
+        shown = [part for part in own if every or part.trace.state not in ("done", "to do")]
+        width = max((len(part.name) for part in shown), default=0)
+        counts = Counter(part.trace.state for part in own)
+        waiting = f", {counts['to do']} to do" if counts["to do"] else ""
+        yield f"{section:<12} {counts['done']} of {len(own)} done{waiting}"
+        for part in shown:
             state = part.trace.state
-            if state == "to do" and not every:
-                waiting += 1
-            elif state != "done" or every:
-                yield f"  {_SIGNS[state]} {part.name:<44} {_progress(part)}"
-        if waiting:
-            yield f"  {_SIGNS['to do']} {waiting} to do"
+            yield f"  {typer.style(_SIGNS[state], fg=_COLOURS[state])} {part.name:<{width}}  {_progress(part)}"
 
 
 def _progress(part: Part) -> str:
     trace = part.trace
     words: list[str] = [trace.state]
     if trace.total:
-        words.append(f"{trace.done:,} of {trace.total:,} {part.unit}")
+        words.append(f"{trace.done:,} of {trace.total:,} {part.unit}".rstrip())
     if trace.seconds_left is not None:
         words.append(f"{describe_seconds(trace.seconds_left)} left")
     return ", ".join(words)
