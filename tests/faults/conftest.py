@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ import pytest
 # unpickled in the processes of these tests.
 sys.path.insert(0, str(Path(__file__).parent))
 from forked_snakemake import REPOSITORY
-from toy_runs import SECRET, Toy, toy_config
+from toy_runs import Toy, carry_a_secret, toy_config
 
 GROUPS = ("French", "Thai")
 
@@ -28,7 +26,7 @@ def undisturbed(encoder_folder: str, language_model_folder: str, tmp_path_factor
     shutil.copytree(encoder_folder, root / "foundation" / "encoder")
     shutil.copytree(language_model_folder, root / "foundation" / "language_model")
     toy = Toy(root, toy_config())
-    assert toy.run(before=partial(os.environ.update, HF_TOKEN=SECRET)) == 0, toy.output
+    assert toy.run(before=carry_a_secret) == 0, toy.output
     return toy
 
 

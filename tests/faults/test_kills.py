@@ -7,60 +7,13 @@ import re
 import shutil
 import signal
 from functools import partial
-from typing import Any
 
 import pytest
+from kills import all_killed_at_the_marker, all_killed_in_the_database, killed_in_decoding, killed_in_training
 from toy_runs import Toy, flip
 
 from mlcslm.errors import UserError
 from mlcslm.results.database import open_database
-
-
-def end(everything: bool) -> None:
-    """Kill this job, or Snakemake and all its jobs."""
-    if everything:
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def killed_in_training(step: int) -> None:
-    from mlcslm.training.log import TrainingLog
-
-    log = TrainingLog.on_log
-
-    def on_log(self: TrainingLog, args: Any, state: Any, *rest: Any, **options: Any) -> None:
-        log(self, args, state, *rest, **options)
-        if state.global_step == step:
-            end(everything=False)
-
-    TrainingLog.on_log = on_log  # type: ignore[method-assign]
-
-
-def killed_in_decoding(batches: int) -> None:
-    from mlcslm.decoding.partial import PartialHypotheses
-
-    add, done = PartialHypotheses.add, []
-
-    def killing(self: PartialHypotheses, rows: Any) -> None:
-        add(self, rows)
-        done.append(rows)
-        if len(done) == batches:
-            end(everything=False)
-
-    PartialHypotheses.add = killing  # type: ignore[method-assign]
-
-
-def all_killed_at_the_marker() -> None:
-    """Once a checkpoint's weights are written, and before it is said to be one."""
-    from mlcslm.model import checkpoint
-
-    checkpoint.write_checkpoint_file = lambda *_: end(everything=True)
-
-
-def all_killed_in_the_database() -> None:
-    from mlcslm.results import intervals
-
-    intervals.insert_intervals = lambda *_: end(everything=True)
 
 
 def left_over(toy: Toy) -> list[str]:

@@ -133,6 +133,11 @@ class Toy:
         return found
 
 
+def carry_a_secret() -> None:
+    """Give a run a token in its environment, as the users of a model hub have it."""
+    os.environ["HF_TOKEN"] = SECRET
+
+
 def toy_config() -> dict[str, Any]:
     """Three stages, the last of which reasons, and one decoding, in two groups."""
     usual = {"parent": "foundation", "trains": ["projector"], "template": "plain"}

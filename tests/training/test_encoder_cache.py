@@ -155,6 +155,28 @@ def test_a_torn_description_is_named(broken: Path, tones: Path, torn: str) -> No
         EncoderCache(broken, tones)
 
 
+def test_a_changed_bit_of_the_frames_is_noticed(broken: Path, tones: Path, rows: list[dict]) -> None:
+    cache = EncoderCache(broken, tones)
+    content = bytearray((broken / "frames.bin").read_bytes())
+    content[-1] ^= 1
+    (broken / "frames.bin").write_bytes(content)
+    found = []
+    for row in rows:
+        try:
+            cache.read(row["utterance_id"])
+        except UserError as error:
+            found.append(row["utterance_id"])
+            assert f"frames.bin: the frames of {row['utterance_id']} are not those that were written" in str(error)
+    assert len(found) == 1
+
+
+def test_a_cache_of_before_there_were_checksums_is_read(broken: Path, tones: Path, rows: list[dict]) -> None:
+    index = pq.read_table(broken / "index.parquet").drop_columns("crc32")
+    pq.write_table(index, broken / "index.parquet")
+    cache = EncoderCache(broken, tones)
+    assert all(len(cache.read(row["utterance_id"]).frames) for row in rows)
+
+
 def test_a_killed_write_leaves_no_cache(tones: Path, encoder_folder: str, tmp_path: Path) -> None:
     def stop(audio: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         raise KeyboardInterrupt
