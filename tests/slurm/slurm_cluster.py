@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE_S = 60
-REQUEUE_S = 2  # until a requeued job may start again: usually 120, for which no test wants to wait
+REQUEUE_S = 5  # until a requeued job may start again: SLURM takes no less, and usually 120
 DAEMONS = ("munged", "slurmctld", "slurmd")
 
 
@@ -179,6 +179,8 @@ class Cluster:
             "SelectTypeParameters": "CR_Core_Memory",
             "SchedulerType": "sched/backfill",
             "SchedulerParameters": "sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0",
+            "PreemptType": "preempt/partition_prio",
+            "PreemptMode": "REQUEUE",
             "ReturnToService": 2,
             "MinJobAge": 3600,
             "JobRequeue": 0,  # as on some clusters: the profile has to ask for it
@@ -193,9 +195,14 @@ class Cluster:
             "GresTypes": "gpu",
         }
         lines = [f"{key}={value}" for key, value in values.items()]
+        # Jobs of `urgent` take the nodes of others, which are asked to stop first.
         partitions = [
-            f"PartitionName={name} Nodes=ALL Default={'YES' if name == 'cpu' else 'NO'} MaxTime=INFINITE State=UP"
-            for name in ("cpu", "gpu")
+            f"PartitionName={name} Nodes=ALL MaxTime=INFINITE State=UP {more}"
+            for name, more in (
+                ("cpu", "Default=YES"),
+                ("gpu", "GraceTime=20"),
+                ("urgent", "PriorityTier=10 PreemptMode=OFF"),
+            )
         ]
         return "\n".join([*lines, nodes, *partitions, ""])
 
