@@ -14,6 +14,8 @@ from mlcslm.cli import evaluate as command
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.evaluation.asking import evaluation_of
 from mlcslm.evaluation.evaluate import evaluate
+from mlcslm.evaluation.joining import join_results
+from mlcslm.languages import read_languages
 from mlcslm.results.averages import write_averages
 from mlcslm.results.collecting import collect_database
 from mlcslm.results.comparison import compare_in_database
@@ -143,3 +145,32 @@ def test_a_system_that_the_configuration_no_longer_names_is_passed_over(place: A
         with open_database(collect_database(named.config, named.layout)) as connection:
             assert connection.execute("SELECT system, method FROM systems").fetchall() == expected
         named = places(place.root, rows_of())
+
+
+def test_rates_of_21_groups_are_pooled_and_averaged(places: Any, rows_of: Any, tmp_path: Path) -> None:
+    """Group i, from 0, has i + 1 tokens, the first of which is wrong."""
+    sheet = Path(__file__).parents[2] / "config" / "languages2026.tsv"
+    groups = list(read_languages(sheet).values())
+    spoken = [(g.group, "1", "O1", 0.0, 4.0, " ".join(["ก", *"ค" * number])) for number, g in enumerate(groups)]
+    rows = [
+        row | {"session_id": f"{group.recording_prefix}_1"} for row, group in zip(rows_of(spoken), groups, strict=True)
+    ]
+    place = places(tmp_path, rows, languages=str(sheet))
+    said = "".join(f"{row['session_id']} 1 x 0 4 {row['text'].replace('ก', 'ข')}\n" for row in rows)
+    asked = place.asked(place.write("a.stm", said), languages=sheet)
+    found = join_results(place.config, place.layout, asked)["scores"]
+    assert {score["measure"]: (len(score["groups"]), score["errors"], score["length"]) for score in found} == {
+        "tcpwer": (21, 21, 231),
+        "der": (21, 0, 84),
+    }
+    with open_database(place.layout.root / "results.duckdb") as connection:
+        averages = "SELECT groups, pooled, mean_of_groups FROM averages WHERE measure = 'tcpwer'"
+        mean = 100 * sum(1 / n for n in range(1, 22)) / 21
+        assert connection.execute(averages).fetchall() == [(21, pytest.approx(100 / 11), pytest.approx(mean))]
+
+
+def test_what_a_file_says_does_not_steer_the_terminal(place: Any) -> None:
+    text = place.write("text", "\x1b[2Jid hello\n")
+    with pytest.raises(FaultyInput) as caught:
+        evaluate(place.asked(text), place.layout.brought("theirs", "dev"))
+    assert "'\\x1b[2Jid': not among the references" in str(caught.value) and "\x1b" not in str(caught.value)

@@ -169,11 +169,17 @@ def _times(start: float, end: float) -> str:
 
 def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> list[str]:
     nearest = nearest_ids(names[:SHOWN_IDS], others)
-    told = words.rpartition("; ")
+    alone = words.rpartition("; ")[0]
     faults = [
-        f"{name}: {words}{near}" if near else f"{name}: {told[0]}" for name, near in zip(names, nearest, strict=False)
+        f"{_shown(name)}: {words}{_shown(near)}" if near else f"{_shown(name)}: {alone}"
+        for name, near in zip(names, nearest, strict=False)
     ]
     return [*faults, *([f"… and {len(names) - SHOWN_IDS} more"] if len(names) > SHOWN_IDS else [])]
+
+
+def _shown(name: str) -> str:
+    """A name from somebody's file, which must not steer the terminal that it is printed at."""
+    return name if name.isprintable() else repr(name)
 
 
 def _shorten(names: Iterable[str], shown: int = SHOWN_IDS) -> list[str]:
