@@ -11,7 +11,7 @@ import toy_report
 
 from mlcslm.results.database import open_database
 
-PAGES = ("index", "training", "groups", "decoding", "diarization", "utterances")
+PAGES = ("index", "training", "groups", "decoding", "reasoning", "diarization", "utterances")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -23,7 +23,14 @@ HOSTILE_PRESET = "<b>toy</b>"
 BEST, OTHER = "ckpt-7000/greedy", "ckpt-4000/greedy"
 # With the toy corpus's counts: a deletion, an insertion, and substitutions in the last two.
 ANSWERS = {
-    BEST: ["good morning", "how are you today my", None, "bonjour madame", None, "ขอบคุน"],
+    BEST: [
+        "good morning",
+        "how are you today my",
+        None,
+        "bonjour madame",
+        '=HYPERLINK("http://example.org","open")',
+        "ขอบคุน",
+    ],
     OTHER: ["good", "how is you today sir", HOSTILE, "bonsoir", "", "ขอมคุ"],
 }
 

@@ -12,6 +12,7 @@ from mlcslm.report.decoding_charts import decoding_sections
 from mlcslm.report.diarization_charts import diarization_sections
 from mlcslm.report.heat_maps import diarizer_maps, system_maps
 from mlcslm.report.paper_tables import read_tables
+from mlcslm.report.reasoning_charts import reasoning_sections
 from mlcslm.report.training_charts import training_sections
 from mlcslm.report.utterance_data import FLAGS
 
@@ -35,6 +36,7 @@ def write_pages(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 def _contents(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str, dict[str, Any]]]:
     """File, title, template and values of each page that has something to show."""
     training, decoding = training_sections(connection), decoding_sections(connection)
+    reasoning = reasoning_sections(connection)
     diarization, groups = diarization_sections(connection), system_maps(connection)
     characters = connection.execute("SELECT grp FROM groups WHERE unit = 'character' ORDER BY rowid").fetchall()
     tables = {"tables": read_tables(connection), "facts": _facts(connection)}
@@ -46,6 +48,8 @@ def _contents(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str
         pages.append(("groups.html", "Groups", "groups.html.j2", values))
     if decoding:
         pages.append(("decoding.html", "Decoding", "charts.html.j2", {"lead": "", "sections": decoding}))
+    if reasoning:
+        pages.append(("reasoning.html", "Reasoning", "charts.html.j2", {"lead": "", "sections": reasoning}))
     if diarization:
         values = {"lead": "", "sections": diarization, "maps": diarizer_maps(connection)}
         pages.append(("diarization.html", "Diarization", "diarization.html.j2", values))

@@ -17,6 +17,7 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("text") },
       hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { color: colour("text") } },
     };
+    if (innerWidth < 600) themed.font.size = 9.5;
     for (const name of Object.keys(figure.layout)) {
       if (/^[xy]axis\d*$/.test(name)) themed[name] = { ...axis, ...figure.layout[name] };
     }
