@@ -81,11 +81,11 @@ def _write_lm(size: Size, folder: Path, texts: Iterable[str]) -> str:
         tie_word_embeddings=size.tied,
     )
     Qwen2ForCausalLM(config).save_pretrained(folder)
-    _tokenizer(texts).save_pretrained(folder)
+    byte_tokenizer(texts).save_pretrained(folder)
     return str(folder)
 
 
-def _tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+def byte_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Byte-level BPE of the prompts, so that they cost about as many tokens as with a large vocabulary."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

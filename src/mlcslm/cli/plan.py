@@ -1,0 +1,53 @@
+"""`mlcslm plan`: what a configuration takes, before anything is downloaded, trained or decoded."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Format(StrEnum):
+    """How a plan is printed."""
+
+    text = "text"
+    markdown = "markdown"
+    json = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `plan` to `app`."""
+    app.command("plan")(plan)
+
+
+def plan(
+    config: Annotated[Path, typer.Option(help="Configuration to plan.")] = Path("config/demo.yaml"),
+    gpu: Annotated[str | None, typer.Option(help="GPU to plan for, of the throughput table.")] = None,
+    throughput: Annotated[
+        Path, typer.Option(help="Throughput table: GPUs, how busy they are kept, and lengths.")
+    ] = Path("config/throughput.yaml"),
+    encoder: Annotated[
+        str | None, typer.Option(help="Folder or hub id to read the encoder's shape from, instead of the config's.")
+    ] = None,
+    language_model: Annotated[
+        str | None, typer.Option(help="Folder or hub id to read the language model's shape from, likewise.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.text,
+) -> None:
+    """Parameters, memory, operations, jobs and GPU hours of a configuration, without weights, data or a GPU.
+
+    Models are counted, and steps run, on tensors that have a shape and no memory. Hours are estimates: operations and
+    bytes over what the throughput table says that a GPU does. Exit status 1 where something does not fit the GPU.
+    """
+    from mlcslm.config import read_config
+    from mlcslm.plan.plan import make_plan
+    from mlcslm.plan.report import as_json, as_markdown, as_text
+
+    made = make_plan(
+        read_config(config), throughput=throughput, gpu=gpu, encoder=encoder, language_model=language_model
+    )
+    typer.echo({Format.text: as_text, Format.markdown: as_markdown, Format.json: as_json}[output](made))
+    if not made.all_fit:
+        raise typer.Exit(1)

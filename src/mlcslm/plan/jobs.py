@@ -1,0 +1,71 @@
+"""The jobs of a whole run by rule: what Snakemake would do to make all tables from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from mlcslm.workflow import SPLITS, Layout
+
+System = tuple[str, str, str]
+"""(checkpoint, decoding, split)"""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split), embeddings that are
+    trained, checkpoints whose hypotheses of the training set are reflected on, splits with cached encoder outputs."""
+
+    tables: tuple[str, ...]
+    checkpoints: tuple[str, ...]
+    systems: tuple[System, ...]
+    diarized: tuple[tuple[str, str], ...]
+    embeddings: tuple[str, ...]
+    reasoning: tuple[str, ...]
+    cached: tuple[str, ...]
+
+
+def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Needed:
+    """What `tables` need, by default all that the configuration has rows of."""
+    config = layout.config
+    tables = tuple(layout.shown_tables() if tables is None else tables)
+    systems = dict.fromkeys(system for table in tables for system in layout.measured(table))
+    diarized = dict.fromkeys(pair for table in tables for pair in layout.diarized(table))
+    wanted = {name for checkpoint, _, _ in systems for name in config.lineage(checkpoint)}
+    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, wanted)) else ()
+    wanted |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
+    cached = {split for checkpoint, _, split in systems if layout.uses_cache(checkpoint)}
+    cached |= {"train" for checkpoint in wanted if layout.uses_cache(checkpoint)}
+    diarizers = dict.fromkeys(name for name, _ in diarized)
+    embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
+    return Needed(
+        tables=tables,
+        checkpoints=tuple(name for name in config.stages if name in wanted),
+        systems=tuple(systems),
+        diarized=tuple(diarized),
+        embeddings=tuple(embeddings),
+        reasoning=reasoning,
+        cached=tuple(split for split in SPLITS if split in cached),
+    )
+
+
+def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
+    """Number of jobs by rule, those that make the tables and nothing else, in the order of the work."""
+    shards = len(layout.shards())
+    counts = {
+        "demo_corpus": int(layout.config.corpus.kind == "demo"),
+        "manifest": len(SPLITS),
+        "encoder_cache": len(needed.cached),
+        "train": len(needed.checkpoints),
+        "decode_training_set": len(needed.reasoning) * shards,
+        "reasoning_data": int(bool(needed.reasoning)),
+        "decode": len(needed.systems) * shards,
+        "score": len(needed.systems),
+        "train_embedding": len(needed.embeddings),
+        "diarize": len(needed.diarized),
+        "transcribe_segments": len(needed.diarized),
+        "score_diarization": len(needed.diarized),
+        "table": len(needed.tables),
+        "all": 1,
+    }
+    return {rule: count for rule, count in counts.items() if count}

@@ -1,0 +1,97 @@
+"""The plan of a configuration: all of what `mlcslm plan` prints, from its files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlcslm.config import Config, Split
+from mlcslm.plan.fake_model import part_sizes
+from mlcslm.plan.jobs import Needed, job_counts, needed_for_tables
+from mlcslm.plan.micro_batch import Meter
+from mlcslm.plan.shapes import Shapes, read_shapes
+from mlcslm.plan.stages import Planner, StagePlan
+from mlcslm.plan.throughput import Gpu, Throughput, read_throughput
+from mlcslm.plan.work import DecodingPlan, Works
+from mlcslm.plan.workload import SplitSize, split_sizes
+from mlcslm.workflow import Layout
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a configuration takes.
+
+    sizes: parameters by part (`part_sizes`); stages, decodings: in the configuration's order; jobs: by rule;
+    gpu_hours: by rule; longest_chain: stages, one after the other, that take the most hours on one GPU each.
+    """
+
+    config: Config
+    shapes: Shapes
+    gpu: Gpu
+    throughput: Throughput
+    splits: Mapping[Split, SplitSize]
+    sizes: Mapping[str, int]
+    stages: tuple[StagePlan, ...]
+    decodings: tuple[DecodingPlan, ...]
+    needed: Needed
+    jobs: Mapping[str, int]
+    gpu_hours: Mapping[str, float]
+
+    @property
+    def longest_chain(self) -> tuple[StagePlan, ...]:
+        """The stages, first to last, that no number of GPUs can run side by side, where these take longest."""
+        by_name = {stage.name: stage for stage in self.stages}
+        chains = [[by_name[name] for name in self.config.lineage(stage)] for stage in by_name]
+        longest = max(chains, key=lambda chain: sum(stage.gpu_hours for stage in chain))
+        return tuple(reversed(longest))
+
+    @property
+    def all_fit(self) -> bool:
+        """Whether every stage and every decoding fits the GPU."""
+        return all(self.fits(one.peak_bytes) for one in (*self.stages, *self.decodings))
+
+    def fits(self, peak_bytes: float) -> bool:
+        """Whether the GPU has memory for so much."""
+        return peak_bytes <= self.gpu.usable_bytes
+
+
+def make_plan(
+    config: Config,
+    *,
+    throughput: str | Path = "config/throughput.yaml",
+    gpu: str | None = None,
+    encoder: str | None = None,
+    language_model: str | None = None,
+) -> Plan:
+    """The plan of `config`. encoder, language_model: other places of the models than its own, such as a folder.
+
+    Nothing is loaded or run but shapes. Raises UserError for what cannot be found or read.
+    """
+    table = read_throughput(throughput, gpu)
+    chosen = table.gpus[table.gpu]
+    shapes = read_shapes(
+        encoder or config.models.encoder, language_model or config.models.language_model, config.languages
+    )
+    layout = Layout(config)
+    needed = needed_for_tables(layout)
+    splits = split_sizes(layout, table.corpus)
+    meter = Meter(shapes, config.models)
+    planner = Planner(config, meter, table.text, splits["train"], chosen)
+    stages = {name: planner(name) for name in config.stages}
+    works = Works(config, meter, table, splits)
+    systems = dict.fromkeys((checkpoint, decoding) for checkpoint, decoding, _ in needed.systems)
+    every = ("projector", "embedding", "head", "lm_lora", "encoder_lora")
+    return Plan(
+        config=config,
+        shapes=shapes,
+        gpu=chosen,
+        throughput=table,
+        splits=splits,
+        sizes=part_sizes(meter.model(every, ())),
+        stages=tuple(stages.values()),
+        decodings=tuple(works.decoding(*system) for system in systems),
+        needed=needed,
+        jobs=job_counts(layout, needed),
+        gpu_hours=works.gpu_hours(stages, needed),
+    )

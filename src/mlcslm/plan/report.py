@@ -1,0 +1,217 @@
+"""A plan as text, Markdown or JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from mlcslm.plan.plan import Plan
+from mlcslm.plan.stages import StagePlan
+from mlcslm.plan.throughput import GIB
+
+Rows = list[list[str]]
+"""Cells of a table, its head first."""
+_UNITS = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A heading, a table whose first `labels` columns are text, and what must be known about it."""
+
+    title: str
+    rows: Rows
+    notes: tuple[str, ...] = ()
+    labels: int = 1
+
+
+def sections(plan: Plan) -> list[Section]:
+    """The plan's tables."""
+    return [_parameters(plan), _memory(plan), _work(plan), _decoding(plan), _jobs(plan)]
+
+
+def as_text(plan: Plan) -> str:
+    """The plan for a terminal."""
+    lines = [*_heading(plan)]
+    for section in sections(plan):
+        widths = [max(map(len, column)) for column in zip(*section.rows, strict=True)]
+        lines += ["", section.title]
+        lines += ["  " + _aligned(row, widths, section.labels) for row in section.rows]
+        lines += [f"  {note}" for note in section.notes]
+    return "\n".join(lines)
+
+
+def as_markdown(plan: Plan) -> str:
+    """The plan for a document: the same tables."""
+    lines = [f"{line}  " for line in _heading(plan)]
+    for section in sections(plan):
+        head, *body = section.rows
+        rule = ["---" if place < section.labels else "---:" for place in range(len(head))]
+        lines += ["", f"### {section.title}", ""]
+        lines += [f"| {' | '.join(row)} |" for row in (head, rule, *body)]
+        lines += ["", *(f"- {note}" for note in section.notes)]
+    return "\n".join(lines).rstrip()
+
+
+def as_json(plan: Plan) -> str:
+    """The plan for programs: numbers as they are, memory in bytes."""
+    values: dict[str, Any] = {
+        "preset": plan.config.preset,
+        "encoder": {"source": plan.config.models.encoder, "shape": plan.shapes.sources[0]},
+        "language_model": {"source": plan.config.models.language_model, "shape": plan.shapes.sources[1]},
+        "added_tokens": plan.shapes.added_tokens,
+        "gpu": plan.gpu.model_dump(mode="json"),
+        "splits": {name: dataclasses.asdict(size) for name, size in plan.splits.items()},
+        "parameters": dict(plan.sizes),
+        "stages": [
+            dataclasses.asdict(stage)
+            | {
+                "trainable": stage.trainable,
+                "peak_bytes": stage.peak_bytes,
+                "fits": plan.fits(stage.peak_bytes),
+                "gpu_hours": stage.gpu_hours,
+            }
+            for stage in plan.stages
+        ],
+        "decodings": [
+            dataclasses.asdict(decoding) | {"peak_bytes": decoding.peak_bytes, "fits": plan.fits(decoding.peak_bytes)}
+            for decoding in plan.decodings
+        ],
+        "jobs": dict(plan.jobs),
+        "gpu_hours": dict(plan.gpu_hours),
+        "longest_chain": [stage.name for stage in plan.longest_chain],
+    }
+    return json.dumps(values, indent=2, ensure_ascii=False)
+
+
+def _heading(plan: Plan) -> Iterator[str]:
+    config, gpu, train = plan.config, plan.gpu, plan.splits["train"]
+    yield f"Plan of preset {config.preset}"
+    yield f"Encoder: {config.models.encoder} ({plan.shapes.sources[0]})"
+    yield f"Language model: {config.models.language_model} ({plan.shapes.sources[1]})"
+    yield (
+        f"GPU: {gpu.name}, {gpu.memory_gib:g} GiB of which {gpu.reserved_gib:g} are kept free, "
+        f"{gpu.bfloat16_tflops:g} TFLOP/s in bfloat16; how busy it is kept: {gpu.shares.source}"
+    )
+    origin = "its manifest" if train.counted else "assumed, no manifest yet"
+    yield (
+        f"Training split: {train.utterances:,} utterances, {train.hours:,.0f} h, {train.mean_s:.2f} s on average, "
+        f"{train.longest_s:.1f} s at most ({origin})"
+    )
+
+
+def _parameters(plan: Plan) -> Section:
+    names = {
+        "encoder": "encoder, without adapters",
+        "language_model": "language model with head, without adapters",
+        "projector": "projector",
+        "embedding": "embedding (of the language model)",
+        "head": "head (of the language model)",
+        "lm_lora": "LoRA of the language model",
+        "encoder_lora": "LoRA of the encoder",
+    }
+    tokens = f"{plan.shapes.added_tokens - 1} tokens and the audio placeholder are added; {plan.shapes.rows:,} rows"
+    rows = [["part", "parameters"]] + [[label, f"{plan.sizes[name]:,}"] for name, label in names.items()]
+    return Section("Parameters", rows, (tokens,))
+
+
+def _memory(plan: Plan) -> Section:
+    kinds = ("weights", "gradients", "optimiser", "reference", "activations", "sampling beyond")
+    rows = [["checkpoint", "trains", "trainable", *kinds, "total GiB", "fits"]]
+    for names, stage in _alike(plan.stages):
+        cells = [_gib(stage.memory[kind]) if stage.memory.get(kind) else "" for kind in kinds]
+        fits = "yes" if plan.fits(stage.peak_bytes) else "NO"
+        trains = ", ".join(stage.trained)
+        rows.append([names, trains, f"{stage.trainable:,}", *cells, _gib(stage.peak_bytes), fits])
+    longest = min(plan.splits["train"].longest_s, max(stage.longest_s for stage in plan.config.stages.values()))
+    notes = (
+        f"In one process, at micro-batches of the longest utterances ({longest:.1f} s). Sampling beyond: what answers "
+        "under way need more than the activations of learning from them.",
+    )
+    return Section("Memory of training by part, in GiB", rows, notes, labels=2)
+
+
+def _work(plan: Plan) -> Section:
+    rows = [["checkpoint", "after", "steps", "utterances", "tokens", "FLOP", "seconds", "tokens/s", "GPU hours"]]
+    for names, stage in _alike(plan.stages):
+        rows.append(
+            [
+                names,
+                stage.parent,
+                f"{stage.steps:,}",
+                str(stage.utterances),
+                f"{stage.tokens:,}",
+                _scaled(stage.flops),
+                f"{stage.seconds:.3g}",
+                f"{stage.tokens / stage.seconds:,.0f}",
+                f"{stage.gpu_hours:,.1f}",
+            ]
+        )
+    chain = plan.longest_chain
+    hours = sum(stage.gpu_hours for stage in chain)
+    notes = (
+        "A step of utterances of mean length on one GPU. Processes share a step's micro-batches: so many GPUs, so many "
+        "times faster.",
+        f"Longest chain: {' -> '.join(stage.name for stage in chain)}: {hours:,.1f} h on one GPU.",
+    )
+    return Section("Training", rows, notes, labels=2)
+
+
+def _decoding(plan: Plan) -> Section:
+    kinds = ("weights", "keys and values", "activations")
+    rows = [["decoding", "batch", "beams", *kinds, "total GiB", "fits", "utterances/s"]]
+    alike: dict[tuple[Any, ...], None] = {}
+    for one in plan.decodings:
+        settings = plan.config.decodings[one.decoding]
+        template = plan.config.stages[one.checkpoint].template
+        cells = [_gib(one.memory[kind]) for kind in kinds]
+        label = f"{one.decoding}, {template}"
+        fits = "yes" if plan.fits(one.peak_bytes) else "NO"
+        row = (label, str(settings.batch_size), str(settings.beams), *cells, _gib(one.peak_bytes), fits)
+        alike[(*row, f"{one.utterances_per_second:.1f}")] = None
+    return Section("Decoding", rows + [list(row) for row in alike])
+
+
+def _jobs(plan: Plan) -> Section:
+    rows = [["rule", "jobs", "GPU hours"]]
+    for rule, count in plan.jobs.items():
+        hours = plan.gpu_hours.get(rule)
+        rows.append([rule, f"{count:,}", "" if hours is None else f"{hours:,.1f}"])
+    rows.append(["total", f"{sum(plan.jobs.values()):,}", f"{sum(plan.gpu_hours.values()):,.1f}"])
+    return Section(f"Jobs of {', '.join(plan.needed.tables)}, from nothing", rows)
+
+
+def _alike(stages: Iterable[StagePlan]) -> Iterator[tuple[str, StagePlan]]:
+    """Stages with the names of all that take the same, such as those of other rewards."""
+    groups: list[list[StagePlan]] = []
+    for stage in stages:
+        same = next((group for group in groups if _differ_by_name(group[0], stage)), None)
+        if same is None:
+            groups.append([stage])
+        else:
+            same.append(stage)
+    for first, *others in groups:
+        series = f"{first.name.partition('/')[0]}/... ({1 + len(others)})"
+        yield series if others else first.name, first
+
+
+def _differ_by_name(one: StagePlan, other: StagePlan) -> bool:
+    series = one.name.partition("/")[0] == other.name.partition("/")[0]
+    return series and dataclasses.replace(one, name=other.name) == other
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int], labels: int) -> str:
+    cells = [
+        cell.ljust(w) if place < labels else cell.rjust(w)
+        for place, (cell, w) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:.1f}"
+
+
+def _scaled(flops: float) -> str:
+    return next((f"{flops / scale:.3g} {unit}" for unit, scale in _UNITS if flops >= scale), f"{flops:.0f}")

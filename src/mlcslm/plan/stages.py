@@ -1,0 +1,195 @@
+"""What each training stage takes: parameters, memory by part, tokens and operations a step, GPU hours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlcslm.config import Config
+from mlcslm.config_stages import Part, ReinforcementConfig, Stage, StageConfig
+from mlcslm.model.parts import PARTS
+from mlcslm.plan.fake_model import part_sizes, trainable_count, weight_bytes
+from mlcslm.plan.generation import Generating
+from mlcslm.plan.micro_batch import Cost, Lengths, Meter, Run
+from mlcslm.plan.throughput import Gpu, TextLengths
+from mlcslm.plan.workload import SplitSize
+
+FLOAT32 = 4
+ADAPTERS: set[Part] = {"lm_lora", "encoder_lora"}
+_TILE_BYTES = 2**30
+"""What trl's head, which makes log-probabilities tile by tile, takes at most besides the gradient of its weights."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage's plan.
+
+    trained: parameters by part; memory: bytes by part at the longest utterances, in one process; tokens: positions that
+    the language model reads or writes in an optimiser step of utterances of mean length; flops: operations of such a
+    step; seconds: of it on one GPU.
+    """
+
+    name: str
+    parent: str
+    steps: int
+    utterances: int
+    parameters: int
+    trained: Mapping[str, int]
+    memory: Mapping[str, int]
+    tokens: int
+    flops: float
+    seconds: float
+
+    @property
+    def trainable(self) -> int:
+        """Trained parameters."""
+        return sum(self.trained.values())
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory of all parts."""
+        return sum(self.memory.values())
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of one GPU for all steps."""
+        return self.steps * self.seconds / 3600
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans stages of `config`, whose training split is as `train` says, for `gpu`."""
+
+    config: Config
+    meter: Meter
+    text: TextLengths
+    train: SplitSize
+    gpu: Gpu
+
+    def __call__(self, name: str) -> StagePlan:
+        """The plan of stage `name`."""
+        stage = self.config.stages[name]
+        before = self.trained_before(name)
+        model = self.meter.model(stage.trains, before)
+        trainable = trainable_count(model)
+        memory = {
+            "weights": weight_bytes(model),
+            "gradients": FLOAT32 * trainable,
+            "optimiser": 2 * FLOAT32 * trainable,
+        }
+        if isinstance(stage, ReinforcementConfig):
+            memory["reference"] = FLOAT32 * trainable
+        step = _reinforcement if isinstance(stage, ReinforcementConfig) else _supervised
+        working, tokens, flops, seconds = step(self, name, stage)
+        sizes = part_sizes(model)
+        return StagePlan(
+            name=name,
+            parent=stage.parent,
+            steps=stage.steps,
+            utterances=stage.batch_size * stage.accumulation,
+            parameters=sizes["encoder"] + sizes["language_model"] + sum(sizes[p] for p in ("projector", *ADAPTERS)),
+            trained={part: sizes[part] for part in PARTS if part in stage.trains},
+            memory=memory | working,
+            tokens=tokens,
+            flops=flops,
+            seconds=seconds,
+        )
+
+    def trained_before(self, name: str) -> tuple[Part, ...]:
+        """Parts that stages before `name` have trained."""
+        ancestors = self.config.lineage(name)[1:]
+        trained = {part for ancestor in ancestors for part in self.config.stages[ancestor].trains}
+        return tuple(part for part in PARTS if part in trained)
+
+    def prompt_tokens(self, stage: Stage, seconds: float) -> int:
+        """Tokens of a prompt without its audio."""
+        context = getattr(stage, "context", 0)
+        return self.text.prompt[stage.template] + round(context * self.text.tokens_a_second * seconds)
+
+    def cached(self, name: str) -> bool:
+        """Whether a stage reads encoder outputs from the cache."""
+        return self.config.resources.cache_encoder and self.config.encoder_is_frozen(name)
+
+    def share(self, stage: Stage, before: tuple[Part, ...]) -> float:
+        """Of the GPU's peak, what a training step reaches."""
+        shares = self.gpu.shares
+        return shares.training_adapters if ADAPTERS & {*stage.trains, *before} else shares.training
+
+
+Step = tuple[dict[str, int], int, float, float]
+"""Working memory by part, and of an optimiser step its tokens, operations and seconds."""
+
+
+def _supervised(planner: Planner, name: str, stage: StageConfig) -> Step:
+    before = planner.trained_before(name)
+
+    def run(seconds: float) -> Run:
+        lengths = Lengths(
+            stage.batch_size,
+            seconds,
+            planner.prompt_tokens(stage, seconds),
+            planner.text.answer_tokens(stage.template, seconds),
+        )
+        return Run(
+            lengths,
+            trains=stage.trains,
+            trained_before=before,
+            cached=planner.cached(name),
+            checkpointing=stage.gradient_checkpointing,
+        )
+
+    mean = run(planner.train.mean_s)
+    flops = stage.accumulation * planner.meter(mean).flops
+    longest = planner.meter(run(min(stage.longest_s, planner.train.longest_s)))
+    tokens = stage.accumulation * mean.lengths.tokens
+    return {"activations": round(longest.peak)}, tokens, flops, planner.gpu.seconds(flops, planner.share(stage, before))
+
+
+def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> Step:
+    """Of sampling answers, and of learning from them; memory is that of the phase that needs more."""
+    before = planner.trained_before(name)
+    longest_s = min(stage.longest_s, planner.train.longest_s)
+    parts = tuple(dict.fromkeys((*before, *stage.trains)))
+    mean_answer = min(planner.text.answer_tokens(stage.template, planner.train.mean_s), stage.max_new_tokens)
+    cost, tokens = _learning(planner, stage, before, planner.train.mean_s, mean_answer)
+    learning, _ = _learning(planner, stage, before, longest_s, stage.max_new_tokens)
+    multinomial, beams = stage.rollouts - stage.beam_rollouts, stage.beams if stage.beam_rollouts else 0
+    sampling = seconds = flops = 0.0
+    for rows in filter(None, (multinomial, beams)):
+        answers = Generating(planner.meter, parts, stage.batch_size, rows, planner.prompt_tokens(stage, longest_s))
+        sampling = max(sampling, sum(answers.memory(longest_s, stage.max_new_tokens)))
+        # Beams are kept until the last of a batch has ended, about as long as the longest answers.
+        each = answers.work(planner.train.mean_s, min(round(1.5 * mean_answer), stage.max_new_tokens), planner.gpu)
+        flops += stage.accumulation * each.flops
+        seconds += stage.accumulation * each.seconds
+    updates = stage.accumulation * cost.flops
+    seconds += planner.gpu.seconds(updates, planner.share(stage, before))
+    working = {"activations": round(max(0.0, learning.peak)), "sampling beyond": 0}
+    working["sampling beyond"] = round(max(0.0, sampling - learning.peak))
+    return working, stage.accumulation * tokens, flops + updates, seconds
+
+
+def _learning(
+    planner: Planner, stage: ReinforcementConfig, before: tuple[Part, ...], seconds: float, answer: int
+) -> tuple[Cost, int]:
+    """One micro-batch learnt from: its cost and tokens. The parent's log-probabilities, then forward and backward."""
+    rows = stage.batch_size * stage.rollouts
+    heard = min(rows, stage.batch_size * stage.accumulation)  # trl deals a step's rows out at random
+    lengths = Lengths(
+        rows, seconds, planner.prompt_tokens(stage, seconds), answer, heard if rows % heard == 0 else rows
+    )
+    run = Run(
+        lengths,
+        trains=stage.trains,
+        trained_before=before,
+        all_logits=False,
+        checkpointing=stage.gradient_checkpointing,
+    )
+    learning = planner.meter(run)
+    reading = planner.meter(Run(lengths, stage.trains, before, learns=False))
+    text = planner.meter.shapes.language_model
+    # Of each answered token: the parent's and its own, computed again for the backward pass, and two gradients.
+    head = 2 * rows * answer * text.hidden_size * planner.meter.shapes.rows
+    gradient = FLOAT32 * text.hidden_size * planner.meter.shapes.rows if "head" in stage.trains else 0
+    cost = Cost(learning.flops + reading.flops + 5 * head, learning.peak + gradient + _TILE_BYTES)
+    return cost, lengths.tokens

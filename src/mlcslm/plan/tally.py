@@ -1,0 +1,66 @@
+"""Operations and memory of what runs, whether its tensors have memory or only a shape."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import flop_registry
+
+_ATEN = torch.ops.aten
+# PyTorch has these two under the names of the GPU's kernels alone.
+_FORMULAS = dict(flop_registry) | {
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention],
+    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
+        _ATEN._scaled_dot_product_flash_attention_backward
+    ],
+}
+
+
+class Tally(TorchDispatchMode):
+    """Counts what runs below it.
+
+    flops: operations of matrix products, convolutions and attention, by PyTorch's own formulas (its FlopCounterMode
+    would do, but keeps checkpointed activations alive, and with them wrong memory); live: bytes of all tensors that
+    were made below it and are alive; peak: the most so far. Tensors that were there before count nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+        self.live = 0
+        self.peak = 0
+        self._storages: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:
+            return func(*args)
+        before = {id(storage) for storage in _storages((args, kwargs))}
+        output = func(*args, **kwargs)
+        if (formula := _FORMULAS.get(func._overloadpacket)) is not None:
+            self.flops += formula(*args, **kwargs, out_val=output)
+        for storage in _storages(output):
+            if id(storage) not in before and id(storage) not in self._storages:
+                self._add(storage)
+        return output
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        name, size = id(storage), storage.nbytes()
+        self._storages[name] = size
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._drop, name).atexit = False
+
+    def _drop(self, name: int) -> None:
+        self.live -= self._storages.pop(name)
+
+
+def _storages(values: Any) -> list[torch.UntypedStorage]:
+    return [value.untyped_storage() for value in tree_iter(values) if isinstance(value, torch.Tensor)]

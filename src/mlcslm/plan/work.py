@@ -1,0 +1,105 @@
+"""GPU hours of a whole run, rule by rule: stages, decodings, encoder outputs, embeddings, diarization."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlcslm.config import Config, Split
+from mlcslm.plan.generation import Generating
+from mlcslm.plan.jobs import Needed
+from mlcslm.plan.micro_batch import Meter
+from mlcslm.plan.stages import StagePlan
+from mlcslm.plan.throughput import Throughput
+from mlcslm.plan.workload import SplitSize
+from mlcslm.text.templates import Template
+
+SEGMENT_S = 4.0
+"""Length of a diarizer's segments on average, where they are at most eight seconds."""
+
+
+@dataclass(frozen=True)
+class DecodingPlan:
+    """A decoding of a checkpoint: bytes by part at the longest utterances; utterances a second on one GPU."""
+
+    checkpoint: str
+    decoding: str
+    memory: Mapping[str, int]
+    utterances_per_second: float
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory of all parts."""
+        return sum(self.memory.values())
+
+
+class Works:
+    """What the work besides training takes."""
+
+    def __init__(self, config: Config, meter: Meter, throughput: Throughput, splits: Mapping[Split, SplitSize]) -> None:
+        self.config = config
+        self.meter = meter
+        self.throughput = throughput
+        self.gpu = throughput.gpus[throughput.gpu]
+        self.splits = splits
+        self._plans: dict[tuple[Template, int, str], tuple[dict[str, int], float]] = {}
+
+    def decoding(self, checkpoint: str, name: str) -> DecodingPlan:
+        """The plan of a decoding of `checkpoint`."""
+        stage, decoding = self.config.stages[checkpoint], self.config.decodings[name]
+        context = getattr(stage, "context", 0) if decoding.context != "none" else 0
+        key = (stage.template, context, name)
+        if key not in self._plans:
+            self._plans[key] = self._decoding(stage.template, context, name)
+        return DecodingPlan(checkpoint, name, *self._plans[key])
+
+    def _decoding(self, template: Template, context: int, name: str) -> tuple[dict[str, int], float]:
+        decoding, text, dev = self.config.decodings[name], self.throughput.text, self.splits["dev"]
+
+        def generating(seconds: float) -> Generating:
+            prompt = text.prompt[template] + round(context * text.tokens_a_second * seconds)
+            return Generating(self.meter, (), decoding.batch_size, decoding.beams, prompt, shared=True)
+
+        cache, rest = generating(dev.longest_s).memory(dev.longest_s, decoding.max_new_tokens)
+        memory = {"weights": round(self._weights()), "keys and values": round(cache), "activations": round(rest)}
+        # Utterances leave a batch as they end: on average it goes on for half as long again as a mean answer.
+        answer = min(round(1.5 * text.answer_tokens(template, dev.mean_s)), decoding.max_new_tokens)
+        work = generating(dev.mean_s).work(dev.mean_s, answer, self.gpu)
+        return memory, decoding.batch_size / work.seconds
+
+    def _weights(self) -> float:
+        return 2.0 * sum(parameter.numel() for parameter in self.meter.model((), ()).parameters())
+
+    def gpu_hours(self, stages: Mapping[str, StagePlan], needed: Needed) -> dict[str, float]:
+        """GPU hours by rule, of all its jobs."""
+        hours: Counter[str] = Counter()
+        hours["train"] = sum(stages[name].gpu_hours for name in needed.checkpoints)
+        for checkpoint, decoding, split in needed.systems:
+            hours["decode"] += self._decoding_hours(checkpoint, decoding, self.splits[split].utterances)
+        for checkpoint in needed.reasoning:
+            share = 1 / len(needed.reasoning)  # of several, each decodes the sessions that it has not seen
+            utterances = share * self.splits["train"].utterances
+            hours["decode_training_set"] += self._decoding_hours(checkpoint, self.config.reasoning.decoding, utterances)
+        for split in needed.cached:
+            variants = self.config.augmentation.cached_variants if split == "train" else 1
+            hours["encoder_cache"] += variants * self._encoder_hours(self.splits[split].hours)
+        for diarizer, split in needed.diarized:
+            asr = self.config.diarizers[diarizer].asr
+            size = self.splits[split]
+            hours["diarize"] += size.recordings_h * self.gpu.shares.diarization
+            segments = size.hours * 3600 / SEGMENT_S
+            hours["transcribe_segments"] += self._decoding_hours(asr.checkpoint, asr.decoding, segments)
+        return {rule: value for rule, value in hours.items() if value}
+
+    def _decoding_hours(self, checkpoint: str, decoding: str, utterances: float) -> float:
+        return utterances / self.decoding(checkpoint, decoding).utterances_per_second / 3600
+
+    def _encoder_hours(self, hours: float) -> float:
+        """Hours of encoding so many hours of speech."""
+        audio = self.meter.shapes.encoder
+        weights = sum(p.numel() for p in self.meter.model((), ()).model.encoder.parameters())
+        width = audio.d_model
+        mean = 50 * self.splits["dev"].mean_s  # frames that attend to each other
+        flops = 50 * (2.0 * weights + 4.0 * audio.encoder_layers * width * mean)
+        return self.gpu.seconds(hours * 3600 * flops, self.gpu.shares.encoder) / 3600
