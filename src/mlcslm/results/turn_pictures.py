@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 from mlcslm.diarization.segments import Segment
 from mlcslm.files import atomic_path
 from mlcslm.parquet import read_table
+from mlcslm.progress import watched
 from mlcslm.scoring.rttm import read_rttm
 
 LINE_SECONDS = 60.0
@@ -29,7 +30,7 @@ def draw_sessions(manifest: Path, rttm: Path, folder: Path) -> None:
         references.setdefault(row["session_id"], []).append(Segment(row["start"], row["end"], row["speaker"]))
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        for recording, reference in references.items():
+        for recording, reference in watched(list(references.items()), "pictures", "recording"):
             file = rttm / f"{recording}.rttm"
             if file.is_file():
                 picture = draw_turns(recording, reference, read_rttm(file).get(recording, []))
@@ -51,19 +52,23 @@ def draw_turns(recording: str, reference: Sequence[Segment], hypothesis: Sequenc
     parts = [_text(8, 20, f"{recording}: speakers of the reference above, speakers found below", 13)]
     for line in range(lines):
         first, top = line * LINE_SECONDS, _HEAD + line * line_height
+        last = min(duration, first + LINE_SECONDS)
+        ticks = [first + second for second in range(0, int(LINE_SECONDS), 10) if first + second <= last]
         for lane, (kind, name) in enumerate(lanes):
             y = top + lane * (_LANE + _GAP)
             parts.append(_text(8, y + 12, f"{kind} {name}", 11))
-            parts.append(f'<rect x="{_LEFT}" y="{y}" width="{_WIDTH - _LEFT}" height="{_LANE}" fill="#f4f4f4"/>')
+            width = _x(last, first) - _LEFT
+            parts.append(f'<rect x="{_LEFT}" y="{y}" width="{width:.2f}" height="{_LANE}" fill="#f4f4f4"/>')
             parts += [
                 _bar(turn, first, y, colours[kind, name])
                 for turn in turns[kind]
                 if turn.speaker == name and turn.end > first and turn.start < first + LINE_SECONDS
             ]
+        bottom = top + len(lanes) * (_LANE + _GAP)
         parts += [
-            _text(_x(first + second, first), top + line_height - 12, f"{first + second:.0f} s", 10)
-            for second in range(0, int(LINE_SECONDS), 10)
+            f'<path d="M{_x(tick, first):.2f} {top}V{bottom}" stroke="#999999" stroke-width="0.5"/>' for tick in ticks
         ]
+        parts += [_text(_x(tick, first), bottom + _SCALE - 12, f"{tick:.0f} s", 10) for tick in ticks]
     height = _HEAD + lines * line_height
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif">'
     return "\n".join([head, f'<rect width="{_WIDTH}" height="{height}" fill="white"/>', *parts, "</svg>", ""])
