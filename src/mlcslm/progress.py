@@ -1,21 +1,82 @@
-"""Progress bars: live at a terminal, a line now and then in a log."""
+"""Progress of whatever takes longer than two seconds: live at a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import Any
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+PATIENCE_S = 2.0
+"""What is over sooner shows nothing."""
+_LOG_INTERVAL_S = 20.0
 
-def progress(total: int, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]:
+Item = TypeVar("Item")
+
+
+class _Bar(tqdm):
+    """A bar that appears after a delay, and at its end wherever it has lasted longer: tqdm's own would not in a log."""
+
+    def close(self) -> None:
+        """Leave the bar as it ended."""
+        if not self.disable and self._time() >= self.start_t + self.delay:
+            self.last_print_t = self._time()
+        super().close()
+
+
+def progress(total: int | None, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]:
     """A bar on standard error; where that is no terminal, at most one line in 20 seconds."""
-    return tqdm(
+    return _Bar(
         total=total,
         desc=label,
         unit=unit,
         initial=initial,
-        mininterval=1 if sys.stderr.isatty() else 20,
+        mininterval=1 if sys.stderr.isatty() else _LOG_INTERVAL_S,
+        delay=PATIENCE_S,
         dynamic_ncols=True,
         file=sys.stderr,
     )
+
+
+def watched(items: Iterable[Item], label: str, unit: str = "it", total: int | None = None) -> Iterator[Item]:
+    """The items as they come, with a bar of them; total: their number, by default their length if they have one.
+
+    >>> list(watched([1, 2], "counting"))
+    [1, 2]
+    """
+    count = getattr(items, "__len__", None)
+    with progress(total if count is None else count(), label, unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+@contextlib.contextmanager
+def waiting(label: str) -> Iterator[None]:
+    """Show `label` with the time that has passed while the context lasts: for what cannot be counted.
+
+    Where standard error is no terminal it is a single line.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=_tell, args=(label, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _tell(label: str, over: threading.Event) -> None:
+    if over.wait(PATIENCE_S):
+        return
+    if not sys.stderr.isatty():
+        print(f"{label} …", file=sys.stderr)
+        return
+    with tqdm(desc=label, bar_format="{desc} … {elapsed}", file=sys.stderr, leave=False) as clock:
+        clock.start_t -= PATIENCE_S
+        while not over.wait(1):
+            clock.refresh()

@@ -33,9 +33,11 @@ def compare(
     The error rates' difference is B - A: negative where SYSTEM_B is better. Its interval is a paired bootstrap's over
     sessions, its p-value a randomisation test's. Then the utterances whose errors changed most.
     """
+    from mlcslm.progress import waiting
     from mlcslm.results.comparison import compare_in_database
 
-    found = compare_in_database(database, system_a, system_b, split=split, groups=group or (), most=most)
+    with waiting(f"comparing {system_a} and {system_b}"):
+        found = compare_in_database(database, system_a, system_b, split=split, groups=group or (), most=most)
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(found)))
 
 

@@ -43,18 +43,21 @@ def export(
     and transformers load it where only the package is installed. See docs/export.md.
     """
     from mlcslm.cli.score import find_languages
-    from mlcslm.results.exporting import export_checkpoint
+    from mlcslm.progress import waiting
 
-    found = export_checkpoint(
-        checkpoint,
-        folder,
-        languages=languages or find_languages(),
-        database=database,
-        decoding=decoding,
-        encoder=encoder,
-        language_model=language_model,
-        dtype=dtype,
-        name=name,
-        licence=licence,
-    )
+    with waiting(f"exporting {checkpoint}"):
+        from mlcslm.results.exporting import export_checkpoint
+
+        found = export_checkpoint(
+            checkpoint,
+            folder,
+            languages=languages or find_languages(),
+            database=database,
+            decoding=decoding,
+            encoder=encoder,
+            language_model=language_model,
+            dtype=dtype,
+            name=name,
+            licence=licence,
+        )
     typer.echo(found)

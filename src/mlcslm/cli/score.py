@@ -43,11 +43,12 @@ def wer(
 
     An utterance's group is read off its official id. Missing hypotheses count as deletions.
     """
+    from mlcslm.progress import waiting
     from mlcslm.scoring.texts import score_kaldi_texts
 
-    scores = score_kaldi_texts(
-        reference, hypothesis, protocol, languages or find_languages(), normalise_hypothesis=normalise_hypothesis
-    )
+    sheet = languages or find_languages()
+    with waiting("scoring"):
+        scores = score_kaldi_texts(reference, hypothesis, protocol, sheet, normalise_hypothesis=normalise_hypothesis)
     print_json(scores)
 
 

@@ -43,6 +43,7 @@ def transcribe(
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.languages import read_languages
+    from mlcslm.progress import waiting
 
     for path in audio:
         if not path.is_file():
@@ -51,11 +52,12 @@ def transcribe(
     if any(is_manifest) and len(audio) > 1:
         raise UserError("A manifest stands alone: it names its audio. Give it, or audio files.")
 
-    from mlcslm.decoding.transcription import Transcriber
-
     is_checkpoint = (model / "checkpoint.json").is_file()
     sheet = read_languages(languages or find_languages()) if is_checkpoint else None
-    transcriber = Transcriber.load(model, languages=sheet, encoder=encoder, language_model=language_model)
+    with waiting(f"loading {model}"):
+        from mlcslm.decoding.transcription import Transcriber
+
+        transcriber = Transcriber.load(model, languages=sheet, encoder=encoder, language_model=language_model)
     if batch_size is not None:
         transcriber.decoding = transcriber.decoding.model_copy(update={"batch_size": batch_size})
     lines = _manifest_lines if any(is_manifest) else _audio_lines

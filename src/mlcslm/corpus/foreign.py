@@ -17,6 +17,7 @@ from mlcslm.corpus.faults import Fault, FaultKind
 from mlcslm.corpus.transcripts import interval_problems
 from mlcslm.errors import UserError
 from mlcslm.languages import Group, group_of_utterance
+from mlcslm.progress import watched
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,9 @@ def speaker_name(row: Mapping[str, Any]) -> str:
     return f"{row['session_id']}-{row['speaker']}"
 
 
-def _headers(recordings: Iterable[ForeignRecording], faults: list[Fault]) -> dict[str, AudioHeader]:
+def _headers(recordings: Sequence[ForeignRecording], faults: list[Fault]) -> dict[str, AudioHeader]:
     headers = {}
-    for recording in recordings:
+    for recording in watched(recordings, "reading headers", "recording"):
         try:
             headers[recording.name] = read_header(recording.audio)
         except UserError as error:

@@ -19,6 +19,7 @@ from mlcslm.corpus.transcripts import TranscriptLine, parse_transcript
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.languages import Group
 from mlcslm.parquet import read_table, write_table
+from mlcslm.progress import watched
 
 SCHEMA = pa.schema(
     [
@@ -71,7 +72,7 @@ def _read_corpus(root: Path, languages: dict[str, Group]) -> tuple[pa.Table, lis
     sessions, faults = find_sessions(root, languages)
     tables: list[pa.Table] = []
     seen: dict[str, str] = {}
-    for session in sessions:
+    for session in watched(sessions, f"reading {root}", "session"):
         header, lines, found = _read_session(session)
         faults += found
         lines = _without_duplicates(session, lines, seen if session.sound else {}, faults)

@@ -17,6 +17,7 @@ from mlcslm.config_diarization import SpeakerCorpusConfig
 from mlcslm.corpus.layout import AUDIO_SUFFIXES
 from mlcslm.errors import UserError
 from mlcslm.files import atomic_path
+from mlcslm.progress import watched
 
 SCHEMA = pa.schema([pa.field("speaker", pa.string(), nullable=False), pa.field("path", pa.string(), nullable=False)])
 """An index: a row an utterance, those of a speaker together; `path` is below the folder that metadata `root` names."""
@@ -43,7 +44,7 @@ def index_speakers(
         atomic_path(out) as temporary,
         pq.ParquetWriter(temporary, SCHEMA.with_metadata({ROOT: str(root).encode()})) as writer,
     ):
-        for folder in folders:
+        for folder in watched(folders, f"listing {name}", "speaker"):
             speaker = folder.relative_to(root).as_posix()
             found = [
                 {"speaker": speaker, "path": path.relative_to(root).as_posix()}

@@ -25,6 +25,7 @@ from transformers.utils import logging
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.model.encoder import ENCODER_WEIGHT_NAMES, SpeechEncoder
 from mlcslm.model_sources import REMOTE_CODE, split_source
+from mlcslm.progress import waiting
 
 
 def load_encoder(
@@ -146,7 +147,8 @@ def _named(source: str, kind: str) -> Iterator[None]:
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
-        yield
+        with waiting(f"loading {kind} {source}"):
+            yield
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         if "trust_remote_code" in str(error):
             raise UserError(

@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from mlcslm.progress import watched
 from mlcslm.scoring.bootstrap import bootstrap_interval
 from mlcslm.scoring.compare import Comparison, compare_systems
 
@@ -31,7 +32,7 @@ def insert_intervals(connection: duckdb.DuckDBPyConnection, samples: int, seed: 
         "SELECT measure, system, split, protocol, list(errors ORDER BY session_id), list(length ORDER BY session_id) "
         "FROM session_errors GROUP BY ALL HAVING sum(length) > 0 ORDER BY ALL"
     ).fetchall()
-    for *key, errors, lengths in sessions:
+    for *key, errors, lengths in watched(sessions, "intervals", "system"):
         ends = bootstrap_interval(np.array(errors), np.array(lengths), samples=samples, level=LEVEL, seed=seed)
         connection.execute("INSERT INTO intervals VALUES (?, ?, ?, ?, ?, ?)", [*key, *(100 * end for end in ends)])
 
@@ -47,7 +48,7 @@ def insert_comparisons(connection: duckdb.DuckDBPyConnection, protocol: str, sam
     ).fetchall()
     rows = [
         {"measure": measure, "split": split, **row}
-        for measure, split, systems in scored
+        for measure, split, systems in watched(scored, "comparing all systems", "measure")
         for row in comparison_rows(connection, measure, split, protocol, systems, samples=samples, seed=seed)
     ]
     connection.register("staged", pa.Table.from_pylist(rows, schema=_COMPARISONS))

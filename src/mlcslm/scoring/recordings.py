@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from mlcslm.errors import FaultyInput
 from mlcslm.languages import Group
+from mlcslm.progress import watched
 
 SHOWN_RECORDINGS = 10
 
@@ -71,11 +72,12 @@ def map_recordings(
     """
     jobs = min(jobs, len(tasks))
     if jobs <= 1:
-        return [function(task) for task in tasks]
+        return [function(task) for task in watched(tasks, "scoring", "recording")]
     order = sorted(range(len(tasks)), key=lambda place: -sizes[place])
     # Given to the initializer, tasks reach forked processes without being pickled, which costs as much as scoring.
     with ProcessPoolExecutor(jobs, initializer=_begin, initargs=(function, tasks)) as pool:
-        results = dict(zip(order, pool.map(_run, order), strict=True))
+        found = watched(pool.map(_run, order), "scoring", "recording", total=len(order))
+        results = dict(zip(order, found, strict=True))
     return [results[place] for place in range(len(tasks))]
 
 

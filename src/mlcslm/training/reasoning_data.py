@@ -16,6 +16,7 @@ from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.languages import Group
 from mlcslm.parquet import read_table, write_table
+from mlcslm.progress import watched
 from mlcslm.text.alignment import align
 from mlcslm.text.protocols import Unit, normalise_reference
 from mlcslm.text.reflection import units, write_reflection
@@ -59,7 +60,8 @@ def write_reasoning_data(
     heard = _read_hypotheses(manifest, hypotheses)
     rows: list[dict[str, str]] = []
     wrong = clipped = errors = length = 0
-    for utterance in read_table(manifest, columns=["utterance_id", "grp", "text"]).to_pylist():
+    utterances = read_table(manifest, columns=["utterance_id", "grp", "text"]).to_pylist()
+    for utterance in watched(utterances, "reasoning data", "utterance"):
         if not utterance["text"]:
             continue
         unit: Unit = languages[utterance["grp"]].unit

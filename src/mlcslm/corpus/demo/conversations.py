@@ -20,6 +20,7 @@ from mlcslm.corpus.demo.voices import draw_voice
 from mlcslm.corpus.layout import Utterance, write_session
 from mlcslm.files import write_json
 from mlcslm.languages import Group, group_shares
+from mlcslm.progress import watched
 
 # Conversations breathe: a pause of 0.35 s on average, and one turn in ten begins before the other one has ended.
 _MEAN_PAUSE_S, _OVERLAP_SHARE, _LONGEST_OVERLAP_S = 0.35, 0.1, 0.4
@@ -64,7 +65,8 @@ def write_demo_corpus(
             for index in range(counts[group.group])
         ]
         seconds = 0.0
-        for script, audio in zip(scripts, _speak(scripts, workers), strict=True):
+        spoken = zip(scripts, _speak(scripts, workers), strict=True)
+        for script, audio in watched(spoken, f"demo corpus, {split}", "session", total=len(scripts)):
             mixture, utterances = mix(script, audio)
             # The training set has one folder level more, as the challenge's has.
             subfolder = script.session.split("_")[0] if split == "train" else ""
