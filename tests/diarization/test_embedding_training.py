@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 
 from mlcslm.config import Config, parse_config
+from mlcslm.config_diarization import SpeakerCorpusConfig
 from mlcslm.diarization import embedding_training
 from mlcslm.diarization.embedding import load_embedder
 from mlcslm.diarization.embedding_checkpoint import load_network
 from mlcslm.diarization.embedding_training import EmbeddingPaths, train_embedding
+from mlcslm.diarization.speaker_corpora import index_speakers
 from mlcslm.diarization.verification import verify_manifest
 from mlcslm.errors import UserError
+from mlcslm.files import sha256
 
 SIZES: dict[str, dict[str, Any]] = {
     "campplus": {"channels": 16, "growth": 8, "blocks": (1, 1, 1), "head_channels": 4, "embedding_size": 16},
@@ -30,6 +36,7 @@ def config(network: str, **changes: Any) -> Config:
             "models": {"encoder": "e", "language_model": "l"},
             "stages": {"s": {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 1}},
             "decodings": {"greedy": {}},
+            "speaker_corpora": {"cnceleb1": {"folder": "CN-Celeb_flac", "speakers": "data/*"}},
             "embeddings": {"mine": {"network": network, "size": SIZES[network], "training": {**training, **changes}}},
         }
     )
@@ -92,6 +99,25 @@ def test_a_state_of_another_recipe_is_left_alone(voices: dict[str, Path], tmp_pa
     train_embedding("mine", config("campplus", steps=2, margin=0.4, margin_warmup=0), paths(voices, tmp_path / "b"))
     first, second = (load_file(tmp_path / name / "out" / "model.safetensors") for name in ("a", "b"))
     assert any(not torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("conversations", "speakers"), [(True, 12 + 2), (False, 2)])
+def test_corpora_of_speakers_come_beside_conversations_or_instead(
+    voices: dict[str, Path], tmp_path: Path, conversations: bool, speakers: int
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("id00010/singing-01-001.flac", "id00011/play-01-001.flac"):
+        path = tmp_path / "CN-Celeb_flac" / "data" / name
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, rng.normal(0, 0.1, 16_000), 16_000)
+    index = tmp_path / "cnceleb1.parquet"
+    corpus = SpeakerCorpusConfig(folder=str(tmp_path / "CN-Celeb_flac"), speakers="data/*")
+    index_speakers("cnceleb1", corpus, index)
+    recipe = config("campplus", steps=2, corpora=["cnceleb1"], conversations=conversations)
+    train_embedding("mine", recipe, replace(paths(voices, tmp_path), corpora=(index,)))
+    card = json.loads((tmp_path / "out" / "model.json").read_text("utf-8"))
+    assert card["speakers"] == speakers
+    assert card["fingerprints"]["corpus cnceleb1"] == sha256(index)
 
 
 def test_a_public_checkpoint_is_converted_and_verified(voices: dict[str, Path], tmp_path: Path) -> None:
