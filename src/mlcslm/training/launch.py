@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,28 +100,31 @@ def _job_file(name: str, config: Config, paths: StagePaths) -> Iterator[Path]:
 def _run_processes(count: int, job: Path) -> dict[int, int]:
     """Exit status by rank of `count` processes on this machine, as `torchrun --standalone` runs them.
 
-    Being asked to stop is handed on to them.
+    What they say goes through this one's streams, and so into the job's log. Being asked to stop is handed on to them.
     """
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    settings = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        shutdown_timeout=GRACE_S,
-    )
-    try:
-        elastic_launch(settings, sys.executable)("-m", __name__, str(job))
-    except SignalException:
-        return {0: STATUS}
-    except ChildFailedError as error:
-        return {rank: failure.exitcode for rank, failure in error.failures.items()}
+    with tempfile.TemporaryDirectory() as logs:
+        settings = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=logs, tee=Std.ALL),
+            log_line_prefix_template="${rank}: ",
+            shutdown_timeout=GRACE_S,
+        )
+        try:
+            elastic_launch(settings, sys.executable)("-m", __name__, str(job))
+        except SignalException:
+            return {0: STATUS}
+        except ChildFailedError as error:
+            return {rank: failure.exitcode for rank, failure in error.failures.items()}
     return {}
 
 
