@@ -61,6 +61,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "reasoning_data": int(bool(needed.reasoning)),
         "decode": len(needed.systems) * shards,
         "score": len(needed.systems),
+        "speaker_corpus": len({name for one in needed.embeddings for name in layout.config.embeddings[one].corpora}),
         "train_embedding": len(needed.embeddings),
         "diarize": len(needed.diarized),
         "transcribe_segments": len(needed.diarized),
