@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +32,7 @@ from tqdm import tqdm
 from mlcslm.config import read_config
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.decoder import Decoder
+from mlcslm.decoding.fixed_tree import FixedTrees
 from mlcslm.decoding.generation import length_buckets
 from mlcslm.decoding.search import search
 from mlcslm.errors import UserError
@@ -39,6 +41,7 @@ from mlcslm.languages import read_languages
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.lora import merge_lora
+from mlcslm.model.precision import model_dtype
 from mlcslm.results.paper_tables import read_paper_tables
 
 ROOT = Path(__file__).parents[1]
@@ -123,11 +126,11 @@ def _sample(manifest: Path, count: int, folder: Path) -> Path:
 
 
 def _parts(job: Job, decodings: dict[str, DecodingConfig], rounds: int) -> dict[str, Any]:
-    """The prompt shared by all beams against once for each, and buckets against none, by decoding, in this process."""
+    """The prompt shared by all beams against once for each, buckets against none, and compiled steps, by decoding."""
     languages = read_languages(job.languages)
     folder = Path(job.checkpoint)
     model, processor = load_checkpoint(
-        folder, languages=languages, encoder=job.encoder, language_model=job.language_model
+        folder, languages=languages, encoder=job.encoder, language_model=job.language_model, dtype=model_dtype()
     )
     merge_lora(model)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -160,6 +163,12 @@ def _parts(job: Job, decodings: dict[str, DecodingConfig], rounds: int) -> dict[
             ways = {"without": lambda b=buckets, d=decoding: decode(b, d, transformers_search)}
             ways["with"] = lambda b=buckets, d=decoding: decode(b, d, search)
             measured[f"shared prefix, {name}"] = _summary(_in_turn(ways, rounds, f"prefix {name}"))
+        if torch.cuda.is_available():
+            compiled = partial(search, fixed=FixedTrees())
+            decode(buckets, decoding, compiled)  # a first time, which compiles
+            ways = {"without": lambda b=buckets, d=decoding: decode(b, d, search)}
+            ways["with"] = lambda b=buckets, d=decoding, find=compiled: decode(b, d, find)
+            measured[f"compiled steps, {name}"] = _summary(_in_turn(ways, rounds, f"compiled {name}"))
     return measured
 
 

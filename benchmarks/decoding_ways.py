@@ -57,7 +57,11 @@ def run(job: Job) -> None:
 
 
 def transformers_search(
-    model: SpeechLLM, prompts: Mapping[str, torch.Tensor], utterance_ids: Sequence[str], decoding: DecodingConfig
+    model: SpeechLLM,
+    prompts: Mapping[str, torch.Tensor],
+    utterance_ids: Sequence[str],
+    decoding: DecodingConfig,
+    fixed: None = None,
 ) -> list[list[int]]:
     """What `search` answers, by transformers' `generate`: the prompt is read and kept once for each beam.
 
