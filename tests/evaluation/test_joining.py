@@ -135,12 +135,16 @@ def test_systems_scored_against_another_manifest_are_refused(
         collect_database(place.config, place.layout)
 
 
-def test_a_system_that_the_configuration_no_longer_names_is_passed_over(place: Any, places: Any, rows_of: Any) -> None:
+def test_systems_of_the_configuration_are_its_own_and_go_with_their_entry(
+    app: typer.Typer, place: Any, places: Any, rows_of: Any
+) -> None:
     text = place.write("text", "".join(f"{name} {text}\n" for name, text in TEXTS.items()))
     named = places(place.root, rows_of(), systems={"theirs": {"files": {"dev": str(text)}, "method": "LSTM"}})
     layout = named.layout
     assert layout.table_inputs("table1")["brought"] == [str(layout.root / "systems/theirs/dev/system.json")]
     evaluate(evaluation_of(named.config, layout, "theirs", "dev", jobs=1), layout.brought("theirs", "dev"))
+    with pytest.raises(UserError, match=r"systems\.theirs is there already"):
+        run(app, named, "--name", "theirs", text)
     for expected in ([("theirs", "LSTM")], []):
         with open_database(collect_database(named.config, named.layout)) as connection:
             assert connection.execute("SELECT system, method FROM systems").fetchall() == expected

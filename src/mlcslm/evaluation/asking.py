@@ -55,16 +55,20 @@ def ask(
 ) -> tuple[Config, Layout, Evaluation]:
     """A system of the command line, checked as one of a configuration; results: another folder than its own.
 
-    Raises UserError or FaultyInput for a configuration that cannot be read, what is impossible, and a split without a
-    manifest.
+    Raises UserError or FaultyInput for a configuration that cannot be read or that names the system itself, what is
+    impossible, and a split without a manifest.
     """
     values = read_config(config_file).model_dump(mode="json")
+    if name in values["systems"]:
+        raise UserError(
+            f"{config_file}: systems.{name} is there already, and the workflow scores it. Expected a name of its own; "
+            "or change the files there."
+        )
     values["results"] = str(results) if results is not None else values["results"]
     given = {"files": {split: [str(path) for path in files]}, "format": file_format, "track": track}
     given |= {"protocols": list(protocols), "skip_unknown": skip_unknown, "method": method}
-    own = {key: system for key, system in values["systems"].items() if key != name}
     # Everything that the configuration's section forbids is forbidden here.
-    checked = parse_config(values | {"systems": own | {name: given}}, f"mlcslm evaluate --name {name}")
+    checked = parse_config(values | {"systems": values["systems"] | {name: given}}, f"mlcslm evaluate --name {name}")
     config = parse_config(values, config_file)
     layout = Layout(checked)
     if not layout.manifest(split).is_file():
