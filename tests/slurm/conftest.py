@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from slurm_runs import REPOSITORY, Run
 
 collect_ignore_glob = [] if "MLCSLM_SLURM_TEST" in os.environ else ["test_*.py"]
 GROUPS = ("English-American", "French")
+
+
+def pytest_sessionstart() -> None:
+    """Being asked to end, take down what was brought up."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("asked to stop by SIGTERM", returncode=143))
 
 
 @pytest.fixture(scope="session")

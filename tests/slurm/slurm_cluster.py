@@ -9,6 +9,7 @@ the profile's requests are granted; a GPU is nothing but a number here.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import getpass
 import os
 import secrets
@@ -135,6 +136,7 @@ class Cluster:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
 
     def _wait_for(self, condition: Callable[[], object], complaint: str, patience: float = PATIENCE_S) -> None:
@@ -205,6 +207,12 @@ class Cluster:
             )
         ]
         return "\n".join([*lines, nodes, *partitions, ""])
+
+
+def _end_with_parent() -> None:
+    """Let the system end this process when the test's is killed, which then cannot do so itself."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _executable(name: str) -> str:

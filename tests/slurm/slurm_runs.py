@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
@@ -59,7 +60,10 @@ class Run:
 
     def finish(self, process: subprocess.Popen[bytes]) -> str:
         """Wait for the end, which has to be a good one; return what was written."""
-        status = process.wait(PATIENCE_S)
+        try:
+            status = process.wait(PATIENCE_S)
+        finally:
+            process.kill()
         text = self.output.read_text(encoding="utf-8", errors="replace")
         assert status == 0, f"{text}\n{self.job_logs()}"
         return text
@@ -100,16 +104,19 @@ class Interrupter(threading.Thread):
         while self.waiting and not self.is_over.wait(0.1):
             for one in [one for one in self.waiting if one.reached()]:
                 numbers = {rule: number for number, rule in self.run_.submitted().items()}
-                one.job = numbers[one.rule]
-                self.cluster.ask("scancel", "--signal=TERM", one.job)
-                self.waiting.remove(one)
+                if one.rule in numbers:
+                    one.job = numbers[one.rule]
+                    self.cluster.ask("scancel", "--signal=TERM", one.job)
+                    self.waiting.remove(one)
 
 
 def rows_in(folder: Path, pattern: str, count: int) -> Callable[[], bool]:
     """Whether a file below `folder` has `count` lines."""
 
     def is_there() -> bool:
-        return any(len(path.read_bytes().splitlines()) >= count for path in folder.glob(pattern))
+        with contextlib.suppress(FileNotFoundError):  # its folder goes when the work is done
+            return any(len(path.read_bytes().splitlines()) >= count for path in folder.glob(pattern))
+        return False
 
     return is_there
 
