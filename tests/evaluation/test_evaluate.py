@@ -181,3 +181,26 @@ def test_files_of_the_other_track_are_refused(place: Any) -> None:
         evaluate(place.asked(text, track=2), place.layout.brought("theirs", "dev"))
     with pytest.raises(FaultyInput, match="x: not among the references"):
         evaluate(place.asked(rttm), place.layout.brought("theirs", "dev"))
+
+
+def test_hostile_texts_are_text_in_every_format(place: Any, rows_of: Any) -> None:
+    texts = [
+        "<script>alert(1)</script>",
+        '=HYPERLINK("http://example.org")',
+        "'; DROP TABLE utterances; --",
+        "\u200fseen from the right\u202e {}",
+        "ก\u2028ok \\ \x1b[2J",
+    ]
+    given = list(zip(rows_of(), texts, strict=True))
+    whole = {"start_time": 0, "end_time": 1, "speaker": "s"}
+    files = {
+        "text": "".join(f"{row['utterance_id']} {text}\n" for row, text in given),
+        "seglst.json": json.dumps([whole | {"session_id": row["utterance_id"], "words": text} for row, text in given]),
+        "nemo.json": "\n".join(json.dumps({"id": row["utterance_id"], "pred_text": text}) for row, text in given),
+    }
+    folder, found = place.layout.brought("theirs", "dev"), []
+    for name, content in files.items():
+        evaluate(place.asked(place.write(name, content)), folder)
+        assert pq.read_table(folder / "hypotheses.parquet")["transcript"].to_pylist() == texts, name
+        found.append(columns(folder, "insertions", "deletions", "substitutions"))
+    assert found[0] == found[1] == found[2]
