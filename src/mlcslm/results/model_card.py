@@ -165,8 +165,14 @@ def _training(info: Mapping[str, Any]) -> str:
     return (
         f"Stage `{info['checkpoint']}`{method}, from `{info['parent']}`; template `{info['template']}`. Foundation "
         "models by fingerprint, then the stage's recipe:\n\n"
-        f"```json\n{json.dumps(info['foundation'], indent=2)}\n```\n\n```json\n{json.dumps(recipe, indent=2)}\n```"
+        f"{_json(info['foundation'])}\n\n{_json(recipe)}"
     )
+
+
+def _json(value: Any) -> str:
+    """A block of JSON that nothing in it can end."""
+    content = json.dumps(value, indent=2).replace("`", "\\u0060")
+    return f"```json\n{content}\n```"
 
 
 def _text(value: str) -> str:

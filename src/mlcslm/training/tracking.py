@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,5 +46,7 @@ def tracked(name: str, config: Config) -> Iterator[None]:
     try:
         yield
     finally:
+        if "wandb" in tracking.report_to and "wandb" in sys.modules:
+            sys.modules["wandb"].finish()  # or the next stage of this process would go on with this one's run
         for key in added:
             os.environ.pop(key, None)
