@@ -20,28 +20,32 @@ CAUSES = {
 def diarization_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Sections of the diarization page as `charts.html.j2` takes them; none where nothing was diarized."""
     splits = [
-        row[0] for row in connection.execute("SELECT DISTINCT split FROM diarization_by_system ORDER BY 1").fetchall()
+        row[0]
+        for row in connection.execute("SELECT DISTINCT split FROM diarization_by_system ORDER BY split").fetchall()
     ]
     if not splits:
         return []
-    pooled = [_pooled(connection, split) for split in splits]
-    seconds = [_der(connection, split) for split in splits]
-    by_group = [_by_group(connection, split) for split in splits]
-    return [
+    sections = [
         {
             "heading": "tcpWER/tcpCER by cause",
             "text": "Points of the rate: the four causes add up to it. The circle is the WER/CER of the same system on "
             "the reference's utterances: what diarization costs is what lies beyond it.",
-            "charts": pooled,
+            "charts": [found for split in splits if (found := _pooled(connection, split))],
             "small": True,
         },
-        {"heading": "DER by cause", "text": "Percent of the reference's speech.", "charts": seconds, "small": True},
+        {
+            "heading": "DER by cause",
+            "text": "Percent of the reference's speech.",
+            "charts": [_der(connection, split) for split in splits],
+            "small": True,
+        },
         {
             "heading": "tcpWER/tcpCER by cause and group",
             "text": "Of the diarizer with the lowest rate of the split.",
-            "charts": by_group,
+            "charts": [found for split in splits if (found := _by_group(connection, split))],
         },
     ]
+    return [section for section in sections if section["charts"]]
 
 
 def _stacked(names: list[str], parts: dict[str, list[float]]) -> list[go.Bar]:
@@ -58,12 +62,16 @@ def _stacked(names: list[str], parts: dict[str, list[float]]) -> list[go.Bar]:
     ]
 
 
-def _pooled(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]:
+def _pooled(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any] | None:
+    """None where there are turns without words only: those have no such rate."""
     rows = connection.execute(
         "SELECT b.system, recognition, missed, false_alarm, confusion, oracle_wer FROM tcpwer_breakdown AS b "
-        "JOIN diarizers AS d ON d.diarizer = b.system WHERE split = ? AND grp = 'all' ORDER BY d.rowid DESC",
+        "JOIN diarizers AS d ON d.diarizer = b.system WHERE split = ? AND grp = 'all' AND tcpwer IS NOT NULL "
+        "ORDER BY d.rowid DESC",
         [split],
     ).fetchall()
+    if not rows:
+        return None
     names, *values, oracle = map(list, zip(*rows, strict=True))
     circles = go.Scatter(
         y=names,
@@ -93,14 +101,16 @@ def _der(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]:
     )
 
 
-def _by_group(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]:
+def _by_group(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any] | None:
     rows = connection.execute(
         "SELECT b.grp, recognition, missed, false_alarm, confusion, b.system FROM tcpwer_breakdown AS b "
-        "JOIN groups AS g ON g.grp = b.grp WHERE split = ? AND b.system = "
+        "JOIN groups AS g ON g.grp = b.grp WHERE split = ? AND b.tcpwer IS NOT NULL AND b.system = "
         "(SELECT system FROM diarization_by_system WHERE split = ? ORDER BY tcpwer, system LIMIT 1) "
         "ORDER BY g.rowid DESC",
         [split, split],
     ).fetchall()
+    if not rows:
+        return None
     names, *values, systems = map(list, zip(*rows, strict=True))
     traces = _stacked(names, dict(zip(CAUSES.values(), values, strict=True)))
     return _bars(traces, f"{split}: {systems[0]}", len(names), "points of tcpWER/tcpCER")

@@ -20,6 +20,25 @@ def read_tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     return [table for table in tables if table["rows"]]
 
 
+def read_brought(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """What was brought from elsewhere: name, label and rates (percent, with intervals) by split and measure."""
+    found = connection.execute(
+        "SELECT s.system, s.method, w.split, 'WER/CER', w.wer, w.low, w.high, s.source FROM systems AS s "
+        "JOIN wer_by_system AS w USING (system) WHERE s.source IS NOT NULL UNION ALL "
+        "SELECT d.diarizer, d.method, w.split, 'tcpWER/tcpCER', w.tcpwer, w.low, w.high, d.source FROM diarizers AS d "
+        "JOIN diarization_by_system AS w ON w.system = d.diarizer WHERE d.source IS NOT NULL AND w.tcpwer IS NOT NULL "
+        "UNION ALL SELECT d.diarizer, d.method, w.split, 'DER', w.der, w.der_low, w.der_high, d.source "
+        "FROM diarizers AS d JOIN diarization_by_system AS w ON w.system = d.diarizer WHERE d.source IS NOT NULL "
+        "ORDER BY ALL"
+    ).fetchall()
+    names = ("name", "method", "split", "measure", "value", "low", "high", "source")
+    brought = [dict(zip(names, row, strict=True)) for row in found]
+    for row in brought:
+        track_1 = row["measure"] == "WER/CER"
+        row["link"] = utterances_link(split=row["split"], a=row["name"]) if track_1 else "diarization.html"
+    return brought
+
+
 def utterances_link(**state: Any) -> str:
     """Address of the error browser in a state, see assets/filters.js.
 

@@ -12,6 +12,7 @@ from mlcslm.report.charts import COLOURS, chart, smoothed, thinned
 
 _QUANTITIES = {
     "reward": "Reward, weighted sum",
+    "loss": "Loss",
     "kl": "KL divergence from the stage before",
     "completion_length": "Tokens of an answer",
     "think_length": "Length of the hypothesis inside <think>",
@@ -48,7 +49,7 @@ def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
                 + _collapses(connection),
                 "legend": [(name, COLOURS[number % len(COLOURS)]) for number, name in enumerate(reinforced)],
                 "small": True,
-                "charts": _telemetry_charts(reinforced),
+                "charts": _telemetry_charts(_with_loss(reinforced, logs)),
             }
         )
     if logs:
@@ -121,6 +122,16 @@ def _telemetry(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, tup
     ).fetchall():
         found.setdefault(checkpoint, {})[name] = (steps, values)
     return found
+
+
+def _with_loss(
+    reinforced: Mapping[str, Mapping[str, tuple[list[int], list[float]]]], logs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, tuple[list[int], list[float]]]]:
+    """The telemetry of reinforcement stages with their loss, as one more quantity."""
+    return {
+        name: {**log, "loss": (logs[name]["step"], logs[name]["loss"])} if name in logs else dict(log)
+        for name, log in reinforced.items()
+    }
 
 
 def _telemetry_charts(logged: Mapping[str, Mapping[str, tuple[list[int], list[float]]]]) -> list[dict[str, Any]]:
