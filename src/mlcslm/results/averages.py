@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from mlcslm.errors import UserError
 from mlcslm.files import atomic_path
 from mlcslm.results.database import open_database
 from mlcslm.results.tables import guard
+from mlcslm.scoring.bootstrap import group_mean_interval
 
 TITLES = {"wer": "WER/CER (Track 1)", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
-_FIXED = ("split", "system", "groups", "pooled", "pooled_low", "pooled_high", "mean_of_groups")
+_FIXED = (
+    *("split", "system", "groups", "pooled", "pooled_low", "pooled_high"),
+    *("mean_of_groups", "mean_of_groups_low", "mean_of_groups_high"),
+)
 _ABOUT = (
-    "Percent. **pooled**: all errors over all reference tokens, as the 2025 challenge reports, with the {level:g} % "
-    "bootstrap interval over sessions. **mean of groups**: the mean of the groups' own rates, each counting alike, as "
-    "the 2026 challenge reports tcpMER. Neither stands for the other: in the first a group weighs as many tokens as it "
-    "has. Protocol `{protocol}`; counted in characters: {characters}; all others in words; collar of tcpWER/tcpCER 5 s."
+    "Percent. **pooled**: all errors over all reference tokens, as the 2025 challenge reports. **mean of groups**: the "
+    "mean of the groups' own rates, each counting alike, as the 2026 challenge reports tcpMER. Neither stands for the "
+    "other: in the first a group weighs as many tokens as it has. In brackets: {level:g} % bootstrap intervals over "
+    "sessions, which for the second are drawn within their groups. Protocol `{protocol}`; counted in characters: "
+    "{characters}; all others in words; collar of tcpWER/tcpCER 5 s."
 )
 
 
 def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> None:
     """Write the rates of every system that `database` has in `measure` (wer, tcpwer or der), those of others included.
 
-    Columns: split, system, groups (how many), pooled with its interval, mean_of_groups, and a column a group. Raises
-    UserError where no system was measured so.
+    Columns: split, system, groups (how many), pooled and mean_of_groups with their intervals, and a column a group.
+    Raises UserError where no system was measured so.
     """
     with open_database(database) as connection:
         settings = dict(connection.execute("SELECT key, value FROM settings").fetchall())
         groups = _groups(connection, measure)
         units = dict(connection.execute("SELECT grp, unit FROM groups").fetchall())
         in_characters = [group for group in groups if units[group] == "character"]
-        rows = _rows(connection, measure, groups)
+        rows = _rows(connection, measure, groups, settings)
     if not rows:
         raise UserError(f"{database}: no system has {TITLES[measure]}; score one first (docs/challenge2026.md).")
     _write_csv(csv, [*_FIXED, *groups], rows)
@@ -57,7 +64,9 @@ def _groups(connection: duckdb.DuckDBPyConnection, measure: str) -> list[str]:
     return [name for (name,) in found.fetchall()]
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, measure: str, groups: Sequence[str]) -> list[list[Any]]:
+def _rows(
+    connection: duckdb.DuckDBPyConnection, measure: str, groups: Sequence[str], settings: Mapping[str, str]
+) -> list[list[Any]]:
     rates = connection.execute(
         "SELECT split, system, grp, CAST(error_rate(errors, length) AS DECIMAL(18, 2)) FROM session_errors "
         "WHERE measure = ? AND protocol = (SELECT value FROM settings WHERE key = 'protocol') GROUP BY ALL",
@@ -66,17 +75,40 @@ def _rows(connection: duckdb.DuckDBPyConnection, measure: str, groups: Sequence[
     of_group = {tuple(key): rate for *key, rate in rates}
     averages = connection.execute(
         "SELECT split, system, groups, decimals(pooled), decimals(low), decimals(high), decimals(mean_of_groups) "
-        "FROM averages WHERE measure = ? ORDER BY split, mean_of_groups, system",
+        "FROM averages WHERE measure = ? AND groups > 0 ORDER BY split, mean_of_groups, system",
         [measure],
     ).fetchall()
-    return [[*row, *(of_group.get((row[0], row[1], group)) for group in groups)] for row in averages]
+    ends = _mean_intervals(connection, measure, settings)
+    return [
+        [*row, *ends[row[0], row[1]], *(of_group.get((row[0], row[1], group)) for group in groups)] for row in averages
+    ]
+
+
+def _mean_intervals(
+    connection: duckdb.DuckDBPyConnection, measure: str, settings: Mapping[str, str]
+) -> dict[tuple[str, str], list[Decimal]]:
+    """Ends of the interval of the mean of groups, in percent, by split and system."""
+    sessions = connection.execute(
+        "SELECT split, system, list(errors ORDER BY session_id), list(length ORDER BY session_id), "
+        "list(grp ORDER BY session_id) FROM session_errors WHERE measure = ? AND protocol = ? GROUP BY ALL",
+        [measure, settings["protocol"]],
+    ).fetchall()
+    options = {
+        "samples": int(settings["bootstrap_samples"]),
+        "level": float(settings["bootstrap_level"]),
+        "seed": int(settings["seed"]),
+    }
+    found = {}
+    for split, system, *columns in sessions:
+        ends = group_mean_interval(*map(np.array, columns), **options)
+        found[split, system] = [Decimal(f"{100 * end:.2f}") for end in ends]
+    return found
 
 
 def _summary(rows: Sequence[Sequence[Any]]) -> str:
     lines = ["| split | system | groups | pooled | mean of groups |", "|:---|:---|---:|---:|---:|"]
-    for split, system, groups, pooled, low, high, mean, *_ in rows:
-        interval = "" if low is None else f" [{low}, {high}]"
-        lines.append(f"| {split} | {system} | {groups} | {pooled}{interval} | {mean} |")
+    for split, system, groups, pooled, low, high, mean, mean_low, mean_high, *_ in rows:
+        lines.append(f"| {split} | {system} | {groups} | {pooled} [{low}, {high}] | {mean} [{mean_low}, {mean_high}] |")
     return "\n".join(lines)
 
 

@@ -31,6 +31,41 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def group_mean_interval(
+    errors: np.ndarray,
+    lengths: np.ndarray,
+    groups: np.ndarray,
+    *,
+    samples: int = 1000,
+    level: float = 0.95,
+    seed: int,
+) -> tuple[float, float]:
+    """Low and high end of the percentile bootstrap interval of the mean of the groups' pooled rates.
+
+    errors, lengths, groups: (sessions,), each session's errors, reference tokens and group. Sessions are drawn within
+    their groups, which are fixed: another draw of the challenge would have the same ones. Groups without a reference
+    token are left out; both ends are nan where there is no other. Raises ValueError for arrays of different shapes.
+    """
+    errors, lengths, groups = np.asarray(errors, float), np.asarray(lengths, float), np.asarray(groups)
+    if not errors.shape == lengths.shape == groups.shape or errors.ndim != 1:
+        raise ValueError(f"expected three arrays of (sessions,), found {errors.shape}, {lengths.shape}, {groups.shape}")
+    sampled = []
+    for place, group in enumerate(np.unique(groups)):
+        chosen = np.flatnonzero(groups == group)
+        if not lengths[chosen].any():
+            continue
+        # A stream of its own for each group: with one for all, groups of as many sessions would be drawn alike.
+        drawn = chosen[np.random.default_rng([seed, place]).integers(chosen.size, size=(samples, chosen.size))]
+        tokens = lengths[drawn].sum(axis=1)
+        sampled.append(np.divide(errors[drawn].sum(axis=1), tokens, out=np.full(samples, np.nan), where=tokens > 0))
+    if not sampled:
+        return float("nan"), float("nan")
+    # A draw of sessions without a token has no rate; its group is then left out of that sample's mean.
+    means = np.nanmean(np.array(sampled), axis=0)
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def draw_sessions(sessions: int, *, samples: int, level: float, seed: int) -> np.ndarray:
     """Sessions of each bootstrap sample, drawn with replacement: (samples, sessions), indices below `sessions`.
 
