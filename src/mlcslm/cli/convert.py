@@ -7,10 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
+EXAMPLES = """
+**Examples**
+
+    mlcslm convert results/manifests/dev.parquet data/dev --to kaldi
+    mlcslm convert results/manifests/dev.parquet manifests/dev --to lhotse
+    mlcslm manifest data/dev --out dev.parquet
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add `convert` to `app`."""
-    app.command("convert")(convert)
+    app.command("convert", epilog=EXAMPLES)(convert)
 
 
 def convert(

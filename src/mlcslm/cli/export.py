@@ -7,10 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
+EXAMPLES = """
+**Examples**
+
+    mlcslm export results/checkpoints/ckpt-10000 my-model
+    mlcslm export results/checkpoints/ckpt-7000 my-model --decoding beam-10-150 --licence apache-2.0
+    mlcslm export ckpt-7000 my-model --encoder /models/whisper --language-model /models/lm
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add `export` to `app`."""
-    app.command("export")(export)
+    app.command("export", epilog=EXAMPLES)(export)
 
 
 def export(

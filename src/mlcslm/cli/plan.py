@@ -42,12 +42,15 @@ def plan(
     bytes over what the throughput table says that a GPU does. Exit status 1 where something does not fit the GPU.
     """
     from mlcslm.config import read_config
-    from mlcslm.plan.plan import make_plan
-    from mlcslm.plan.report import as_json, as_markdown, as_text
+    from mlcslm.progress import waiting
 
-    made = make_plan(
-        read_config(config), throughput=throughput, gpu=gpu, encoder=encoder, language_model=language_model
-    )
+    with waiting(f"planning {config}"):
+        from mlcslm.plan.plan import make_plan
+        from mlcslm.plan.report import as_json, as_markdown, as_text
+
+        made = make_plan(
+            read_config(config), throughput=throughput, gpu=gpu, encoder=encoder, language_model=language_model
+        )
     typer.echo({Format.text: as_text, Format.markdown: as_markdown, Format.json: as_json}[output](made))
     if not made.all_fit:
         raise typer.Exit(1)

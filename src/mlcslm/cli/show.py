@@ -7,10 +7,18 @@ from typing import Annotated, Literal
 
 import typer
 
+EXAMPLES = """
+**Examples**
+
+    mlcslm show
+    mlcslm show table6
+    mlcslm show groups --format csv --database results-small/results.duckdb
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add `show` to `app`."""
-    app.command("show")(show)
+    app.command("show", epilog=EXAMPLES)(show)
 
 
 def show(

@@ -19,10 +19,18 @@ _DEFAULT = Path("config/demo.yaml")
 _SIGNS = {"done": "✓", "running": "▶", "stopped": "■", "to do": "·", "outdated": "≠"}
 _COLOURS = {"done": "green", "running": "blue", "stopped": "yellow", "to do": None, "outdated": "magenta"}
 
+EXAMPLES = """
+**Examples**
+
+    mlcslm status
+    mlcslm status --configfile config/small.yaml --configfile mine.yaml --watch 10
+    mlcslm status --json | jq '.[] | select(.state == "running")'
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add `status` to `app`."""
-    app.command("status")(status)
+    app.command("status", epilog=EXAMPLES)(status)
 
 
 def status(

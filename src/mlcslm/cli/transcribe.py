@@ -14,15 +14,23 @@ from mlcslm.errors import UserError
 if TYPE_CHECKING:
     from mlcslm.decoding.transcription import Transcriber
 
+EXAMPLES = """
+**Examples**
+
+    mlcslm transcribe my-model call.wav --group French
+    mlcslm transcribe my-model *.wav --group fr --json | jq .transcript
+    mlcslm transcribe my-model results/manifests/dev.parquet > hypotheses.txt
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add `transcribe` to `app`."""
-    app.command("transcribe")(transcribe)
+    app.command("transcribe", epilog=EXAMPLES)(transcribe)
 
 
 def transcribe(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of `mlcslm export`, or a checkpoint's.")],
-    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO…", help="wav or flac files; or one manifest.")],
+    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", help="wav or flac files; or one manifest.")],
     group: Annotated[
         str | None,
         typer.Option(help="What is spoken: a group's name or a language (French, fr). A manifest says it itself."),
