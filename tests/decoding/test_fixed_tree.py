@@ -13,6 +13,7 @@ import torch
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.fixed_tree import FixedTrees
+from mlcslm.decoding.memory import FittingBatches
 from mlcslm.model.checkpoint import load_checkpoint
 
 METHODS = {
@@ -75,3 +76,24 @@ def test_what_cannot_be_compiled_is_decoded_all_the_same(
     rows = pq.read_table(tones).to_pylist()[:4]
     assert answers(decoder, [rows, rows], FixedTrees(compiler)) == answers(decoder, [rows, rows], None)
     assert capsys.readouterr().err.count("cannot be compiled; going on without") == 1
+
+
+def test_a_batch_that_does_not_fit_leaves_no_memory_behind(decoder: Decoder, tones: Path) -> None:
+    rows = pq.read_table(tones).to_pylist()[:8]
+    rows_read = []
+
+    def compiler(function: Callable) -> Callable:
+        def read(model: Any, cache: Any, tokens: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+            rows_read.append(len(cache.layers[0].keys))
+            if len(tokens) > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return function(model, cache, tokens, *others)
+
+        return read
+
+    decoder.decoding, decoder.fixed = DecodingConfig(max_new_tokens=40), FixedTrees(compiler)
+    parts = list(FittingBatches(decoder.decode, 8, "a decoding")(rows))
+    assert [len(part) for part in parts] == [4, 4]
+    assert [one["raw_text"] for part in parts for one in part] == answers(decoder, [rows], None)
+    # The first of all steps was of 8.
+    assert (rows_read[0], max(rows_read[1:])) == (8, 4)

@@ -59,6 +59,10 @@ class FixedTrees:
             self._compiled = read_tokens
             return read_tokens(*arguments)
 
+    def release(self) -> None:
+        """Give the memory back: a smaller batch takes less of it."""
+        self._buffers = []
+
     def _buffers_for(self, cache: Cache, batch: int, room: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """(B, H, N, D) keys and values of each layer: those there are, or larger ones."""
         if not self._buffers or self._buffers[0][0].shape[0] < batch or self._buffers[0][0].shape[2] != room:

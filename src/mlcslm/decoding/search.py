@@ -39,7 +39,12 @@ def search(
     prepare_for_trees(model, prompts["input_ids"].shape[1] + decoding.max_new_tokens)
     # CUDA graphs and inference mode have not always gone together.
     with torch.inference_mode() if fixed is None else torch.no_grad():
-        return _search(model, prompts, utterance_ids, decoding, fixed)
+        try:
+            return _search(model, prompts, utterance_ids, decoding, fixed)
+        except torch.OutOfMemoryError:
+            if fixed is not None:
+                fixed.release()
+            raise
 
 
 def _search(
