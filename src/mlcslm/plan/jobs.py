@@ -14,13 +14,15 @@ System = tuple[str, str, str]
 @dataclass(frozen=True)
 class Needed:
     """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split), embeddings that are
-    trained, checkpoints whose hypotheses of the training set are reflected on, splits with cached encoder outputs."""
+    trained and the corpora of speakers that these learn from, checkpoints whose hypotheses of the training set are
+    reflected on, splits with cached encoder outputs."""
 
     tables: tuple[str, ...]
     checkpoints: tuple[str, ...]
     systems: tuple[System, ...]
     diarized: tuple[tuple[str, str], ...]
     embeddings: tuple[str, ...]
+    speaker_corpora: tuple[str, ...]
     reasoning: tuple[str, ...]
     cached: tuple[str, ...]
 
@@ -44,6 +46,9 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
         systems=tuple(systems),
         diarized=tuple(diarized),
         embeddings=tuple(embeddings),
+        speaker_corpora=tuple(
+            dict.fromkeys(corpus for name in embeddings for corpus in config.embeddings[name].corpora)
+        ),
         reasoning=reasoning,
         cached=tuple(split for split in SPLITS if split in cached),
     )
@@ -61,11 +66,12 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "reasoning_data": int(bool(needed.reasoning)),
         "decode": len(needed.systems) * shards,
         "score": len(needed.systems),
-        "speaker_corpus": len({name for one in needed.embeddings for name in layout.config.embeddings[one].corpora}),
+        "speaker_corpus": len(needed.speaker_corpora),
         "train_embedding": len(needed.embeddings),
         "diarize": len(needed.diarized),
         "transcribe_segments": len(needed.diarized),
         "score_diarization": len(needed.diarized),
+        "evaluate": len(layout.brought_inputs()),
         "table": len(needed.tables),
         "all": 1,
     }

@@ -42,13 +42,15 @@ class Tally(TorchDispatchMode):
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default:
             return func(*args)
-        before = {id(storage) for storage in _storages((args, kwargs))}
         output = func(*args, **kwargs)
         if (formula := _FORMULAS.get(func._overloadpacket)) is not None:
             self.flops += formula(*args, **kwargs, out_val=output)
-        for storage in _storages(output):
-            if id(storage) not in before and id(storage) not in self._storages:
-                self._add(storage)
+        new = [storage for storage in _storages(output) if id(storage) not in self._storages]
+        if new:
+            before = {id(storage) for storage in _storages((args, kwargs))}
+            for storage in new:
+                if id(storage) not in before and id(storage) not in self._storages:
+                    self._add(storage)
         return output
 
     def _add(self, storage: torch.UntypedStorage) -> None:
@@ -63,4 +65,6 @@ class Tally(TorchDispatchMode):
 
 
 def _storages(values: Any) -> list[torch.UntypedStorage]:
+    if isinstance(values, torch.Tensor):
+        return [values.untyped_storage()]
     return [value.untyped_storage() for value in tree_iter(values) if isinstance(value, torch.Tensor)]

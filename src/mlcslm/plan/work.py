@@ -6,11 +6,16 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
 from mlcslm.config import Config, Split
+from mlcslm.config_diarization import EmbeddingConfig
+from mlcslm.diarization.networks import build_network
 from mlcslm.plan.generation import Generating
 from mlcslm.plan.jobs import Needed
 from mlcslm.plan.micro_batch import Meter
 from mlcslm.plan.stages import StagePlan
+from mlcslm.plan.tally import Tally
 from mlcslm.plan.throughput import Throughput
 from mlcslm.plan.workload import SplitSize
 from mlcslm.text.templates import Template
@@ -90,7 +95,19 @@ class Works:
             hours["diarize"] += size.recordings_h * self.gpu.shares.diarization
             segments = size.hours * 3600 / SEGMENT_S
             hours["transcribe_segments"] += self._decoding_hours(asr.checkpoint, asr.decoding, segments)
+        for embedding in needed.embeddings:
+            hours["train_embedding"] += self._embedding_hours(self.config.embeddings[embedding])
         return {rule: value for rule, value in hours.items() if value}
+
+    def _embedding_hours(self, embedding: EmbeddingConfig) -> float:
+        """Hours of training a speaker embedding: three passes over its network a step, forward and twice backward."""
+        training = embedding.training
+        assert training is not None
+        with torch.device("meta"), torch.no_grad(), Tally() as tally:
+            network = build_network(embedding.network, embedding.size).eval()
+            network(torch.empty(1, round(100 * training.crop_s), 80))
+        flops = 3.0 * tally.flops * training.batch_size * training.steps
+        return self.gpu.seconds(flops, self.gpu.shares.embeddings) / 3600
 
     def _decoding_hours(self, checkpoint: str, decoding: str, utterances: float) -> float:
         return utterances / self.decoding(checkpoint, decoding).utterances_per_second / 3600
