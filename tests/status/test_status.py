@@ -11,6 +11,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from mlcslm.cli.status import status
+from mlcslm.errors import UserError
 from mlcslm.files import write_json
 from mlcslm.status.run import needed_stages, read_status
 from mlcslm.status.traces import Trace, decoding_trace, is_held, log_trace, training_trace
@@ -156,3 +158,31 @@ def test_what_is_made_is_done(layout: Layout, tones: Path) -> None:
         "manifest of test",
         "ckpt-4000/greedy on dev",
     ]
+
+
+def test_the_command_lists_what_is_neither_done_nor_untouched(layout: Layout, tmp_path: Path, capsys) -> None:
+    changes = tmp_path / "mine.yaml"
+    changes.write_text(json.dumps({"stages": {"ckpt-2000": {"steps": 50}}}), encoding="utf-8")
+    file = tmp_path / "config.yaml"
+    file.write_text(json.dumps(layout.config.model_dump(mode="json")), encoding="utf-8")
+    log(layout.root / "work" / "ckpt-2000", 1, 2, 3)
+    status([file, changes])
+    lines = capsys.readouterr().out.splitlines()
+    assert "training     0 of 4 done, 3 to do" in lines
+    assert "  ■ ckpt-2000  stopped, 3 of 50 steps" in lines
+    assert not any("ckpt-4000" in line for line in lines)
+    status([file], every=True)
+    assert "  · ckpt-4000  to do" in capsys.readouterr().out.splitlines()
+    status([file], as_json=True)
+    found = {part["name"]: part for part in json.loads(capsys.readouterr().out)}
+    assert (found["ckpt-2000"]["state"], found["ckpt-2000"]["done"], found["ckpt-2000"]["total"]) == ("stopped", 3, 40)
+    status([file], results=tmp_path / "elsewhere")
+    assert "training     0 of 4 done, 4 to do" in capsys.readouterr().out.splitlines()
+
+
+def test_configurations_that_are_none_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such configuration"):
+        status([tmp_path / "none.yaml"])
+    (tmp_path / "list.yaml").write_text("[1]")
+    with pytest.raises(UserError, match="found list, expected a mapping"):
+        status([tmp_path / "list.yaml"])

@@ -38,6 +38,7 @@ def status(
         list[Path] | None,
         typer.Option(help=f"The run's configuration, by default {_DEFAULT}; may be repeated, as Snakemake's."),
     ] = None,
+    results: Annotated[Path | None, typer.Option(help="Its results folder, if it was run with another one.")] = None,
     every: Annotated[bool, typer.Option("--all", help="List what is done too.")] = False,
     watch: Annotated[float | None, typer.Option(min=0.5, metavar="SECONDS", help="Print it anew so often.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of all parts.")] = False,
@@ -52,7 +53,8 @@ def status(
     from mlcslm.status.run import read_status
     from mlcslm.workflow import Layout
 
-    layout = Layout(read_config_files(configfile or [_DEFAULT]))
+    config = read_config_files(configfile or [_DEFAULT])
+    layout = Layout(config if results is None else config.model_copy(update={"results": str(results)}))
     while True:
         parts = read_status(layout)
         if as_json:

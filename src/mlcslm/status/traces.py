@@ -36,7 +36,7 @@ TO_DO, DONE = Trace("to do"), Trace("done")
 
 def training_trace(work: Path, steps: int) -> Trace:
     """Of a stage of `steps` whose resumable states and log lie in a folder below `work`; the newest counts."""
-    logs = sorted(work.glob("*/log.jsonl"), key=lambda path: path.stat().st_mtime)
+    logs = sorted(work.glob("*/log.jsonl"), key=_changed)
     locks = [path for path in work.glob("*.lock") if is_held(path)]
     if not logs:
         return Trace("running", 0, steps) if locks else TO_DO
@@ -128,6 +128,14 @@ def _last_rows(path: Path, most: int = _RECENT) -> list[dict[str, Any]]:
         if isinstance(row, dict):
             rows.append(row)
     return rows
+
+
+def _changed(path: Path) -> float:
+    """When a file was last changed; 0 for one that a job has just removed."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _seconds(clock: str) -> float | None:
