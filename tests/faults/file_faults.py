@@ -21,6 +21,7 @@ def other_weights(folder: Path) -> None:
 ALL_DEV = ("ckpt-4000/dev", "ckpt-7000/dev", "ckpt-10000/dev")
 CHECKPOINT = "results/checkpoints"
 ANEW = r"Put back a copy of the folder; or delete results/checkpoints/{0}/checkpoint\.json and run the workflow again"
+SCORED = ("hypotheses", "reflections", "scores")
 CACHE_ANEW = "delete the folder and run the workflow again"
 
 ROUNDS = (
@@ -92,14 +93,6 @@ ROUNDS = (
                 decoding("ckpt-7000"),
                 r"corpus/dev/French/\S+\.wav: is cut short: its header announces .* Copy the file again",
             ),
-            file_fault(
-                "checkpoint-of-another-version",
-                f"{CHECKPOINT}/ckpt-10000/checkpoint.json",
-                lambda path: change_json(path, format_version=0),
-                decoding("ckpt-10000"),
-                r"ckpt-10000/checkpoint\.json: format version 0 found, expected 1",
-                delete="checkpoints/ckpt-10000/checkpoint.json",
-            ),
         ),
     ),
     Round(
@@ -143,6 +136,7 @@ ROUNDS = (
                 r"a checkpoint of another speech LLM.*\n.*encoder: foundation/encoder given \(fingerprint",
             ),
         ),
+        forget=("ckpt-7000/dev",),
     ),
     Round(
         (
@@ -152,6 +146,19 @@ ROUNDS = (
                 cut,
                 decoding("ckpt-7000"),
                 r"language model foundation/language_model: cannot be loaded \(.*incomplete.*\)",
+            ),
+        ),
+        forget=("ckpt-7000/dev",),
+    ),
+    Round(
+        (
+            file_fault(
+                "checkpoint-of-another-version",
+                f"{CHECKPOINT}/ckpt-10000/checkpoint.json",
+                lambda path: change_json(path, format_version=0),
+                decoding("ckpt-10000"),
+                r"ckpt-10000/checkpoint\.json: format version 0 found, expected 1",
+                delete="checkpoints/ckpt-10000/checkpoint.json",
             ),
         ),
     ),
@@ -174,7 +181,8 @@ ROUNDS = (
                 delete="reasoning/reasoning.parquet",
             ),
         ),
-        remove=("scores/ckpt-4000/greedy/test.parquet", "checkpoints/ckpt-10000/checkpoint.json"),
+        forget=("ckpt-10000/dev", "ckpt-10000/test"),
+        remove=("checkpoints/ckpt-10000", *(f"{kind}/ckpt-4000/greedy/test.parquet" for kind in SCORED)),
     ),
     Round(
         (

@@ -103,8 +103,8 @@ ROUNDS = (
                 in_job=largest_file(4096),
             ),
         ),
-        forget=("ckpt-4000/dev",),
-        remove=("checkpoints/ckpt-10000/checkpoint.json",),
+        forget=("ckpt-4000/dev", "ckpt-10000/dev", "ckpt-10000/test"),
+        remove=("checkpoints/ckpt-10000",),
     ),
     Round(
         (

@@ -22,7 +22,7 @@ def left_over(toy: Toy) -> list[str]:
 
 
 def test_killed_in_training_in_decoding_and_all_at_once(toy: Toy, undisturbed: Toy) -> None:
-    toy.forget("ckpt-4000/dev")
+    toy.forget("ckpt-4000/dev", "ckpt-10000/dev", "ckpt-10000/test")
     toy.remove("checkpoints/ckpt-10000")
     training = partial(killed_in_training, 3)
     assert toy.run("--keep-going", in_jobs={"train": training, "decode": partial(killed_in_decoding, 2)}) != 0
@@ -61,7 +61,7 @@ def test_killed_while_the_database_is_written(toy: Toy, undisturbed: Toy) -> Non
 
 def test_what_heals_by_itself(toy: Toy, undisturbed: Toy) -> None:
     """A checkpoint without its marker, a half-written database, a log's full disk, and Snakemake's records lost."""
-    toy.forget("ckpt-4000/dev")
+    toy.forget("ckpt-4000/dev", "ckpt-10000/dev")
     toy.remove("checkpoints/ckpt-10000/checkpoint.json")
     shutil.rmtree(toy.root / ".snakemake")
     database = toy.results / "results.duckdb"
