@@ -75,7 +75,7 @@ def test_the_seven_tables_are_planned_job_by_job(planned: tuple[str, float]) -> 
 
 def test_job_counts_are_documented() -> None:
     lines = (REPOSITORY / "docs" / "fullsize.md").read_text("utf-8").splitlines()
-    for rule, count in (JOBS | {"total": sum(JOBS.values())}).items():
+    for rule, count in (JOBS | {"all": 1, "total": sum(JOBS.values()) + 1}).items():
         assert any(line.startswith(f"| `{rule}` | {count} |") for line in lines), f"docs/fullsize.md: {rule} {count}"
 
 
