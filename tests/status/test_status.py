@@ -172,7 +172,7 @@ def test_the_command_lists_what_is_neither_done_nor_untouched(layout: Layout, tm
     assert "  ■ ckpt-2000  stopped, 3 of 50 steps" in lines
     assert not any("ckpt-4000" in line for line in lines)
     status([file], every=True)
-    assert "  · ckpt-4000  to do" in capsys.readouterr().out.splitlines()
+    assert "  · ckpt-4000   to do" in capsys.readouterr().out.splitlines()
     status([file], as_json=True)
     found = {part["name"]: part for part in json.loads(capsys.readouterr().out)}
     assert (found["ckpt-2000"]["state"], found["ckpt-2000"]["done"], found["ckpt-2000"]["total"]) == ("stopped", 3, 40)
