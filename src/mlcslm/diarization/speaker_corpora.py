@@ -42,7 +42,9 @@ def index_speakers(
     rows: list[dict[str, str]] = []
     with (
         atomic_path(out) as temporary,
-        pq.ParquetWriter(temporary, SCHEMA.with_metadata({ROOT: str(root).encode()})) as writer,
+        pq.ParquetWriter(
+            temporary, SCHEMA.with_metadata({ROOT: str(root).encode()}), write_page_checksum=True
+        ) as writer,
     ):
         for folder in watched(folders, f"listing {name}", "speaker"):
             speaker = folder.relative_to(root).as_posix()
