@@ -121,7 +121,7 @@ def _download(name: str) -> str:
 
 
 def _in_hub_cache(name: str) -> bool:
-    home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+    home = os.environ.get("HF_HOME", f"{os.environ.get('XDG_CACHE_HOME', '~/.cache')}/huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub")).expanduser()
     return (cache / f"models--{name.replace('/', '--')}" / "snapshots").is_dir()
 
