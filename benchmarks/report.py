@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--utterances", type=Path, help="CSV, plain or .gz: group,utterance_id,length")
     parser.add_argument("--count", type=int, help="only the first of them")
     parser.add_argument("--systems", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=3, help="windows that are opened")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, help="where to leave database and report; default: they are removed")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "report.json")
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "files": len(files),
         "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
-        **measure_browser(report),
+        **measure_browser(report, options.rounds),
     }
 
 

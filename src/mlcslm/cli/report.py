@@ -1,0 +1,33 @@
+"""`mlcslm report`: the pages of a results database, for whoever has one without the workflow that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add `report` to `app`."""
+    app.command("report")(report)
+
+
+def report(
+    database: Annotated[Path, typer.Option(help="Results database.")] = Path("results/results.duckdb"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write; by default `report` beside the database. It is replaced.")
+    ] = None,
+    audio: Annotated[bool, typer.Option(help="Copy the sessions' audio into it, to listen to utterances.")] = True,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that copy audio.")] = 1,
+) -> None:
+    """Build the report: pages that open from disk, with charts, heat maps and a browser of utterances and errors.
+
+    The workflow makes it too: `snakemake results/report/index.html`. This builds it of a database alone, for instance
+    after `mlcslm evaluate` has added to it. Prints the path of its first page.
+    """
+    from mlcslm.report.build import build_report
+
+    folder = out or database.parent / "report"
+    build_report(database, folder, audio=audio, threads=threads)
+    typer.echo(folder / "index.html")
