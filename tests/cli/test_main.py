@@ -106,6 +106,15 @@ def test_documented_commands_are_those_that_there_are(whole: str) -> None:
             assert f"`mlcslm {command}" in documented, command
 
 
+def test_help_is_printed_without_loading_what_commands_need() -> None:
+    """Torch alone would cost seconds."""
+    code = "import atexit, sys; sys.argv[1:] = ['--help']; "
+    code += "atexit.register(lambda: print('loaded', *HEAVY & set(sys.modules)))"
+    code = code.replace("HEAVY", "{'torch', 'transformers', 'scipy', 'duckdb', 'pyarrow'}") + f"; {CODE}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == ["loaded"]
+
+
 def test_version_is_printed() -> None:
     import mlcslm
 
