@@ -66,7 +66,7 @@ def test_exit_status_says_whose_fault_it_is(monkeypatch, capsys, error, status: 
 
 
 def test_a_command_line_that_is_not_understood_ends_with_2(whole: str) -> None:
-    for arguments in (["shwo"], ["show", "--colour"], ["export"]):
+    for arguments in (["shwo"], ["show", "--colour"]):
         done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 2, arguments
         assert "Usage: " in done.stderr
