@@ -125,6 +125,8 @@ def _requeue(job: str, restarts: int, goes_on: bool) -> str:
     if restarts >= MOST_RESTARTS[goes_on]:
         return f"SLURM has started job {job} again {restarts} times: no more. Give it more time, and run again."
     state = _slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T")
+    if state.returncode:
+        return f"SLURM does not tell of job {job} ({state.stderr.strip()}). Run again to go on."
     if state.stdout.strip() != "RUNNING":
         return f"SLURM has job {job} as {state.stdout.strip() or 'gone'}, so it is left to it. Run again to go on."
     done = _slurm("scontrol", "requeue", job)

@@ -66,7 +66,7 @@ class Cluster:
         (self.folder / "gres.conf").write_text(
             f"Name=gpu File={self.folder}/gpu[0-{self.nodes.gpus - 1}]\n", encoding="utf-8"
         )
-        self._write_srun()
+        self._write_commands()
         munge = self.folder / "munge"
         self._run(
             "munged",
@@ -113,15 +113,14 @@ class Cluster:
         lines = self.finished_jobs.read_text(encoding="utf-8").splitlines()
         return [dict(field.split("=", 1) for field in line.split() if "=" in field) for line in lines]
 
-    def _write_srun(self) -> None:
-        """Let `srun` know the configuration: Snakemake calls it without SLURM's variables, as if it were in /etc."""
-        srun = self.folder / "bin" / "srun"
-        srun.parent.mkdir()
-        srun.write_text(
-            f'#!/bin/sh\nexport SLURM_CONF="{self.folder / "slurm.conf"}"\nexec {_executable("srun")} "$@"\n',
-            encoding="utf-8",
-        )
-        srun.chmod(0o755)
+    def _write_commands(self) -> None:
+        """Let commands know the configuration: Snakemake calls jobs without SLURM's variables, as if it were in /etc."""
+        folder = self.folder / "bin"
+        folder.mkdir()
+        for name in ("srun", "squeue", "scontrol"):
+            content = f'#!/bin/sh\nexport SLURM_CONF="{self.folder}/slurm.conf"\nexec {_executable(name)} "$@"\n'
+            (folder / name).write_text(content, encoding="utf-8")
+            (folder / name).chmod(0o755)
 
     @property
     def _socket(self) -> Path:
