@@ -20,8 +20,21 @@ TOKENIZER_TEXT = [
     "Transcrivez le discours",
     "上の音声を書き起こす",
 ]
+TOGETHER = ("workflow", "faults", "training", "decoding", "model")
+"""Folders whose tests share what is trained, in the order in which they begin."""
 TONES = {200: "yes", 500: "no", 1200: "hello", 2800: "there"}
 """The language of the tone corpus: Hz and the word it means."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `-n` of pytest-xdist, keep together what shares costly fixtures; the longest first: the whole workflow."""
+    if not config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder in TOGETHER else str(item.path)))
+    items.sort(key=lambda item: TOGETHER.index(item.path.parent.name) if item.path.parent.name in TOGETHER else 99)
 
 
 @pytest.fixture(scope="session")
