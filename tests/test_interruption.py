@@ -27,23 +27,23 @@ def ask() -> None:
 
 @pytest.fixture(autouse=True)
 def outside_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SLURM_JOB_ID", "SLURM_RESTART_COUNT"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
 
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path]:
     """Lets this process be a SLURM job, with commands that say `state` and write down what they are called with."""
 
-    def be_job(state: str, *, refuses: bool = False, restarts: int = 0) -> Path:
+    def be_job(state: str, *, refuses: str = "", restarts: int = 0) -> Path:
         calls = tmp_path / "calls"
-        answers = {"squeue": f"echo {state}", "scontrol": "echo denied >&2; exit 1" if refuses else ":"}
+        answers = {"squeue": f"printf '%-20s%-20s\\n' {state} {restarts}" if state else ":", "scontrol": ":"}
+        if refuses:
+            answers[refuses] = "echo denied >&2; exit 1"
         for name, answer in answers.items():
             (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {calls}\n{answer}\n', "utf-8")
             (tmp_path / name).chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         monkeypatch.setenv("SLURM_JOB_ID", "17")
-        monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarts))
         return calls
 
     return be_job
@@ -112,7 +112,10 @@ def test_slurm_starts_a_running_job_again(slurm: Callable[..., Path], capsys: py
     with pytest.raises(SystemExit), ends_when_asked(), between_steps() as stop:
         ask()
         stop.leave("the state after step 3")
-    assert calls.read_text("utf-8").splitlines() == ["squeue --noheader --jobs=17 --format=%T", "scontrol requeue 17"]
+    assert calls.read_text("utf-8").splitlines() == [
+        "squeue --noheader --jobs=17 --Format=State:20,RestartCnt:20",
+        "scontrol requeue 17",
+    ]
     assert "Saved: the state after step 3. SLURM starts job 17 again." in capsys.readouterr().err
 
 
@@ -127,11 +130,20 @@ def test_a_job_that_is_cancelled_or_started_again_anyway_is_left_alone(
     assert f"SLURM has job 17 as {state or 'gone'}" in capsys.readouterr().err
 
 
-def test_slurm_that_refuses_is_told_of(slurm: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    slurm("RUNNING", refuses=True)
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("scontrol", "refuses to start job 17 again (denied). Run again to go on."),
+        ("squeue", "does not tell of job 17 (denied). Run again to go on."),
+    ],
+)
+def test_slurm_that_refuses_is_told_of(
+    slurm: Callable[..., Path], capsys: pytest.CaptureFixture[str], command: str, expected: str
+) -> None:
+    slurm("RUNNING", refuses=command)
     with pytest.raises(SystemExit), ends_when_asked():
         ask()
-    assert "refuses to start job 17 again (denied). Run again to go on." in capsys.readouterr().err
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("saved", "restarts", "again"), [("", 2, True), ("", 3, False), ("x", 99, True)])

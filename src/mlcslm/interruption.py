@@ -114,21 +114,23 @@ def _outcome(interrupted: Interrupted) -> str:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return f"{reached} Run again to go on."
-    return f"{reached} {_requeue(job, int(os.environ.get('SLURM_RESTART_COUNT', '0')), bool(interrupted.saved))}"
+    return f"{reached} {_requeue(job, goes_on=bool(interrupted.saved))}"
 
 
-def _requeue(job: str, restarts: int, goes_on: bool) -> str:
+def _requeue(job: str, *, goes_on: bool) -> str:
     """Ask SLURM to start `job` again; what comes of it, as a sentence.
 
-    Only one that is running: else somebody has cancelled it, or SLURM itself is about to start it again.
+    Only one that is running: else somebody has cancelled it, or SLURM itself is about to start it again. Snakemake
+    hides the number of restarts that SLURM gives to jobs, so it is asked for.
     """
-    if restarts >= MOST_RESTARTS[goes_on]:
+    asked = _slurm("squeue", "--noheader", f"--jobs={job}", "--Format=State:20,RestartCnt:20")
+    if asked.returncode:
+        return f"SLURM does not tell of job {job} ({asked.stderr.strip()}). Run again to go on."
+    state, restarts = asked.stdout.split() or ("gone", "0")
+    if state != "RUNNING":
+        return f"SLURM has job {job} as {state}, so it is left to it. Run again to go on."
+    if int(restarts) >= MOST_RESTARTS[goes_on]:
         return f"SLURM has started job {job} again {restarts} times: no more. Give it more time, and run again."
-    state = _slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T")
-    if state.returncode:
-        return f"SLURM does not tell of job {job} ({state.stderr.strip()}). Run again to go on."
-    if state.stdout.strip() != "RUNNING":
-        return f"SLURM has job {job} as {state.stdout.strip() or 'gone'}, so it is left to it. Run again to go on."
     done = _slurm("scontrol", "requeue", job)
     if done.returncode:
         return f"SLURM refuses to start job {job} again ({done.stderr.strip()}). Run again to go on."

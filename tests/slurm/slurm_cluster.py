@@ -114,7 +114,7 @@ class Cluster:
         return [dict(field.split("=", 1) for field in line.split() if "=" in field) for line in lines]
 
     def _write_commands(self) -> None:
-        """Let commands know the configuration: Snakemake calls jobs without SLURM's variables, as if it were in /etc."""
+        """Let commands know the configuration: Snakemake runs jobs without SLURM's variables, as if it were in /etc."""
         folder = self.folder / "bin"
         folder.mkdir()
         for name in ("srun", "squeue", "scontrol"):
