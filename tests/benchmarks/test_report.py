@@ -22,23 +22,9 @@ def test_it_builds_and_looks(tmp_path: Path) -> None:
     sheet = tmp_path / "wer.csv"
     sheet.write_text("group,utterance_id,length\n" + "".join(f"x,{name},4\n" for name in ids), encoding="utf-8")
     out = tmp_path / "out.json"
-    subprocess.run(
-        [
-            sys.executable,
-            ROOT / "benchmarks" / "report.py",
-            "--utterances",
-            sheet,
-            "--systems",
-            "2",
-            "--out",
-            out,
-            "--rounds",
-            "1",
-        ],
-        check=True,
-        capture_output=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    command = [sys.executable, str(ROOT / "benchmarks" / "report.py"), "--utterances", str(sheet), "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--systems", "2", "--rounds", "1"], check=True, capture_output=True, env=environment)
     found = json.loads(out.read_text(encoding="utf-8"))
     assert (found["utterances"], found["systems"]) == (3, 2)
     assert {"utterances_usable_seconds", "filter_group_seconds", "filter_text_seconds"} <= found.keys()

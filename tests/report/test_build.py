@@ -89,6 +89,14 @@ def test_audio_is_lossless_and_used_again(tmp_path: Path) -> None:
     assert copy_audio(first, third, {"test": {"x": str(source)}}, threads=1) == {"test": {"x": "audio/test/0.flac"}}
 
 
+def test_a_full_disk_is_no_fault_of_the_audio(tmp_path: Path) -> None:
+    source = toy_report.write_wav(tmp_path / "a.wav", 1.0)
+    (tmp_path / "out/audio/dev").mkdir(parents=True)
+    (tmp_path / "out/audio/dev/0.flac").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"0\.flac: cannot be written .* room on the disk"):
+        copy_audio(tmp_path / "out", tmp_path / "none", {"dev": {"a": str(source)}}, threads=1)
+
+
 def test_pages_without_anything_to_show_are_left_out(tmp_path: Path) -> None:
     inputs = toy_report.toy.make_inputs(tmp_path / "results")
     database = inputs.build(training_logs=[])

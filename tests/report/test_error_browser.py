@@ -122,7 +122,7 @@ def test_alignment_is_that_of_the_counts(look: Any) -> None:
     units = [tuple(text.split("\n")) for text in page.locator(".unit").all_inner_texts()]
     assert units == [*((word, word) for word in ("how", "are", "you", "today", "my")), ("friend", "∅")]
     assert page.locator(".unit.del").count() == page.locator(".line .del").count() == 1
-    assert "1 errors in 6" in page.inner_text(".answer")
+    assert "1 error in 6" in page.inner_text(".answer")
     seen.settle(lambda: page.fill("#search", "bonjour"))
     page.keyboard.press("Escape")
     page.keyboard.press("j")

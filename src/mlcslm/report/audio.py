@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import soundfile
 
+from mlcslm.errors import UserError
 from mlcslm.progress import progress
 
 SOURCES = Path("audio/sources.json")
@@ -23,7 +26,7 @@ def copy_audio(folder: Path, before: Path, sessions: Mapping[str, Mapping[str, s
 
     sessions: path of the audio, by split and session; before: folder of an earlier report, whose copies are used again
     where size and time of the source have not changed. A session whose audio is missing or cannot be read is left out,
-    with a line on standard output.
+    with a line on standard output. Raises UserError if a copy cannot be written.
     """
     tasks = {
         # Numbers, since a session may have any name.
@@ -61,19 +64,42 @@ def _copy(out: Path, before: Path, source: Path, known: Any) -> tuple[Any, str |
     stamp = [str(source), status.st_size, status.st_mtime_ns]
     out.parent.mkdir(parents=True, exist_ok=True)
     if stamp == known and before.is_file():
-        os.link(before, out)
+        _share(before, out)
         return stamp, None
     try:
-        with (
-            soundfile.SoundFile(source) as wav,
-            soundfile.SoundFile(out, "w", wav.samplerate, wav.channels, subtype="PCM_16", format="FLAC") as flac,
-        ):
+        with soundfile.SoundFile(source) as wav, _flac(out, wav) as flac:
             for block in wav.blocks(_BLOCK, dtype="int16"):
-                flac.write(block)
+                _write(flac, block, out)
     except soundfile.SoundFileError as error:
         out.unlink(missing_ok=True)
         return None, str(error)
     return stamp, None
+
+
+def _flac(out: Path, wav: soundfile.SoundFile) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(out, "w", wav.samplerate, wav.channels, subtype="PCM_16", format="FLAC")
+    except soundfile.SoundFileError as error:
+        raise _cannot_write(out, error) from None
+
+
+def _write(flac: soundfile.SoundFile, block: np.ndarray, out: Path) -> None:
+    try:
+        flac.write(block)
+    except soundfile.SoundFileError as error:
+        raise _cannot_write(out, error) from None
+
+
+def _cannot_write(out: Path, error: Exception) -> UserError:
+    return UserError(f"{out}: cannot be written ({error}). Is there room on the disk? report.audio: false needs less.")
+
+
+def _share(before: Path, out: Path) -> None:
+    """The same file under another name, or a copy where the file system knows no such thing."""
+    try:
+        os.link(before, out)
+    except OSError:
+        shutil.copyfile(before, out)
 
 
 def _read_sources(before: Path) -> dict[str, Any]:

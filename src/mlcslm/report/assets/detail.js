@@ -16,15 +16,16 @@
     return button;
   };
 
+  const counted = (errors) => (errors === 1 ? "1 error" : `${errors} errors`);
   const facts = (details, answers, u) => {
     const [, , , language, tokens, stop, seconds] = details;
     const kinds = { S: 0, D: 0, I: 0 };
     for (const step of answers.steps[u]) if (step !== "=") kinds[step] += 1;
     const found = [
-      `${answers.errors[u]} errors in ${answers.length[u]} (${mlcslm.percent(answers.errors[u], answers.length[u])})`,
+      `${counted(answers.errors[u])} in ${answers.length[u]} (${mlcslm.percent(answers.errors[u], answers.length[u])})`,
       `${kinds.S} substituted, ${kinds.D} deleted, ${kinds.I} inserted`,
     ];
-    if (answers.first[u] !== null) found.push(`${answers.first[u]} errors inside <think>`);
+    if (answers.first[u] !== null) found.push(`${counted(answers.first[u])} inside <think>`);
     if (language) found.push(language);
     if (tokens !== null) found.push(`${tokens} tokens`, `ended by ${stop}`, `${seconds} s`);
     return make("p", { className: "facts-line" }, found.join(" · "));

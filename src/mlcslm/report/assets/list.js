@@ -5,7 +5,7 @@
   let box, rows, chosen = [], data = null, place = -1, height = 58, onSelect = () => {};
 
   const badge = (answers, u) => mlcslm.make("span", { className: `badge ${answers.errors[u] ? "wrong" : "right"}`,
-    title: `${answers.errors[u]} errors in ${answers.length[u]} reference tokens` }, `${answers.errors[u]}/${answers.length[u]}`);
+    title: `Errors: ${answers.errors[u]} in ${answers.length[u]} reference tokens` }, `${answers.errors[u]}/${answers.length[u]}`);
 
   mlcslm.flagNames = (bits) => [...document.querySelectorAll("#flags .chip")]
     .filter((_, bit) => (bits >> bit) & 1).map((chip) => [chip.querySelector("span").textContent, chip.title]);
