@@ -161,6 +161,7 @@ ROUNDS = (
                 delete="checkpoints/ckpt-10000/checkpoint.json",
             ),
         ),
+        forget=("ckpt-10000/dev",),
     ),
     Round(
         (
@@ -187,9 +188,9 @@ ROUNDS = (
     Round(
         (
             file_fault(
-                "scores-damaged",
+                "scores-cut-short",
                 "results/scores/ckpt-7000/greedy/test.parquet",
-                lambda path: flip(path, 0.02),
+                cut,
                 "tables/table6",
                 r"scores/ckpt-7000/greedy/test\.parquet: not a Parquet file, or a damaged one .*Delete it and run",
                 delete="scores/ckpt-7000/greedy/test.parquet",

@@ -45,6 +45,7 @@ def snakemake_process(
 def _main(arguments: list[str], output: str, before: Setup | None, in_jobs: Mapping[str, Setup]) -> None:
     os.setsid()
     os.chdir(REPOSITORY)
+    multiprocessing.set_start_method("fork", force=True)  # as for a user; here it would be as this process was made
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     for stream in (1, 2):
         os.dup2(file, stream)
