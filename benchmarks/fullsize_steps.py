@@ -26,11 +26,11 @@ from mlcslm.errors import UserError
 from mlcslm.languages import read_languages
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.plan.fake_model import stage_model, weight_bytes
+from mlcslm.plan.fake_model import ADAPTERS, stage_model, weight_bytes
 from mlcslm.plan.generation import Generating
 from mlcslm.plan.micro_batch import Lengths, Meter
 from mlcslm.plan.shapes import read_shapes
-from mlcslm.plan.stages import ADAPTERS, Planner
+from mlcslm.plan.stages import Planner
 from mlcslm.plan.throughput import read_throughput
 from mlcslm.plan.workload import split_sizes
 from mlcslm.training.batches import BatchPlan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -18,6 +18,8 @@ from mlcslm.plan.shapes import Shapes
 
 FROZEN_DTYPE = torch.bfloat16
 """In which a GPU holds what is not trained; what is or was trained is float32 (`set_trainable`)."""
+ADAPTERS: frozenset[Part] = frozenset({"lm_lora", "encoder_lora"})
+"""Parts that are not in a model before a stage trains them."""
 
 
 def stage_model(
@@ -88,9 +90,11 @@ def weight_bytes(model: nn.Module) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
-def trainable_count(model: SpeechLLM) -> int:
-    """Number of trained parameters, tied ones once."""
-    return _count(parameter for parameter in model.parameters() if parameter.requires_grad)
+def stage_bytes(sizes: Mapping[str, int], trained: Iterable[Part]) -> int:
+    """Bytes of the weights of a model of which `trained` was ever trained; sizes: as `part_sizes` of all parts."""
+    trained = set(trained)
+    parts = {"encoder", "language_model", "projector", *trained & ADAPTERS}
+    return 2 * sum(sizes[part] for part in parts) + 2 * sum(sizes[part] for part in trained)
 
 
 def without_memory(model: SpeechLLM) -> SpeechLLM:

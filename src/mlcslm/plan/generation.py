@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlcslm.config_stages import Part
-from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.plan.fake_model import weight_bytes
 from mlcslm.plan.micro_batch import Cost, Lengths, Meter, Run
 from mlcslm.plan.throughput import Gpu
 
@@ -64,19 +62,20 @@ class Generating:
 
     def _step_flops(self) -> float:
         """Operations of a token: two for each weight of the language model's layers and head."""
-        language_model = self._model().model.language_model
-        embedding = language_model.get_input_embeddings().weight
-        layers = sum(parameter.numel() for parameter in language_model.parameters()) - embedding.numel()
-        return 2.0 * (layers + embedding.numel())  # the head has the embedding's size
+        sizes = self.meter.sizes
+        adapters = sizes["lm_lora"] if "lm_lora" in self.parts else 0
+        return 2.0 * (self._layers() + adapters + sizes["embedding"])  # the head has the embedding's size
 
     def _weights(self) -> float:
-        """Bytes that a step reads: all but the encoder, the projector and the embedding."""
-        model = self._model()
-        unread = (model.model.encoder, model.model.projector, model.get_input_embeddings())
-        return float(weight_bytes(model) - sum(map(weight_bytes, unread)))
+        """Bytes that a step reads: the language model's layers, adapters and head."""
+        sizes = self.meter.sizes
+        adapters = sizes["lm_lora"] if "lm_lora" in self.parts else 0
+        of_head = 4 if "head" in self.parts else 2
+        return 2.0 * self._layers() + 4.0 * adapters + float(of_head * sizes["embedding"])
 
-    def _model(self) -> SpeechLLM:
-        return self.meter.model((), self.parts)
+    def _layers(self) -> int:
+        sizes = self.meter.sizes
+        return sizes["language_model"] - sizes["embedding"] - sizes["head"]
 
 
 def score_bytes(rows: int, vocabulary: int) -> float:

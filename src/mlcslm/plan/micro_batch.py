@@ -8,6 +8,7 @@ Shapes: B rows, F mel frames (100 a second), T encoder frames (50 a second), N a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -15,9 +16,10 @@ from transformers import DynamicCache
 
 from mlcslm.config import ModelsConfig
 from mlcslm.config_stages import Part
+from mlcslm.model.parts import PARTS
 from mlcslm.model.projector import ENCODER_FRAMES_PER_TOKEN, MEL_FRAMES_PER_ENCODER_FRAME
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.plan.fake_model import stage_model, without_memory
+from mlcslm.plan.fake_model import part_sizes, stage_model, without_memory
 from mlcslm.plan.shapes import Shapes
 from mlcslm.plan.tally import Tally
 
@@ -90,14 +92,11 @@ class Meter:
         self.shapes = shapes
         self.models = models
         self._known: dict[Run, Cost] = {}
-        self._models: dict[tuple[tuple[Part, ...], ...], SpeechLLM] = {}
 
-    def model(self, trains: tuple[Part, ...], trained_before: tuple[Part, ...]) -> SpeechLLM:
-        """The whole model of a stage on the meta device: to be counted, not changed."""
-        key = (trains, trained_before)
-        if key not in self._models:
-            self._models[key] = stage_model(self.shapes, self.models, trains=trains, trained_before=trained_before)
-        return self._models[key]
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Parameters by part (`part_sizes`) of the model with all its parts and layers, on the meta device."""
+        return part_sizes(stage_model(self.shapes, self.models, trains=PARTS))
 
     def __call__(self, run: Run) -> Cost:
         """What `run` costs with all layers."""

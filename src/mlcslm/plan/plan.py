@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlcslm.config import Config, Split
-from mlcslm.plan.fake_model import part_sizes
 from mlcslm.plan.jobs import Needed, job_counts, needed_for_tables
 from mlcslm.plan.micro_batch import Meter
 from mlcslm.plan.shapes import Shapes, read_shapes
@@ -81,14 +80,13 @@ def make_plan(
     stages = {name: planner(name) for name in config.stages}
     works = Works(config, meter, table, splits)
     systems = dict.fromkeys((checkpoint, decoding) for checkpoint, decoding, _ in needed.systems)
-    every = ("projector", "embedding", "head", "lm_lora", "encoder_lora")
     return Plan(
         config=config,
         shapes=shapes,
         gpu=chosen,
         throughput=table,
         splits=splits,
-        sizes=part_sizes(meter.model(every, ())),
+        sizes=meter.sizes,
         stages=tuple(stages.values()),
         decodings=tuple(works.decoding(*system) for system in systems),
         needed=needed,

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from mlcslm.config import Config
 from mlcslm.config_stages import Part, ReinforcementConfig, Stage, StageConfig
 from mlcslm.model.parts import PARTS
-from mlcslm.plan.fake_model import part_sizes, trainable_count, weight_bytes
+from mlcslm.plan.fake_model import ADAPTERS, stage_bytes
 from mlcslm.plan.generation import Generating
 from mlcslm.plan.micro_batch import Cost, Lengths, Meter, Run
 from mlcslm.plan.throughput import Gpu, TextLengths
 from mlcslm.plan.workload import SplitSize
 
 FLOAT32 = 4
-ADAPTERS: set[Part] = {"lm_lora", "encoder_lora"}
 _TILE_BYTES = 2**30
 """What trl's head, which makes log-probabilities tile by tile, takes at most besides the gradient of its weights."""
 
@@ -70,10 +69,12 @@ class Planner:
         """The plan of stage `name`."""
         stage = self.config.stages[name]
         before = self.trained_before(name)
-        model = self.meter.model(stage.trains, before)
-        trainable = trainable_count(model)
+        sizes = self.meter.sizes
+        trained = {part: sizes[part] for part in PARTS if part in stage.trains}
+        trainable = sum(trained.values())
+        present = ("encoder", "language_model", "projector", *ADAPTERS & {*before, *stage.trains})
         memory = {
-            "weights": weight_bytes(model),
+            "weights": stage_bytes(sizes, (*before, *stage.trains)),
             "gradients": FLOAT32 * trainable,
             "optimiser": 2 * FLOAT32 * trainable,
         }
@@ -81,14 +82,13 @@ class Planner:
             memory["reference"] = FLOAT32 * trainable
         step = _reinforcement if isinstance(stage, ReinforcementConfig) else _supervised
         working, tokens, flops, seconds = step(self, name, stage)
-        sizes = part_sizes(model)
         return StagePlan(
             name=name,
             parent=stage.parent,
             steps=stage.steps,
             utterances=stage.batch_size * stage.accumulation,
-            parameters=sizes["encoder"] + sizes["language_model"] + sum(sizes[p] for p in ("projector", *ADAPTERS)),
-            trained={part: sizes[part] for part in PARTS if part in stage.trains},
+            parameters=sum(sizes[part] for part in present),
+            trained=trained,
             memory=memory | working,
             tokens=tokens,
             flops=flops,

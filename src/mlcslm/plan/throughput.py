@@ -106,11 +106,11 @@ def read_throughput(path: str | Path, gpu: str | None = None) -> Throughput:
         raise UserError(f"{path}: no such throughput table. The repository's is config/throughput.yaml.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: found {type(values).__name__}, expected a mapping of sections.")
         return Throughput.model_validate(values | {"gpu": gpu} if gpu else values)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
         raise FaultyInput(f"{path}: {len(faults)} fault(s); docs/plan.md describes it", faults) from None
-    except TypeError:
-        raise UserError(f"{path}: expected a mapping of sections.") from None

@@ -11,6 +11,7 @@ import torch
 from mlcslm.config import Config, Split
 from mlcslm.config_diarization import EmbeddingConfig
 from mlcslm.diarization.networks import build_network
+from mlcslm.plan.fake_model import stage_bytes
 from mlcslm.plan.generation import Generating
 from mlcslm.plan.jobs import Needed
 from mlcslm.plan.micro_batch import Meter
@@ -74,7 +75,7 @@ class Works:
         return memory, decoding.batch_size / work.seconds
 
     def _weights(self) -> float:
-        return 2.0 * sum(parameter.numel() for parameter in self.meter.model((), ()).parameters())
+        return float(stage_bytes(self.meter.sizes, ()))
 
     def gpu_hours(self, stages: Mapping[str, StagePlan], needed: Needed) -> dict[str, float]:
         """GPU hours by rule, of all its jobs."""
@@ -115,8 +116,7 @@ class Works:
     def _encoder_hours(self, hours: float) -> float:
         """Hours of encoding so many hours of speech."""
         audio = self.meter.shapes.encoder
-        weights = sum(p.numel() for p in self.meter.model((), ()).model.encoder.parameters())
-        width = audio.d_model
+        weights, width = self.meter.sizes["encoder"], audio.d_model
         mean = 50 * self.splits["dev"].mean_s  # frames that attend to each other
         flops = 50 * (2.0 * weights + 4.0 * audio.encoder_layers * width * mean)
         return self.gpu.seconds(hours * 3600 * flops, self.gpu.shares.encoder) / 3600

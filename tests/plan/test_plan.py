@@ -1,0 +1,183 @@
+"""Plans of whole configurations: memory by part, hours, what fits, and how it is printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from mlcslm.cli import plan as cli
+from mlcslm.config import read_config
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.plan.micro_batch import Meter
+from mlcslm.plan.plan import Plan, make_plan
+from mlcslm.plan.report import as_json, as_markdown, as_text
+from mlcslm.plan.shapes import read_shapes
+from mlcslm.plan.stages import Planner
+from mlcslm.plan.throughput import GIB, Gpu, read_throughput
+from mlcslm.plan.workload import SplitSize, split_sizes
+from mlcslm.workflow import Layout
+
+REPOSITORY = Path(__file__).parents[2]
+TABLE = REPOSITORY / "config" / "throughput.yaml"
+TRAINS = ["projector", "embedding", "head", "lm_lora", "encoder_lora"]
+
+
+@pytest.fixture(scope="module")
+def config(make_config: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    stages = {
+        "ckpt-2000": {"steps": 7},
+        "ckpt-4000": {"parent": "ckpt-2000", "steps": 5, "trains": TRAINS[:3], "template": "tagged", "accumulation": 3},
+        "ckpt-7000": {"parent": "ckpt-4000", "steps": 3, "trains": TRAINS, "template": "tagged-own-language"},
+        "ckpt-10000": {"parent": "ckpt-7000", "steps": 3, "trains": TRAINS, "template": "reasoning"},
+    }
+    rewarded = {"kind": "reinforcement", "template": "reasoning", "parent": "ckpt-10000", "trains": TRAINS, "steps": 2}
+    for reward in ("accuracy", "accuracy+correction"):
+        stages[f"ckpt-12500/format+{reward}"] = rewarded | {"rewards": ["format", *reward.split("+")]}
+    beams = {"method": "beam+sampling", "beams": 8, "max_new_tokens": 180}
+    decodings = {"greedy": {"max_new_tokens": 60}, "beam-sampling-8-180": beams}
+    results = str(tmp_path_factory.mktemp("results"))
+    return make_config(stages, decodings=decodings, results=results, resources={"cache_encoder": False})
+
+
+@pytest.fixture(scope="module")
+def plan(config: Any, tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Of models of one layer, whose shapes lie in folders without weights."""
+    folder = tmp_path_factory.mktemp("shapes")
+    for kind, key in (("encoder", "encoder_layers"), ("language_model", "num_hidden_layers")):
+        values = json.loads((Path(getattr(config.models, kind)) / "config.json").read_text("utf-8"))
+        (folder / kind).mkdir()
+        (folder / kind / "config.json").write_text(json.dumps(values | {key: 1, "layer_types": None}))
+    places = {kind: str(folder / kind) for kind in ("encoder", "language_model")}
+    return make_plan(config, throughput=TABLE, **places)
+
+
+def test_memory_is_of_what_is_trained(plan: Plan) -> None:
+    stages = {stage.name: stage for stage in plan.stages}
+    assert list(stages) == list(plan.config.stages)
+    for name, stage in stages.items():
+        assert stage.memory["gradients"] == 4 * stage.trainable
+        assert stage.memory["optimiser"] == 8 * stage.trainable
+        assert stage.memory.get("reference", 0) == (4 * stage.trainable if "12500" in name else 0)
+        assert stage.peak_bytes == sum(stage.memory.values()) > stage.memory["activations"] > 0
+    first, last = stages["ckpt-2000"], stages["ckpt-7000"]
+    assert first.trainable == plan.sizes["projector"]
+    assert last.trainable == sum(plan.sizes[part] for part in TRAINS)
+    # Weights: two bytes each, four where they are trained.
+    untrained = plan.sizes["encoder"] + plan.sizes["language_model"]
+    assert first.memory["weights"] == 2 * untrained + 4 * plan.sizes["projector"]
+
+
+def test_hours_are_operations_over_what_the_gpu_does(plan: Plan) -> None:
+    shares = plan.gpu.shares
+    for stage, share in zip(plan.stages, [shares.training] * 2 + [shares.training_adapters] * 2, strict=False):
+        assert stage.seconds == pytest.approx(stage.flops / (plan.gpu.bfloat16_tflops * 1e12 * share))
+        assert stage.gpu_hours == pytest.approx(stage.steps * stage.seconds / 3600)
+    by_name = {stage.name: stage for stage in plan.stages}
+    assert by_name["ckpt-4000"].utterances == 12
+    # Three micro-batches, with a little longer a text: a little more than three times the first stage's tokens.
+    assert 3.0 < by_name["ckpt-4000"].tokens / by_name["ckpt-2000"].tokens < 4.0
+    assert [stage.name for stage in plan.longest_chain][:4] == ["ckpt-2000", "ckpt-4000", "ckpt-7000", "ckpt-10000"]
+    assert set(plan.gpu_hours) <= set(plan.jobs)
+    assert plan.gpu_hours["train"] == pytest.approx(sum(by_name[name].gpu_hours for name in plan.needed.checkpoints))
+
+
+def test_a_step_of_decoding_takes_what_is_slowest() -> None:
+    gpu = Gpu(name="toy", memory_gib=1, reserved_gib=0.5, bfloat16_tflops=1, bandwidth_gb_s=100)
+    bandwidth, prompts, step = gpu.shares.bandwidth, gpu.shares.prompts, gpu.shares.step_ms / 1000
+    assert gpu.step_seconds(1, 1, 1) == step
+    assert gpu.step_seconds(40e9, 20e9, 1) == pytest.approx(60e9 / (100e9 * bandwidth))
+    assert gpu.step_seconds(1, 1, 9e12) == pytest.approx(9 / prompts)
+    assert gpu.usable_bytes == 2**29
+
+
+def test_every_format_has_every_stage_and_job(plan: Plan) -> None:
+    text, markdown, values = as_text(plan), as_markdown(plan), json.loads(as_json(plan))
+    for printed in (text, markdown):
+        for name in ("ckpt-2000", "ckpt-12500/... (2)", "beam-sampling-8-180", "decode_training_set", "assumed"):
+            assert name in printed
+    assert [stage["name"] for stage in values["stages"]] == list(plan.config.stages)
+    assert values["jobs"] == dict(plan.jobs)
+    assert all(stage["fits"] for stage in values["stages"])
+    tables = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in tables}) <= 5  # each table's rows have as many cells as its head
+
+
+def test_manifests_say_how_much_there_is(config: Any, plan: Plan, tmp_path: Path) -> None:
+    layout = Layout(config.model_copy(update={"results": str(tmp_path)}))
+    (tmp_path / "manifests").mkdir()
+    columns = {"session_id": ["a", "a", "b"], "start": [0.0, 4.0, 10.0], "end": [2.0, 10.0, 11.0]}
+    pq.write_table(pa.table(columns), tmp_path / "manifests" / "train.parquet")
+    sizes = split_sizes(layout, plan.throughput.corpus)
+    train, dev = sizes["train"], sizes["dev"]
+    assert (train.utterances, train.mean_s, train.longest_s, train.counted) == (3, 3.0, 6.0, True)
+    assert train.recordings_h * 3600 == 10.0 + 11.0
+    # The demo corpus to come: its sessions of each of the 15 groups.
+    demo = config.corpus.demo
+    assert (dev.counted, dev.utterances) == (False, 15 * demo.dev_sessions * demo.turns_per_session)
+    assert "3 utterances, 0 h, 3.00 s on average, 6.0 s at most (its manifest)" in as_text(replace(plan, splits=sizes))
+
+
+def test_the_command_ends_with_1_where_something_does_not_fit(
+    config: Any, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def made(config: Any, **options: Any) -> Plan:
+        asked.append((config.preset, options))
+        small = plan.gpu.model_copy(update={"memory_gib": 0.002, "reserved_gib": 0.0})
+        return replace(plan, gpu=small) if options["gpu"] == "small" else plan
+
+    monkeypatch.setattr("mlcslm.plan.plan.make_plan", made)
+    app = typer.Typer()
+    cli.register(app)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True)), encoding="utf-8")
+    run = CliRunner().invoke(app, ["--config", str(file), "--format", "json"], catch_exceptions=False)
+    assert run.exit_code == 0
+    assert json.loads(run.stdout)["gpu"]["name"] == "NVIDIA H100 SXM, 80 GB"
+    run = CliRunner().invoke(app, ["--config", str(file), "--gpu", "small", "--encoder", "e"], catch_exceptions=False)
+    assert run.exit_code == 1
+    assert "NO" in run.stdout
+    usual = {"throughput": Path("config/throughput.yaml"), "language_model": None}
+    assert asked[0] == (config.preset, usual | {"gpu": None, "encoder": None})
+    assert asked[1] == (config.preset, usual | {"gpu": "small", "encoder": "e"})
+
+
+def test_faults_of_the_throughput_table_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml: no such throughput table"):
+        read_throughput(tmp_path / "nowhere.yaml")
+    with pytest.raises(FaultyInput, match=r"gpu is 'b200'; expected one of h100-80gb"):
+        read_throughput(TABLE, "b200")
+    values = yaml.safe_load(TABLE.read_text("utf-8"))
+    values["gpus"]["h100-80gb"]["shares"]["training"] = 1.5
+    del values["corpus"]
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    with pytest.raises(FaultyInput, match=r"(?s)2 fault.*gpus\.h100-80gb\.shares\.training.*corpus"):
+        read_throughput(tmp_path / "table.yaml")
+    (tmp_path / "table.yaml").write_text("- 1\n", encoding="utf-8")
+    with pytest.raises(UserError, match="found list, expected a mapping"):
+        read_throughput(tmp_path / "table.yaml")
+
+
+def test_every_stage_of_the_paper_fits_the_documented_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    config, table = read_config("config/paper.yaml"), read_throughput(TABLE)
+    meter = Meter(read_shapes(config.models.encoder, config.models.language_model, config.languages), config.models)
+    assert meter.sizes["projector"] == 18_160_384
+    longest = table.corpus.longest_s  # on average too: what hours would take is not asked, and costs a run each
+    train = SplitSize(1_000_000, longest, longest, 1500, counted=False)
+    gpu = table.gpus[table.gpu]
+    planner = Planner(config, meter, table.text, train, gpu)
+    plans = [planner(name) for name in config.stages]
+    assert {plan.name: plan.peak_bytes / GIB for plan in plans if plan.peak_bytes > gpu.usable_bytes} == {}
+    assert all(plan.peak_bytes > 18 * GIB for plan in plans)
