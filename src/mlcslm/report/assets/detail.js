@@ -48,10 +48,11 @@
 
   const around = (data, u) => {
     const { index } = data;
+    const speakers = index.speakers ??= [...new Set(index.speaker)].sort();
     const rows = [];
     for (let other = u - AROUND; other <= u + AROUND; other++) {
       if (other < 0 || other >= index.ids.length || index.session[other] !== index.session[u]) continue;
-      const speaker = [...new Set(index.speaker)].sort().indexOf(index.speaker[other]) % 4;
+      const speaker = speakers.indexOf(index.speaker[other]) % 4;
       rows.push(make("li", {
         className: `speaker-${speaker}${other === u ? " here" : ""}`, tabIndex: 0, attributes: other === u ? { "aria-current": "true" } : {},
         onclick: () => onSelect(other), onkeydown: (event) => { if (event.key === "Enter" && event.target === event.currentTarget) onSelect(other); },

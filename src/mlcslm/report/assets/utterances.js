@@ -3,7 +3,7 @@
 (async () => {
   const at = (id) => document.getElementById(id);
   const { filters, list, detail } = mlcslm;
-  let data = null, state = {}, selected = null, turn = 0;
+  let data = null, state = {}, selected = null, turn = 0, asked = 0, fresh = true;
 
   const splits = await mlcslm.load("splits");
   const systems = () => splits[state.split].systems;
@@ -50,12 +50,15 @@
   };
 
   const refresh = async (id = null) => {
+    const mine = ++asked;
     const wanted = filters.read();
     const load = (name) => mlcslm.load(`${wanted.split}/${splits[wanted.split].systems.findIndex((one) => one.name === name)}/answers`);
     const [index, a, b] = await Promise.all([
       mlcslm.load(`${wanted.split}/utterances`), load(wanted.a), wanted.b ? load(wanted.b) : null]);
+    if (mine !== asked) return;  // something else was asked for meanwhile
     const kept = id ?? (selected === null || !data ? null : data.index.ids[selected]);
-    if (!data || data.index !== index) {
+    if (fresh || data.index !== index) {
+      fresh = false;
       filters.offerGroups(index.groups, filters.fromAddress().group);
       selected = null;
     }
@@ -77,6 +80,7 @@
   const begin = () => {
     const state = filters.fromAddress();
     filters.offer(splits, state);
+    fresh = true;
     return again(state.id ?? null);
   };
   list.start((u) => show(u).catch(failed));
