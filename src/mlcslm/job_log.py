@@ -69,6 +69,8 @@ class _Log(io.TextIOBase):
 class _Tee(io.TextIOBase):
     """A stream that writes to two, without secrets."""
 
+    keeps_a_log = True
+
     def __init__(self, first: TextIO, second: io.TextIOBase) -> None:
         self._streams = (first, second)
 

@@ -28,14 +28,17 @@ class _Bar(tqdm):
 
 
 def progress(total: int | None, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]:
-    """A bar on standard error; where that is no terminal, at most one line in 20 seconds."""
+    """A bar on standard error; where that is no terminal, at most one line in 20 seconds.
+
+    The log of a job has every bar, also of what was over soon: it tells what the job did.
+    """
     return _Bar(
         total=total,
         desc=label,
         unit=unit,
         initial=initial,
         mininterval=1 if sys.stderr.isatty() else _LOG_INTERVAL_S,
-        delay=PATIENCE_S,
+        delay=0 if getattr(sys.stderr, "keeps_a_log", False) else PATIENCE_S,
         dynamic_ncols=True,
         file=sys.stderr,
     )
