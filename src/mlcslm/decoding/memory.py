@@ -12,8 +12,17 @@ import torch
 from mlcslm.errors import UserError
 
 Row = dict[str, Any]
-# What PyTorch says, in errors of a general kind, where a CPU or a GPU's libraries have no memory to give.
-_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+# What PyTorch says, in errors of a general kind, where a CPU or a GPU's libraries have no memory to give. oneDNN, which
+# computes convolutions on a CPU, does not say why it has no primitive; hardly anything but memory is missing.
+_SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+    "could not execute a primitive",
+    "could not create a memory",
+)
 
 
 class FittingBatches:
