@@ -48,6 +48,7 @@ def preset(
             "beam": {"method": "beam", "beams": 2, "max_new_tokens": 4, "batch_size": 2},
         },
         models={"language_model": make_language_model(spare=1024)},
+        reasoning={"checkpoint": "first"},
     )
     file = tmp_path_factory.mktemp("preset") / "toy.yaml"
     file.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_defaults=True)), encoding="utf-8")

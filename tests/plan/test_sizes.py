@@ -45,7 +45,7 @@ def test_the_papers_parts_have_the_sizes_that_their_shapes_give(paper: Shapes) -
 def test_the_papers_tokens_find_room_in_babels_spare_rows(paper: Shapes) -> None:
     assert paper.added_tokens == 17 + 1
     assert paper.rows == 152_064
-    assert paper.sources == ("known shape", "known shape")
+    assert paper.sources == tuple(f"{name} (known shape)" for name in (PAPER.encoder, PAPER.language_model))
 
 
 def test_what_was_trained_is_float32_and_the_rest_bfloat16(paper: Shapes) -> None:

@@ -58,8 +58,8 @@ def as_json(plan: Plan) -> str:
     """The plan for programs: numbers as they are, memory in bytes."""
     values: dict[str, Any] = {
         "preset": plan.config.preset,
-        "encoder": {"source": plan.config.models.encoder, "shape": plan.shapes.sources[0]},
-        "language_model": {"source": plan.config.models.language_model, "shape": plan.shapes.sources[1]},
+        "encoder": plan.shapes.sources[0],
+        "language_model": plan.shapes.sources[1],
         "added_tokens": plan.shapes.added_tokens,
         "gpu": plan.gpu.model_dump(mode="json"),
         "splits": {name: dataclasses.asdict(size) for name, size in plan.splits.items()},
@@ -86,10 +86,10 @@ def as_json(plan: Plan) -> str:
 
 
 def _heading(plan: Plan) -> Iterator[str]:
-    config, gpu, train = plan.config, plan.gpu, plan.splits["train"]
-    yield f"Plan of preset {config.preset}"
-    yield f"Encoder: {config.models.encoder} ({plan.shapes.sources[0]})"
-    yield f"Language model: {config.models.language_model} ({plan.shapes.sources[1]})"
+    gpu, train = plan.gpu, plan.splits["train"]
+    yield f"Plan of preset {plan.config.preset}"
+    yield f"Encoder: {plan.shapes.sources[0]}"
+    yield f"Language model: {plan.shapes.sources[1]}"
     yield (
         f"GPU: {gpu.name}, {gpu.memory_gib:g} GiB of which {gpu.reserved_gib:g} are kept free, "
         f"{gpu.bfloat16_tflops:g} TFLOP/s in bfloat16; how busy it is kept: {gpu.shares.source}"

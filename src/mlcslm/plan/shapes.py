@@ -23,7 +23,7 @@ TABLE = Path(__file__).with_name("shapes.yaml")
 
 @dataclass(frozen=True)
 class Shapes:
-    """Configurations of encoder and language model, where each is from, and the rows that the embedding gets."""
+    """Configurations of encoder and language model, what and from where each is, how many tokens are added."""
 
     encoder: PreTrainedConfig
     language_model: PreTrainedConfig
@@ -48,7 +48,7 @@ def read_shapes(encoder: str, language_model: str, languages: str) -> Shapes:
     added = len(added_tokens(read_languages(languages).values())) + 1  # and the placeholder of audio
     if tokens is not None and tokens + added > text.vocab_size:
         text.vocab_size = math.ceil((tokens + added) / ROWS_MULTIPLE) * ROWS_MULTIPLE
-    return Shapes(audio, text, (audio_source, text_source), added)
+    return Shapes(audio, text, (f"{encoder} ({audio_source})", f"{language_model} ({text_source})"), added)
 
 
 @cache
