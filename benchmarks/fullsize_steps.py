@@ -17,6 +17,7 @@ import torch
 import transformers
 from fullsize_inputs import Prompts, Utterances, never_ends, processor_of
 from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from mlcslm.config import Config, read_config
 from mlcslm.config_stages import ReinforcementConfig, Stage
@@ -163,6 +164,8 @@ class Bench:
             make = self._rollouts if isinstance(stage, ReinforcementConfig) else self._supervised
             trainer = make(model, processor, stage, arguments, lengths)
             clock = _Clock(trainer, self._now)
+            for callback in (PrinterCallback, ProgressCallback):
+                trainer.remove_callback(callback)
             trainer.add_callback(clock)
             trainer.train()
         return clock.mean_step()

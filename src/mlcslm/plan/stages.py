@@ -191,5 +191,6 @@ def _learning(
     # Of each answered token: the parent's and its own, computed again for the backward pass, and two gradients.
     head = 2 * rows * answer * text.hidden_size * planner.meter.shapes.rows
     gradient = FLOAT32 * text.hidden_size * planner.meter.shapes.rows if "head" in stage.trains else 0
-    cost = Cost(learning.flops + reading.flops + 5 * head, learning.peak + gradient + _TILE_BYTES)
+    tile = min(_TILE_BYTES, 2 * FLOAT32 * rows * answer * planner.meter.shapes.rows)
+    cost = Cost(learning.flops + reading.flops + 5 * head, learning.peak + gradient + tile)
     return cost, lengths.tokens
