@@ -18,6 +18,7 @@ sys.path.remove(str(Path(__file__).parent))
 
 from mlcslm.report.build import build_report
 
+PATIENCE_MS = 120_000  # on a machine that has much else to do
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -95,6 +96,7 @@ def look(browser: Any, window: Any, report: Path) -> Iterator[Callable[..., Look
         context = contexts[-1] if settings else window
         found = Look(context.new_page(), folder)
         pages.append(found.page)
+        found.page.set_default_timeout(PATIENCE_MS)
         found.page.set_viewport_size({"width": 1400, "height": 900})
         found.page.on("request", lambda request: found.requests.append(request.url))
         found.page.on("pageerror", lambda error: found.faults.append(str(error)))
