@@ -24,7 +24,15 @@ def test_workflow_makes_the_report_of_all_its_tables(finished: Any, tmp_path: Pa
     log = (toy.results / "logs" / "report.log").read_text(encoding="utf-8")
     assert not re.search("No audio", log)
 
-    command = [sys.executable, "-m", "mlcslm.cli", "report", "--no-audio", "--out", str(tmp_path / "mine")]
+    command = [
+        sys.executable,
+        "-c",
+        "from mlcslm.cli import main; main()",
+        "report",
+        "--no-audio",
+        "--out",
+        str(tmp_path / "mine"),
+    ]
     command += ["--database", str(toy.results / "results.duckdb")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(tmp_path / "mine" / "index.html")
