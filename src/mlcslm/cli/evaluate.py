@@ -26,9 +26,9 @@ def evaluate(
     ],
     name: Annotated[str, typer.Option(help="What the results call the system.")],
     split: Annotated[str, typer.Option(help="dev or test: whose references are meant.")] = "dev",
-    configfile: Annotated[Path, typer.Option(help="Configuration whose results folder it joins.")] = Path(
-        "config/demo.yaml"
-    ),
+    configfile: Annotated[
+        Path, typer.Option("--configfile", "--config", help="Configuration whose results folder it joins.")
+    ] = Path("config/demo.yaml"),
     results: Annotated[Path | None, typer.Option(help="Results folder, where it is not the configuration's.")] = None,
     file_format: Annotated[
         str,

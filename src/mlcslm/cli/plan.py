@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    config: Annotated[Path, typer.Option(help="Configuration to plan.")] = Path("config/demo.yaml"),
+    config: Annotated[Path, typer.Option("--config", "--configfile", help="Configuration to plan.")] = Path(
+        "config/demo.yaml"
+    ),
     gpu: Annotated[str | None, typer.Option(help="GPU to plan for, of the throughput table.")] = None,
     throughput: Annotated[
         Path, typer.Option(help="Throughput table: GPUs, how busy they are kept, and lengths.")

@@ -36,7 +36,11 @@ def register(app: typer.Typer) -> None:
 def status(
     configfile: Annotated[
         list[Path] | None,
-        typer.Option(help=f"The run's configuration, by default {_DEFAULT}; may be repeated, as Snakemake's."),
+        typer.Option(
+            "--configfile",
+            "--config",
+            help=f"The run's configuration, by default {_DEFAULT}; may be repeated, as Snakemake's.",
+        ),
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Its results folder, if it was run with another one.")] = None,
     every: Annotated[bool, typer.Option("--all", help="List what is done too.")] = False,
