@@ -18,7 +18,7 @@ CHECKPOINTS = ("baseline-2", "ckpt-7000", "ckpt-9000", "ckpt-12500/format+accura
 def disturbed(cluster: Cluster, toy_config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The workflow on the cluster, one job of each kind of which is asked to stop; with those jobs."""
     run = Run(tmp_path_factory.mktemp("cluster"), toy_config)
-    work, hypotheses = run.results / "work", run.results / "hypotheses"
+    work = run.results / "work"
     log = run.results / "logs" / "train_embedding" / "campplus.log"
     jobs = [
         Interruption("train/ckpt-7000", rows_in(work / "ckpt-7000", "*/log.jsonl", 5)),
@@ -30,7 +30,7 @@ def disturbed(cluster: Cluster, toy_config: dict[str, Any], tmp_path_factory: py
             "decode_training_set/ckpt-7000_all",
             rows_in(run.results / "reasoning" / "hypotheses" / "ckpt-7000", ".*.partial", 3),
         ),
-        Interruption("decode/ckpt-9000_greedy_dev_all", rows_in(hypotheses / "ckpt-9000", "**/.*.partial", 3)),
+        Interruption("decode/ckpt-9000_greedy_dev_all", rows_in(work / "decoding" / "ckpt-9000", "**/.*.partial", 3)),
     ]
     interrupter = Interrupter(run, cluster, jobs)
     process = run.start(run.tables(), cluster=cluster)
