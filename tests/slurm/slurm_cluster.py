@@ -33,7 +33,7 @@ class Nodes:
 
     names: tuple[str, ...] = ("n1", "n2")
     cpus: int = 64
-    memory: int = 330_000
+    memory: int = 1_000_000
     gpus: int = 8
 
 

@@ -96,4 +96,4 @@ def test_slurms_own_record_has_every_job_with_what_it_asked_for(disturbed: Any, 
     assert (train["Partition"], train["TimeLimit"]) == ("gpu", "1440")
     assert {"mem=250G", "node=1"} <= set(train["Tres"].split(","))
     assert (table["Partition"], table["TimeLimit"]) == ("cpu", "240")
-    assert {job["NodeList"] for job in asked.values()} == {"n1", "n2"}
+    assert {job["NodeList"] for job in asked.values()} <= {"n1", "n2"}
