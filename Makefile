@@ -27,9 +27,9 @@ demo: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores all $(TABLE).csv
 	@echo && cat $(TABLE).md
 
-# Many tests are so small that more threads would only wait for each other.
+# Many tests are so small that more threads would only wait for each other. `make test TESTS=tests/text` runs some.
 test: $(VENV)/.installed-dev
-	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest $(TESTS)
+	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(TESTS)
 
 slurm-test: $(VENV)/.installed-dev
 	@for daemon in munged slurmctld slurmd; do PATH="$$PATH:/usr/sbin:/sbin" command -v $$daemon >/dev/null || \
