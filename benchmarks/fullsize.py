@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--language-model", help="folder or hub id to take the language model's shape from, likewise")
     add("--stages", nargs="*", help="stages of the preset (default: of those that train alike the first)")
     add("--decodings", nargs="*", help="decodings of the preset (default: the first of each method)")
+    add("--compiled", action="store_true", help="decode by compiled steps, as resources.compile_decoding does on a GPU")
     add("--seconds", type=float, default=3.87, help="length of the utterances that are timed (default 3.87)")
     add("--longest", type=float, default=18.2, help="length of those that memory is measured with (default 18.2)")
     add("--steps", type=int, default=3, help="steps that are timed, after one that is not (default 3)")

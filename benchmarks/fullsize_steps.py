@@ -21,6 +21,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from mlcslm.config import Config, read_config
 from mlcslm.config_stages import ReinforcementConfig, Stage
+from mlcslm.decoding.fixed_tree import FixedTrees
 from mlcslm.decoding.memory import is_out_of_memory
 from mlcslm.decoding.search import search
 from mlcslm.errors import UserError
@@ -214,17 +215,18 @@ class Bench:
         never_ends(model, processor)
         prompt = text.prompt["reasoning"]
         data = Utterances(processor, Lengths(1, seconds, prompt, 1), decoding.batch_size, self.group, self.config.seed)
+        fixed = FixedTrees() if self.options.compiled and self.device == "cuda" else None
         self._reset_peak()
         took = []
         for _ in range(WARM_UP + self.options.steps):
             started = self._now()
             batch = processor.collate([data.prompt((0, number)) for number in range(len(data))], side="left")
             prompts = {key: tensor.to(self.device) for key, tensor in batch.items()}
-            with torch.inference_mode():
+            with torch.no_grad():
                 audio = prompts.pop("input_features").to(self.dtype), prompts.pop("input_features_mask")
                 frames, mask = model.encode_audio(*audio)
             prompts |= {"encoder_frames": frames, "encoder_frames_mask": mask}
-            search(model, prompts, [str(number) for number in range(len(data))], decoding)
+            search(model, prompts, [str(number) for number in range(len(data))], decoding, fixed)
             took.append(self._now() - started)
         mean = sum(took[WARM_UP:]) / self.options.steps
         generating = Generating(self.meter, (), decoding.batch_size, decoding.beams, prompt, shared=True)
@@ -232,6 +234,7 @@ class Bench:
         return {
             "batch": decoding.batch_size,
             "beams": decoding.beams,
+            "compiled": fixed is not None,
             "answer_tokens": limit,
             "seconds_a_batch": mean,
             "utterances_a_second": decoding.batch_size / mean,

@@ -36,6 +36,15 @@ def meter(models: ModelsConfig) -> Meter:
     return Meter(shapes, models)
 
 
+@pytest.fixture(scope="module")
+def shallow(models: ModelsConfig) -> Meter:
+    """Of models of one layer, which are run once instead of three times."""
+    shapes = read_shapes(models.encoder, models.language_model, str(SHEET))
+    shapes.encoder.encoder_layers, shapes.language_model.num_hidden_layers = 1, 1
+    shapes.language_model.layer_types = ["full_attention"]
+    return Meter(shapes, models)
+
+
 def test_positions_are_audio_prompt_and_answer() -> None:
     assert (BATCH.encoder_frames, BATCH.audio, BATCH.tokens) == (100, 20, 3 * 32)
     assert (Lengths(1, 3.87, 0, 0).audio, Lengths(1, 30.0, 0, 0).audio) == (39, 300)
@@ -104,15 +113,15 @@ def test_recomputing_activations_costs_operations_and_saves_memory(meter: Meter)
     assert recomputed.peak < 0.8 * kept.peak
 
 
-def test_more_rows_cost_in_proportion(meter: Meter) -> None:
-    one, four = (meter(Run(Lengths(rows, 4.0, 10, 10), trains=PARTS)) for rows in (2, 8))
+def test_more_rows_cost_in_proportion(shallow: Meter) -> None:
+    one, four = (shallow(Run(Lengths(rows, 4.0, 10, 10), trains=PARTS)) for rows in (2, 8))
     assert four.flops == pytest.approx(4 * one.flops, rel=1e-3)
     assert 3 * one.peak < four.peak < 4 * one.peak
 
 
-def test_rollouts_share_the_encoding_of_their_utterance(meter: Meter) -> None:
-    alone = meter(Run(Lengths(4, 4.0, 10, 0), learns=False))
-    shared = meter(Run(Lengths(4, 4.0, 10, 0, audio_rows=1), learns=False))
+def test_rollouts_share_the_encoding_of_their_utterance(shallow: Meter) -> None:
+    alone = shallow(Run(Lengths(4, 4.0, 10, 0), learns=False))
+    shared = shallow(Run(Lengths(4, 4.0, 10, 0, audio_rows=1), learns=False))
     assert shared.cache == alone.cache
     assert shared.flops < alone.flops
 
