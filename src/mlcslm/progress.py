@@ -57,6 +57,13 @@ def watched(items: Iterable[Item], label: str, unit: str = "it", total: int | No
             bar.update()
 
 
+def say(message: object) -> None:
+    """Print `mlcslm: message` to standard error on a line of its own: bars that are still shown end before it."""
+    for bar in list(tqdm._instances):  # type: ignore[attr-defined]
+        bar.close()
+    print(f"mlcslm: {message}", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def waiting(label: str) -> Iterator[None]:
     """Show `label` with the time that has passed while the context lasts: for what cannot be counted.

@@ -18,6 +18,7 @@ from mlcslm.interruption import ends_when_asked
 from mlcslm.job_log import logged
 from mlcslm.languages import read_languages
 from mlcslm.machine_faults import machine_fault
+from mlcslm.progress import say
 from mlcslm.results.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 from mlcslm.workflow_systems import SystemsLayout
 
@@ -240,12 +241,12 @@ def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
             with ends_when_asked():
                 yield config, Layout(config)
         except UserError as error:
-            print(f"mlcslm: {error}", file=sys.stderr)
+            say(error)
             sys.exit(1)
         except Exception as error:
             traceback.print_exc(file=log)  # Python itself prints it to the terminal
             if message := machine_fault(error):
-                print(f"mlcslm: {message}", file=sys.stderr)
+                say(message)
                 sys.exit(1)
             raise
 

@@ -37,7 +37,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"mlcslm: {error}", file=sys.stderr)
+        _say(error)
         sys.exit(1)
     except Exception as error:
         sys.exit(_unforeseen(error))
@@ -49,7 +49,7 @@ def _unforeseen(error: Exception) -> int:
 
     fault = machine_fault(error)
     if fault is not None:
-        print(f"mlcslm: {fault}", file=sys.stderr)
+        _say(fault)
         return 1
     import traceback
 
@@ -73,3 +73,9 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+def _say(message: object) -> None:
+    from mlcslm.progress import say
+
+    say(message)

@@ -23,7 +23,7 @@ def _string(text: str) -> str:
     """A JavaScript string. Older browsers take Unicode's line separators for ends of line.
 
     >>> print(_string("it's"))
-    'it\\\\'s'
+    'it\\'s'
     """
     for found, escaped in (("\\", "\\\\"), ("'", "\\'"), ("\n", "\\n"), ("\r", "\\r")):
         text = text.replace(found, escaped)

@@ -22,6 +22,7 @@ from mlcslm.config import Config, parse_config
 from mlcslm.errors import UserError
 from mlcslm.interruption import STATUS, Interrupted, between_steps, raises_when_asked
 from mlcslm.machine_faults import machine_fault
+from mlcslm.progress import say
 from mlcslm.training.paths import StagePaths
 
 GRACE_S = 300
@@ -162,15 +163,15 @@ def _main(job_file: str, *options: str) -> None:
             train_stage(job["name"], parse_config(job["config"]), paths)
     except Interrupted as interrupted:
         if interrupted.saved and os.environ["RANK"] == "0":
-            print(f"mlcslm: saved {interrupted.saved}", file=sys.stderr)
+            say(f"saved {interrupted.saved}")
         sys.exit(STATUS)
     except UserError as error:
-        print(f"mlcslm: {error}", file=sys.stderr)
+        say(error)
         sys.exit(1)
     except Exception as error:
         if (message := machine_fault(error)) is None:
             raise
-        print(f"mlcslm: {message}", file=sys.stderr)
+        say(message)
         sys.exit(1)
 
 
