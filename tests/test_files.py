@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,15 @@ def test_sha256_is_the_standard_one(tmp_path: Path) -> None:
 def test_fingerprint_is_of_the_value_not_of_its_order() -> None:
     assert fingerprint({"b": [1, 2], "a": "é"}) == hashlib.sha256('{"a": "é", "b": [1, 2]}'.encode()).hexdigest()
     assert fingerprint({"b": [2, 1], "a": "é"}) != fingerprint({"b": [1, 2], "a": "é"})
+
+
+def test_what_an_ended_process_has_left_is_removed_before_its_parent_asks_after_it(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    ended.stdout.read()  # it ends, and is not waited for
+    time.sleep(0.2)
+    left = tmp_path / f".file.{socket.gethostname()}.{ended.pid}.tmp"
+    left.touch()
+    with atomic_path(tmp_path / "file") as temporary:
+        temporary.write_text("new")
+    assert not left.exists()
+    ended.wait()

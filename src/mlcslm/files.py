@@ -82,6 +82,8 @@ def _is_running(process: int) -> bool:
         return False
     except PermissionError:  # it is another user's
         return True
+    with contextlib.suppress(OSError):  # one that has ended keeps its number until its parent asks after it
+        return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z"
     return True
 
 
