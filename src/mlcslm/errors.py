@@ -12,6 +12,15 @@ class UserError(Exception):
     """
 
 
+def shortened(faults: Sequence[str], shown: int = 10) -> list[str]:
+    """The first of `faults`, and a line that says how many more there are.
+
+    >>> shortened(["a", "b", "c"], shown=2)
+    ['a', 'b', '… and 1 more']
+    """
+    return [*faults[:shown], *([f"… and {len(faults) - shown} more"] if len(faults) > shown else [])]
+
+
 class FaultyInput(UserError):
     """Several faults of one input, reported in one go, a line each."""
 

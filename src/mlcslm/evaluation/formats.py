@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlcslm.config_systems import FileFormat
 from mlcslm.diarization.segments import Segment
-from mlcslm.errors import FaultyInput, UserError
+from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.scoring.ctm import read_ctm
 from mlcslm.scoring.kaldi_text import read_kaldi_text
 from mlcslm.scoring.nemo import NemoEntry, read_nemo
@@ -105,9 +105,8 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 def _add_texts(given: Given, path: Path) -> None:
     texts = read_kaldi_text(path)
     if repeated := [name for name in texts if name in given.texts]:
-        more = [f"… and {len(repeated) - SHOWN_FAULTS} more"] if len(repeated) > SHOWN_FAULTS else []
         raise FaultyInput(
             f"{path}: {len(repeated)} utterances that another file has given already; keep one of each:",
-            [*repeated[:SHOWN_FAULTS], *more],
+            shortened(repeated, SHOWN_FAULTS),
         )
     given.texts |= texts

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from mlcslm.corpus.identifiers import centiseconds
-from mlcslm.errors import FaultyInput, UserError
+from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.evaluation.formats import Given
 from mlcslm.scoring.diarization_counts import reference_utterances
 from mlcslm.scoring.hypotheses import read_rows
@@ -98,7 +98,7 @@ def texts_of_utterances(given: Given, references: References, source: str) -> di
         pieces.setdefault(_id_of_segment(utterance, references), []).append(utterance)
     faults += [f"{name}: given in two files" for name in pieces if name in texts]
     if faults:
-        raise FaultyInput(f"{source}: {len(faults)} entries cannot be told apart:", _shorten(faults))
+        raise FaultyInput(f"{source}: {len(faults)} entries cannot be told apart:", shortened(faults, SHOWN_IDS))
     for name, spoken in pieces.items():
         texts[name] = " ".join(piece.text for piece in sorted(spoken, key=lambda piece: piece.start))
     return texts
@@ -134,7 +134,7 @@ def describe_missing(missing: Sequence[str], references: int, kind: str) -> list
     if not missing:
         return []
     title = f"no hypothesis for {len(missing)} of {references} {kind}; all of them counts as deleted:"
-    return [title, *(f"  {name}" for name in _shorten(missing))]
+    return [title, *(f"  {name}" for name in shortened(missing, SHOWN_IDS))]
 
 
 def _id_of_entry(entry: NemoEntry, references: References, faults: list[str]) -> str:
@@ -180,8 +180,3 @@ def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> 
 def _shown(name: str) -> str:
     """A name from somebody's file, which must not steer the terminal that it is printed at."""
     return name if name.isprintable() else repr(name)
-
-
-def _shorten(names: Iterable[str], shown: int = SHOWN_IDS) -> list[str]:
-    names = list(names)
-    return [*names[:shown], *([f"… and {len(names) - shown} more"] if len(names) > shown else [])]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlcslm.errors import FaultyInput, UserError
+from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.languages import Group, read_languages
 from mlcslm.parquet import read_table, write_table
 from mlcslm.scoring.wer import SHOWN_IDS, score_texts
@@ -99,7 +99,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> dict[str, list]:
     rows = read_table(path, columns).to_pydict()
     repeated = [utterance_id for utterance_id, times in Counter(rows["utterance_id"]).items() if times > 1]
     if repeated:
-        raise FaultyInput(f"{path}: {len(repeated)} utterance ids are given more than once:", _shorten(repeated))
+        found = shortened(repeated, SHOWN_IDS)
+        raise FaultyInput(f"{path}: {len(repeated)} utterance ids are given more than once:", found)
     return rows
 
 
@@ -110,7 +111,7 @@ def check_texts(manifest: Path, rows: Mapping[str, list]) -> None:
         raise FaultyInput(
             f"{manifest}: {len(unlabelled)} of {len(rows['text'])} utterances have no reference text (transcripts of "
             "three columns?), so the split cannot be scored:",
-            _shorten(unlabelled),
+            shortened(unlabelled, SHOWN_IDS),
         )
 
 
@@ -121,7 +122,3 @@ def groups_of_rows(rows: dict[str, list], sheet: dict[str, Group], manifest: Pat
             f"{manifest}: found groups {', '.join(unknown)}, which {languages} does not list; add them to it."
         )
     return {uid: sheet[group] for uid, group in zip(rows["utterance_id"], rows["grp"], strict=True)}
-
-
-def _shorten(ids: Sequence[str]) -> list[str]:
-    return [*ids[:SHOWN_IDS], *([f"… and {len(ids) - SHOWN_IDS} more"] if len(ids) > SHOWN_IDS else [])]

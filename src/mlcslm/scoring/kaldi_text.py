@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlcslm.errors import FaultyInput, UserError
+from mlcslm.errors import FaultyInput, UserError, shortened
 
 SHOWN_FAULTS = 50
 
@@ -40,6 +40,5 @@ def read_kaldi_text(path: str | os.PathLike[str]) -> dict[str, str]:
         texts[utterance_id] = parts[1] if len(parts) > 1 else ""
         first_lines[utterance_id] = number
     if faults:
-        more = [f"… and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
-        raise FaultyInput(f"{path}: {len(faults)} faulty lines; correct or remove:", faults[:SHOWN_FAULTS] + more)
+        raise FaultyInput(f"{path}: {len(faults)} faulty lines; correct or remove:", shortened(faults, SHOWN_FAULTS))
     return texts

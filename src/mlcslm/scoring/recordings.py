@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from mlcslm.errors import FaultyInput
+from mlcslm.errors import FaultyInput, shortened
 from mlcslm.languages import Group
 from mlcslm.progress import watched
 
@@ -38,7 +38,7 @@ def groups_of_recordings(recordings: Iterable[str], sheet: Mapping[str, Group], 
         raise FaultyInput(
             f"{source}: {len(unknown)} recordings begin with no group of the languages sheet ({prefixes}). Expected "
             "`<Language or Accent>_<session>`:",
-            _shorten(unknown),
+            shortened(unknown, SHOWN_RECORDINGS),
         )
     return groups
 
@@ -54,7 +54,7 @@ def check_references(references: Collection[str], hypotheses: Collection[str], s
         raise FaultyInput(
             f"{sources[1]}: {len(unknown)} of {len(hypotheses)} recordings have no reference in {sources[0]}. Expected "
             f"the {len(references)} recordings of the reference only; add references, or remove:",
-            _shorten(unknown),
+            shortened(unknown, SHOWN_RECORDINGS),
         )
 
 
@@ -89,8 +89,3 @@ def _begin(function: Callable[[Any], Any], tasks: Sequence[Any]) -> None:
 def _run(place: int) -> Any:
     function, tasks = _work
     return function(tasks[place])
-
-
-def _shorten(names: Sequence[str]) -> list[str]:
-    more = [f"… and {len(names) - SHOWN_RECORDINGS} more"] if len(names) > SHOWN_RECORDINGS else []
-    return [*names[:SHOWN_RECORDINGS], *more]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mlcslm.errors import FaultyInput, UserError
+from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.languages import Group, group_of_utterance, read_languages
 from mlcslm.scoring.error_counts import ErrorCounts, pool
 from mlcslm.scoring.kaldi_text import read_kaldi_text
@@ -71,10 +71,9 @@ def _groups_of(ids: Iterable[str], sheet: dict[str, Group], path: Path) -> dict[
         except UserError:
             unknown.append(utterance_id)
     if unknown:
-        more = [f"… and {len(unknown) - SHOWN_IDS} more"] if len(unknown) > SHOWN_IDS else []
         raise FaultyInput(
             f"{path}: {len(unknown)} ids begin with no group of the languages sheet ({', '.join(sheet)}). Expected "
             "`<group>-<session>-<speaker>-<start>-<end>`:",
-            unknown[:SHOWN_IDS] + more,
+            shortened(unknown, SHOWN_IDS),
         )
     return groups

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlcslm.errors import FaultyInput, UserError
+from mlcslm.errors import FaultyInput, UserError, shortened
 
 SHOWN_FAULTS = 50
 
@@ -63,8 +63,7 @@ def parse_seconds(text: object) -> float | None:
 def raise_faults(path: Path, faults: Sequence[str]) -> None:
     """Raise FaultyInput with the first 50 of `faults`, if there are any."""
     if faults:
-        more = [f"… and {len(faults) - SHOWN_FAULTS} more"] if len(faults) > SHOWN_FAULTS else []
-        raise FaultyInput(f"{path}: {len(faults)} faults; correct or remove:", [*faults[:SHOWN_FAULTS], *more])
+        raise FaultyInput(f"{path}: {len(faults)} faults; correct or remove:", shortened(faults, SHOWN_FAULTS))
 
 
 def check_written(path: Path, names: Sequence[str], start: float, end: float) -> None:
