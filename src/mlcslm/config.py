@@ -255,6 +255,11 @@ def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "co
 
 def read_config(path: str | os.PathLike[str]) -> Config:
     """Read and check a YAML configuration."""
+    return parse_config(read_values(path), path)
+
+
+def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Sections of a YAML configuration, unchecked. Raises UserError for a file that is missing, or is none."""
     import yaml
 
     path = Path(path)
@@ -262,11 +267,11 @@ def read_config(path: str | os.PathLike[str]) -> Config:
         raise UserError(f"{path}: no such configuration. Presets are in config/: demo.yaml, small.yaml, paper.yaml.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: found {type(values).__name__}, expected a mapping of sections.")
-    return parse_config(values, path)
+    return values
 
 
 def _known_keys(location: tuple[int | str, ...]) -> str:

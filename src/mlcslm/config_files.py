@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlcslm.config import Config, parse_config
-from mlcslm.errors import UserError
+from mlcslm.config import Config, parse_config, read_values
 
 
 def read_config_files(paths: Sequence[Path]) -> Config:
@@ -17,7 +16,7 @@ def read_config_files(paths: Sequence[Path]) -> Config:
     """
     values: dict[str, Any] = {}
     for path in paths:
-        values = merged(values, _read(path))
+        values = merged(values, read_values(path))
     return parse_config(values, ", ".join(map(str, paths)))
 
 
@@ -32,17 +31,3 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
         known = both.get(key)
         both[key] = merged(known, value) if isinstance(value, Mapping) and isinstance(known, Mapping) else value
     return both
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
-        raise UserError(f"{path}: no such configuration. Presets are in config/: demo.yaml, small.yaml, …")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: found {type(content).__name__}, expected a mapping of sections.")
-    return content
