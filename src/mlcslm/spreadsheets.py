@@ -1,8 +1,10 @@
-"""Cells of CSV files: what a spreadsheet would run as a formula is made text."""
+"""CSV: what a spreadsheet would run as a formula is made text."""
 
 from __future__ import annotations
 
-from typing import Any
+import csv
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
 
 # A cell that begins with one of these is run as a formula by spreadsheets, by some with the full-width signs too.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -20,3 +22,10 @@ def guard(cell: Any) -> str:
     if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) and cell != "-":
         return f"'{cell}"
     return str(cell)
+
+
+def write_csv(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a header and rows as CSV, every cell of the rows guarded."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([guard(cell) for cell in row] for row in rows)

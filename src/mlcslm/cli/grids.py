@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -22,11 +21,9 @@ def print_grid(
     csv guards cells that spreadsheets would run as formulas; json is a list of objects.
     """
     if form == "csv":
-        from mlcslm.results.tables import guard
+        from mlcslm.spreadsheets import write_csv
 
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([guard(cell) for cell in row] for row in rows)
+        write_csv(sys.stdout, columns, rows)
     elif form == "json":
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlcslm.cli.grids import printable
 from mlcslm.errors import UserError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _manifest_lines(transcriber: Transcriber, audio: list[Path], group: str | No
     found = {one["utterance_id"]: one for one in transcriber.decode(rows)}
     for row in rows:
         hypothesis = found[row["utterance_id"]]
-        yield _json(row, hypothesis) if as_json else f"{row['utterance_id']} {_line(hypothesis['transcript'])}"
+        yield _json(row, hypothesis) if as_json else f"{row['utterance_id']} {printable(hypothesis['transcript'])}"
 
 
 def _audio_lines(transcriber: Transcriber, audio: list[Path], group: str | None, as_json: bool) -> Iterable[str]:
@@ -91,7 +92,7 @@ def _audio_lines(transcriber: Transcriber, audio: list[Path], group: str | None,
         if as_json:
             yield from (_json(row, found[row["utterance_id"]]) for row in rows)
             continue
-        text = " ".join(filter(None, (_line(found[row["utterance_id"]]["transcript"]) for row in rows)))
+        text = " ".join(filter(None, (printable(found[row["utterance_id"]]["transcript"]) for row in rows)))
         yield text if len(audio) == 1 else f"{path}\t{text}"
 
 
@@ -99,8 +100,3 @@ def _json(row: dict[str, Any], hypothesis: dict[str, Any]) -> str:
     kept = ("language", "transcript", "think", "raw_text", "tokens", "stop_reason", "loop")
     about = {"audio": row["audio"], "start": row["start"], "end": row["end"], "group": row["grp"]}
     return json.dumps({**about, **{key: hypothesis[key] for key in kept}}, ensure_ascii=False)
-
-
-def _line(text: str) -> str:
-    """Text that ends no line and moves no cursor, whatever a model made of it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

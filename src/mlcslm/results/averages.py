@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -14,8 +13,8 @@ import numpy as np
 from mlcslm.errors import UserError
 from mlcslm.files import atomic_path
 from mlcslm.results.database import open_database
-from mlcslm.results.tables import guard
 from mlcslm.scoring.bootstrap import group_mean_interval
+from mlcslm.spreadsheets import write_csv
 
 TITLES = {"wer": "WER/CER (Track 1)", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
 _FIXED = (
@@ -45,7 +44,8 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
         rows = _rows(connection, measure, groups, settings)
     if not rows:
         raise UserError(f"{database}: no system has {TITLES[measure]}; score one first (docs/challenge2026.md).")
-    _write_csv(csv, [*_FIXED, *groups], rows)
+    with atomic_path(csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        write_csv(file, [*_FIXED, *groups], rows)
     level, characters = 100 * float(settings["bootstrap_level"]), ", ".join(in_characters) or "none"
     about = _ABOUT.format(level=level, protocol=settings["protocol"], characters=characters)
     parts = [f"# {TITLES[measure]} by system", _summary(rows), about, "## By group", _by_group(groups, rows)]
@@ -119,10 +119,3 @@ def _by_group(groups: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         cells = ("" if row[place] is None else str(row[place]) for row in rows)
         lines.append(f"| {group} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([guard(cell) for cell in row] for row in rows)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -13,7 +10,7 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.files import atomic_path
 from mlcslm.results.database import open_database
 from mlcslm.results.pages import markdown_page
-from mlcslm.spreadsheets import guard
+from mlcslm.spreadsheets import write_csv
 
 
 def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
@@ -35,7 +32,8 @@ def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
             )
         _check_complete(connection, database, table)
         page = markdown_page(connection, table, title, columns, rows)
-    _write_csv(csv, columns, rows)
+    with atomic_path(csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        write_csv(file, columns, rows)
     with atomic_path(markdown) as temporary:
         temporary.write_text(page, encoding="utf-8")
 
@@ -77,10 +75,3 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, database: Path, table
     if losses:
         faults = [label for (label,) in losses]
         raise FaultyInput(f"{database}: {table} has no training loss; make the training log of these anew:", faults)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([guard(cell) for cell in row] for row in rows)
