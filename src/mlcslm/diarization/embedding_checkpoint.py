@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mlcslm.described import changed_files, read_description
 from mlcslm.diarization.networks import build_network
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.files import atomic_path, sha256
@@ -68,22 +69,9 @@ def read_card(folder: str | os.PathLike[str]) -> EmbeddingCard:
     """What the embedding in `folder` is. Raises UserError where it is unreadable or its weights are others."""
     path = Path(folder) / CARD_FILE
     remedy = "Train or convert the embedding again."
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}). {remedy}") from None
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
-        raise UserError(f"{path}: format version {version!r} found, expected {FORMAT_VERSION}. {remedy}")
-    names = {entry.name for entry in fields(EmbeddingCard)}
-    if missing := sorted(names - set(content)):
-        raise UserError(f"{path}: without {', '.join(missing)}. {remedy}")
-    card = EmbeddingCard(**{name: content[name] for name in names})
-    weights = path.with_name(WEIGHTS_FILE)
-    if not weights.is_file():
-        raise UserError(f"{weights}: no such file, but {CARD_FILE} is there. {remedy}")
-    if (found := sha256(weights)) != card.sha256:
-        raise UserError(f"{weights}: SHA-256 {found[:16]}… found, {card.sha256[:16]}… expected. {remedy}")
+    card = read_description(EmbeddingCard, path, FORMAT_VERSION, remedy)
+    if faults := changed_files(path.parent, {WEIGHTS_FILE: card.sha256}):
+        raise UserError(f"{faults[0]}. {remedy}")
     return card
 
 

@@ -5,14 +5,14 @@ Needs neither torch nor transformers.
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlcslm.described import changed_files, read_description
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import sha256, write_json
+from mlcslm.files import write_json
 
 CHECKPOINT_FILE = "checkpoint.json"
 FORMAT_VERSION = 1
@@ -60,37 +60,11 @@ def read_checkpoint(folder: str | os.PathLike[str], *, verify: bool = True) -> C
             f"{path}: no such file, so {folder} is not a finished checkpoint (the file is written last). "
             "Run the workflow again, which trains the stage."
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}). {_remedy(path)}") from error
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format version {version!r} found, expected {FORMAT_VERSION}. "
-            f"It was written by another version of mlcslm: use that one, or else: {_remedy(path)}"
-        )
-    names = {field.name for field in fields(CheckpointInfo)}
-    if missing := sorted(names - set(content)):
-        raise UserError(f"{path}: without {', '.join(missing)}. {_remedy(path)}")
-    info = CheckpointInfo(**{name: content[name] for name in names})
-    if verify and (faults := _faulty_files(folder, info.files)):
+    info = read_description(CheckpointInfo, path, FORMAT_VERSION, _remedy(path))
+    if verify and (faults := changed_files(folder, info.files)):
         raise FaultyInput(f"{folder}: not the checkpoint that was written. {_remedy(path)}", faults)
     return info
 
 
 def _remedy(path: Path) -> str:
     return f"Put back a copy of the folder; or delete {path} and run the workflow again, which trains the stage anew."
-
-
-def _faulty_files(folder: Path, files: dict[str, str]) -> list[str]:
-    faults = []
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            faults.append(f"{path}: no such file")
-        elif (found := sha256(path)) != expected:
-            faults.append(
-                f"{path}: SHA-256 {found[:12]}… found ({path.stat().st_size} bytes), expected {expected[:12]}…"
-            )
-    return faults

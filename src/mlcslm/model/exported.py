@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from transformers import AutoTokenizer, WhisperFeatureExtractor
 from transformers.utils import logging
 
 import mlcslm
+from mlcslm.described import changed_files, read_description
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.files import sha256, write_json
 from mlcslm.languages import read_languages
@@ -110,21 +111,8 @@ def read_export(folder: str | os.PathLike[str], *, verify: bool = True) -> Expor
     path = folder / EXPORT_FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file, so {folder} is no exported model; `mlcslm export` makes one.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}). Export the checkpoint again.") from None
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: format version {version!r} found, expected {FORMAT_VERSION}. It was written by another version "
-            "of mlcslm: use that one, or export the checkpoint again."
-        )
-    names = {field.name for field in fields(ExportInfo)}
-    if missing := sorted(names - set(content)):
-        raise UserError(f"{path}: without {', '.join(missing)}. Export the checkpoint again.")
-    info = ExportInfo(**{name: content[name] for name in names})
-    if verify and (faults := _faulty_files(folder, info.files)):
+    info = read_description(ExportInfo, path, FORMAT_VERSION, "Export the checkpoint again.")
+    if verify and (faults := changed_files(folder, info.files)):
         raise FaultyInput(f"{folder}: not the model that was exported; copy or export it again.", faults)
     return info
 
@@ -191,17 +179,6 @@ def _clean(path: Path) -> None:
         if section.get("_name_or_path"):
             section["_name_or_path"] = public_name(section["_name_or_path"])
     write_json(path, config)
-
-
-def _faulty_files(folder: Path, files: Mapping[str, str]) -> list[str]:
-    faults = []
-    for name, expected in files.items():
-        path = folder / Path(name).name
-        if not path.is_file():
-            faults.append(f"{path}: no such file")
-        elif sha256(path) != expected:
-            faults.append(f"{path}: has other contents than were written ({path.stat().st_size} bytes)")
-    return faults
 
 
 @contextlib.contextmanager
