@@ -15,7 +15,12 @@ _REMEDY = "Delete the shards and run again."
 
 
 def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
-    """Join the shards of a decoding into one file, in the manifest's order.
+    """Write the shards of a decoding as one file. Raises UserError as `merged_shards` does."""
+    write_table(merged_shards(shards, manifest), out)
+
+
+def merged_shards(shards: Sequence[Path], manifest: Path) -> pa.Table:
+    """The hypotheses of all shards of a decoding, in the manifest's order.
 
     Raises UserError, by name, for hypotheses that are missing, there twice or not in the manifest, and for shards that
     different checkpoints or decodings made.
@@ -33,12 +38,11 @@ def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
         "not in the manifest": sorted(set(found) - set(wanted)),
     }
     if any(faults.values()):
-        title = (
-            f"{out}: its {len(shards)} shards hold {table.num_rows} hypotheses, {manifest} has {len(wanted)}. {_REMEDY}"
-        )
+        found_in = f"{shards[0].parent}: its {len(shards)} shards hold {table.num_rows} hypotheses"
+        title = f"{found_in}, {manifest} has {len(wanted)}. {_REMEDY}"
         raise FaultyInput(title, [f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names])
     place = {name: row for row, name in enumerate(table["utterance_id"].to_pylist())}
-    write_table(table.take([place[name] for name in wanted]), out)
+    return table.take([place[name] for name in wanted])
 
 
 def _few(names: Sequence[str]) -> str:

@@ -23,8 +23,9 @@ from mlcslm.scoring.hypotheses import check_texts, count_utterances, groups_of_r
 from mlcslm.scoring.rttm import write_rttm
 from mlcslm.scoring.stm import write_stm
 from mlcslm.scoring.utterances import by_recording
+from mlcslm.workflow_systems import CARD
 
-CARD, COUNTS, HYPOTHESES = "system.json", "counts.parquet", "hypotheses.parquet"
+COUNTS, HYPOTHESES = "counts.parquet", "hypotheses.parquet"
 TEXTS_SCHEMA = pa.schema([("utterance_id", pa.string()), ("transcript", pa.string())])
 SEGMENTS_SCHEMA = pa.schema(
     [

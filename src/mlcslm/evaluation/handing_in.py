@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mlcslm.config import Config
-from mlcslm.decoding.shards import merge_shards
+from mlcslm.decoding.shards import merged_shards
 from mlcslm.errors import UserError
 from mlcslm.evaluation.asking import evaluation_of, protocols_of
 from mlcslm.evaluation.submission import Submission, write_track_1, write_track_2
 from mlcslm.evaluation.taking import take
-from mlcslm.parquet import read_table
 from mlcslm.scoring.stm import read_stm
 from mlcslm.workflow import Layout
 
@@ -42,8 +40,5 @@ def hand_in(
 
 
 def _transcripts(shards: Sequence[Path], manifest: Path) -> dict[str, str | None]:
-    with tempfile.TemporaryDirectory() as folder:
-        merged = Path(folder) / "hypotheses.parquet"
-        merge_shards(shards, manifest, merged)
-        columns = read_table(merged, ["utterance_id", "transcript"]).to_pydict()
+    columns = merged_shards(shards, manifest).select(["utterance_id", "transcript"]).to_pydict()
     return dict(zip(columns["utterance_id"], columns["transcript"], strict=True))
