@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from mlcslm.progress import say
+
 STATUS = 128 + signal.SIGTERM
 """Exit status of a job that was asked to stop, as a shell gives it."""
 MOST_RESTARTS = {True: 100, False: 3}
@@ -58,7 +60,7 @@ def ends_when_asked() -> Iterator[None]:
         with raises_when_asked():
             yield
     except Interrupted as interrupted:
-        print(f"mlcslm: asked to stop by SIGTERM. {_outcome(interrupted)}", file=sys.stderr)
+        say(f"asked to stop by SIGTERM. {_outcome(interrupted)}")
         sys.exit(STATUS)
 
 
