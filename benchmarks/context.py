@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from reporting import measure
 
 from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.context import decode_in_rounds, decode_with_own_context, with_reference_context
@@ -27,7 +28,6 @@ from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.generation import length_buckets
 from mlcslm.decoding.wanted import rows_to_decode
 from mlcslm.errors import UserError
-from mlcslm.files import write_json
 from mlcslm.languages import read_languages
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -41,14 +41,7 @@ Row = dict[str, Any]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    try:
-        report = run(options)
-    except UserError as error:
-        print(f"context: {error}", file=sys.stderr)
-        sys.exit(1)
-    write_json(options.out, report)
-    print("\n".join(readable(report)))
-    print(f"written: {options.out}")
+    measure(run, options, readable, options.out)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 import torch
 import transformers
 from decoding_ways import Job, transformers_search, unsorted_batches
+from reporting import measure
 from tqdm import tqdm
 
 from mlcslm.config import read_config
@@ -36,7 +37,6 @@ from mlcslm.decoding.fixed_tree import FixedTrees
 from mlcslm.decoding.generation import length_buckets
 from mlcslm.decoding.search import search
 from mlcslm.errors import UserError
-from mlcslm.files import write_json
 from mlcslm.languages import read_languages
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -51,14 +51,7 @@ Times = dict[str, list[tuple[float, float]]]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    try:
-        report = run(options)
-        write_json(options.out, report)
-    except UserError as error:
-        print(f"decoding: {error}", file=sys.stderr)
-        sys.exit(1)
-    print("\n".join(readable(report)))
-    print(f"written: {options.out}")
+    measure(run, options, readable, options.out)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

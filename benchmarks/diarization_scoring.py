@@ -25,9 +25,9 @@ from statistics import median
 from typing import Any
 
 from random_sessions import Rates, read_rates, read_utterances, synthetic_utterances, write_sides
+from reporting import measure
 
 from mlcslm.errors import UserError
-from mlcslm.files import write_json
 from mlcslm.languages import read_languages
 from mlcslm.scoring.stm import write_stm
 from mlcslm.scoring.utterances import by_recording
@@ -41,15 +41,8 @@ BREAKDOWN = "mlcslm score tcpwer --breakdown"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    try:
-        report = run(options)
-        out = options.out or ROOT / "results" / "benchmarks" / "diarization-scoring.json"
-        write_json(out, report)
-    except UserError as error:
-        print(f"diarization_scoring: {error}", file=sys.stderr)
-        sys.exit(1)
-    print("\n".join(readable(report)))
-    print(f"written: {out}")
+    out = options.out or ROOT / "results" / "benchmarks" / "diarization-scoring.json"
+    measure(run, options, readable, out)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

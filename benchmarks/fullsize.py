@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fullsize_steps import Bench
+from reporting import measure
 
-from mlcslm.errors import UserError
-from mlcslm.files import write_json
 from mlcslm.plan.throughput import GIB
 
 ROOT = Path(__file__).parents[1]
@@ -24,14 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    try:
-        report = run(options)
-        write_json(options.out, report)
-    except UserError as error:
-        print(f"fullsize: {error}", file=sys.stderr)
-        sys.exit(1)
-    print("\n".join(readable(report)))
-    print(f"written: {options.out}")
+    measure(run, options, readable, options.out)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

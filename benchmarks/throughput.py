@@ -10,7 +10,6 @@ import argparse
 import datetime
 import os
 import platform
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 import transformers
 from foundation import SIZES, foundation_folders
+from reporting import measure
 from sampling import (
     TOKENS_A_UNIT,
     Utterance,
@@ -33,8 +33,6 @@ from sampling import (
 from tqdm import tqdm
 from ways import ABLATIONS, CACHED, OURS, REFERENCE, TASKS, Cost, Feeder, Task, Way
 
-from mlcslm.errors import UserError
-from mlcslm.files import write_json
 from mlcslm.languages import read_languages
 from mlcslm.model.build import build_speech_llm
 
@@ -43,15 +41,8 @@ ROOT = Path(__file__).parents[1]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    try:
-        report = run(options)
-        out = options.out or ROOT / "results" / "benchmarks" / f"throughput-{options.size}.json"
-        write_json(out, report)
-    except UserError as error:
-        print(f"throughput: {error}", file=sys.stderr)
-        sys.exit(1)
-    print("\n".join(readable(report)))
-    print(f"written: {out}")
+    out = options.out or ROOT / "results" / "benchmarks" / f"throughput-{options.size}.json"
+    measure(run, options, readable, out)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
