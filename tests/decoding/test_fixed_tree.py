@@ -14,7 +14,6 @@ from mlcslm.config_decoding import DecodingConfig
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.fixed_tree import FixedTrees
 from mlcslm.decoding.memory import FittingBatches
-from mlcslm.model.checkpoint import load_checkpoint
 
 METHODS = {
     "greedy": {},
@@ -22,12 +21,6 @@ METHODS = {
     "beam": {"method": "beam", "beams": 5},
     "beam+sampling": {"method": "beam+sampling", "beams": 4, "temperature": 1.5},
 }
-
-
-@pytest.fixture(scope="module")
-def decoder(trained: Path, languages) -> Decoder:
-    model, processor = load_checkpoint(trained, languages=languages)
-    return Decoder(model, processor, "tagged", DecodingConfig())
 
 
 def answers(decoder: Decoder, batches: list[list[dict]], fixed: FixedTrees | None, **settings: Any) -> list:

@@ -15,7 +15,6 @@ from mlcslm.config import DecodingConfig
 from mlcslm.decoding.generation import SCHEMA, Decoder, DecodingPaths, decode_split, length_buckets
 from mlcslm.errors import UserError
 from mlcslm.files import sha256
-from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.training.encoder_cache import write_encoder_cache
 
 
@@ -145,12 +144,6 @@ def test_buckets_are_of_one_size_the_longest_first() -> None:
     rows = [{"utterance_id": f"u{i}", "start": 1.0, "end": 1.0 + length} for i, length in enumerate([1, 5, 3, 5, 2])]
     buckets = [[row["utterance_id"] for row in bucket] for bucket in length_buckets(rows, 2)]
     assert buckets == [["u1", "u3"], ["u2", "u4"], ["u0"]]
-
-
-@pytest.fixture
-def decoder(trained: Path, languages) -> Decoder:
-    model, processor = load_checkpoint(trained, languages=languages)
-    return Decoder(model, processor, "tagged", DecodingConfig())
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,7 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module")
-def decoder(trained: Path, languages) -> Decoder:
-    model, processor = load_checkpoint(trained, languages=languages)
-    return Decoder(model, processor, "tagged", DecodingConfig())
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def prompts(decoder: Decoder, tones: Path) -> dict[str, Any]:
     rows = pq.read_table(tones).to_pylist()
     examples, _ = decoder.examples(rows)
