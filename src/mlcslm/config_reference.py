@@ -23,7 +23,8 @@ INTRODUCTION = """\
 A preset is one YAML file that says everything: `demo.yaml` (the default), `small.yaml`, `paper.yaml`,
 `challenge2026.yaml`. Whatever is not in it has the default given below. Unknown keys and impossible values are refused
 before anything runs, all of them in one go, each with its path. `languages.tsv` is the sheet of groups, `tables.yaml`
-the paper's tables; the 2026 challenge has its own of both.
+the paper's tables; the 2026 challenge has its own of both. `controls/` has what the paper should be compared with and
+was not, to be merged into a preset (docs/reasoning.md).
 
 ## Changing a preset
 

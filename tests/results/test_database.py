@@ -45,6 +45,8 @@ def test_rows_without_a_stage_are_left_out_and_kept_as_data(inputs: Any) -> None
     rows = query(inputs, "SELECT checkpoint FROM table6", config={**inputs.config, "stages": stages})
     assert [row[0] for row in rows] == ["baseline", "ckpt-4000"]
     assert query(inputs, "SELECT count(*) FROM published WHERE table_name = 'table6'") == [(12,)]
+    # The paper's six rows, without the control of our own that nothing measures.
+    assert query(inputs, "SELECT count(*) FROM table_rows WHERE table_name = 'table6'") == [(6,)]
 
 
 def test_interval_agrees_with_a_brute_force_bootstrap(inputs: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from mlcslm.config import read_config
+from mlcslm.config_files import read_config_files
 from mlcslm.errors import UserError
 from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
 
@@ -76,7 +77,7 @@ def test_a_preset_shows_the_rows_that_it_makes(tables: dict[str, PaperTable]) ->
 
 
 def test_own_transcripts_as_context_are_a_row_that_the_paper_does_not_have(tables: dict[str, PaperTable]) -> None:
-    without, reference, own = tables["table3"].rows
+    without, reference, own = (row for row in tables["table3"].rows if row.labels["stage"] != "control-10000")
     assert without.note is None and "upper bound" in (reference.note or "")
     assert own.published == {} and own.measures.checkpoint == reference.measures.checkpoint
     assert (reference.measures.decoding, own.measures.decoding) == ("greedy-reference-context", "greedy-own-context")
@@ -112,6 +113,18 @@ def test_labels_say_what_a_preset_does(tables: dict[str, PaperTable], preset: Pa
                 network = config.embeddings[diarizer.embedding].network
                 label = row.labels.get("embedding", row.labels.get("system", ""))
                 assert network == {"CAM++": "campplus"}.get(label, label.lower())
+
+
+def test_the_control_is_trained_as_reasoning_is_and_stands_in_two_tables(tables: dict[str, PaperTable]) -> None:
+    demo = TABLES.parent / "demo.yaml"
+    without, config = read_config(demo), read_config_files([demo, TABLES.parent / "controls" / "demo.yaml"])
+    for control, reasoning in (("control-9000", "ckpt-9000"), ("control-10000", "ckpt-10000")):
+        # Whatever a stage says but where it begins, what its answers are, and how the prompt is weighted in them.
+        other = {"parent", "template", "prompt_loss_weight", "method"}
+        assert config.stages[control].model_dump(exclude=other) == config.stages[reasoning].model_dump(exclude=other)
+    for name, rows in (("table3", 3), ("table6", 6)):
+        assert len(rows_for(tables[name], without.stages, without.decodings)) == rows
+        assert len(rows_for(tables[name], config.stages, config.decodings)) == rows + 1
 
 
 def test_a_row_of_our_own_needs_no_published_number(tmp_path: Path) -> None:

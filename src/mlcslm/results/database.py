@@ -200,9 +200,10 @@ def _insert_paper_tables(
     rows, published = [], []
     for name, table in tables.items():
         measured = rows_for(table, config.stages, config.decodings, config.diarizers)
-        for position, row in enumerate(table.rows, start=1):
-            measures = row.measures
-            shown = any(row is other for other in measured)
+        # Rows of our own are in the database only where they are measured: no reader of the paper misses them.
+        known = [row for row in table.rows if row.published or row in measured]
+        for position, row in enumerate(known, start=1):
+            measures, shown = row.measures, row in measured
             rows.append((name, position, row.labels, measures.system, measures.diarizer, shown, row.note))
             published.extend((name, position, column, value) for column, value in row.published.items())
     _insert_rows(connection, "table_rows", rows)
