@@ -115,16 +115,19 @@ def test_labels_say_what_a_preset_does(tables: dict[str, PaperTable], preset: Pa
                 assert network == {"CAM++": "campplus"}.get(label, label.lower())
 
 
-def test_the_control_is_trained_as_reasoning_is_and_stands_in_two_tables(tables: dict[str, PaperTable]) -> None:
-    demo = TABLES.parent / "demo.yaml"
-    without, config = read_config(demo), read_config_files([demo, TABLES.parent / "controls" / "demo.yaml"])
+@pytest.mark.parametrize("name", ["demo", "small", "paper"])
+def test_the_control_is_trained_as_reasoning_is_and_stands_in_two_tables(
+    tables: dict[str, PaperTable], name: str
+) -> None:
+    preset = TABLES.parent / f"{name}.yaml"
+    without, config = read_config(preset), read_config_files([preset, TABLES.parent / "controls" / f"{name}.yaml"])
     for control, reasoning in (("control-9000", "ckpt-9000"), ("control-10000", "ckpt-10000")):
         # Whatever a stage says but where it begins, what its answers are, and how the prompt is weighted in them.
         other = {"parent", "template", "prompt_loss_weight", "method"}
         assert config.stages[control].model_dump(exclude=other) == config.stages[reasoning].model_dump(exclude=other)
-    for name, rows in (("table3", 3), ("table6", 6)):
-        assert len(rows_for(tables[name], without.stages, without.decodings)) == rows
-        assert len(rows_for(tables[name], config.stages, config.decodings)) == rows + 1
+    for table, rows in (("table3", 3), ("table6", 6)):
+        assert len(rows_for(tables[table], without.stages, without.decodings)) == rows
+        assert len(rows_for(tables[table], config.stages, config.decodings)) == rows + 1
 
 
 def test_a_row_of_our_own_needs_no_published_number(tmp_path: Path) -> None:
