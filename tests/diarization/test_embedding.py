@@ -79,6 +79,9 @@ def test_a_saved_embedding_comes_back_the_same(embedder: SpeakerEmbedder, audio:
     (tmp_path / "e" / "model.safetensors").write_bytes(b"others")
     with pytest.raises(UserError, match=r"model\.safetensors: SHA-256 .* expected"):
         load_network(tmp_path / "e", "campplus")
+    (tmp_path / "e" / "model.json").unlink()
+    with pytest.raises(UserError, match=r"model\.json: no such file"):
+        read_card(tmp_path / "e")
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "weights.bin"])

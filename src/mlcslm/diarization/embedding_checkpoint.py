@@ -69,6 +69,8 @@ def read_card(folder: str | os.PathLike[str]) -> EmbeddingCard:
     """What the embedding in `folder` is. Raises UserError where it is unreadable or its weights are others."""
     path = Path(folder) / CARD_FILE
     remedy = "Train or convert the embedding again."
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. {remedy}")
     card = read_description(EmbeddingCard, path, FORMAT_VERSION, remedy)
     if faults := changed_files(path.parent, {WEIGHTS_FILE: card.sha256}):
         raise UserError(f"{faults[0]}. {remedy}")
