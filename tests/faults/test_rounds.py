@@ -33,7 +33,7 @@ def outcome(kind: str, request: pytest.FixtureRequest) -> Outcome:
 @pytest.mark.parametrize(("kind", "name"), FAULTS)
 def test_a_fault_is_named_with_what_to_do(outcome: Outcome, kind: str, name: str) -> None:
     log = outcome.logs[name]
-    assert re.search(rf"mlcslm: (?s:.*){FAULTS[kind, name].message}", log), log
+    assert re.search(rf"(?:^|\r)mlcslm: (?s:.*){FAULTS[kind, name].message}", log, re.MULTILINE), log
 
 
 @pytest.mark.parametrize("kind", ROUNDS)
