@@ -3,6 +3,7 @@ corpus of tones that they can learn from. What needs torch is imported where it 
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,25 @@ def languages() -> dict[str, Any]:
     from mlcslm.languages import read_languages
 
     return read_languages(SHEET)
+
+
+@pytest.fixture(scope="session")
+def published_sums() -> Callable[[int], list[dict[str, Any]]]:
+    """Counts that the challenge published for its two baselines on dev, summed over each group; by track.
+
+    `scored` is the number of utterances (Track 1) or recordings (Track 2); a run-on has fifty insertions or more.
+    """
+    with open(Path(__file__).parent / "published" / "dev_baselines.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    def of_track(track: int) -> list[dict[str, Any]]:
+        return [
+            {name: int(value) if value.isdecimal() else value for name, value in row.items()}
+            for row in rows
+            if row["track"] == str(track)
+        ]
+
+    return of_track
 
 
 def save_tokenizer(folder: Path) -> int:
