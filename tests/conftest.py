@@ -46,7 +46,7 @@ def languages() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def published_sums() -> Callable[[int], list[dict[str, Any]]]:
+def published_sums() -> Callable[..., list[dict[str, Any]]]:
     """Counts that the challenge published for its two baselines on dev, summed over each group; by track.
 
     `scored` is the number of utterances (Track 1) or recordings (Track 2); a run-on has fifty insertions or more.
