@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlcslm.config import read_config
+from mlcslm.config.languages import group_of_utterance, read_languages
+from mlcslm.config.paper_tables import read_paper_tables, rows_for
+from mlcslm.config.reading import read_config
 from mlcslm.corpus.layout import Utterance, write_session
 from mlcslm.corpus.manifest import build_manifest
-from mlcslm.languages import group_of_utterance, read_languages
-from mlcslm.results.paper_tables import read_paper_tables, rows_for
-from mlcslm.scoring.diarization_scores import score_transcript_files
+from mlcslm.scoring.files import score_transcript_files
 from mlcslm.scoring.recordings import groups_of_recordings
 from mlcslm.text.templates import added_tokens
-from mlcslm.workflow import Layout
+from mlcslm.workflow.layout import Layout
 
 REPOSITORY = Path(__file__).parents[1]
 SHEET = REPOSITORY / "config" / "languages2026.tsv"
@@ -40,7 +40,7 @@ def test_the_preset_measures_every_row_of_its_tables(monkeypatch: pytest.MonkeyP
     assert layout.groups == list(GROUPS) and len(layout.shards()) == 21
     for table in read_paper_tables(config.tables).values():
         assert rows_for(table, config.stages, config.decodings, config.diarizers) == table.rows
-    assert layout.shown_tables() == ["table6", "table7"]
+    assert layout.measured_tables() == ["table6", "table7"]
 
 
 @pytest.mark.parametrize("below", ["", "batch1"])

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mlcslm.config import Config, parse_config, read_config
-from mlcslm.config_reference import render_reference
+from mlcslm.config.reading import parse_config, read_config
+from mlcslm.config.reference import render_reference
+from mlcslm.config.schema import Config
 from mlcslm.errors import FaultyInput, UserError
 
 REPOSITORY = Path(__file__).parents[1]

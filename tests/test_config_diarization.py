@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlcslm.config import parse_config
+from mlcslm.config.reading import parse_config
 from mlcslm.errors import FaultyInput
 
 ASR = {"checkpoint": "a", "decoding": "greedy"}

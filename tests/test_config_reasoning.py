@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mlcslm.config import Config, parse_config
+from mlcslm.config.reading import parse_config
+from mlcslm.config.schema import Config
 from mlcslm.errors import FaultyInput
 
 USUAL = {"parent": "foundation", "trains": ["projector", "lm_lora"], "template": "tagged", "steps": 1}

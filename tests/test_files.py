@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mlcslm.files import atomic_path, fingerprint, sha256, write_json
+from mlcslm.io.files import atomic_path, fingerprint, sha256, write_json
 
 
 def test_a_file_appears_whole_and_makes_its_folder(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_process_that_is_killed_while_writing_leaves_the_old_file(tmp_path: Pa
     target.write_text("old")
     program = f"""
         import os, signal
-        from mlcslm.files import atomic_path
+        from mlcslm.io.files import atomic_path
         with atomic_path({str(target)!r}) as temporary:
             temporary.write_text("half")
             os.kill(os.getpid(), signal.SIGKILL)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from mlcslm.config import Config, parse_config, read_config
-from mlcslm.inputs import describe_missing_inputs, missing_inputs
+from mlcslm.config.inputs import describe_missing_inputs, missing_inputs
+from mlcslm.config.reading import parse_config, read_config
+from mlcslm.config.schema import Config
 
 REPOSITORY = Path(__file__).parents[1]
 ASR = {"checkpoint": "a", "decoding": "greedy"}

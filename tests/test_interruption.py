@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from mlcslm.interruption import (
+from mlcslm.runtime.interruption import (
     STATUS,
     Interrupted,
     between_steps,
-    ends_when_asked,
+    exits_on_request,
     outlive_one_signal,
-    raises_when_asked,
+    raises_on_request,
 )
 
 
@@ -51,7 +51,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Path
 
 def test_work_ends_at_once_with_a_shells_status(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as caught, ends_when_asked():
+    with pytest.raises(SystemExit) as caught, exits_on_request():
         try:
             ask()
         except Exception:
@@ -66,7 +66,7 @@ def test_work_ends_at_once_with_a_shells_status(capsys: pytest.CaptureFixture[st
 
 def test_steps_are_finished_and_what_was_saved_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     done = []
-    with pytest.raises(SystemExit), ends_when_asked(), between_steps() as stop:
+    with pytest.raises(SystemExit), exits_on_request(), between_steps() as stop:
         for step in range(5):
             if step == 2:
                 ask()
@@ -78,12 +78,12 @@ def test_steps_are_finished_and_what_was_saved_is_told(capsys: pytest.CaptureFix
 
 
 def test_work_that_ends_by_itself_just_then_is_not_interrupted() -> None:
-    with ends_when_asked():
+    with exits_on_request():
         with between_steps():
             ask()
         finished = True
     assert finished
-    with ends_when_asked(), between_steps() as stop:
+    with exits_on_request(), between_steps() as stop:
         assert not stop.asked, "remembers the job before"
 
 
@@ -96,7 +96,7 @@ def test_outside_a_job_the_signal_is_what_it_always_was() -> None:
 
 @pytest.mark.parametrize("of_loader", [False, True])
 def test_children_end_by_the_signal_and_a_loaders_by_the_second_one(of_loader: bool) -> None:
-    with raises_when_asked():
+    with raises_on_request():
         child = os.fork()
         if child == 0:
             if of_loader:
@@ -109,7 +109,7 @@ def test_children_end_by_the_signal_and_a_loaders_by_the_second_one(of_loader: b
 
 def test_slurm_starts_a_running_job_again(slurm: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     calls = slurm("RUNNING")
-    with pytest.raises(SystemExit), ends_when_asked(), between_steps() as stop:
+    with pytest.raises(SystemExit), exits_on_request(), between_steps() as stop:
         ask()
         stop.leave("the state after step 3")
     assert calls.read_text("utf-8").splitlines() == [
@@ -124,7 +124,7 @@ def test_a_job_that_is_cancelled_or_started_again_anyway_is_left_alone(
     slurm: Callable[..., Path], capsys: pytest.CaptureFixture[str], state: str
 ) -> None:
     calls = slurm(state)
-    with pytest.raises(SystemExit), ends_when_asked():
+    with pytest.raises(SystemExit), exits_on_request():
         ask()
     assert "scontrol" not in calls.read_text("utf-8")
     assert f"SLURM has job 17 as {state or 'gone'}" in capsys.readouterr().err
@@ -141,7 +141,7 @@ def test_slurm_that_refuses_is_told_of(
     slurm: Callable[..., Path], capsys: pytest.CaptureFixture[str], command: str, expected: str
 ) -> None:
     slurm("RUNNING", refuses=command)
-    with pytest.raises(SystemExit), ends_when_asked():
+    with pytest.raises(SystemExit), exits_on_request():
         ask()
     assert expected in capsys.readouterr().err
 
@@ -151,6 +151,6 @@ def test_a_job_that_gets_nowhere_is_not_started_for_ever(
     slurm: Callable[..., Path], saved: str, restarts: int, again: bool
 ) -> None:
     calls = slurm("RUNNING", restarts=restarts)
-    with pytest.raises(SystemExit), ends_when_asked():
+    with pytest.raises(SystemExit), exits_on_request():
         raise Interrupted(saved)
     assert (calls.exists() and "scontrol requeue 17" in calls.read_text("utf-8")) is again

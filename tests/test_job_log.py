@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlcslm.job_log import logged
+from mlcslm.runtime.job_log import logged
 
 
 def test_both_streams_and_what_is_for_the_log_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The languages sheet: what it gives, and that each mistake in one is named with its line."""
+"""The languages table: what it gives, and that each mistake in one is named with its line."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from mlcslm.config.languages import group_of_utterance, read_languages
 from mlcslm.errors import UserError
-from mlcslm.languages import group_of_utterance, read_languages
 
 SHEET = Path(__file__).parents[1] / "config" / "languages.tsv"
 HEADER = "group\tfolder\tlanguage\ttoken\tunit\tprompt\n"
 FRENCH = "French\tFrench\tfr\t<LANG_FR>\tword\tTranscrivez\n"
 
 
-def sheet(tmp_path: Path, text: str) -> Path:
+def languages_table(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "languages.tsv"
     path.write_text(text, encoding="utf-8")
     return path
@@ -38,7 +38,7 @@ def test_track_2_names_begin_with_the_accent_or_else_the_language() -> None:
 
 
 def test_a_sheet_keeps_its_order_and_its_quotes(tmp_path: Path) -> None:
-    groups = read_languages(sheet(tmp_path, f'{HEADER}Thai\tThai\tth\t<LANG_TH>\tcharacter\t"ก" ข\n{FRENCH}'))
+    groups = read_languages(languages_table(tmp_path, f'{HEADER}Thai\tThai\tth\t<LANG_TH>\tcharacter\t"ก" ข\n{FRENCH}'))
     assert list(groups) == ["Thai", "French"]
     assert groups["Thai"].prompt == '"ก" ข'
 
@@ -56,7 +56,7 @@ def test_a_sheet_keeps_its_order_and_its_quotes(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(UserError) as error:
-        read_languages(sheet(tmp_path, text))
+        read_languages(languages_table(tmp_path, text))
     assert expected in str(error.value)
 
 

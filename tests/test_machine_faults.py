@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mlcslm.errors import UserError
-from mlcslm.files import atomic_path
-from mlcslm.machine_faults import check_results_folder, machine_fault
+from mlcslm.io.files import atomic_path
+from mlcslm.runtime.machine_faults import check_results_folder, machine_fault
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.errors import UserError
-from mlcslm.parquet import read_table, write_table
+from mlcslm.io.parquet import read_table, write_table
 
 TABLE = pa.table({"name": [f"utterance {n}" for n in range(300)], "start": [n / 7 for n in range(300)]})
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mlcslm.config import Config, read_config
-from mlcslm.config_stages import StageConfig
-from mlcslm.results.paper_tables import read_paper_tables, rows_for
-from mlcslm.workflow import Layout
+from mlcslm.config.paper_tables import read_paper_tables, rows_for
+from mlcslm.config.reading import read_config
+from mlcslm.config.schema import Config
+from mlcslm.config.stages import StageConfig
+from mlcslm.workflow.layout import Layout
 
 REPOSITORY = Path(__file__).parents[1]
 # Other files there are sheets, or hold only what differs from a preset.

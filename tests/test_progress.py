@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlcslm import progress as module
-from mlcslm.progress import progress, waiting, watched
+from mlcslm.runtime import progress as module
+from mlcslm.runtime.progress import progress, waiting, watched
 
 
 class Terminal(io.StringIO):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlcslm.config.languages import group_of_utterance, read_languages
 from mlcslm.corpus.identifiers import centiseconds, recording_id, utterance_id
-from mlcslm.languages import group_of_utterance, read_languages
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("MLCSLM_SHARED", REPOSITORY.parent / "shared"))

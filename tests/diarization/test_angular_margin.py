@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mlcslm.diarization.angular_margin import AngularMarginClassifier, margin_at, with_margin
+from mlcslm.speaker_embedding.angular_margin import AngularMarginClassifier, margin_at, with_margin
 
 
 def test_the_margin_turns_the_angle() -> None:

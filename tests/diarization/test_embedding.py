@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mlcslm.diarization.embedding import SpeakerEmbedder, load_embedder
-from mlcslm.diarization.embedding_checkpoint import load_network, read_card, save_embedding
-from mlcslm.diarization.networks import build_network
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.speaker_embedding.checkpoint import load_network, read_card, save_embedding
+from mlcslm.speaker_embedding.embedding import SpeakerEmbedder, load_embedder
+from mlcslm.speaker_embedding.networks import build_network
 
 SIZE = {"channels": 16, "growth": 8, "bottleneck": 2, "blocks": (2, 1, 2), "head_channels": 4, "embedding_size": 16}
 SHARED = Path(os.environ.get("MLCSLM_SHARED", Path(__file__).parents[3] / "shared"))
@@ -152,7 +152,7 @@ def test_a_damaged_card_is_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.environ.get("MLCSLM_CAMPPLUS"), reason="MLCSLM_CAMPPLUS names no CAM++ checkpoint")
 def test_real_campplus_separates_human_voices() -> None:
     from mlcslm.corpus.audio import read_segment
-    from mlcslm.diarization.verification import verify
+    from mlcslm.speaker_embedding.verification import verify
 
     real = load_embedder(os.environ["MLCSLM_CAMPPLUS"], "campplus")
     (session,) = (SHARED / "corpora" / "human5" / "dev" / "French").glob("*.wav")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mlcslm.config import parse_config
-from mlcslm.diarization import embedding_training
-from mlcslm.diarization.embedding_training import EmbeddingPaths, train_embedding
-from mlcslm.interruption import Interrupted, raises_when_asked
+from mlcslm.config.reading import parse_config
+from mlcslm.runtime.interruption import Interrupted, raises_on_request
+from mlcslm.speaker_embedding import training as embedding_training
+from mlcslm.speaker_embedding.training import EmbeddingPaths, train_embedding
 
 
 def test_a_training_goes_on_after_the_step_it_was_asked_to_stop_in(
@@ -42,7 +42,7 @@ def test_a_training_goes_on_after_the_step_it_was_asked_to_stop_in(
         return margin_at(step, *rest)
 
     monkeypatch.setattr(embedding_training, "margin_at", asked_in_the_third)
-    with pytest.raises(Interrupted) as caught, raises_when_asked():
+    with pytest.raises(Interrupted) as caught, raises_on_request():
         train_embedding("mine", config, cut)
     assert caught.value.saved == "the state after step 3 of 6"
     assert not cut.out.exists()

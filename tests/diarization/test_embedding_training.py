@@ -11,16 +11,17 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from mlcslm.config import Config, parse_config
-from mlcslm.config_diarization import SpeakerCorpusConfig
-from mlcslm.diarization import embedding_training
-from mlcslm.diarization.embedding import load_embedder
-from mlcslm.diarization.embedding_checkpoint import load_network
-from mlcslm.diarization.embedding_training import EmbeddingPaths, train_embedding
-from mlcslm.diarization.speaker_corpora import index_speakers
-from mlcslm.diarization.verification import verify_manifest
+from mlcslm.config.diarization import SpeakerCorpusConfig
+from mlcslm.config.reading import parse_config
+from mlcslm.config.schema import Config
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
+from mlcslm.io.files import sha256
+from mlcslm.speaker_embedding import training as embedding_training
+from mlcslm.speaker_embedding.checkpoint import load_network
+from mlcslm.speaker_embedding.corpora import index_speakers
+from mlcslm.speaker_embedding.embedding import load_embedder
+from mlcslm.speaker_embedding.training import EmbeddingPaths, train_embedding
+from mlcslm.speaker_embedding.verification import verify_manifest
 
 SIZES: dict[str, dict[str, Any]] = {
     "campplus": {"channels": 16, "growth": 8, "blocks": (1, 1, 1), "head_channels": 4, "embedding_size": 16},

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcslm.diarization.fbank import FbankSettings, fbank, frames_of_window
+from mlcslm.speaker_embedding.fbank import FbankSettings, fbank, frames_of_window
 
 RNG = np.random.default_rng(0)
 

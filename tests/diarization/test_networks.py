@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from mlcslm.config_diarization import PUBLIC_SIZES
-from mlcslm.diarization.campplus import ContextMask
-from mlcslm.diarization.eres2net import ERes2Net, Fusion, Res2Block
-from mlcslm.diarization.networks import NETWORKS, build_network
-from mlcslm.diarization.pooling import StatisticsPooling
+from mlcslm.config.diarization import PUBLIC_SIZES
 from mlcslm.errors import UserError
+from mlcslm.speaker_embedding.campplus import ContextMask
+from mlcslm.speaker_embedding.eres2net import ERes2Net, Fusion, Res2Block
+from mlcslm.speaker_embedding.networks import NETWORKS, build_network
+from mlcslm.speaker_embedding.pooling import StatisticsPooling
 
 SMALL: dict[str, dict[str, Any]] = {
     "campplus": {"channels": 16, "growth": 8, "bottleneck": 2, "blocks": (2, 1, 2), "head_channels": 4},

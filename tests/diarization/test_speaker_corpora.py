@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from mlcslm.config_diarization import SpeakerCorpusConfig
-from mlcslm.diarization.speaker_corpora import index_speakers
+from mlcslm.config.diarization import SpeakerCorpusConfig
 from mlcslm.errors import UserError
+from mlcslm.speaker_embedding.corpora import index_speakers
 
 
 def tree(root: Path, *names: str) -> Path:

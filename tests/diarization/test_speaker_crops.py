@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
-from mlcslm.diarization.fbank import FbankSettings
-from mlcslm.diarization.speaker_crops import SpeakerCrops
-from mlcslm.diarization.speaker_voices import ConversationVoices
 from mlcslm.errors import UserError
+from mlcslm.speaker_embedding.crops import SpeakerCrops
+from mlcslm.speaker_embedding.fbank import FbankSettings
+from mlcslm.speaker_embedding.voices import ConversationVoices
 
 
 def crops(manifest: Path, **changes: Any) -> SpeakerCrops:

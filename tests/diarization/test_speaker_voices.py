@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from mlcslm.config_diarization import SpeakerCorpusConfig
-from mlcslm.diarization.speaker_corpora import index_speakers
-from mlcslm.diarization.speaker_voices import ConversationVoices, CorpusVoices, JoinedVoices
+from mlcslm.config.diarization import SpeakerCorpusConfig
 from mlcslm.errors import UserError
+from mlcslm.speaker_embedding.corpora import index_speakers
+from mlcslm.speaker_embedding.voices import ConversationVoices, CorpusVoices, JoinedVoices
 
 
 def write_corpus(folder: Path, speakers: dict[str, list[float]]) -> Path:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_curve
 
-from mlcslm.diarization.embedding import SpeakerEmbedder
-from mlcslm.diarization.networks import build_network
-from mlcslm.diarization.verification import equal_error_rate, verify, verify_manifest
+from mlcslm.speaker_embedding.embedding import SpeakerEmbedder
+from mlcslm.speaker_embedding.networks import build_network
+from mlcslm.speaker_embedding.verification import equal_error_rate, verify, verify_manifest
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.evaluation.formats import detect_format, read_given
-from mlcslm.scoring.ctm import read_ctm
-from mlcslm.scoring.nemo import NemoEntry, read_nemo
-from mlcslm.scoring.utterances import Utterance
+from mlcslm.formats.ctm import read_ctm
+from mlcslm.formats.detect import detect_format, read_given
+from mlcslm.formats.nemo import NemoEntry, read_nemo
+from mlcslm.formats.segments import Utterance
 
 
 def write(folder: Path, name: str, text: str) -> Path:

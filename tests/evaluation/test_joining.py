@@ -11,15 +11,14 @@ import typer
 from typer.testing import CliRunner
 
 from mlcslm.cli import evaluate as command
+from mlcslm.config.languages import read_languages
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.evaluation.asking import evaluation_of
 from mlcslm.evaluation.evaluate import evaluate
-from mlcslm.evaluation.joining import join_results
-from mlcslm.languages import read_languages
+from mlcslm.evaluation.request import evaluation_of
 from mlcslm.results.averages import write_averages
-from mlcslm.results.collecting import collect_database
 from mlcslm.results.comparison import compare_in_database
-from mlcslm.results.database import open_database
+from mlcslm.results.database import collect_database, open_database
+from mlcslm.results.evaluate_external import join_results
 
 TEXTS = {
     "English-American-0517_007-O1-000000-000028": "hello world",
@@ -125,7 +124,7 @@ def _other_track(place: Any, app: typer.Typer) -> str:
     place.layout.manifest("test").write_bytes(manifest.read_bytes())
     with pytest.raises(UserError) as caught:
         run(app, place, "--name", "x", "--split", "test", place.write("a.stm", STM))
-    assert not place.layout.brought("x", "test").exists() and place.layout.brought("x", "dev").exists()
+    assert not place.layout.external("x", "test").exists() and place.layout.external("x", "dev").exists()
     return str(caught.value)
 
 
@@ -144,8 +143,8 @@ def test_systems_of_the_configuration_are_its_own_and_go_with_their_entry(
     text = place.write("text", "".join(f"{name} {text}\n" for name, text in TEXTS.items()))
     named = places(place.root, rows_of(), systems={"theirs": {"files": {"dev": str(text)}, "method": "LSTM"}})
     layout = named.layout
-    assert layout.table_inputs("table1")["brought"] == [str(layout.root / "systems/theirs/dev/system.json")]
-    evaluate(evaluation_of(named.config, layout, "theirs", "dev", jobs=1), layout.brought("theirs", "dev"))
+    assert layout.table_inputs("table1")["external"] == [str(layout.root / "systems/theirs/dev/system.json")]
+    evaluate(evaluation_of(named.config, layout, "theirs", "dev", jobs=1), layout.external("theirs", "dev"))
     with pytest.raises(UserError, match=r"systems\.theirs is there already"):
         run(app, named, "--name", "theirs", text)
     for expected in ([("theirs", "LSTM")], []):
@@ -156,16 +155,16 @@ def test_systems_of_the_configuration_are_its_own_and_go_with_their_entry(
 
 def test_rates_of_21_groups_are_pooled_and_averaged(places: Any, rows_of: Any, tmp_path: Path) -> None:
     """Group i, from 0, has i + 1 tokens, the first of which is wrong."""
-    sheet = Path(__file__).parents[2] / "config" / "languages2026.tsv"
-    groups = list(read_languages(sheet).values())
+    languages_table = Path(__file__).parents[2] / "config" / "languages2026.tsv"
+    groups = list(read_languages(languages_table).values())
     spoken = [(g.group, "1", "O1", 0.0, 4.0, " ".join(["ก", *"ค" * number])) for number, g in enumerate(groups)]
     rows = [
         row | {"session_id": f"{group.recording_prefix}_1"} for row, group in zip(rows_of(spoken), groups, strict=True)
     ]
-    place = places(tmp_path, rows, languages=str(sheet))
+    place = places(tmp_path, rows, languages=str(languages_table))
     said = "".join(f"{row['session_id']} 1 x 0 4 {row['text'].replace('ก', 'ข')}\n" for row in rows)
-    asked = place.asked(place.write("a.stm", said), languages=sheet)
-    found = join_results(place.config, place.layout, asked)["scores"]
+    request = place.request(place.write("a.stm", said), languages=languages_table)
+    found = join_results(place.config, place.layout, request)["scores"]
     assert {score["measure"]: (len(score["groups"]), score["errors"], score["length"]) for score in found} == {
         "tcpwer": (21, 21, 231),
         "der": (21, 0, 84),
@@ -179,5 +178,5 @@ def test_rates_of_21_groups_are_pooled_and_averaged(places: Any, rows_of: Any, t
 def test_what_a_file_says_does_not_steer_the_terminal(place: Any) -> None:
     text = place.write("text", "\x1b[2Jid hello\n")
     with pytest.raises(FaultyInput) as caught:
-        evaluate(place.asked(text), place.layout.brought("theirs", "dev"))
+        evaluate(place.request(text), place.layout.external("theirs", "dev"))
     assert "'\\x1b[2Jid': not among the references" in str(caught.value) and "\x1b" not in str(caught.value)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlcslm.foundation.answers import Marks, marked_answer, misheard, plain_answer
-from mlcslm.foundation.heard_text import Phase
-from mlcslm.foundation.language_model import LanguageModelRecipe, Writer, train_tokenizer
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
+from mlcslm.pretraining.answers import Marks, marked_answer, misheard, plain_answer
+from mlcslm.pretraining.heard_text import Phase
+from mlcslm.pretraining.language_model import LanguageModelRecipe, Writer, train_tokenizer
 from mlcslm.text.reflection import parse_reflection
 
 FRENCH = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez")

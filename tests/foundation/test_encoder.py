@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
-from mlcslm.foundation.encoder import (
+from mlcslm.io.files import sha256
+from mlcslm.model.foundation import load_encoder
+from mlcslm.pretraining.encoder import (
     CtcEncoder,
     EncoderPhase,
     EncoderRecipe,
@@ -24,8 +25,7 @@ from mlcslm.foundation.encoder import (
     pretrain_encoder,
     vary_voices,
 )
-from mlcslm.foundation.speech_pool import write_speech_pool
-from mlcslm.model.foundation import load_encoder
+from mlcslm.pretraining.speech_pool import write_speech_pool
 
 TINY = EncoderRecipe(
     width=16,

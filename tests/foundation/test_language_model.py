@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
-from mlcslm.files import sha256
-from mlcslm.foundation.language_model import (
+from mlcslm.io.files import sha256
+from mlcslm.model.build import build_speech_llm
+from mlcslm.model.foundation import load_language_model
+from mlcslm.pretraining.language_model import (
     END,
     LanguageModelRecipe,
     Phase,
@@ -23,8 +25,6 @@ from mlcslm.foundation.language_model import (
     pretrain_language_model,
     train_tokenizer,
 )
-from mlcslm.model.build import build_speech_llm
-from mlcslm.model.foundation import load_language_model
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import ENGLISH_PROMPT
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcslm.scoring.error_counts import ErrorCounts, pool
-from mlcslm.scoring.run_ons import RunOns, count_run_ons
+from mlcslm.scoring.error_counts import ErrorCounts, RunOns, count_run_ons, pool
 
 SHARED = Path(os.environ.get("MLCSLM_SHARED", Path(__file__).parents[2] / ".." / "shared"))
 PUBLISHED = SHARED / "published" / "mlcslm_dev_baseline_qwen_wer.csv.gz"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.scoring.kaldi_text import read_kaldi_text
+from mlcslm.formats.kaldi_text import read_kaldi_text
 
 
 def test_reads_ids_and_texts(tmp_path: Path):

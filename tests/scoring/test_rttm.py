@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcslm.diarization.segments import Segment
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.scoring.rttm import read_rttm, write_rttm
+from mlcslm.formats.rttm import read_rttm, write_rttm
+from mlcslm.formats.segments import Segment
 
 FILE = """\
 ;; a comment

@@ -10,9 +10,9 @@ from meeteval.io.seglst import SegLST
 from meeteval.io.stm import STM
 
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.scoring.seglst import read_seglst, write_seglst
-from mlcslm.scoring.stm import read_stm, write_stm
-from mlcslm.scoring.utterances import Utterance, by_recording
+from mlcslm.formats.seglst import read_seglst, write_seglst
+from mlcslm.formats.segments import Utterance, by_recording
+from mlcslm.formats.stm import read_stm, write_stm
 
 TIMES = st.floats(0, 1e5)
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=5).filter(

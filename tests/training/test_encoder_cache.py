@@ -14,10 +14,10 @@ import torch
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
+from mlcslm.io.files import sha256
+from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, write_encoder_cache
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import LogMel
-from mlcslm.training.encoder_cache import EncoderCache, augmentation_rng, write_encoder_cache
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +124,8 @@ def test_a_cache_of_another_manifest_is_refused(broken: Path, tones: Path, tmp_p
 
 
 def test_a_cache_of_another_encoder_or_window_is_refused(plain: Path, tones: Path, make_encoder) -> None:
-    made_by = json.loads((plain / "cache.json").read_text())["encoder"]
-    EncoderCache(plain, tones, encoder=made_by, encoder_window="true_length")
+    provenance = json.loads((plain / "cache.json").read_text())["encoder"]
+    EncoderCache(plain, tones, encoder=provenance, encoder_window="true_length")
     with pytest.raises(UserError, match="another encoder than"):
         other, _ = load_encoder(make_encoder(seed=9), dtype=torch.float32)
         EncoderCache(plain, tones, encoder=fingerprint_of(other))
