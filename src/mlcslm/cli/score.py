@@ -9,6 +9,11 @@ from typing import Annotated, Any
 import typer
 
 LANGUAGES = Path("config/languages.tsv")
+Languages = Annotated[
+    Path | None,
+    typer.Option(help="Languages table; by default config/languages.tsv here, or else in mlcslm's own checkout."),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor core.")]
 
 score = typer.Typer(name="score", help="Score hypotheses against references.", no_args_is_help=True)
 
@@ -29,10 +34,7 @@ def wer(
     reference: Annotated[Path, typer.Argument(metavar="REF", help="References: `id text` lines, UTF-8.")],
     hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypotheses: `id text` lines, UTF-8.")],
     protocol: Annotated[str, typer.Option(help="Scoring protocol: mlcslm-2025 or whisper-norm.")] = "mlcslm-2025",
-    languages: Annotated[
-        Path | None,
-        typer.Option(help=f"Languages sheet; by default {LANGUAGES} here, or else in mlcslm's own checkout."),
-    ] = None,
+    languages: Languages = None,
     normalise_hypothesis: Annotated[
         bool, typer.Option("--normalise-hypothesis", help="Normalise hypotheses as references; named in the result.")
     ] = False,
@@ -63,16 +65,7 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-add_commands(score)
-
-
-Languages = Annotated[
-    Path | None,
-    typer.Option(help="Languages sheet; by default config/languages.tsv here, or else in mlcslm's own checkout."),
-]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor core.")]
-
-
+@score.command("der")
 def der(
     reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference turns: RTTM.")],
     hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Turns found: RTTM.")],
@@ -91,6 +84,7 @@ def der(
     print_json(score_rttm_files(reference, hypothesis, languages or find_languages(), jobs=jobs or available_cores()))
 
 
+@score.command("tcpwer")
 def tcpwer(
     reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference utterances: STM, or SegLST (.json).")],
     hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypothesis utterances: STM, or SegLST (.json).")],
@@ -121,9 +115,3 @@ def tcpwer(
             jobs=jobs or available_cores(),
         )
     )
-
-
-def add_commands(score: typer.Typer) -> None:
-    """Add `der` and `tcpwer` to the `score` commands."""
-    score.command("der")(der)
-    score.command("tcpwer")(tcpwer)

@@ -80,8 +80,8 @@ def _groups_of(ids: Iterable[str], languages_table: dict[str, Group], path: Path
             unknown.append(utterance_id)
     if unknown:
         raise FaultyInput(
-            f"{path}: {len(unknown)} ids begin with no group of the languages table ({', '.join(languages_table)}). Expected "
-            "`<group>-<session>-<speaker>-<start>-<end>`:",
+            f"{path}: {len(unknown)} ids begin with no group of the languages table ({', '.join(languages_table)}). "
+            "Expected `<group>-<session>-<speaker>-<start>-<end>`:",
             shortened(unknown, SHOWN_IDS),
         )
     return groups

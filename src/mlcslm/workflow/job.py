@@ -16,6 +16,7 @@ from mlcslm.runtime.interruption import exits_on_request
 from mlcslm.runtime.job_log import logged
 from mlcslm.runtime.machine_faults import machine_fault
 from mlcslm.runtime.progress import say
+from mlcslm.workflow.layout import Layout
 
 
 @contextlib.contextmanager

@@ -13,9 +13,11 @@ from mlcslm.io.files import read_json
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 ALL = "all"
+CARD = "system.json"
+SCORED = ("dev", "test")
 
 
-class Layout(SystemsLayout):
+class Layout:
     """Paths below the results folder of a configuration, and what depends on what. Imports nothing heavy."""
 
     def __init__(self, config: Config) -> None:
@@ -215,17 +217,6 @@ class Layout(SystemsLayout):
         kinds = (self.diarization_counts, self.diarization_hypotheses)
         return [diarizer for diarizer in found if all(path(*diarizer).exists() for path in kinds)]
 
-
-CARD = "system.json"
-SCORED = ("dev", "test")
-
-
-class SystemsLayout:
-    """Paths of what is brought and handed in; `Layout` has them too. Imports nothing heavy."""
-
-    config: Config
-    root: Path
-
     def external(self, system: str, split: str) -> Path:
         """Folder of a system of others on a split."""
         return self.root / "systems" / system / split
@@ -266,22 +257,6 @@ class SystemsLayout:
         pairs = ((checkpoint, decoding) for checkpoint in self.config.stages for decoding in self.config.decodings)
         checkpoint, decoding = next(pair for pair in pairs if "/".join(pair) == system)
         return self.shard_files(checkpoint, decoding, split)
-
-    def measured_tables(self) -> list[str]:
-        """Tables that the configuration measures."""
-        raise NotImplementedError
-
-    def diarized(self, table: str) -> list[tuple[str, str]]:
-        """(diarizer, split) that a table needs."""
-        raise NotImplementedError
-
-    def diarization_counts(self, diarizer: str, split: str) -> Path:
-        """Error counts of a diarizer on a split."""
-        raise NotImplementedError
-
-    def shard_files(self, checkpoint: str, decoding: str, split: str) -> list[str]:
-        """Hypotheses of each shard."""
-        raise NotImplementedError
 
     def external_on_disk(self) -> list[Path]:
         """Folders of all systems of others: the configuration's, in its order, and those of `mlcslm evaluate`.
