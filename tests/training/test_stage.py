@@ -225,7 +225,7 @@ def test_mistakes_are_named(make_config, train: Callable[..., Path], tmp_path: P
         train(make_config({"a": {"steps": 1, "batch_size": 64}}), "a", tmp_path)
     with pytest.raises(UserError, match=r"stages\.a: template 'tagged' writes tokens that no stage"):
         train(make_config({"a": {"steps": 1, "template": "tagged"}}), "a", tmp_path)
-    with pytest.raises(UserError, match=r"none of its 24 utterances has text and lasts 0\.01 s"):
+    with pytest.raises(UserError, match=r"none of its 24 utterances has text within 0\.01 s"):
         train(make_config({"a": {"steps": 1, "max_duration_s": 0.01}}), "a", tmp_path)
     with pytest.raises(UserError, match=r"musan: no such folder"):
         noisy = make_config({"a": {"steps": 1}}, augmentation={"probability": 1})

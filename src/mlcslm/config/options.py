@@ -25,7 +25,7 @@ class ResourcesConfig(Section):
     compile_decoding: bool = Field(
         False,
         description="on a GPU, compile the step of a decoding once and replay it, whole; that takes a minute or more. "
-        "Not for `context: own`",
+        "Not for `context: hypotheses`",
     )
 
 

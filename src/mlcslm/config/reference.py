@@ -18,7 +18,7 @@ from mlcslm.io.files import atomic_path
 INTRODUCTION = """\
 # Configuration
 
-<!-- `make reference` writes this file from src/mlcslm/config.py. -->
+<!-- `make reference` writes this file from src/mlcslm/config/. -->
 
 A preset is one YAML file that says everything: `demo.yaml` (the default), `small.yaml`, `paper.yaml`,
 `challenge2026.yaml`. Whatever is not in it has the default given below. Unknown keys and impossible values are refused

@@ -63,7 +63,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         if not self.rows:
             without = f" outside fold {list(fold)}" if fold else ""
             raise UserError(
-                f"{manifest}: none of its {len(rows)} utterances{without} has text and lasts at most {max_duration_s} s."
+                f"{manifest}: none of its {len(rows)} utterances{without} has text within {max_duration_s} s."
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
         self.context_dropout = context_dropout

@@ -12,7 +12,7 @@ from mlcslm.config.schema import Config
 from mlcslm.config.stages import StageConfig
 from mlcslm.workflow.layout import Layout
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 # Other files there are sheets, or hold only what differs from a preset.
 PRESETS = sorted(path for path in (REPOSITORY / "config").glob("*.yaml") if "\nstages:" in path.read_text("utf-8"))
 

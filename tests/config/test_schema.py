@@ -18,7 +18,7 @@ from mlcslm.config.reference import render_reference
 from mlcslm.config.schema import Config
 from mlcslm.errors import FaultyInput, UserError
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 PROJECTOR = {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 3}

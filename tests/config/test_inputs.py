@@ -12,7 +12,7 @@ from mlcslm.config.inputs import describe_missing_inputs, missing_inputs
 from mlcslm.config.reading import parse_config, read_config
 from mlcslm.config.schema import Config
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 ASR = {"checkpoint": "a", "decoding": "greedy"}
 VALUES: dict[str, Any] = {
     "preset": "mine",

@@ -17,7 +17,7 @@ from mlcslm.scoring.recordings import groups_of_recordings
 from mlcslm.text.templates import added_tokens
 from mlcslm.workflow.layout import Layout
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 SHEET = REPOSITORY / "config" / "languages2026.tsv"
 GROUPS = read_languages(SHEET)
 NEW = {"French-Canada", "Portuguese-Brazil", "Spanish-Mexico", "Tagalog", "Turkish", "Urdu"}

@@ -9,7 +9,7 @@ import pytest
 from mlcslm.config.languages import group_of_utterance, read_languages
 from mlcslm.errors import UserError
 
-SHEET = Path(__file__).parents[1] / "config" / "languages.tsv"
+SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 HEADER = "group\tfolder\tlanguage\ttoken\tunit\tprompt\n"
 FRENCH = "French\tFrench\tfr\t<LANG_FR>\tword\tTranscrivez\n"
 
