@@ -2,7 +2,7 @@
 # make test         all tests, in the same .venv
 # make slurm-test   the workflow on a SLURM cluster of two nodes on this machine (Debian: slurm-wlm and munge), some minutes
 # make lint         ruff, snakefmt, snakemake --lint
-# make reference    write config/README.md anew from the descriptions in src/mlcslm/config.py
+# make reference    write config/README.md anew from the descriptions in src/mlcslm/config/schema.py
 # make foundation   pretrain the demo's two foundation models anew and put them into resources/foundation (hours)
 # make lock         resolve pyproject.toml anew and pin the outcome in requirements.lock and requirements-dev.lock
 # make clean        remove the demo's results, .venv and caches; results of other presets stay
@@ -44,7 +44,7 @@ lint: $(VENV)/.installed-dev
 	$(IN_VENV) snakemake --lint
 
 reference: $(VENV)/.installed
-	$(BIN)/python -m mlcslm.config_reference config/README.md
+	$(BIN)/python -m mlcslm.config.reference config/README.md
 
 foundation: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores all $(FOUNDATION)/encoder/model.safetensors $(FOUNDATION)/language_model/model.safetensors

@@ -20,21 +20,27 @@ import numpy as np
 import torch
 from reporting import measure
 
-from mlcslm.config_decoding import DecodingConfig
-from mlcslm.decoding.context import decode_in_rounds, decode_with_own_context, with_reference_context
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.config.languages import read_languages
+from mlcslm.decoding.batching import length_buckets
+from mlcslm.decoding.context import decode_in_rounds, decode_with_hypothesis_context, with_reference_context
 from mlcslm.decoding.conversations import Conversations
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.encoded_audio import EncodedAudio
-from mlcslm.decoding.generation import length_buckets
-from mlcslm.decoding.wanted import rows_to_decode
+from mlcslm.decoding.hypothesis_files import rows_to_decode
 from mlcslm.errors import UserError
-from mlcslm.languages import read_languages
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.lora import merge_lora
 
 ROOT = Path(__file__).parents[1]
-NONE, REFERENCE, OWN, ROUNDS, LOOP = "none", "reference", "own", "own, batch by batch", "own, one by one"
+NONE, REFERENCE, OWN, ROUNDS, LOOP = (
+    "none",
+    "reference",
+    "hypotheses",
+    "hypotheses, batch by batch",
+    "hypotheses, one by one",
+)
 
 Row = dict[str, Any]
 
@@ -70,9 +76,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 audio.encode(batch)
         return Decoder(model, processor, recipe["template"], decoding, audio=audio)
 
-    ways = [NONE, REFERENCE, OWN, ROUNDS, *([LOOP] if options.loop else [])]
-    costs, answers = _measure(decoder, ways, rows, options.manifest, count, options.rounds)
-    seconds = {way: {clock: median(one[clock] for one in costs[way]) for clock in ("wall", "cpu")} for way in ways}
+    variants = [NONE, REFERENCE, OWN, ROUNDS, *([LOOP] if options.loop else [])]
+    costs, answers = _measure(decoder, variants, rows, options.manifest, count, options.rounds)
+    seconds = {
+        variant: {clock: median(one[clock] for one in costs[variant]) for clock in ("wall", "cpu")}
+        for variant in variants
+    }
     return {
         "date": datetime.date.today().isoformat(),
         "device": torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} thread(s)",
@@ -82,17 +91,19 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "batch_size": options.batch_size,
         "encoder": "not included" if options.encoded else "included",
         "rounds": options.rounds,
-        "ways": {
-            way: {
-                "wall_seconds": seconds[way]["wall"],
-                "cpu_seconds": seconds[way]["cpu"],
-                "throughput_wall": seconds[NONE]["wall"] / seconds[way]["wall"],
-                "throughput_cpu": seconds[NONE]["cpu"] / seconds[way]["cpu"],
-                "rounds_cpu": [none["cpu"] / one["cpu"] for none, one in zip(costs[NONE], costs[way], strict=True)],
-                "mean_tokens": float(np.mean([one["tokens"] for one in answers[way].values()])),
-                "as_own": sum(one["raw_text"] == answers[OWN][name]["raw_text"] for name, one in answers[way].items()),
+        "variants": {
+            variant: {
+                "wall_seconds": seconds[variant]["wall"],
+                "cpu_seconds": seconds[variant]["cpu"],
+                "throughput_wall": seconds[NONE]["wall"] / seconds[variant]["wall"],
+                "throughput_cpu": seconds[NONE]["cpu"] / seconds[variant]["cpu"],
+                "rounds_cpu": [none["cpu"] / one["cpu"] for none, one in zip(costs[NONE], costs[variant], strict=True)],
+                "mean_tokens": float(np.mean([one["tokens"] for one in answers[variant].values()])),
+                "as_own": sum(
+                    one["raw_text"] == answers[OWN][name]["raw_text"] for name, one in answers[variant].items()
+                ),
             }
-            for way in ways
+            for variant in variants
         },
     }
 
@@ -107,33 +118,38 @@ def sample_sessions(rows: Sequence[Row], count: int | None) -> list[Row]:
 
 
 def _measure(
-    make_decoder: Callable[[], Decoder], ways: Sequence[str], rows: list[Row], manifest: Path, count: int, rounds: int
+    make_decoder: Callable[[], Decoder],
+    variants: Sequence[str],
+    rows: list[Row],
+    manifest: Path,
+    count: int,
+    rounds: int,
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, Row]]]:
     """Seconds by way and round, and the hypotheses of each way by utterance id."""
-    costs: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
+    costs: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
     answers: dict[str, dict[str, Row]] = {}
-    for batches in (decode(way, make_decoder(), rows, manifest, count) for way in (NONE, OWN)):
+    for batches in (decode(variant, make_decoder(), rows, manifest, count) for variant in (NONE, OWN)):
         next(batches)  # warm-up
     for number in range(rounds):
-        for way in ways[:: 1 if number % 2 == 0 else -1]:
+        for variant in variants[:: 1 if number % 2 == 0 else -1]:
             decoder = make_decoder()
             wall, cpu = time.perf_counter(), time.process_time()
-            found = list(itertools.chain.from_iterable(decode(way, decoder, rows, manifest, count)))
-            costs[way].append({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
-            answers[way] = {one["utterance_id"]: one for one in found}
-            print(f"round {number + 1}: {way}: {costs[way][-1]['cpu']:.1f} CPU seconds", file=sys.stderr)
+            found = list(itertools.chain.from_iterable(decode(variant, decoder, rows, manifest, count)))
+            costs[variant].append({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu})
+            answers[variant] = {one["utterance_id"]: one for one in found}
+            print(f"round {number + 1}: {variant}: {costs[variant][-1]['cpu']:.1f} CPU seconds", file=sys.stderr)
     return costs, answers
 
 
-def decode(way: str, decoder: Decoder, rows: list[Row], manifest: Path, count: int) -> Iterator[list[Row]]:
+def decode(variant: str, decoder: Decoder, rows: list[Row], manifest: Path, count: int) -> Iterator[list[Row]]:
     """Hypotheses of `rows` as they come."""
     size = decoder.decoding.batch_size
-    if way == OWN:
-        yield from decode_with_own_context(decoder, rows, count, {})
-    elif way in (ROUNDS, LOOP):
-        yield from decode_in_rounds(decoder, Conversations(rows, count, {}), size if way == ROUNDS else 1)
+    if variant == OWN:
+        yield from decode_with_hypothesis_context(decoder, rows, count, {})
+    elif variant in (ROUNDS, LOOP):
+        yield from decode_in_rounds(decoder, Conversations(rows, count, {}), size if variant == ROUNDS else 1)
     else:
-        given = with_reference_context(rows, manifest, count) if way == REFERENCE else rows
+        given = with_reference_context(rows, manifest, count) if variant == REFERENCE else rows
         for batch in length_buckets(given, size):
             yield decoder.decode(batch)
 
@@ -146,10 +162,10 @@ def readable(report: dict[str, Any]) -> list[str]:
         f"{'context':24} {'of none, by CPU':>16} {'rounds':>12} {'by clock':>9} {'CPU s':>7} {'tokens':>7} "
         f"{'as own':>7}",
         *(
-            f"{way:24} {values['throughput_cpu']:16.2f} "
+            f"{variant:24} {values['throughput_cpu']:16.2f} "
             f"{min(values['rounds_cpu']):7.2f}-{max(values['rounds_cpu']):.2f} {values['throughput_wall']:9.2f} "
             f"{values['cpu_seconds']:7.1f} {values['mean_tokens']:7.1f} {values['as_own']:7d}"
-            for way, values in report["ways"].items()
+            for variant, values in report["variants"].items()
         ),
     ]
 

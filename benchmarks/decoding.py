@@ -26,23 +26,23 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 import transformers
-from decoding_ways import Job, transformers_search, unsorted_batches
+from decoding_variants import Job, transformers_search, unsorted_batches
 from reporting import measure
 from tqdm import tqdm
 
-from mlcslm.config import read_config
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.config.languages import read_languages
+from mlcslm.config.paper_tables import read_paper_tables
+from mlcslm.config.reading import read_config
+from mlcslm.decoding.batching import length_buckets
+from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.decoder import Decoder
-from mlcslm.decoding.fixed_tree import FixedTrees
-from mlcslm.decoding.generation import length_buckets
 from mlcslm.decoding.search import search
 from mlcslm.errors import UserError
-from mlcslm.languages import read_languages
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
-from mlcslm.results.paper_tables import read_paper_tables
 
 ROOT = Path(__file__).parents[1]
 Times = dict[str, list[tuple[float, float]]]
@@ -148,20 +148,20 @@ def _parts(job: Job, decodings: dict[str, DecodingConfig], rounds: int) -> dict[
         order = [row["utterance_id"] for batch in sorted_batches for row in batch]
         buckets = list(length_buckets(rows, decoding.batch_size, dict(zip(order, lengths, strict=True))))
         unsorted = list(unsorted_batches(rows, decoding.batch_size))
-        ways = {"without": lambda b=unsorted, d=decoding: decode(b, d, search)}
-        ways["with"] = lambda b=buckets, d=decoding: decode(b, d, search)
+        variants = {"without": lambda b=unsorted, d=decoding: decode(b, d, search)}
+        variants["with"] = lambda b=buckets, d=decoding: decode(b, d, search)
         if len(buckets) > 1:
-            measured[f"buckets, {name}"] = _summary(_in_turn(ways, rounds, f"buckets {name}"))
+            measured[f"buckets, {name}"] = _summary(_in_turn(variants, rounds, f"buckets {name}"))
         if decoding.method == "beam":
-            ways = {"without": lambda b=buckets, d=decoding: decode(b, d, transformers_search)}
-            ways["with"] = lambda b=buckets, d=decoding: decode(b, d, search)
-            measured[f"shared prefix, {name}"] = _summary(_in_turn(ways, rounds, f"prefix {name}"))
+            variants = {"without": lambda b=buckets, d=decoding: decode(b, d, transformers_search)}
+            variants["with"] = lambda b=buckets, d=decoding: decode(b, d, search)
+            measured[f"shared prefix, {name}"] = _summary(_in_turn(variants, rounds, f"prefix {name}"))
         if torch.cuda.is_available():
-            compiled = partial(search, fixed=FixedTrees())
+            compiled = partial(search, compiled_trees=CompiledTrees())
             decode(buckets, decoding, compiled)  # a first time, which compiles
-            ways = {"without": lambda b=buckets, d=decoding: decode(b, d, search)}
-            ways["with"] = lambda b=buckets, d=decoding, find=compiled: decode(b, d, find)
-            measured[f"compiled steps, {name}"] = _summary(_in_turn(ways, rounds, f"compiled {name}"))
+            variants = {"without": lambda b=buckets, d=decoding: decode(b, d, search)}
+            variants["with"] = lambda b=buckets, d=decoding, find=compiled: decode(b, d, find)
+            measured[f"compiled steps, {name}"] = _summary(_in_turn(variants, rounds, f"compiled {name}"))
     return measured
 
 
@@ -176,32 +176,32 @@ def _jobs(job: Job, decodings: dict[str, DecodingConfig], rounds: int, work: Pat
                 outs = {str(Path(folder) / f"{name}.parquet"): one for name, one in chosen.items()}
                 spec = Path(folder) / f"{number}.json"
                 spec.write_text(json.dumps(asdict(replace(job, plain=plain, decodings=outs))), encoding="utf-8")
-                command = [sys.executable, str(Path(__file__).with_name("decoding_ways.py")), str(spec)]
+                command = [sys.executable, str(Path(__file__).with_name("decoding_variants.py")), str(spec)]
                 done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
                 if done.returncode:
                     raise UserError(f"a job ended with {done.returncode}:\n{done.stderr}")
 
-    ways = {
+    variants = {
         "without": lambda: run_jobs("each", False),
         "with": lambda: run_jobs("one", False),
         "plain": lambda: run_jobs("each", True),
     }
-    times = _in_turn(ways, rounds, "jobs")
+    times = _in_turn(variants, rounds, "jobs")
     count = len(decodings)
     return {
-        f"{count} decodings in one job": _summary({way: times[way] for way in ("without", "with")}),
+        f"{count} decodings in one job": _summary({variant: times[variant] for variant in ("without", "with")}),
         "the whole": _summary({"without": times["plain"], "with": times["with"]}),
     }
 
 
-def _in_turn(ways: dict[str, Callable[[], Any]], rounds: int, label: str) -> Times:
+def _in_turn(variants: dict[str, Callable[[], Any]], rounds: int, label: str) -> Times:
     """Each way once a round, in the other order every other one; CPU seconds are this process's and its children's."""
-    times: Times = {way: [] for way in ways}
+    times: Times = {variant: [] for variant in variants}
     for number in tqdm(range(rounds), desc=label, mininterval=2):
-        for way in list(ways)[:: 1 if number % 2 == 0 else -1]:
+        for variant in list(variants)[:: 1 if number % 2 == 0 else -1]:
             clock, cpu = time.perf_counter(), _cpu_seconds()
-            ways[way]()
-            times[way].append((time.perf_counter() - clock, _cpu_seconds() - cpu))
+            variants[variant]()
+            times[variant].append((time.perf_counter() - clock, _cpu_seconds() - cpu))
     return times
 
 
@@ -214,7 +214,7 @@ def _summary(times: Times) -> dict[str, Any]:
     """Seconds without and with, medians over rounds, and how many times faster it is with."""
     report: dict[str, Any] = {}
     for place, kind in enumerate(("clock", "cpu")):
-        without, with_it = ([seconds[place] for seconds in times[way]] for way in ("without", "with"))
+        without, with_it = ([seconds[place] for seconds in times[variant]] for variant in ("without", "with"))
         ratios = [one / other for one, other in zip(without, with_it, strict=True)]
         report[kind] = {
             "without_s": median(without),

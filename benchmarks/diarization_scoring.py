@@ -27,10 +27,10 @@ from typing import Any
 from random_sessions import Rates, read_rates, read_utterances, synthetic_utterances, write_sides
 from reporting import measure
 
+from mlcslm.config.languages import read_languages
 from mlcslm.errors import UserError
-from mlcslm.languages import read_languages
-from mlcslm.scoring.stm import write_stm
-from mlcslm.scoring.utterances import by_recording
+from mlcslm.formats.segments import by_recording
+from mlcslm.formats.stm import write_stm
 
 ROOT = Path(__file__).parents[1]
 LANGUAGES = ROOT / "config" / "languages.tsv"
@@ -89,15 +89,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "utterances": len(reference),
         "jobs": options.jobs,
         **counts,
-        "elapsed_s": {way: [times[way][0] for times in rounds] for way in rounds[0]},
-        "cpu_s": {way: [times[way][1] for times in rounds] for way in rounds[0]},
+        "elapsed_s": {variant: [times[variant][0] for times in rounds] for variant in rounds[0]},
+        "cpu_s": {variant: [times[variant][1] for times in rounds] for variant in rounds[0]},
     }
 
 
 def readable(report: dict[str, Any]) -> list[str]:
     """The report as lines for the terminal: medians over rounds, and how many times faster ours is."""
-    elapsed = {way: median(times) for way, times in report["elapsed_s"].items()}
-    cpu = {way: median(times) for way, times in report["cpu_s"].items()}
+    elapsed = {variant: median(times) for variant, times in report["elapsed_s"].items()}
+    cpu = {variant: median(times) for variant, times in report["cpu_s"].items()}
     elapsed["the script's calls: per language and on all"] = elapsed[PER_LANGUAGE] + elapsed[ALL]
     cpu["the script's calls: per language and on all"] = cpu[PER_LANGUAGE] + cpu[ALL]
     lines = [
@@ -106,9 +106,9 @@ def readable(report: dict[str, Any]) -> list[str]:
         f"{report['machine']['cores']} cores, load {report['load_average'][0]:.1f}",
         f"{'':45}{'elapsed':>10}{'CPU':>10}{'ours faster':>13}{'by CPU':>9}",
     ]
-    for way, seconds in elapsed.items():
-        ratios = f"{seconds / elapsed[OURS]:12.1f}x{cpu[way] / cpu[OURS]:8.1f}x"
-        lines.append(f"{way:45}{seconds:9.1f}s{cpu[way]:9.1f}s{ratios}")
+    for variant, seconds in elapsed.items():
+        ratios = f"{seconds / elapsed[OURS]:12.1f}x{cpu[variant] / cpu[OURS]:8.1f}x"
+        lines.append(f"{variant:45}{seconds:9.1f}s{cpu[variant]:9.1f}s{ratios}")
     return lines
 
 

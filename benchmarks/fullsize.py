@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "preset": bench.config.preset,
         "shapes": {"encoder": bench.shapes.sources[0], "language_model": bench.shapes.sources[1]},
         "seconds": options.seconds,
-        "longest_s": options.longest,
+        "max_duration_s": options.longest,
         "steps": options.steps,
     } | bench.measure()
     return report | {"shares": measured_shares(report)}
@@ -64,7 +64,7 @@ def readable(report: Mapping[str, Any]) -> Iterator[str]:
     """The report as lines of text."""
     machine = report["machine"]
     yield f"{report['date']}: {machine['device']}, {machine['dtype']}, torch {machine['torch']}, CUDA {machine['cuda']}"
-    yield f"{report['preset']}: utterances of {report['seconds']} s; memory at {report['longest_s']} s"
+    yield f"{report['preset']}: utterances of {report['seconds']} s; memory at {report['max_duration_s']} s"
     yield ""
     yield f"{'stage':52}{'s/step':>9}{'planned':>9}{'tokens/s':>10}{'of peak':>9}{'peak GiB':>10}{'planned':>9}"
     for name, one in report["stages"].items():

@@ -10,7 +10,7 @@ from foundation import byte_tokenizer
 from torch.utils.data import Dataset
 from transformers import GenerationConfig, WhisperFeatureExtractor
 
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
 from mlcslm.model.processor import IGNORED_LABEL, SpeechProcessor, add_tokens
 from mlcslm.model.projector import SAMPLE_RATE
 from mlcslm.model.speech_llm import SpeechLLM

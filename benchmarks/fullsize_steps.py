@@ -19,13 +19,14 @@ from fullsize_inputs import Prompts, Utterances, never_ends, processor_of
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from mlcslm.config import Config, read_config
-from mlcslm.config_stages import ReinforcementConfig, Stage
-from mlcslm.decoding.fixed_tree import FixedTrees
-from mlcslm.decoding.memory import is_out_of_memory
+from mlcslm.config.languages import read_languages
+from mlcslm.config.reading import read_config
+from mlcslm.config.schema import Config
+from mlcslm.config.stages import ReinforcementConfig, Stage
+from mlcslm.decoding.batching import is_out_of_memory
+from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.search import search
 from mlcslm.errors import UserError
-from mlcslm.languages import read_languages
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.plan.fake_model import ADAPTERS, stage_model, weight_bytes
@@ -39,7 +40,7 @@ from mlcslm.training.batches import BatchPlan
 from mlcslm.training.parts_trainer import PartsTrainer
 from mlcslm.training.settings import part_options, trainer_arguments
 from mlcslm.training.trainer import SpeechTrainer
-from mlcslm.workflow import Layout
+from mlcslm.workflow.layout import Layout
 
 WARM_UP = 1
 """Steps that come first and are not counted: kernels are chosen and memory is taken in them."""
@@ -64,7 +65,7 @@ class Bench:
         )
         self.meter = Meter(self.shapes, self.config.models)
         train = split_sizes(Layout(self.config), self.throughput.corpus)["train"]
-        train = dataclasses.replace(train, mean_s=options.seconds, longest_s=options.longest)
+        train = dataclasses.replace(train, mean_s=options.seconds, max_duration_s=options.longest)
         self.planner = Planner(self.config, self.meter, self.throughput.text, train, self.gpu)
 
     def measure(self) -> dict[str, dict[str, Any]]:
@@ -134,7 +135,7 @@ class Bench:
         )
         seconds, tokens = self._train(model, name, self.options.seconds, self.options.steps)
         self._reset_peak()
-        self._train(model, name, min(self.options.longest, stage.longest_s), 1)
+        self._train(model, name, min(self.options.longest, stage.max_duration_s), 1)
         return {
             "seconds_a_step": seconds,
             "tokens_a_second": tokens / seconds,
@@ -215,7 +216,7 @@ class Bench:
         never_ends(model, processor)
         prompt = text.prompt["reasoning"]
         data = Utterances(processor, Lengths(1, seconds, prompt, 1), decoding.batch_size, self.group, self.config.seed)
-        fixed = FixedTrees() if self.options.compiled and self.device == "cuda" else None
+        compiled_trees = CompiledTrees() if self.options.compiled and self.device == "cuda" else None
         self._reset_peak()
         took = []
         for _ in range(WARM_UP + self.options.steps):
@@ -226,7 +227,7 @@ class Bench:
                 audio = prompts.pop("input_features").to(self.dtype), prompts.pop("input_features_mask")
                 frames, mask = model.encode_audio(*audio)
             prompts |= {"encoder_frames": frames, "encoder_frames_mask": mask}
-            search(model, prompts, [str(number) for number in range(len(data))], decoding, fixed)
+            search(model, prompts, [str(number) for number in range(len(data))], decoding, compiled_trees)
             took.append(self._now() - started)
         mean = sum(took[WARM_UP:]) / self.options.steps
         generating = Generating(self.meter, (), decoding.batch_size, decoding.beams, prompt, shared=True)
@@ -234,7 +235,7 @@ class Bench:
         return {
             "batch": decoding.batch_size,
             "beams": decoding.beams,
-            "compiled": fixed is not None,
+            "compiled": compiled_trees is not None,
             "answer_tokens": limit,
             "seconds_a_batch": mean,
             "utterances_a_second": decoding.batch_size / mean,

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlcslm.config.languages import Group
 from mlcslm.errors import UserError
-from mlcslm.languages import Group
-from mlcslm.scoring.utterances import Utterance
+from mlcslm.formats.segments import Utterance
 
 WORDS = 3000
 SCRIPTS = {"Japanese": ("あ", 80), "Korean": ("가", 600), "Thai": ("ก", 46)}

@@ -24,15 +24,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from report_browser import measure_browser
 
+from mlcslm.config.languages import Group, group_of_utterance, read_languages
 from mlcslm.corpus.manifest import SCHEMA as MANIFEST_SCHEMA
 from mlcslm.errors import UserError
-from mlcslm.files import write_json
-from mlcslm.languages import Group, group_of_utterance, read_languages
+from mlcslm.io.files import write_json
 from mlcslm.report.build import build_report
 from mlcslm.results.database import SystemRow, build_database
 from mlcslm.results.loading import HYPOTHESES
-from mlcslm.scoring.hypotheses import COUNTS_SCHEMA
 from mlcslm.scoring.wer import align_counts
+from mlcslm.scoring.wer_counts import COUNTS_SCHEMA
 
 ROOT = Path(__file__).parents[1]
 SHEET, TABLES = ROOT / "config" / "languages.tsv", ROOT / "config" / "tables.yaml"

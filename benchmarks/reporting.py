@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcslm.errors import UserError
-from mlcslm.files import write_json
+from mlcslm.io.files import write_json
 
 Report = dict[str, Any]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcslm.decoding.generation import length_buckets
+from mlcslm.config.languages import Group
+from mlcslm.decoding.batching import length_buckets
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.languages import Group
 from mlcslm.training.batches import batches_of_pass
 
 SYNTHETIC_UTTERANCES = 29_952

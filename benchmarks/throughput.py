@@ -31,9 +31,9 @@ from sampling import (
     unsorted_batches,
 )
 from tqdm import tqdm
-from ways import ABLATIONS, CACHED, OURS, REFERENCE, TASKS, Cost, Feeder, Task, Way
+from variants import ABLATIONS, CACHED, OURS, REFERENCE, TASKS, Cost, Feeder, Task, Variant
 
-from mlcslm.languages import read_languages
+from mlcslm.config.languages import read_languages
 from mlcslm.model.build import build_speech_llm
 
 ROOT = Path(__file__).parents[1]
@@ -102,16 +102,16 @@ def _measure_task(
         bucketed = decoding_batches(utterances, size, options.utterances)
     batches = {True: bucketed, False: unsorted_batches(bucketed, options.seed)}
     sample = [utterance for batch in bucketed for utterance in batch]
-    ways = [REFERENCE, OURS]
+    variants = [REFERENCE, OURS]
     feeder.begin(task)
     cache_s = None
     if task.encoder_is_frozen:
-        ways.append(CACHED)
+        variants.append(CACHED)
         feeder.fill_cache(sample[:1], 1)  # the first call is slow, whatever it does
         cache_s = feeder.fill_cache(sample, size)
     if not options.no_ablations:
-        ways += ABLATIONS
-    costs = _measure(feeder, ways, batches, options.rounds, task.name)
+        variants += ABLATIONS
+    costs = _measure(feeder, variants, batches, options.rounds, task.name)
     return {
         "batch_size": size,
         "batches": len(bucketed),
@@ -119,25 +119,25 @@ def _measure_task(
         "mean_s": float(np.mean([utterance.seconds for utterance in sample])),
         "mean_answer_tokens": float(np.mean([utterance.answer_tokens for utterance in sample])),
         "cache_fill_seconds": cache_s,
-        "ways": {way.name: _summary(costs[way], costs[REFERENCE], len(sample)) for way in ways},
+        "variants": {variant.name: _summary(costs[variant], costs[REFERENCE], len(sample)) for variant in variants},
     }
 
 
 def _measure(
-    feeder: Feeder, ways: Sequence[Way], batches: dict[bool, list[list[Utterance]]], rounds: int, label: str
-) -> dict[Way, list[list[Cost]]]:
+    feeder: Feeder, variants: Sequence[Variant], batches: dict[bool, list[list[Utterance]]], rounds: int, label: str
+) -> dict[Variant, list[list[Cost]]]:
     """Costs by way, round and batch. The ways take turns at every batch, in the other order every other round."""
     count = len(batches[True])
-    costs: dict[Way, list[list[Cost]]] = {way: [] for way in ways}
-    for way in ways:
-        feeder.run(way, batches[way.buckets][count // 2][:2])  # warm-up
-    with tqdm(total=rounds * count * len(ways), desc=label, mininterval=2) as bar:
+    costs: dict[Variant, list[list[Cost]]] = {variant: [] for variant in variants}
+    for variant in variants:
+        feeder.run(variant, batches[variant.buckets][count // 2][:2])  # warm-up
+    with tqdm(total=rounds * count * len(variants), desc=label, mininterval=2) as bar:
         for number in range(rounds):
-            for way in ways:
-                costs[way].append([])
+            for variant in variants:
+                costs[variant].append([])
             for index in range(count):
-                for way in ways[:: 1 if (number + index) % 2 == 0 else -1]:
-                    costs[way][-1].append(feeder.run(way, batches[way.buckets][index]))
+                for variant in variants[:: 1 if (number + index) % 2 == 0 else -1]:
+                    costs[variant][-1].append(feeder.run(variant, batches[variant.buckets][index]))
                     bar.update()
     return costs
 
@@ -195,9 +195,9 @@ def readable(report: dict[str, Any]) -> list[str]:
             f"{task['mean_answer_tokens']:.1f} answer tokens, {task['batches']} batches of {task['batch_size']}",
             f"{'':40} {'by clock':>9} {'rounds':>12} {'by CPU time':>12} {'rounds':>12} {'clock s':>8} {'CPU s':>8}",
         ]
-        for way, values in task["ways"].items():
+        for variant, values in task["variants"].items():
             lines.append(
-                f"{way:40} {values['ratio']:8.2f}x {_spread(values, 'ratio'):>12} {values['ratio_cpu']:11.2f}x "
+                f"{variant:40} {values['ratio']:8.2f}x {_spread(values, 'ratio'):>12} {values['ratio_cpu']:11.2f}x "
                 f"{_spread(values, 'ratio_cpu'):>12} {values['seconds']:8.2f} {values['cpu_seconds']:8.2f}"
             )
         if task["cache_fill_seconds"] is not None:

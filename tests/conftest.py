@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def languages() -> dict[str, Any]:
-    from mlcslm.languages import read_languages
+    from mlcslm.config.languages import read_languages
 
     return read_languages(SHEET)
 
@@ -200,7 +200,7 @@ def tones(tmp_path_factory: pytest.TempPathFactory, languages: dict[str, Any]) -
 @pytest.fixture(scope="session")
 def make_config(encoder_folder: str, language_model_folder: str) -> Callable[..., Any]:
     """Configuration of tiny models with the given stages; other sections by name."""
-    from mlcslm.config import parse_config
+    from mlcslm.config.reading import parse_config
 
     def make(stages: dict[str, dict[str, Any]], **sections: Any) -> Any:
         usual = {"parent": "foundation", "trains": ["projector"], "template": "plain", "batch_size": 4}
@@ -223,7 +223,7 @@ def train(tones: Path) -> Callable[..., Path]:
     """Train a stage of a configuration below a folder, in this process; returns the checkpoint's folder."""
 
     def run(config: Any, name: str, root: Path, **paths: Path) -> Path:
-        from mlcslm.training.paths import StagePaths
+        from mlcslm.training.settings import StagePaths
         from mlcslm.training.stage import train_stage
 
         parent = config.stages[name].parent

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from mlcslm.languages import read_languages
+from mlcslm.config.languages import read_languages
 from mlcslm.text.templates import TEMPLATES, prompt_text, target_text
 
 REPOSITORY = Path(__file__).parents[1]
@@ -101,7 +101,7 @@ def test_imported_packages_are_declared() -> None:
 
 def test_command_line_and_workflow_start_without_heavy_imports() -> None:
     """`mlcslm --help` and every Snakemake call import these modules: torch alone would cost seconds."""
-    modules = ["mlcslm.workflow", "mlcslm.config_reference", "mlcslm.cli", "mlcslm.cli.corpus", "mlcslm.cli.score"]
+    modules = ["mlcslm.workflow", "mlcslm.config.reference", "mlcslm.cli", "mlcslm.cli.corpus", "mlcslm.cli.score"]
     code = f"import sys, {', '.join(modules)}; print(*{{'torch', 'transformers', 'scipy'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

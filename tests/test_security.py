@@ -14,18 +14,17 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mlcslm.config import parse_config
+from mlcslm.config.languages import read_languages
+from mlcslm.config.reading import parse_config
 from mlcslm.corpus.faults import Fault, FaultKind, write_faults
 from mlcslm.corpus.identifiers import one_word, recording_id, utterance_id
-from mlcslm.diarization.segments import Segment
 from mlcslm.errors import UserError
-from mlcslm.job_log import logged
-from mlcslm.languages import read_languages
-from mlcslm.results.turn_pictures import draw_turns
-from mlcslm.scoring.rttm import read_rttm, write_rttm
-from mlcslm.scoring.stm import read_stm, write_stm
-from mlcslm.scoring.utterances import Utterance
-from mlcslm.spreadsheets import guard
+from mlcslm.formats.rttm import read_rttm, write_rttm
+from mlcslm.formats.segments import Segment, Utterance
+from mlcslm.formats.stm import read_stm, write_stm
+from mlcslm.io.csv import guard
+from mlcslm.report.turn_pictures import draw_turns
+from mlcslm.runtime.job_log import logged
 
 REPOSITORY = Path(__file__).parents[1]
 CODE = [path for folder in ("src", "workflow", "benchmarks") for path in sorted((REPOSITORY / folder).rglob("*.py"))]
@@ -119,8 +118,8 @@ class Bomb:
 def test_pickled_weights_are_not_read(language_model_folder: str, tmp_path: Path) -> None:
     import torch
 
-    from mlcslm.diarization.embedding_checkpoint import load_network
     from mlcslm.model.foundation import load_language_model
+    from mlcslm.speaker_embedding.checkpoint import load_network
 
     folder, ran = tmp_path / "model", tmp_path / "ran"
     shutil.copytree(language_model_folder, folder)

@@ -12,13 +12,13 @@ class UserError(Exception):
     """
 
 
-def shortened(faults: Sequence[str], shown: int = 10) -> list[str]:
+def shortened(faults: Sequence[str], rendered: int = 10) -> list[str]:
     """The first of `faults`, and a line that says how many more there are.
 
     >>> shortened(["a", "b", "c"], shown=2)
     ['a', 'b', '… and 1 more']
     """
-    return [*faults[:shown], *([f"… and {len(faults) - shown} more"] if len(faults) > shown else [])]
+    return [*faults[:rendered], *([f"… and {len(faults) - rendered} more"] if len(faults) > rendered else [])]
 
 
 class FaultyInput(UserError):

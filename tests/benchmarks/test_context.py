@@ -42,12 +42,12 @@ def test_every_way_answers_everything(
     benchmark.main([*map(str, arguments), "--rounds", "1", "--batch-size", "3", "--max-new-tokens", "3", "--loop"])
     report = json.loads((tmp_path / "context.json").read_text())
     assert (report["sessions"], report["utterances"]) == (2, len(pq.read_table(tones)))
-    ways = report["ways"]
-    assert list(ways) == ["none", "reference", "own", "own, batch by batch", "own, one by one"]
-    assert ways["none"]["throughput_cpu"] == ways["none"]["throughput_wall"] == 1
-    assert all(values["mean_tokens"] <= 3 and values["cpu_seconds"] > 0 for values in ways.values())
+    variants = report["variants"]
+    assert list(variants) == ["none", "reference", "hypotheses", "hypotheses, batch by batch", "hypotheses, one by one"]
+    assert variants["none"]["throughput_cpu"] == variants["none"]["throughput_wall"] == 1
+    assert all(values["mean_tokens"] <= 3 and values["cpu_seconds"] > 0 for values in variants.values())
     # Three ways to the same answers.
-    assert [values["as_own"] for values in ways.values()][2:] == [report["utterances"]] * 3
+    assert [values["as_own"] for values in variants.values()][2:] == [report["utterances"]] * 3
 
 
 def test_sessions_are_sampled_whole(benchmark: ModuleType) -> None:

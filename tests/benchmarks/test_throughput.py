@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlcslm.config.languages import Group, read_languages
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.languages import Group, read_languages
 from mlcslm.model.build import build_speech_llm
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "throughput.py"
-MODULES = ("sampling", "foundation", "ways")
+MODULES = ("sampling", "foundation", "variants")
 REFERENCE, OURS = "30 s windows, 300 tokens, unsorted", "true lengths in buckets"
 CACHED = "true lengths in buckets, cached frames"
 # Centiseconds and reference tokens of the lengths file; the first lasts 1.23 s, so it has 123 mel frames, 13 tokens.
@@ -81,14 +81,18 @@ def test_report_names_what_was_measured(report: dict[str, Any]) -> None:
 
 def test_report_has_each_way_with_its_ratio(report: dict[str, Any]) -> None:
     for name, task in report["tasks"].items():
-        assert (CACHED in task["ways"]) == (name != "train_stage3")  # an adapted encoder's frames change every step
-        assert len(task["ways"]) == 7 - (name == "train_stage3")
-        assert task["ways"][REFERENCE]["ratio"] == 1.0
-        for way in task["ways"].values():
-            assert way["seconds"] == pytest.approx(way["prepare_seconds"] + way["model_seconds"])
-            assert way["ratio"] == pytest.approx(task["ways"][REFERENCE]["seconds"] / way["seconds"])
-            assert way["ratio_cpu"] == pytest.approx(task["ways"][REFERENCE]["cpu_seconds"] / way["cpu_seconds"])
-            assert way["ratio_low"] == way["ratio_high"] == pytest.approx(way["ratio"])  # there is one round only
+        assert (CACHED in task["variants"]) == (name != "train_stage3")  # an adapted encoder's frames change every step
+        assert len(task["variants"]) == 7 - (name == "train_stage3")
+        assert task["variants"][REFERENCE]["ratio"] == 1.0
+        for variant in task["variants"].values():
+            assert variant["seconds"] == pytest.approx(variant["prepare_seconds"] + variant["model_seconds"])
+            assert variant["ratio"] == pytest.approx(task["variants"][REFERENCE]["seconds"] / variant["seconds"])
+            assert variant["ratio_cpu"] == pytest.approx(
+                task["variants"][REFERENCE]["cpu_seconds"] / variant["cpu_seconds"]
+            )
+            assert (
+                variant["ratio_low"] == variant["ratio_high"] == pytest.approx(variant["ratio"])
+            )  # there is one round only
 
 
 def test_audio_tokens_are_300_or_the_true_number(report: dict[str, Any]) -> None:
@@ -103,8 +107,8 @@ def test_audio_tokens_are_300_or_the_true_number(report: dict[str, Any]) -> None
         "(a) and (b), unsorted": true,
     }
     for task in report["tasks"].values():
-        for name, way in task["ways"].items():
-            assert way["audio_tokens_per_utterance"] == expected[name], name
+        for name, variant in task["variants"].items():
+            assert variant["audio_tokens_per_utterance"] == expected[name], name
 
 
 def test_encoder_and_language_model_do_the_work_that_each_way_says(
@@ -114,23 +118,23 @@ def test_encoder_and_language_model_do_the_work_that_each_way_says(
     model, processor = build_speech_llm(
         encoder=encoder, language_model=language_model, languages=languages, projector_hidden=8
     )
-    ways = benchmark.ways
-    feeder = ways.Feeder(model, processor, seed=0)
+    variants = benchmark.variants
+    feeder = variants.Feeder(model, processor, seed=0)
     seen: dict[str, list] = {"mel_frames": [], "positions": []}
     model.model.encoder.register_forward_pre_hook(lambda _, inputs: seen["mel_frames"].append(inputs[0].shape[-1]))
     model.model.language_model.register_forward_pre_hook(
         lambda _, __, inputs: seen["positions"].append(inputs["inputs_embeds"].shape[1]), with_kwargs=True
     )
     batch = [benchmark.sampling.Utterance("French", seconds, 3) for seconds in (1.5, 0.7)]
-    feeder.begin(ways.TASKS[0])
+    feeder.begin(variants.TASKS[0])
     feeder.fill_cache(batch, 2)
-    for way in (ways.REFERENCE, ways.OURS, ways.CACHED, *ways.ABLATIONS):
+    for variant in (variants.REFERENCE, variants.OURS, variants.CACHED, *variants.ABLATIONS):
         seen["mel_frames"].clear(), seen["positions"].clear()
-        feeder.run(way, batch)
-        assert seen["mel_frames"] == ([] if way.cached else [150 if way.true_window else 3000])
+        feeder.run(variant, batch)
+        assert seen["mel_frames"] == ([] if variant.cached else [150 if variant.true_window else 3000])
         prompt, *answer = seen["positions"]
         text = len(processor.encode_prompt("French", "tagged-own-language", audio_tokens=0))
-        assert prompt == text + (15 if way.true_tokens else 300)
+        assert prompt == text + (15 if variant.true_tokens else 300)
         # Three tokens, two tags, language and end: the prompt's pass gives the first, six passes the others.
         assert answer == [1] * 6
 

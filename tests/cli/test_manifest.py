@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from mlcslm.cli import corpus as command
 from mlcslm.cli import main
+from mlcslm.config.languages import read_languages
 from mlcslm.corpus.layout import Utterance, write_session
 from mlcslm.corpus.manifest import read_manifest
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.languages import read_languages
 
 SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from mlcslm.cli import score
 from mlcslm.errors import UserError
-from mlcslm.scoring.seglst import write_seglst
-from mlcslm.scoring.stm import read_stm
+from mlcslm.formats.seglst import write_seglst
+from mlcslm.formats.stm import read_stm
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 RTTM = """\

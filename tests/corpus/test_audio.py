@@ -11,14 +11,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcslm.corpus.audio import (
-    CONTEXT_SECONDS,
-    count_samples,
-    read_audio,
-    read_header,
-    read_segment,
-    segment_samples,
-)
+from mlcslm.corpus.audio import CONTEXT_SECONDS, count_samples, read_audio, read_header, read_segment, segment_samples
 from mlcslm.errors import UserError
 
 RATES = (8000, 11025, 16000, 22050, 44100, 48000)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlcslm.config import DemoCorpusConfig
+from mlcslm.config.languages import Group, read_languages
+from mlcslm.config.schema import DemoCorpusConfig
 from mlcslm.corpus.audio import read_audio, read_header, read_segment
 from mlcslm.corpus.demo.conversations import Script, mix, write_demo_corpus, write_script
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
@@ -18,7 +19,6 @@ from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice
 from mlcslm.corpus.demo.voices import VARIANTS
 from mlcslm.corpus.layout import find_sessions, read_transcript
 from mlcslm.corpus.manifest import build_manifest
-from mlcslm.languages import Group, read_languages
 
 SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 SIZE = DemoCorpusConfig(
@@ -30,8 +30,8 @@ NAMES = ("English-Indian", "Japanese", "French")
 
 @pytest.fixture(scope="module")
 def groups() -> dict[str, Group]:
-    sheet = read_languages(SHEET)
-    return {name: sheet[name] for name in NAMES}
+    languages_table = read_languages(SHEET)
+    return {name: languages_table[name] for name in NAMES}
 
 
 @pytest.fixture(scope="module")

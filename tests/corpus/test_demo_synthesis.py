@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlcslm.config.languages import read_languages
 from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice, speak_many, trim
 from mlcslm.corpus.demo.voices import GROUP_VOICES, VARIANTS, draw_voice
 from mlcslm.errors import UserError
-from mlcslm.languages import read_languages
 
 SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 ENGLISH = Voice("en-us", "f3", 50, 50, 160)

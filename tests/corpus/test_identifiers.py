@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlcslm.config.languages import group_of_utterance, read_languages
 from mlcslm.corpus.identifiers import centiseconds, recording_id, utterance_id
-from mlcslm.languages import group_of_utterance, read_languages
 
 REPOSITORY = Path(__file__).parents[2]
 LANGUAGES = read_languages(REPOSITORY / "config" / "languages.tsv")

@@ -128,7 +128,7 @@ def test_commands_are_never_run(foreign: Path, languages, command: str, tmp_path
         ("segments", "spk9-u9 call1 0 1\n", "segments:1", "no line in utt2spk"),
         ("text", "spk1-u1 oui\n", "segments:1", "spk2-u2 has no line in text"),
         ("utt2lang", "spk1-u1 fr\nspk2-u2 en\n", "segments:1", "its language is 'en'"),
-        ("utt2lang", "", "segments:2", "begins with no group of the languages sheet"),
+        ("utt2lang", "", "segments:2", "begins with no group of the languages table"),
         ("wav_scp", "call1 nowhere.wav\n", "wav.scp:1", "no such file"),
     ],
 )

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from mlcslm.config.languages import Group, read_languages
 from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.layout import Utterance, find_sessions, read_transcript, write_session
-from mlcslm.languages import Group, read_languages
 
 LANGUAGES = read_languages(Path(__file__).parents[2] / "config" / "languages.tsv")
 AMERICAN, BRITISH, FRENCH = (LANGUAGES[name] for name in ("English-American", "English-British", "French"))

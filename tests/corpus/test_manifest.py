@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mlcslm.config.languages import read_languages
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.layout import write_session
 from mlcslm.corpus.manifest import SCHEMA, build_manifest, read_manifest, write_manifest
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.languages import read_languages
 
 LANGUAGES = read_languages(Path(__file__).parents[2] / "config" / "languages.tsv")
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "corpus.md"

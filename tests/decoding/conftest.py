@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.model.checkpoint import load_checkpoint
 

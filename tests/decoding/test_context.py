@@ -17,13 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
 from mlcslm.corpus.manifest import build_manifest, write_manifest
 from mlcslm.decoding import context as context_module
-from mlcslm.decoding.context import context_size, decode_with_own_context, with_reference_context
+from mlcslm.decoding.context import context_size, decode_with_hypothesis_context, with_reference_context
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.generation import DecodingPaths, decode_split
-from mlcslm.decoding.partial import PartialHypotheses
+from mlcslm.decoding.hypothesis_files import PartialHypotheses
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -61,7 +61,7 @@ def rows(manifest: Path) -> list[dict[str, Any]]:
 def make_decoder(conversing: Path, languages) -> Callable[..., Decoder]:
     def make(**settings: Any) -> Decoder:
         model, processor = load_checkpoint(conversing, languages=languages)
-        usual = {"max_new_tokens": 25, "context": "own"}
+        usual = {"max_new_tokens": 25, "context": "hypotheses"}
         return Decoder(model, processor, "tagged", DecodingConfig(**(usual | settings)))
 
     return make
@@ -110,12 +110,12 @@ def test_own_context_is_that_of_a_plain_loop(make_decoder, rows: list[dict], set
     assert len({one["tokens"] for one in expected.values()}) > (2 if settings.get("max_new_tokens") != 6 else 0)
     for size in (1, 2, 3, 5, 32):
         decoder = make_decoder(**settings, batch_size=size)
-        assert collected(decode_with_own_context(decoder, rows, 2, {})) == expected
+        assert collected(decode_with_hypothesis_context(decoder, rows, 2, {})) == expected
 
 
 def test_context_matters(make_decoder, rows: list[dict]) -> None:
     decoder = make_decoder()
-    own = collected(decode_with_own_context(decoder, rows, 2, {}))
+    own = collected(decode_with_hypothesis_context(decoder, rows, 2, {}))
     without = {one["utterance_id"]: without_time(one) for one in decoder.decode(rows)}
     first = {row["utterance_id"] for row in rows if row["turn"] == 0}
     assert {name: own[name] for name in first} == {name: without[name] for name in first}
@@ -126,21 +126,21 @@ def test_context_matters(make_decoder, rows: list[dict]) -> None:
 def test_whatever_was_decoded_before_a_kill_the_rest_is_the_same(make_decoder, rows: list[dict], seed: int) -> None:
     """Of each session any number of its first utterances may be done."""
     decoder = make_decoder(batch_size=3, max_new_tokens=12)
-    expected = collected(decode_with_own_context(decoder, rows, 2, {}))
+    expected = collected(decode_with_hypothesis_context(decoder, rows, 2, {}))
     rng = np.random.default_rng(seed)
     sessions = sorted({row["session_id"] for row in rows})
     reached = {name: rng.integers(0, 1 + sum(row["session_id"] == name for row in rows)) for name in sessions}
     done = {
         row["utterance_id"]: expected[row["utterance_id"]] for row in rows if row["turn"] < reached[row["session_id"]]
     }
-    rest = collected(decode_with_own_context(decoder, rows, 2, done))
+    rest = collected(decode_with_hypothesis_context(decoder, rows, 2, done))
     assert rest.keys() == expected.keys() - done.keys()
     assert rest | done == expected
 
 
 def decode(checkpoint: Path, manifest: Path, out: Path, languages, **settings: Any) -> list[dict[str, Any]]:
     groups = settings.pop("groups", None)
-    usual = {"max_new_tokens": 12, "context": "own", "batch_size": 3}
+    usual = {"max_new_tokens": 12, "context": "hypotheses", "batch_size": 3}
     decode_split(
         DecodingPaths(checkpoint, manifest, out), DecodingConfig(**(usual | settings)), languages, groups=groups
     )
@@ -161,7 +161,7 @@ def test_shards_of_groups_are_the_whole(conversing: Path, manifest: Path, langua
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from mlcslm.decoding.partial import PartialHypotheses
+from mlcslm.decoding.hypothesis_files import PartialHypotheses
 add = PartialHypotheses.add
 calls = 0
 def dying(self, rows):
@@ -173,9 +173,9 @@ def dying(self, rows):
             file.write('{"utterance_id": "cut sh')
         os.kill(os.getpid(), signal.SIGKILL)
 PartialHypotheses.add = dying
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.generation import DecodingPaths, decode_split
-from mlcslm.languages import read_languages
+from mlcslm.config.languages import read_languages
 checkpoint, manifest, out, sheet = map(Path, sys.argv[1:])
 decoding = DecodingConfig(max_new_tokens=12, context="own", batch_size=3)
 decode_split(DecodingPaths(checkpoint, manifest, out), decoding, read_languages(sheet))
@@ -186,8 +186,8 @@ def test_a_killed_decoding_goes_on_where_it_was(
     conversing: Path, manifest: Path, languages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = decode(conversing, manifest, tmp_path / "undisturbed.parquet", languages)
-    sheet = Path(__file__).parents[2] / "config" / "languages.tsv"
-    arguments = [sys.executable, "-c", KILLED, conversing, manifest, tmp_path / "out.parquet", sheet]
+    languages_table = Path(__file__).parents[2] / "config" / "languages.tsv"
+    arguments = [sys.executable, "-c", KILLED, conversing, manifest, tmp_path / "out.parquet", languages_table]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.run([str(part) for part in arguments], env=environment, capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
@@ -208,20 +208,22 @@ def test_a_killed_decoding_goes_on_where_it_was(
 def test_what_does_not_fit_side_by_side_is_halved(
     make_decoder, rows: list[dict], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    expected = collected(decode_with_own_context(make_decoder(), rows, 2, {}))
-    begin = context_module.Slots.begin
+    expected = collected(decode_with_hypothesis_context(make_decoder(), rows, 2, {}))
+    begin = context_module.ContinuousBatch.begin
 
     def small(self: Any, prompts: dict, names: list[str]) -> None:
         if len(self) + len(names) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
         begin(self, prompts, names)
 
-    monkeypatch.setattr(context_module.Slots, "begin", small)
-    assert collected(decode_with_own_context(make_decoder(batch_size=4), rows, 2, {})) == expected
+    monkeypatch.setattr(context_module.ContinuousBatch, "begin", small)
+    assert collected(decode_with_hypothesis_context(make_decoder(batch_size=4), rows, 2, {})) == expected
     assert "4 utterances side by side do not fit into memory; going on with 2" in capsys.readouterr().err
-    monkeypatch.setattr(context_module.Slots, "begin", lambda *_: (_ for _ in ()).throw(MemoryError("none left")))
+    monkeypatch.setattr(
+        context_module.ContinuousBatch, "begin", lambda *_: (_ for _ in ()).throw(MemoryError("none left"))
+    )
     with pytest.raises(UserError, match="a single utterance does not fit into memory"):
-        collected(decode_with_own_context(make_decoder(batch_size=4), rows, 2, {}))
+        collected(decode_with_hypothesis_context(make_decoder(batch_size=4), rows, 2, {}))
 
 
 def test_reference_context_is_the_references(rows: list[dict], manifest: Path) -> None:
@@ -253,7 +255,7 @@ def test_a_missing_reference_is_named(rows: list[dict], conversing: Path, langua
     assert len(decode(conversing, tmp_path / "m.parquet", tmp_path / "out.parquet", languages)) == len(session)
 
 
-@pytest.mark.parametrize("context", ["reference", "own"])
+@pytest.mark.parametrize("context", ["reference", "hypotheses"])
 def test_context_of_a_checkpoint_without_is_refused(
     trained: Path, manifest: Path, languages, tmp_path: Path, context: str
 ) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.config import DecodingConfig
-from mlcslm.decoding.generation import SCHEMA, Decoder, DecodingPaths, decode_split, length_buckets
+from mlcslm.config.schema import DecodingConfig
+from mlcslm.decoding.batching import length_buckets
+from mlcslm.decoding.generation import SCHEMA, Decoder, DecodingPaths, decode_split
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
-from mlcslm.training.encoder_cache import write_encoder_cache
+from mlcslm.io.files import sha256
+from mlcslm.model.encoder_cache import write_encoder_cache
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.config import DecodingConfig
-from mlcslm.decoding.generation import DecodingPaths, decode_split, decode_with_all, length_buckets
+from mlcslm.config.schema import DecodingConfig
+from mlcslm.decoding.batching import length_buckets
+from mlcslm.decoding.generation import DecodingPaths, decode_split, decode_with_all
 from mlcslm.decoding.grids import Grid, grid_of
-from mlcslm.decoding.wanted import is_finished, made_by, rows_to_decode, take_finished
+from mlcslm.decoding.hypothesis_files import is_finished, provenance, reuse_finished, rows_to_decode
+from mlcslm.model.encoder_cache import write_encoder_cache
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.training.encoder_cache import write_encoder_cache
-from mlcslm.workflow import Layout
+from mlcslm.workflow.layout import Layout
 
 BEST = "ckpt-12500/format+accuracy+correction"
 
@@ -70,19 +71,19 @@ def test_finished_hypotheses_are_taken_if_they_would_be_made_the_same(
     decoding = DECODINGS["greedy.parquet"]
     kept, out = tmp_path / "kept.parquet", tmp_path / "there" / "out.parquet"
     decode_split(DecodingPaths(trained, tones, kept), decoding, languages, groups=["French"])
-    by, rows = made_by(trained, tones, decoding), rows_to_decode(tones, ["French"])
+    by, rows = provenance(trained, tones, decoding), rows_to_decode(tones, ["French"])
     assert is_finished(kept, by, rows)
     assert not is_finished(kept, by, rows_to_decode(tones))
-    assert not is_finished(kept, made_by(trained, tones, decoding.model_copy(update={"max_new_tokens": 21})), rows)
+    assert not is_finished(kept, provenance(trained, tones, decoding.model_copy(update={"max_new_tokens": 21})), rows)
     other = tmp_path / "other.parquet"
     other.write_bytes(tones.read_bytes() + b" ")
-    assert not is_finished(kept, made_by(trained, other, decoding), rows)
+    assert not is_finished(kept, provenance(trained, other, decoding), rows)
     assert not is_finished(tmp_path / "none.parquet", by, rows)
     before = hypotheses(kept)
-    assert take_finished(kept, out, by, rows)
+    assert reuse_finished(kept, out, by, rows)
     assert hypotheses(out) == before
     assert not kept.exists()
-    assert not take_finished(kept, out, by, rows)
+    assert not reuse_finished(kept, out, by, rows)
     os.truncate(out, 100)
     assert not is_finished(out, by, rows)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.config import DecodingConfig
+from mlcslm.config.schema import DecodingConfig
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.loops import ends_in_loop, has_loop
 from mlcslm.model.checkpoint import load_checkpoint

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mlcslm.config import DecodingConfig
+from mlcslm.config.schema import DecodingConfig
+from mlcslm.decoding.batching import FittingBatches, is_out_of_memory
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.generation import DecodingPaths, decode_split
-from mlcslm.decoding.memory import FittingBatches, is_out_of_memory
 from mlcslm.errors import UserError
 
 LACKS_MEMORY = [

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from mlcslm.config import DecodingConfig
+from mlcslm.config.schema import DecodingConfig
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.sampling import UtteranceStreams
 from mlcslm.decoding.search import search

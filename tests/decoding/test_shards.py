@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.decoding.generation import SCHEMA
-from mlcslm.decoding.shards import merge_shards
+from mlcslm.decoding.hypothesis_files import merge_shards
 from mlcslm.errors import UserError
 
 IDS = [f"French-0001_001-O1-{i:06d}-{i + 1:06d}" for i in range(6)]
@@ -68,7 +68,7 @@ def test_shards_of_different_checkpoints_are_refused(tmp_path: Path, manifest: P
 
 
 def test_what_a_decoding_was_made_by_goes_with_it(tmp_path: Path, manifest: Path) -> None:
-    made_by = {"checkpoint": "1", "decoding": "{}"}
-    paths = [shard(tmp_path / "a.parquet", IDS[:3], made_by), shard(tmp_path / "b.parquet", IDS[3:], made_by)]
+    provenance = {"checkpoint": "1", "decoding": "{}"}
+    paths = [shard(tmp_path / "a.parquet", IDS[:3], provenance), shard(tmp_path / "b.parquet", IDS[3:], provenance)]
     merge_shards(paths, manifest, tmp_path / "merged.parquet")
     assert pq.read_schema(tmp_path / "merged.parquet").metadata == {b"checkpoint": b"1", b"decoding": b"{}"}

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.generation import DecodingPaths, decode_split
-from mlcslm.interruption import Interrupted, raises_when_asked
-from mlcslm.training.log import read_rows
+from mlcslm.io.files import read_rows
+from mlcslm.runtime.interruption import Interrupted, raises_on_request
 
 
 def test_a_decoding_goes_on_after_the_batch_it_was_asked_to_stop_in(
@@ -32,7 +32,7 @@ def test_a_decoding_goes_on_after_the_batch_it_was_asked_to_stop_in(
         return decode(self, rows)
 
     monkeypatch.setattr(Decoder, "decode", asked_in_the_second)
-    with pytest.raises(Interrupted) as caught, raises_when_asked():
+    with pytest.raises(Interrupted) as caught, raises_on_request():
         decode_split(cut, decoding, languages)
     assert caught.value.saved == "10 of 24 hypotheses"
     assert not cut.out.exists()

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.config import DecodingConfig
+from mlcslm.config.schema import DecodingConfig
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.decoding import generation
 from mlcslm.decoding.generation import Decoder, DecodingPaths, Noise, decode_split
-from mlcslm.decoding.partial import PartialHypotheses
-from mlcslm.training.encoder_cache import augmentation_rng
+from mlcslm.decoding.hypothesis_files import PartialHypotheses
+from mlcslm.model.encoder_cache import augmentation_rng
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from mlcslm.config import DecodingConfig
+from mlcslm.config.schema import DecodingConfig
 from mlcslm.decoding.generation import DecodingPaths, decode_split
 from mlcslm.decoding.transcription import Transcriber
 from mlcslm.errors import UserError
-from mlcslm.results.exporting import export_checkpoint
+from mlcslm.export.checkpoint import export_checkpoint
 
 SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 

@@ -8,13 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.config_decoding import DecodingConfig
-from mlcslm.decoding.generation import SCHEMA, DecodingPaths, decode_split
-from mlcslm.diarization.asr import SEGMENT_COLUMNS, transcribe_segments
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.decoding.generation import SCHEMA, SEGMENT_COLUMNS, DecodingPaths, decode_split, transcribe_segments
 from mlcslm.diarization.pipeline import SEGMENTS_SCHEMA
-from mlcslm.scoring.diarized_files import write_transcripts
-from mlcslm.scoring.seglst import read_seglst
-from mlcslm.scoring.stm import read_stm
+from mlcslm.formats.diarized_files import write_transcripts
+from mlcslm.formats.seglst import read_seglst
+from mlcslm.formats.stm import read_stm
 
 GREEDY = DecodingConfig(max_new_tokens=12, batch_size=5)
 

@@ -13,11 +13,10 @@ import soundfile
 
 from mlcslm.corpus.manifest import SCHEMA
 from mlcslm.diarization.pipeline import SEGMENTS_SCHEMA, Diarizer, diarize_manifest
-from mlcslm.diarization.segments import Segment
-from mlcslm.diarization.vad import in_pieces
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.scoring.diarized_files import write_turns
-from mlcslm.scoring.rttm import read_rttm
+from mlcslm.formats.diarized_files import write_turns
+from mlcslm.formats.rttm import read_rttm
+from mlcslm.formats.segments import Segment, in_pieces
 
 RATE = 16_000
 

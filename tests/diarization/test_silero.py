@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mlcslm.diarization.segments import Segment
 from mlcslm.diarization.silero import FRAME, SileroDetector, load_silero, speech_segments
 from mlcslm.errors import UserError
+from mlcslm.formats.segments import Segment
 
 SENTENCES = ("Where is the station?", "It is behind the market, next to the old church.", "Thank you very much.")
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlcslm.diarization.segments import Segment
 from mlcslm.diarization.silero import SileroDetector
-from mlcslm.diarization.vad import in_pieces, make_detector
+from mlcslm.diarization.vad import make_detector
 from mlcslm.errors import UserError
+from mlcslm.formats.segments import Segment, in_pieces
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcslm.corpus.audio import SAMPLE_RATE
-from mlcslm.diarization.segments import Segment
 from mlcslm.diarization.windows import LENGTH, STEP, quietest, turns_of, windows_of
+from mlcslm.formats.segments import Segment
 
 
 def stock_windows(start: float, end: float) -> list[tuple[float, float]]:

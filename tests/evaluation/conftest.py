@@ -10,12 +10,13 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from mlcslm.config import Config, read_config
+from mlcslm.config.reading import read_config
+from mlcslm.config.schema import Config
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.corpus.manifest import SCHEMA, write_manifest
-from mlcslm.evaluation.taking import Evaluation
+from mlcslm.evaluation.request import Evaluation
 from mlcslm.text.protocols import get_protocol
-from mlcslm.workflow import Layout
+from mlcslm.workflow.layout import Layout
 
 ROOT = Path(__file__).parents[2]
 # group, session, speaker, start, end, text; the second English one begins at 0.29 s, which the official ids truncate.
@@ -70,7 +71,7 @@ class Place:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def asked(self, *files: Path, **changes: Any) -> Evaluation:
+    def request(self, *files: Path, **changes: Any) -> Evaluation:
         usual = Evaluation(
             name="theirs",
             split="dev",

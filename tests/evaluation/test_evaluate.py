@@ -67,8 +67,8 @@ def test_the_same_hypotheses_score_the_same_in_every_format(place: Any, rows_of:
     rows = rows_of()
     assert [row["utterance_id"] for row in rows] == IDS
     for name, (path, track) in write_formats(place, rows).items():
-        folder = place.layout.brought("theirs", "dev")
-        card = evaluate(place.asked(path, track=track), folder)
+        folder = place.layout.external("theirs", "dev")
+        card = evaluate(place.request(path, track=track), folder)
         assert (card["track"], card["missing"], card["unknown"]) == (1, [], []), name
         assert columns(folder, "insertions", "deletions", "substitutions") == COUNTS, name
         assert columns(folder, "utterance_id", "length") == list(zip(IDS, LENGTHS, strict=True)), name
@@ -78,8 +78,8 @@ def test_the_same_hypotheses_score_the_same_in_every_format(place: Any, rows_of:
 def test_other_protocols_stand_beside_the_results_own(place: Any, rows_of: Any) -> None:
     names = ("mlcslm-2025", "mlcslm-2025+normalised-hypothesis")
     path, _ = write_formats(place, rows_of())["kaldi"]
-    folder = place.layout.brought("theirs", "dev")
-    evaluate(place.asked(path, protocols=tuple(map(get_protocol, names))), folder)
+    folder = place.layout.external("theirs", "dev")
+    evaluate(place.request(path, protocols=tuple(map(get_protocol, names))), folder)
     found = columns(folder, "protocol", "utterance_id", "substitutions")
     assert [(name, uid) for name, uid, _ in found] == [(name, uid) for name in names for uid in IDS]
     assert [count for name, uid, count in found if uid.startswith("French")] == [1, 0]
@@ -87,8 +87,8 @@ def test_other_protocols_stand_beside_the_results_own(place: Any, rows_of: Any) 
 
 def test_missing_ones_count_as_deleted_and_are_listed(place: Any, caplog: pytest.LogCaptureFixture) -> None:
     path = place.write("text", f"{IDS[0]} hello world\n{IDS[3]}\n")
-    folder = place.layout.brought("theirs", "dev")
-    card = evaluate(place.asked(path), folder)
+    folder = place.layout.external("theirs", "dev")
+    card = evaluate(place.request(path), folder)
     assert card["missing"] == [IDS[1], IDS[2], IDS[4]]
     assert columns(folder, "deletions") == [(0,), (5,), (3,), (3,), (4,)]
     assert f"no hypothesis for 3 of 5 utterances; all of them counts as deleted:\n  {IDS[1]}" in caplog.text
@@ -97,23 +97,23 @@ def test_missing_ones_count_as_deleted_and_are_listed(place: Any, caplog: pytest
 def test_unknown_ids_are_listed_with_the_nearest_and_nothing_is_written(place: Any) -> None:
     wrong = IDS[3].replace("French", "Frensh")
     path = place.write("text", f"{IDS[0]} hello world\n{wrong} ça va\n")
-    folder = place.layout.brought("theirs", "dev")
+    folder = place.layout.external("theirs", "dev")
     with pytest.raises(FaultyInput) as caught:
-        evaluate(place.asked(path), folder)
+        evaluate(place.request(path), folder)
     assert f"{wrong}: not among the references; nearest: {IDS[3]}" in caught.value.faults
     assert "4 of the 5 references have no hypothesis:" in caught.value.faults
     assert f"{IDS[3]}: no hypothesis; nearest of yours: {wrong}" in caught.value.faults
     assert not folder.exists()
-    card = evaluate(place.asked(path, skip_unknown=True), folder)
+    card = evaluate(place.request(path, skip_unknown=True), folder)
     assert (card["unknown"], len(card["missing"])) == ([wrong], 4)
     with pytest.raises(FaultyInput, match="1 of 1 utterances have no reference; correct them"):
-        evaluate(place.asked(place.write("text", f"{wrong} ça va\n"), skip_unknown=True), folder)
+        evaluate(place.request(place.write("text", f"{wrong} ça va\n"), skip_unknown=True), folder)
 
 
 def test_segments_that_are_no_utterance_are_named_as_one_would_be(place: Any) -> None:
     path = place.write("a.stm", "American_0517_007 1 O1 4.25 6.5 so am i\nAmerican_0517_009 1 O1 0 1 who\n")
     with pytest.raises(FaultyInput) as caught:
-        evaluate(place.asked(path, track=1), place.layout.brought("theirs", "dev"))
+        evaluate(place.request(path, track=1), place.layout.external("theirs", "dev"))
     near = "English-American-0517_007-O1-000425-000650: not among the references; nearest: " + IDS[2]
     assert near in caught.value.faults
     assert any(
@@ -127,8 +127,8 @@ def test_an_offset_that_fits_two_speakers_needs_one(places: Any, rows_of: Any, t
     place = places(tmp_path, rows_of(spoken))
     line = {"audio_filepath": "1.wav", "offset": 1, "duration": 1, "pred_text": "oui"}
     with pytest.raises(FaultyInput, match="fits French-1-O1-000100-000200 and French-1-O2-000100-000200"):
-        evaluate(place.asked(place.write("a.jsonl", json.dumps(line))), tmp_path / "out")
-    evaluate(place.asked(place.write("a.jsonl", json.dumps(line | {"speaker": "O2"}))), tmp_path / "out")
+        evaluate(place.request(place.write("a.jsonl", json.dumps(line))), tmp_path / "out")
+    evaluate(place.request(place.write("a.jsonl", json.dumps(line | {"speaker": "O2"}))), tmp_path / "out")
     assert columns(tmp_path / "out", "deletions") == [(1,), (0,)]
 
 
@@ -138,8 +138,8 @@ def test_recordings_give_tcpwer_and_der_with_their_own_speakers(place: Any) -> N
         "American_0517_007 1 spk-b 0.29 4 i'm here at last\nAmerican_0517_007 1 spk-a 4 6.5 so am i too\n"
         "French_0001_001 1 x 0.5 2 ça va hein\n",
     )
-    folder = place.layout.brought("theirs", "dev")
-    card = evaluate(place.asked(stm), folder)
+    folder = place.layout.external("theirs", "dev")
+    card = evaluate(place.request(stm), folder)
     assert (card["track"], card["missing"]) == (2, ["Thai_0001_002"])
     # The first English utterance is missed: two words and 0.29 s; then a dash, and a word too many.
     found = columns(folder, "recording", "tcp_errors", "tcp_length", "tcp_insertions", "tcp_deletions", "oracle_errors")
@@ -155,11 +155,11 @@ def test_recordings_give_tcpwer_and_der_with_their_own_speakers(place: Any) -> N
 def test_turns_of_their_own_are_what_der_is_of(place: Any) -> None:
     stm = place.write("a.stm", "French_0001_001 1 x 0.5 2 ça va hein\n")
     rttm = place.write("a.rttm", "SPEAKER French_0001_001 1 0.5 1 <NA> <NA> x <NA> <NA>\n")
-    folder = place.layout.brought("theirs", "dev")
-    evaluate(place.asked(stm, rttm), folder)
+    folder = place.layout.external("theirs", "dev")
+    evaluate(place.request(stm, rttm), folder)
     both = {row[0]: row[1:] for row in columns(folder, "recording", "missed", "tcp_errors")}
     assert both["French_0001_001"] == (pytest.approx(0.5), 0)
-    evaluate(place.asked(rttm), folder)
+    evaluate(place.request(rttm), folder)
     alone = {row[0]: row[1:] for row in columns(folder, "recording", "missed", "tcp_errors")}
     assert alone["French_0001_001"] == (pytest.approx(0.5), None)
 
@@ -167,8 +167,8 @@ def test_turns_of_their_own_are_what_der_is_of(place: Any) -> None:
 def test_the_words_of_a_ctm_count_where_they_are_said(place: Any) -> None:
     """Far from its utterance's middle, a word is matched only by its own time."""
     words = "French_0001_001 1 0.5 0.5 ça\nFrench_0001_001 1 1 0.5 va\nFrench_0001_001 1 30 0.5 hein\n"
-    folder = place.layout.brought("theirs", "dev")
-    evaluate(place.asked(place.write("a.ctm", words)), folder)
+    folder = place.layout.external("theirs", "dev")
+    evaluate(place.request(place.write("a.ctm", words)), folder)
     found = {row[0]: row[1:] for row in columns(folder, "recording", "tcp_insertions", "tcp_deletions")}
     assert found["French_0001_001"] == (1, 1)
 
@@ -176,11 +176,11 @@ def test_the_words_of_a_ctm_count_where_they_are_said(place: Any) -> None:
 def test_files_of_the_other_track_are_refused(place: Any) -> None:
     text, rttm = place.write("text", f"{IDS[0]} a\n"), place.write("a.rttm", "SPEAKER x 1 0 1 <NA> <NA> x <NA> <NA>\n")
     with pytest.raises(UserError, match="which Track 1 has no use for"):
-        evaluate(place.asked(text, rttm), place.layout.brought("theirs", "dev"))
+        evaluate(place.request(text, rttm), place.layout.external("theirs", "dev"))
     with pytest.raises(UserError, match="expected STM, SegLST, CTM or RTTM on Track 2"):
-        evaluate(place.asked(text, track=2), place.layout.brought("theirs", "dev"))
+        evaluate(place.request(text, track=2), place.layout.external("theirs", "dev"))
     with pytest.raises(FaultyInput, match="x: not among the references"):
-        evaluate(place.asked(rttm), place.layout.brought("theirs", "dev"))
+        evaluate(place.request(rttm), place.layout.external("theirs", "dev"))
 
 
 def test_hostile_texts_are_text_in_every_format(place: Any, rows_of: Any) -> None:
@@ -198,9 +198,9 @@ def test_hostile_texts_are_text_in_every_format(place: Any, rows_of: Any) -> Non
         "seglst.json": json.dumps([whole | {"session_id": row["utterance_id"], "words": text} for row, text in given]),
         "nemo.json": "\n".join(json.dumps({"id": row["utterance_id"], "pred_text": text}) for row, text in given),
     }
-    folder, found = place.layout.brought("theirs", "dev"), []
+    folder, found = place.layout.external("theirs", "dev"), []
     for name, content in files.items():
-        evaluate(place.asked(place.write(name, content)), folder)
+        evaluate(place.request(place.write(name, content)), folder)
         assert pq.read_table(folder / "hypotheses.parquet")["transcript"].to_pylist() == texts, name
         found.append(columns(folder, "insertions", "deletions", "substitutions"))
     assert found[0] == found[1] == found[2]

@@ -14,10 +14,10 @@ from meeteval.wer.wer.time_constrained import tcp_word_error_rate
 
 from mlcslm.errors import UserError
 from mlcslm.evaluation import submission as submissions
-from mlcslm.evaluation.joining import join_results
+from mlcslm.evaluation.external_hypotheses import load_external
 from mlcslm.evaluation.submission import Submission, write_track_1, write_track_2
-from mlcslm.evaluation.taking import take
 from mlcslm.results.database import open_database
+from mlcslm.results.evaluate_external import join_results
 from mlcslm.text.protocols import get_protocol
 
 PUNCTUATION = re.compile(r"""[!"#$%&()*+,./:;<=>?@\[\\\]^_`{|}~\u3002\u3001\uff1f\uff01\u30fb\u00bf\u00a1\uff0c]""")
@@ -69,10 +69,10 @@ def submission(place: Any, name: str, **changes: Any) -> Submission:
 def test_track_1_by_the_official_rules_gives_the_databases_counts(place: Any, rows_of: Any) -> None:
     rows = rows_of(SPOKEN)
     text = place.write("text", "".join(f"{r['utterance_id']} {t}\n" for r, t in zip(rows, TEXTS, strict=True)))
-    asked = place.asked(text)
-    database = Path(join_results(place.config, place.layout, asked)["database"])
+    request = place.request(text)
+    database = Path(join_results(place.config, place.layout, request)["database"])
     handed_in = submission(place, "track1.txt")
-    found = write_track_1(handed_in, take(asked).texts)
+    found = write_track_1(handed_in, load_external(request).texts)
     lines = handed_in.out.read_text(encoding="utf-8").split("\n")
     assert lines[1] == f"{rows[1]['utterance_id']} drop table Utterances -- --"
     assert lines[2] == rows[2]["utterance_id"]
@@ -97,10 +97,10 @@ def test_track_2_by_the_official_rules_gives_the_databases_counts(place: Any, ro
         f"{row['session_id']} 1 s{number % 2} {row['start'] + 0.1:.3f} {row['end']} {' '.join(text.split())}\n"
         for number, (row, text) in enumerate(zip(rows, TEXTS, strict=True))
     ]
-    asked = place.asked(place.write("a.stm", "".join(segments)))
-    database = Path(join_results(place.config, place.layout, asked)["database"])
+    request = place.request(place.write("a.stm", "".join(segments)))
+    database = Path(join_results(place.config, place.layout, request)["database"])
     handed_in = submission(place, "track2.stm")
-    utterances = [u for spoken in (take(asked).transcripts or {}).values() for u in spoken]
+    utterances = [u for spoken in (load_external(request).transcripts or {}).values() for u in spoken]
     found = write_track_2(handed_in, reversed(utterances))
     spoken = [(*(row[key] for key in ("session_id", "speaker", "start", "end", "text")), row["grp"]) for row in rows]
     lines = [

@@ -29,7 +29,7 @@ def killed_in_training(step: int) -> None:
 
 
 def killed_in_decoding(batches: int) -> None:
-    from mlcslm.decoding.partial import PartialHypotheses
+    from mlcslm.decoding.hypothesis_files import PartialHypotheses
 
     add, done = PartialHypotheses.add, []
 

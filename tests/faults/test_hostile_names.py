@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from toy_runs import SECRET, Toy
 
+from mlcslm.config.languages import read_languages
 from mlcslm.corpus.layout import Utterance, write_session
-from mlcslm.languages import read_languages
 
 SESSIONS = {"train": ("; rm -rf x", "$(touch ran)"), "dev": ("; rm -rf x", "=1+1"), "test": ("`touch ran`", "<b>")}
 TEXTS = ("'; DROP TABLE utterances; --", "<script>alert(1)</script>", '=HYPERLINK("http://example.org")', "; rm -rf x")

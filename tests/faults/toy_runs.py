@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 from forked_snakemake import REPOSITORY, Setup, snakemake_process
 
-from mlcslm.files import sha256
+from mlcslm.io.files import sha256
 
 PATIENCE_S = 300
 SECRET = "correct horse battery staple"
@@ -47,7 +47,7 @@ class Toy:
         return path.read_text(encoding="utf-8") if path.is_file() else ""
 
     def with_inputs(self, root: Path) -> Toy:
-        """The same configuration with copies of the foundation models and the languages sheet alone."""
+        """The same configuration with copies of the foundation models and the languages table alone."""
         shutil.copytree(self.root / "foundation", root / "foundation")
         shutil.copy2(self.root / "languages.tsv", root)
         return Toy(root, self.config)

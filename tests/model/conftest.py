@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
+from mlcslm.io.files import sha256
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint import load_checkpoint, save_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -223,7 +223,7 @@ class TestRefusals:
     def test_other_languages(self, saved) -> None:
         folder, _, _, languages = saved
         fewer = {name: group for name, group in languages.items() if name != "Thai"}
-        with pytest.raises(UserError, match="added tokens: the languages sheet gives"):
+        with pytest.raises(UserError, match="added tokens: the languages table gives"):
             load_checkpoint(folder, languages=fewer)
 
     def test_a_moved_foundation_is_found_by_its_new_path(self, saved, encoder_folder, tmp_path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlcslm.config import ModelsConfig
+from mlcslm.config.schema import ModelsConfig
 from mlcslm.model.parts import PARTS
 from mlcslm.model.speech_llm import IGNORED_LABEL
 from mlcslm.plan.fake_model import stage_model

@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mlcslm.cli import plan as cli
-from mlcslm.config import read_config
+from mlcslm.config.reading import read_config
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.plan.micro_batch import Meter
 from mlcslm.plan.plan import Plan, make_plan
@@ -25,7 +25,7 @@ from mlcslm.plan.shapes import read_shapes
 from mlcslm.plan.stages import Planner
 from mlcslm.plan.throughput import GIB, Gpu, read_throughput
 from mlcslm.plan.workload import SplitSize, split_sizes
-from mlcslm.workflow import Layout
+from mlcslm.workflow.layout import Layout
 
 REPOSITORY = Path(__file__).parents[2]
 TABLE = REPOSITORY / "config" / "throughput.yaml"
@@ -119,7 +119,7 @@ def test_manifests_say_how_much_there_is(config: Any, plan: Plan, tmp_path: Path
     pq.write_table(pa.table(columns), tmp_path / "manifests" / "train.parquet")
     sizes = split_sizes(layout, plan.throughput.corpus)
     train, dev = sizes["train"], sizes["dev"]
-    assert (train.utterances, train.mean_s, train.longest_s, train.counted) == (3, 3.0, 6.0, True)
+    assert (train.utterances, train.mean_s, train.max_duration_s, train.counted) == (3, 3.0, 6.0, True)
     assert train.recordings_h * 3600 == 10.0 + 11.0
     # The demo corpus to come: its sessions of each of the 15 groups.
     demo = config.corpus.demo
@@ -174,7 +174,7 @@ def test_every_stage_of_the_paper_fits_the_documented_gpu(monkeypatch: pytest.Mo
     config, table = read_config("config/paper.yaml"), read_throughput(TABLE)
     meter = Meter(read_shapes(config.models.encoder, config.models.language_model, config.languages), config.models)
     assert meter.sizes["projector"] == 18_160_384
-    longest = table.corpus.longest_s  # on average too: what hours would take is not asked, and costs a run each
+    longest = table.corpus.max_duration_s  # on average too: what hours would take is not asked, and costs a run each
     train = SplitSize(1_000_000, longest, longest, 1500, counted=False)
     gpu = table.gpus[table.gpu]
     planner = Planner(config, meter, table.text, train, gpu)

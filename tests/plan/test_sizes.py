@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mlcslm.config import ModelsConfig
+from mlcslm.config.schema import ModelsConfig
 from mlcslm.errors import UserError
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.parts import PARTS, part_parameters, set_trainable

@@ -197,11 +197,11 @@ def test_address_brings_back_what_was_looked_at(look: Any) -> None:
     page = seen.open(address(a=BEST, b=OTHER, group="Thai"))
     page.keyboard.press("j")
     page.wait_for_selector(".answer")
-    shown, url = page.inner_text(".detail h2"), page.url
+    rendered, url = page.inner_text(".detail h2"), page.url
     again = look()
     again.page.goto(url)
     again.page.wait_for_selector(".answer >> nth=1")
-    assert again.page.inner_text(".detail h2") == shown
+    assert again.page.inner_text(".detail h2") == rendered
     assert again.page.input_value("#group") == "Thai"
     again.settle(lambda: again.page.evaluate("() => { location.hash = 'split=test&group=French'; }"))
     assert again.page.input_value("#group") == "French"

@@ -32,13 +32,13 @@ def test_pages_open_from_disk_without_faults_and_without_a_network(look: Any, sc
 def test_tables_show_all_numbers_of_their_views(look: Any, toy_database: Path) -> None:
     page = look().open("index.html")
     with open_database(toy_database) as connection:
-        [(names,)] = connection.execute("SELECT list(DISTINCT table_name) FROM shown_rows").fetchall()
+        [(names,)] = connection.execute("SELECT list(DISTINCT table_name) FROM rendered_rows").fetchall()
         assert {"table1", "table4", "table6", "table7"} <= set(names)
         for name in names:
             rows = connection.execute(f"SELECT * FROM {name}").fetchall()
-            shown = page.locator(f"#{name} > .scroll tbody tr:not(.note)")
-            assert shown.count() == len(rows)
-            for row, line in zip(rows, shown.all_inner_texts(), strict=True):
+            rendered = page.locator(f"#{name} > .scroll tbody tr:not(.note)")
+            assert rendered.count() == len(rows)
+            for row, line in zip(rows, rendered.all_inner_texts(), strict=True):
                 numbers = [str(value) for value in row if isinstance(value, Decimal)]
                 assert [number for number in numbers if number not in line] == []
 

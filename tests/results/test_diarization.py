@@ -24,9 +24,9 @@ def test_table_5_by_hand(diarization_inputs: Any) -> None:
         *("embedding", "max_segment_s", "der", "der_low", "der_high", "der_published"),
         *("tcpwer", "tcpwer_low", "tcpwer_high", "tcpwer_published"),
     ]
-    shown = ("embedding", "max_segment_s", "der", "der_published", "tcpwer", "tcpwer_published")
+    rendered = ("embedding", "max_segment_s", "der", "der_published", "tcpwer", "tcpwer_published")
     # 6 and 3 of 50 seconds, 12 and 6 of 20 tokens
-    assert [tuple(row[name] for name in shown) for row in rows] == [
+    assert [tuple(row[name] for name in rendered) for row in rows] == [
         ("CAM++", "60", "12.00", "16.71", "60.00", "24.64"),
         ("CAM++", "8", "6.00", "17.28", "30.00", "19.32"),
     ]
@@ -47,8 +47,8 @@ def test_pages_show_ablation_and_breakdown(diarization_inputs: Any) -> None:
 
 def test_table_7_by_hand(diarization_inputs: Any) -> None:
     rows, _ = make(diarization_inputs, "table7")
-    shown = ("system", "max_segment_s", "dev", "dev_published", "test", "test_published")
-    assert [tuple(row[name] for name in shown) for row in rows] == [
+    rendered = ("system", "max_segment_s", "dev", "dev_published", "test", "test_published")
+    assert [tuple(row[name] for name in rendered) for row in rows] == [
         ("CAM++", "60", "60.00", "24.64", "42.86", "22.39"),
         ("CAM++", "8", "30.00", "19.32", "28.57", "18.34"),
     ]

@@ -20,8 +20,8 @@ def test_table_3_by_hand(grid_inputs: Any) -> None:
         *("stage", "training_loss", "training_loss_published"),
         *("dev", "dev_low", "dev_high", "dev_published", "note"),
     ]
-    shown = ("stage", "training_loss", "training_loss_published", "dev", "dev_published")
-    assert [tuple(row[name] for name in shown) for row in rows] == [
+    rendered = ("stage", "training_loss", "training_loss_published", "dev", "dev_published")
+    assert [tuple(row[name] for name in rendered) for row in rows] == [
         ("ckpt-7000", "0.313", "0.15", "20.00", "15.48"),
         ("ckpt-9000 (with context)", "0.250", "0.14", "10.00", "14.30"),
         ("ckpt-9000 (with own transcripts as context)", "0.250", "", "15.00", ""),
@@ -39,7 +39,7 @@ def test_table_3_by_hand(grid_inputs: Any) -> None:
 
 def test_a_context_that_was_not_decoded_is_missed(grid_inputs: Any) -> None:
     scores = [path for path in grid_inputs.scores if "own" not in str(path)]
-    with pytest.raises(UserError, match="ckpt-9000-context/greedy-own-context on dev: no scores"):
+    with pytest.raises(UserError, match="ckpt-9000-context/greedy-hypothesis-context on dev: no scores"):
         make(grid_inputs, "table3", scores=scores)
 
 

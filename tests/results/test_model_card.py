@@ -10,8 +10,8 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from mlcslm.export.model_card import model_card, read_measured
 from mlcslm.results.database import open_database
-from mlcslm.results.model_card import model_card, read_measured
 
 INFO: dict[str, Any] = {
     "checkpoint": "ckpt-7000",

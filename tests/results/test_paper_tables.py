@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from mlcslm.config import read_config
-from mlcslm.config_files import read_config_files
+from mlcslm.config.paper_tables import PaperTable, read_paper_tables, rows_for
+from mlcslm.config.reading import read_config, read_config_files
 from mlcslm.errors import UserError
-from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
 
 TABLES = Path(__file__).parents[2] / "config/tables.yaml"
 # Other files there hold tables or figures.
@@ -80,7 +79,10 @@ def test_own_transcripts_as_context_are_a_row_that_the_paper_does_not_have(table
     without, reference, own = (row for row in tables["table3"].rows if row.labels["stage"] != "control-10000")
     assert without.note is None and "upper bound" in (reference.note or "")
     assert own.published == {} and own.measures.checkpoint == reference.measures.checkpoint
-    assert (reference.measures.decoding, own.measures.decoding) == ("greedy-reference-context", "greedy-own-context")
+    assert (reference.measures.decoding, own.measures.decoding) == (
+        "greedy-reference-context",
+        "greedy-hypothesis-context",
+    )
 
 
 def test_labels_of_table_4_are_its_decodings_settings(tables: dict[str, PaperTable]) -> None:
@@ -104,7 +106,7 @@ def test_labels_say_what_a_preset_does(tables: dict[str, PaperTable], preset: Pa
         config.decodings[row.measures.decoding or ""].context
         for row in rows_for(tables["table3"], config.stages, config.decodings)
     ]
-    assert contexts in ([], ["none"], ["none", "reference", "own"])
+    assert contexts in ([], ["none"], ["none", "reference", "hypotheses"])
     for name in ("table5", "table7"):
         for row in rows_for(tables[name], config.stages, config.decodings, config.diarizers):
             diarizer = config.diarizers[row.measures.diarizer or ""]

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.corpus.manifest import SCHEMA
-from mlcslm.diarization.segments import Segment
-from mlcslm.results.turn_pictures import draw_sessions, draw_turns
-from mlcslm.scoring.rttm import write_rttm
+from mlcslm.formats.rttm import write_rttm
+from mlcslm.formats.segments import Segment
+from mlcslm.report.turn_pictures import draw_sessions, draw_turns
 
 SVG = "{http://www.w3.org/2000/svg}"
 REFERENCE = [Segment(0.0, 10.0, "O1"), Segment(10.0, 30.0, "O2"), Segment(55.0, 65.0, "O1")]

@@ -25,7 +25,7 @@ GRIDS = [
     (BEST, "multinomial-150"),
     (BEST, "beam-10-150"),
     (CONTEXT, "greedy-reference-context"),
-    (CONTEXT, "greedy-own-context"),
+    (CONTEXT, "greedy-hypothesis-context"),
 ]
 EMBEDDING = {"network": "campplus", "checkpoint": "public"}
 DIARIZER = {"embedding": "campplus", "asr": {"checkpoint": "ckpt-7000", "decoding": "greedy"}}

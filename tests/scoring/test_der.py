@@ -11,7 +11,7 @@ from pyannote.core import Annotation, Timeline
 from pyannote.core import Segment as Span
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from mlcslm.diarization.segments import Segment
+from mlcslm.formats.segments import Segment
 from mlcslm.scoring.der import DiarizationErrors, pool_diarization, score_diarization, score_diarizations
 
 TWO = [Segment(1, 5, "O1"), Segment(4, 8, "O2")]  # overlapping from 4 to 5

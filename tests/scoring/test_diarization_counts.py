@@ -7,12 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.diarization.segments import Segment
 from mlcslm.errors import UserError
+from mlcslm.formats.rttm import write_rttm
+from mlcslm.formats.segments import Segment, Utterance
+from mlcslm.formats.stm import write_stm
 from mlcslm.scoring.diarization_counts import DIARIZATION_COUNTS_SCHEMA, write_diarization_counts
-from mlcslm.scoring.rttm import write_rttm
-from mlcslm.scoring.stm import write_stm
-from mlcslm.scoring.utterances import Utterance
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 MANIFEST = [

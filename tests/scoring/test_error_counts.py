@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcslm.scoring.error_counts import ErrorCounts, pool
-from mlcslm.scoring.run_ons import RunOns, count_run_ons
+from mlcslm.scoring.error_counts import ErrorCounts, RunOns, count_run_ons, pool
 
 counts = st.builds(
     lambda length, ins, dele, sub: ErrorCounts(ins + dele + sub, length, ins, dele, sub),

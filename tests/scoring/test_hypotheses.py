@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.scoring.hypotheses import score_hypotheses
+from mlcslm.scoring.wer_counts import score_hypotheses
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 IDS = ["Thai-0001_002-O1-000000-000100", "French-0001_002-O2-000000-000100", "French-0001_002-O1-000100-000200"]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from meeteval.wer.wer.siso import siso_word_error_rate
 
-from mlcslm.languages import read_languages
+from mlcslm.config.languages import read_languages
 from mlcslm.scoring.error_counts import ErrorCounts, pool
-from mlcslm.scoring.texts import score_kaldi_texts
+from mlcslm.scoring.files import score_kaldi_texts
 from mlcslm.scoring.wer import score_texts
 from mlcslm.text.protocols import get_protocol
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlcslm.languages import read_languages
+from mlcslm.config.languages import read_languages
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.recordings import groups_of_recordings
 from mlcslm.scoring.transcripts import TranscriptErrors, pool_transcripts

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from mlcslm.config.languages import Group
 from mlcslm.errors import FaultyInput
-from mlcslm.languages import Group
 from mlcslm.scoring.recordings import available_cores, groups_of_recordings, map_recordings
 
 SHEET = {name: Group(name, folder, "en", "", "word", "") for name, folder in (("A", "A"), ("A-B", "A/B"), ("C", "B_1"))}

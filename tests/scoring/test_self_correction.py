@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.errors import UserError
-from mlcslm.scoring.hypotheses import score_hypotheses
 from mlcslm.scoring.self_correction import REFLECTIONS_SCHEMA, write_self_correction
+from mlcslm.scoring.wer_counts import score_hypotheses
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 TEXTS = {

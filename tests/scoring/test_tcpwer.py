@@ -16,15 +16,15 @@ from meeteval.wer.wer.cp import cp_word_error_rate
 from meeteval.wer.wer.time_constrained import tcp_word_error_rate
 from meeteval.wer.wer.time_constrained_orc import time_constrained_orc_wer
 
-from mlcslm.languages import read_languages
+from mlcslm.config.languages import read_languages
+from mlcslm.formats.segments import Utterance
+from mlcslm.formats.stm import write_stm
 from mlcslm.scoring import speaker_wer
-from mlcslm.scoring.diarization_scores import score_transcript_files
 from mlcslm.scoring.error_counts import ErrorCounts
+from mlcslm.scoring.files import score_transcript_files
 from mlcslm.scoring.speaker_wer import score_cp, score_orc
-from mlcslm.scoring.stm import write_stm
 from mlcslm.scoring.tcpwer import RecordingWords, score_tcp, time_recording
 from mlcslm.scoring.transcripts import TranscriptTask, score_transcript, score_transcripts
-from mlcslm.scoring.utterances import Utterance
 from mlcslm.scoring.word_timing import character_intervals
 from mlcslm.text.protocols import get_protocol
 

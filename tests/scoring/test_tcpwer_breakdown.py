@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcslm.languages import read_languages
+from mlcslm.config.languages import read_languages
+from mlcslm.formats.segments import Utterance
 from mlcslm.scoring.tcpwer import score_tcp, time_recording
 from mlcslm.scoring.tcpwer_breakdown import ActiveSpeakers, Breakdown, cut_pieces, give_pieces
 from mlcslm.scoring.timed_alignment import timed_distance
 from mlcslm.scoring.transcripts import TranscriptErrors, TranscriptTask, score_transcript
-from mlcslm.scoring.utterances import Utterance
 from mlcslm.scoring.word_timing import TimedWords, join_by_speaker
 from mlcslm.text.protocols import get_protocol
 

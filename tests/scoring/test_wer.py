@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlcslm.config.languages import Group
 from mlcslm.errors import FaultyInput
-from mlcslm.languages import Group
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.wer import align_counts, score_texts
 from mlcslm.text.protocols import get_protocol

@@ -40,9 +40,11 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def toy_config(encoder_folder: str, language_model_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    sheet = (REPOSITORY / "config" / "languages.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    languages_table = (REPOSITORY / "config" / "languages.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     languages = tmp_path_factory.mktemp("sheet") / "languages.tsv"
-    languages.write_text("".join(line for line in sheet if line.split("\t")[0] in ("group", *GROUPS)), "utf-8")
+    languages.write_text(
+        "".join(line for line in languages_table if line.split("\t")[0] in ("group", *GROUPS)), "utf-8"
+    )
     config = yaml.safe_load((Path(__file__).parent / "toy.yaml").read_text("utf-8"))
     config["models"] |= {"encoder": encoder_folder, "language_model": language_model_folder}
     return config | {"languages": str(languages), "tables": str(REPOSITORY / "config" / "tables.yaml")}

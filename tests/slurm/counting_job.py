@@ -6,13 +6,13 @@ import sys
 import time
 from pathlib import Path
 
-from mlcslm.interruption import between_steps, ends_when_asked
+from mlcslm.runtime.interruption import between_steps, exits_on_request
 
 
 def count(file: Path, steps: int) -> None:
     """Count to `steps` from what `file` says; each line is where a run began or ended."""
     step = int(file.read_text("utf-8").split()[-1]) if file.exists() else 0
-    with open(file, "a", encoding="utf-8", buffering=1) as out, ends_when_asked(), between_steps() as stop:
+    with open(file, "a", encoding="utf-8", buffering=1) as out, exits_on_request(), between_steps() as stop:
         out.write(f"{step}\n")
         while step < steps:
             time.sleep(0.1)

@@ -13,10 +13,10 @@ import pytest
 
 from mlcslm.cli.status import status
 from mlcslm.errors import UserError
-from mlcslm.files import write_json
+from mlcslm.io.files import write_json
 from mlcslm.status.run import needed_stages, read_status
 from mlcslm.status.traces import Trace, decoding_trace, is_held, log_trace, training_trace
-from mlcslm.workflow import Layout
+from mlcslm.workflow.layout import Layout
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlcslm.config.languages import Group, read_languages
 from mlcslm.errors import UserError
-from mlcslm.languages import Group, read_languages
 from mlcslm.text.normalisation_whisper import normalise_whisper, read_spellings
 from mlcslm.text.protocols import get_protocol, normalise_reference, split_tokens
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcslm.languages import read_languages
+from mlcslm.config.languages import read_languages
 from mlcslm.text import reflection
 from mlcslm.text.alignment import Edit, align
 from mlcslm.text.protocols import normalise_reference
@@ -68,7 +68,7 @@ def test_the_documentation_s_examples_and_grammar_are_true() -> None:
     for reference, hypothesis, details, remark in rows:
         heard = hypothesis.replace("(nothing)", "")
         unit = "word" if heard.isascii() else "character"
-        longest = 2 if remark.endswith("`reasoning.longest_details` 2") else 6
+        longest = 2 if remark.endswith("`reasoning.max_details` 2") else 6
         assert write_reflection(heard, reference, unit, longest=longest) == FRAME.format(heard, details)
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlcslm.config.languages import Group, read_languages
 from mlcslm.errors import UserError
-from mlcslm.languages import Group, read_languages
 from mlcslm.text.templates import TEMPLATES, Answer, added_tokens, parse_answer, prompt_text, target_text
 
 GROUPS = read_languages(Path(__file__).parents[2] / "config" / "languages.tsv")

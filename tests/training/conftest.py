@@ -38,8 +38,8 @@ def make_trainer(
     from mlcslm.model.build import build_speech_llm
     from mlcslm.model.parts import PARTS, set_trainable
     from mlcslm.training.batches import BatchPlan
+    from mlcslm.training.dataset import PromptDataset
     from mlcslm.training.grpo import RolloutTrainer, grpo_arguments
-    from mlcslm.training.prompts import PromptDataset
     from mlcslm.training.settings import part_options, trainer_arguments
 
     def make(

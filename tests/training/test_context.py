@@ -66,7 +66,7 @@ def test_utterances_that_are_left_out_are_context_still(rows: list[dict], proces
     session = [row for row in rows if row["session_id"] == rows[0]["session_id"]]
     limit = sorted(row["end"] - row["start"] for row in session)[len(session) // 2]
     dataset = UtteranceDataset(
-        written(session, tmp_path / "m.parquet"), processor, "tagged", context=1, longest_s=limit + 1e-6
+        written(session, tmp_path / "m.parquet"), processor, "tagged", context=1, max_duration_s=limit + 1e-6
     )
     assert 0 < len(dataset) < len(session)
     for index, row in enumerate(dataset.rows):
@@ -74,17 +74,17 @@ def test_utterances_that_are_left_out_are_context_still(rows: list[dict], proces
 
 
 def test_context_is_dropped_anew_each_pass(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
-    def shown(share: float, seed: int) -> np.ndarray:
+    def rendered(share: float, seed: int) -> np.ndarray:
         dataset = UtteranceDataset(tones, processor, "tagged", context=2, context_dropout=share, seed=seed)
         return np.array([[bool(dataset.context((n, i))) for i in range(len(rows))] for n in range(40)])
 
     possible = np.array([row["turn"] > 0 for row in rows])
-    assert (shown(0.0, 1) == possible).all()
-    assert not shown(1.0, 1).any()
-    third = shown(0.3, 1)
+    assert (rendered(0.0, 1) == possible).all()
+    assert not rendered(1.0, 1).any()
+    third = rendered(0.3, 1)
     assert third[:, possible].mean() == pytest.approx(0.7, abs=0.06)
-    assert (third == shown(0.3, 1)).all()
-    assert (third != shown(0.3, 2)).any()
+    assert (third == rendered(0.3, 1)).all()
+    assert (third != rendered(0.3, 2)).any()
     assert not (third == third[0]).all()
 
 

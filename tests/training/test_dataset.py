@@ -13,9 +13,9 @@ import torch
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.errors import UserError
+from mlcslm.model.encoder_cache import EncoderCache, write_encoder_cache
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.training.dataset import UtteranceDataset
-from mlcslm.training.encoder_cache import EncoderCache, write_encoder_cache
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,9 @@ def test_answers_are_written_as_references_are_scored(rows: list[dict], processo
 
 def test_utterances_without_text_or_too_long_are_left_out(rows: list[dict], processor, tmp_path: Path) -> None:
     texts = [None, "", *["yes"] * (len(rows) - 2)]
-    dataset = UtteranceDataset(changed(rows, tmp_path / "m.parquet", text=texts), processor, "plain", longest_s=0.7)
+    dataset = UtteranceDataset(
+        changed(rows, tmp_path / "m.parquet", text=texts), processor, "plain", max_duration_s=0.7
+    )
     expected = [i for i, row in enumerate(rows) if i >= 2 and row["end"] - row["start"] <= 0.7]
     assert 0 < len(expected) < len(rows) - 2
     assert [row["utterance_id"] for row in dataset.rows] == [rows[i]["utterance_id"] for i in expected]

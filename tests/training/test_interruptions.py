@@ -14,9 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.files import sha256
-from mlcslm.training.log import read_rows
-from mlcslm.training.paths import StagePaths
+from mlcslm.io.files import read_rows, sha256
+from mlcslm.training.settings import StagePaths
 
 PATIENCE_S = 300  # for a loaded machine
 

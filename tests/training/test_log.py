@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mlcslm.training.log import SCHEMA, read_rows, write_training_log
+from mlcslm.io.files import read_rows
+from mlcslm.training.log import SCHEMA, write_training_log
 
 
 def line(step: int) -> str:

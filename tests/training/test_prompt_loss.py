@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mlcslm.config_stages import PromptLossWeight
+from mlcslm.config.stages import PromptLossWeight
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training import stage as stage_module
 from mlcslm.training.batches import BatchPlan
-from mlcslm.training.paths import StagePaths
 from mlcslm.training.prompt_loss import LabelWeights
+from mlcslm.training.settings import StagePaths
 
 STAGE = {"trains": ["projector", "embedding", "head"], "template": "reasoning", "warmup_steps": 0}
 SECTION = {"reasoning": {"checkpoint": "heard"}}
@@ -101,14 +101,14 @@ def test_tags_of_the_reflection_are_weighted_as_it_is(built) -> None:
     example = processor.encode_example("French", "reasoning", audio_tokens=3, transcript="ça", think="là")
     labels = torch.tensor([example["labels"]])
     weights = label_weights(processor, PromptLossWeight(first=0.25, last=0.25))(labels, step=0)[0].tolist()
-    shown = {
+    rendered = {
         processor.tokenizer.convert_ids_to_tokens(label): weight
         for label, weight in zip(example["labels"], weights, strict=True)
         if label != -100
     }
     ones = ("<LANG_FR>", "<transcribe>", "</transcribe>", "<|im_end|>")
-    assert {tag: shown[tag] for tag in ones} == dict.fromkeys(ones, 1.0)
-    assert (shown["<think>"], shown["</think>"]) == (0.25, 0.25)
+    assert {tag: rendered[tag] for tag in ones} == dict.fromkeys(ones, 1.0)
+    assert (rendered["<think>"], rendered["</think>"]) == (0.25, 0.25)
     assert weights[: example["labels"].index(processor.tokenizer.convert_tokens_to_ids("<LANG_FR>"))] == [0.0] * (
         len(weights) - sum(label != -100 for label in example["labels"])
     )

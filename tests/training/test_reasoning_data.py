@@ -32,17 +32,17 @@ def manifest(tmp_path: Path) -> Path:
     return tmp_path / "train.parquet"
 
 
-def shard(path: Path, names: list[str], made_by: str = "x") -> Path:
+def shard(path: Path, names: list[str], provenance: str = "x") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [{"utterance_id": name, "transcript": TEXTS[name][2] if name in TEXTS else ""} for name in names]
-    schema = pa.schema([("utterance_id", pa.string()), ("transcript", pa.string())], {"checkpoint": made_by})
+    schema = pa.schema([("utterance_id", pa.string()), ("transcript", pa.string())], {"checkpoint": provenance})
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
     return path
 
 
 def write(manifest: Path, shards: list[Path], languages: Any, **options: Any) -> tuple[str, list[dict]]:
     out = manifest.parent / "reasoning.parquet"
-    errors = write_reasoning_data(manifest, shards, out, languages, **({"longest_details": 6} | options))
+    errors = write_reasoning_data(manifest, shards, out, languages, **({"max_details": 6} | options))
     table = pq.read_table(out)
     assert table.schema == SCHEMA
     return str(errors), table.to_pylist()
@@ -68,7 +68,7 @@ def test_each_utterance_with_text_has_its_reflection(manifest: Path, tmp_path: P
 
 
 def test_long_lists_are_cut(manifest: Path, tmp_path: Path, languages) -> None:
-    _, rows = write(manifest, [shard(tmp_path / "a" / "all.parquet", list(TEXTS))], languages, longest_details=2)
+    _, rows = write(manifest, [shard(tmp_path / "a" / "all.parquet", list(TEXTS))], languages, max_details=2)
     reflection = parse_reflection(rows[-1]["think"])
     assert reflection is not None
     assert (len(reflection.edits), reflection.cut) == (2, True)
@@ -77,7 +77,7 @@ def test_long_lists_are_cut(manifest: Path, tmp_path: Path, languages) -> None:
 def test_folds_make_up_the_training_set_together(manifest: Path, tmp_path: Path, languages) -> None:
     """Of different checkpoints, in folders of their own."""
     names = list(TEXTS)
-    shards = [shard(tmp_path / f"half-{i}" / "all.parquet", names[i::2], made_by=str(i)) for i in range(2)]
+    shards = [shard(tmp_path / f"half-{i}" / "all.parquet", names[i::2], provenance=str(i)) for i in range(2)]
     assert len(write(manifest, shards, languages)[1]) == 4
 
 
@@ -98,7 +98,7 @@ def test_what_does_not_add_up_is_refused(manifest: Path, tmp_path: Path, languag
 
 def test_shards_of_one_folder_that_differ_are_refused(manifest: Path, tmp_path: Path, languages) -> None:
     names = list(TEXTS)
-    shards = [shard(tmp_path / "a" / f"{i}.parquet", names[i::2], made_by=str(i)) for i in range(2)]
+    shards = [shard(tmp_path / "a" / f"{i}.parquet", names[i::2], provenance=str(i)) for i in range(2)]
     with pytest.raises(UserError, match=r"1\.parquet: was made by another checkpoint"):
         write(manifest, shards, languages)
 

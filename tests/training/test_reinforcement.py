@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
+from mlcslm.io.files import read_rows, sha256
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.training import reinforcement
-from mlcslm.training.log import SCHEMA, read_rows
-from mlcslm.training.paths import StagePaths
+from mlcslm.training.log import SCHEMA
 from mlcslm.training.rewards import EXAMPLE
+from mlcslm.training.settings import StagePaths
 
 PATIENCE_S = 300  # for a loaded machine
 ALL = ["projector", "embedding", "head", "lm_lora", "encoder_lora"]

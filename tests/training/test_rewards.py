@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcslm.config_stages import Reward
+from mlcslm.config.stages import Reward
 from mlcslm.text.reflection import write_reflection
 from mlcslm.training.rewards import REWARDS, judge, reward_table
 

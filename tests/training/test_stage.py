@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
+from mlcslm.io.files import sha256
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.training import stage as stage_module
@@ -175,8 +175,8 @@ def test_another_languages_sheet_is_another_recipe(
 ) -> None:
     """Its prompts and tokens are what the stage is trained with."""
     stages = {"a": {"steps": 4, "save_steps": 2}}
-    sheet = Path(make_config(stages).languages).read_text(encoding="utf-8")
-    (tmp_path / "languages.tsv").write_text(sheet.replace("Transcrivez", "Notez"), encoding="utf-8")
+    languages_table = Path(make_config(stages).languages).read_text(encoding="utf-8")
+    (tmp_path / "languages.tsv").write_text(languages_table.replace("Transcrivez", "Notez"), encoding="utf-8")
     prints = [
         read_checkpoint(train(config, "a", tmp_path / str(number))).fingerprints
         for number, config in enumerate(
@@ -190,7 +190,7 @@ def test_another_languages_sheet_is_another_recipe(
 def test_cached_and_live_encoder_outputs_train_the_same(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path, encoder_folder: str
 ) -> None:
-    from mlcslm.training.encoder_cache import write_encoder_cache
+    from mlcslm.model.encoder_cache import write_encoder_cache
 
     write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder)
     config = make_config({"a": {"steps": 3}})
@@ -212,7 +212,7 @@ def test_recomputed_activations_train_the_same(make_config, train: Callable[...,
 def test_a_cache_is_refused_where_the_encoder_is_trained(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path, encoder_folder: str
 ) -> None:
-    from mlcslm.training.encoder_cache import write_encoder_cache
+    from mlcslm.model.encoder_cache import write_encoder_cache
 
     write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder)
     config = make_config({"a": {"trains": ["lm_lora", "encoder_lora"], "steps": 1}})
@@ -225,8 +225,8 @@ def test_mistakes_are_named(make_config, train: Callable[..., Path], tmp_path: P
         train(make_config({"a": {"steps": 1, "batch_size": 64}}), "a", tmp_path)
     with pytest.raises(UserError, match=r"stages\.a: template 'tagged' writes tokens that no stage"):
         train(make_config({"a": {"steps": 1, "template": "tagged"}}), "a", tmp_path)
-    with pytest.raises(UserError, match=r"none of its 24 utterances has text and lasts 0\.01 s"):
-        train(make_config({"a": {"steps": 1, "longest_s": 0.01}}), "a", tmp_path)
+    with pytest.raises(UserError, match=r"none of its 24 utterances has text within 0\.01 s"):
+        train(make_config({"a": {"steps": 1, "max_duration_s": 0.01}}), "a", tmp_path)
     with pytest.raises(UserError, match=r"musan: no such folder"):
         noisy = make_config({"a": {"steps": 1}}, augmentation={"probability": 1})
         train(noisy, "a", tmp_path, noise=tmp_path / "musan")

@@ -14,11 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
-from mlcslm.files import sha256
-from mlcslm.interruption import STATUS, ends_when_asked
+from mlcslm.io.files import read_rows, sha256
+from mlcslm.runtime.interruption import STATUS, exits_on_request
 from mlcslm.training.launch import launch_stage
-from mlcslm.training.log import read_rows
-from mlcslm.training.paths import StagePaths
+from mlcslm.training.settings import StagePaths
 
 PATIENCE_S = 600  # for a loaded machine
 STAGE = {"trains": ["projector", "lm_lora"], "steps": 30, "batch_size": 2, "accumulation": 2, "save_steps": 1000}
@@ -29,7 +28,7 @@ def ask_at(step: int, work: Path, job: Callable[[], Any]) -> int:
 
     def run() -> None:
         os.environ.pop("SLURM_JOB_ID", None)
-        with ends_when_asked():
+        with exits_on_request():
             job()
 
     process = multiprocessing.get_context("fork").Process(target=run)

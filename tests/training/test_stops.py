@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
+from mlcslm.io.files import sha256
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training import stage as stage_module
 

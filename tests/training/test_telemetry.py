@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.config_stages import ReinforcementConfig
-from mlcslm.training.log import SCHEMA, read_rows, write_training_log
+from mlcslm.config.stages import ReinforcementConfig
+from mlcslm.io.files import read_rows
+from mlcslm.training.log import SCHEMA, write_training_log
 from mlcslm.training.telemetry import Telemetry
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.errors import UserError
-from mlcslm.files import sha256
+from mlcslm.io.files import sha256
 from mlcslm.training.settings import trainer_arguments
 from mlcslm.training.tracking import tracked
 
@@ -66,7 +66,7 @@ def test_tensorboard_shows_the_training_log_and_changes_no_weight(make_config, t
     assert sha256(out / "projector.safetensors") == sha256(plain / "projector.safetensors")
     events = EventAccumulator(str(tmp_path / "shown" / "tensorboard" / "a" / "b"))
     events.Reload()
-    shown = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    rendered = [(event.step, event.value) for event in events.Scalars("train/loss")]
     log = pq.read_table(out / "training_log.parquet").to_pylist()
-    assert shown == [(row["step"], pytest.approx(row["loss"], rel=1e-6)) for row in log]
+    assert rendered == [(row["step"], pytest.approx(row["loss"], rel=1e-6)) for row in log]
     assert not (tmp_path / "plain" / "tensorboard").exists()

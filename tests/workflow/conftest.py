@@ -101,9 +101,11 @@ class Toy:
 def toy_config(
     encoder_folder: str, language_model_folder: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    sheet = (REPOSITORY / "config" / "languages.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    languages_table = (REPOSITORY / "config" / "languages.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     languages = tmp_path_factory.mktemp("sheet") / "languages.tsv"
-    languages.write_text("".join(line for line in sheet if line.split("\t")[0] in ("group", *GROUPS)), encoding="utf-8")
+    languages.write_text(
+        "".join(line for line in languages_table if line.split("\t")[0] in ("group", *GROUPS)), encoding="utf-8"
+    )
     usual = {"parent": "foundation", "trains": ["projector"], "template": "plain"}
     usual |= {"steps": 3, "batch_size": 4, "save_steps": 2}
     demo = {"train_sessions": 1, "dev_sessions": 1, "test_sessions": 1, "turns_per_session": 4}

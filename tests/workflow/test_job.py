@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.workflow import Layout, job
+from mlcslm.workflow.job import job
+from mlcslm.workflow.layout import Layout
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -79,7 +80,7 @@ def test_a_mistake_in_the_configuration_ends_a_job_as_well(
 def test_our_own_faults_keep_their_traceback(rule: SimpleNamespace, tmp_path: Path) -> None:
     program = f"""
         from types import SimpleNamespace
-        from mlcslm.workflow import job
+        from mlcslm.workflow.job import job
         with job(SimpleNamespace(config={rule.config!r}, log={rule.log!r}, threads=1)):
             print("begun")
             1 / 0

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from mlcslm.config import parse_config, read_config
+from mlcslm.config.reading import parse_config, read_config
 from mlcslm.errors import UserError
-from mlcslm.workflow import Layout, without_workflow_keys
+from mlcslm.workflow.job import without_workflow_keys
+from mlcslm.workflow.layout import Layout
 
 REPOSITORY = Path(__file__).parents[2]
 STAGE = {"trains": ["projector"], "template": "plain", "steps": 1}
@@ -110,8 +111,10 @@ def test_table_inputs_name_each_file_once() -> None:
 
 
 def test_all_tables_with_a_row_are_shown() -> None:
-    assert layout().shown_tables() == ["table1", "table3", "table6"]
-    assert Layout(read_config(REPOSITORY / "config" / "demo.yaml")).shown_tables() == [f"table{n}" for n in range(1, 8)]
+    assert layout().measured_tables() == ["table1", "table3", "table6"]
+    assert Layout(read_config(REPOSITORY / "config" / "demo.yaml")).measured_tables() == [
+        f"table{n}" for n in range(1, 8)
+    ]
 
 
 def test_tables_1_and_2_need_dev_alone() -> None:
@@ -128,7 +131,7 @@ def test_tables_1_and_2_need_dev_alone() -> None:
 
 
 def test_contexts_and_grids_are_not_decoded_with_their_ancestors() -> None:
-    best, contexts = "ckpt-12500/format+accuracy+correction", ("greedy-reference-context", "greedy-own-context")
+    best, contexts = "ckpt-12500/format+accuracy+correction", ("greedy-reference-context", "greedy-hypothesis-context")
     stages = STAGES | {
         "ckpt-9000-context": STAGE | {"parent": "ckpt-7000"},
         best: STAGE | {"parent": "ckpt-9000"},

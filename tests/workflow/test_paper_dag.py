@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlcslm.config.languages import read_languages
 from mlcslm.corpus.layout import Utterance, write_session
-from mlcslm.languages import read_languages
 
 REPOSITORY = Path(__file__).parents[2]
 GROUPS = 15

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mlcslm.config import read_config
+from mlcslm.config.reading import read_config
 
 REPOSITORY = Path(__file__).parents[2]
 PROFILE: dict[str, Any] = yaml.safe_load((REPOSITORY / "profiles" / "slurm" / "config.v9+.yaml").read_text("utf-8"))

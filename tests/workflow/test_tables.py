@@ -37,5 +37,5 @@ def test_scoring_counts_reflections_of_every_system(finished: Any) -> None:
         assert pq.read_schema(reflections) == REFLECTIONS_SCHEMA
     with duckdb.connect(finished.results / "results.duckdb", read_only=True) as database:
         thinking = database.execute("SELECT DISTINCT system FROM hypotheses WHERE think IS NOT NULL").fetchall()
-        shown = database.execute("SELECT DISTINCT system FROM self_correction").fetchall()
-    assert set(shown) == set(thinking)
+        rendered = database.execute("SELECT DISTINCT system FROM self_correction").fetchall()
+    assert set(rendered) == set(thinking)

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from mlcslm.files import sha256
+from mlcslm.io.files import sha256
 
 VALUES = ("dev", "dev_low", "dev_high", "dev_published", "test", "test_low", "test_high", "test_published")
 CHECKPOINTS = ("baseline-1", "baseline-2", "ckpt-2000", "ckpt-4000", "ckpt-7000", "ckpt-9000", "ckpt-10000")
@@ -73,9 +73,11 @@ def test_reflections_are_on_what_was_sampled_from_noisy_training_speech(finished
     manifest = pq.read_table(finished.results / "manifests" / "train.parquet")["utterance_id"]
     heard = pq.read_table(folder / "hypotheses" / "ckpt-7000" / "all.parquet")
     assert heard["utterance_id"] == pq.read_table(folder / "reasoning.parquet")["utterance_id"] == manifest
-    made_by = {key.decode(): json.loads(value) for key, value in heard.schema.metadata.items() if key != b"checkpoint"}
-    assert made_by["decoding"]["method"] == "multinomial"
-    assert made_by["noise"][0] == [0, 10]
+    provenance = {
+        key.decode(): json.loads(value) for key, value in heard.schema.metadata.items() if key != b"checkpoint"
+    }
+    assert provenance["decoding"]["method"] == "multinomial"
+    assert provenance["noise"][0] == [0, 10]
     assert "reasoning data: 12 hypotheses" in (finished.results / "logs" / "reasoning_data.log").read_text()
 
 
@@ -104,7 +106,7 @@ def test_a_second_run_has_nothing_to_do(finished: Any) -> None:
         ({"decodings.beam.max_new_tokens": 61}, {}),
         ({"decodings.sampled.temperature": 2}, REASONED | {"decode_training_set": 1}),
         ({"reasoning.snr_db": [0, 5]}, REASONED | {"decode_training_set": 1}),
-        ({"reasoning.longest_details": 2}, REASONED),
+        ({"reasoning.max_details": 2}, REASONED),
         ({"stages.ckpt-10000.prompt_loss_weight.last": 0.2}, {"train": 1, "decode": 2, "score": 2, "table": 1}),
         ({"scoring.protocol": "whisper-norm"}, {"score": DECODED, "table": 1}),
         ({"scoring.bootstrap_samples": 200}, {"table": 1}),
@@ -127,8 +129,8 @@ def test_a_change_reruns_what_depends_on_it_and_no_more(finished: Any, changes: 
 
 def test_another_languages_sheet_makes_everything_anew(finished: Any, tmp_path: Path) -> None:
     """Its groups are those of the corpus, its prompts those of the training."""
-    sheet = Path(finished.config["languages"]).read_text(encoding="utf-8")
-    (tmp_path / "languages.tsv").write_text(sheet.replace("Transcrivez", "Notez"), encoding="utf-8")
+    languages_table = Path(finished.config["languages"]).read_text(encoding="utf-8")
+    (tmp_path / "languages.tsv").write_text(languages_table.replace("Transcrivez", "Notez"), encoding="utf-8")
     planned = finished.changed({"languages": str(tmp_path / "languages.tsv")}).planned()
     expected = ANEW | {"demo_corpus": 1, "manifest": 3, "encoder_cache": 3}
     assert expected.items() <= planned.items()

@@ -1,11 +1,12 @@
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from mlcslm.config import parse_config
+from mlcslm.config.reading import parse_config
 from mlcslm.errors import UserError
-from mlcslm.inputs import describe_missing_inputs
-from mlcslm.machine_faults import check_results_folder, refuse_file
-from mlcslm.workflow import Layout, without_workflow_keys
+from mlcslm.config.inputs import describe_missing_inputs
+from mlcslm.runtime.machine_faults import check_results_folder, refuse_file
+from mlcslm.workflow.job import without_workflow_keys
+from mlcslm.workflow.layout import Layout
 
 try:
     source = ", ".join(map(str, workflow.configfiles)) or "configuration"
@@ -37,7 +38,7 @@ wildcard_constraints:
     embedding="|".join(map(re.escape, preset.embeddings)) or NONE,
     corpus="|".join(map(re.escape, preset.speaker_corpora)) or NONE,
     of_dev="(dev/)?",
-    brought="|".join(map(re.escape, preset.systems)) or NONE,
+    external="|".join(map(re.escape, preset.systems)) or NONE,
     shard="[A-Za-z-]+",
     table="table[1-7]",
 

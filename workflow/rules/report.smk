@@ -2,7 +2,7 @@
 # written whole, and audio of an earlier report is used again.
 rule report:
     input:
-        tables=[layout.root / "tables" / f"{table}.csv" for table in layout.shown_tables()],
+        tables=[layout.root / "tables" / f"{table}.csv" for table in layout.measured_tables()],
     output:
         layout.root / "report" / "index.html",
     log:

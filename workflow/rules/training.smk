@@ -38,6 +38,6 @@ rule reasoning_data:
     conda:
         "../../envs/mlcslm.yaml"
     params:
-        longest_details=preset.reasoning.longest_details,
+        max_details=preset.reasoning.max_details,
     script:
         "../scripts/reasoning_data.py"

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
     from mlcslm.decoding.grids import Grid, grid_of
@@ -9,8 +9,8 @@ with job(snakemake) as (config, layout):
     names = grid_of(layout, of.checkpoint, of.decoding, of.split)
     grid = Grid(layout, of.checkpoint, of.split, of.shard, names)
     if not grid.take():
+        from mlcslm.config.languages import read_languages
         from mlcslm.decoding.generation import decode_with_all
-        from mlcslm.languages import read_languages
 
         decode_with_all(
             Path(snakemake.input.checkpoint).parent,

@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
+    from mlcslm.config.languages import read_languages
     from mlcslm.decoding.generation import DecodingPaths, Noise, decode_split
-    from mlcslm.languages import read_languages
     from mlcslm.training.reasoning_data import decoding_augmenter
 
     augmenter = decoding_augmenter(config, layout.noise("noise"), layout.noise("room_responses"))

@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
+    from mlcslm.config.languages import read_languages
     from mlcslm.corpus.demo.conversations import write_demo_corpus
-    from mlcslm.languages import read_languages
 
     write_demo_corpus(
         Path(snakemake.output[0]).parent,

@@ -1,8 +1,8 @@
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.training.encoder_cache import write_encoder_cache
-    from mlcslm.training.settings import make_augmenter
+    from mlcslm.corpus.augmentation import make_augmenter
+    from mlcslm.model.encoder_cache import write_encoder_cache
 
     split = snakemake.wildcards.split
     training = split == "train"

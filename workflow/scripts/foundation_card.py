@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.foundation.card import write_card
+    from mlcslm.pretraining.card import write_card
 
     encoder, language_model = snakemake.input.encoder, snakemake.input.language_model
     write_card(

@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.foundation.language_model import LanguageModelRecipe, pretrain_language_model
-    from mlcslm.languages import read_languages
+    from mlcslm.config.languages import read_languages
+    from mlcslm.pretraining.language_model import LanguageModelRecipe, pretrain_language_model
 
     out = Path(snakemake.output[0]).parent
     recipe = LanguageModelRecipe(seed=config.seed)

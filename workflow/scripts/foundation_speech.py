@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.foundation.speech_pool import write_speech_pool
-    from mlcslm.languages import read_languages
+    from mlcslm.config.languages import read_languages
+    from mlcslm.pretraining.speech_pool import write_speech_pool
 
     write_speech_pool(
         Path(snakemake.output[0]).parent,

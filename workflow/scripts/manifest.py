@@ -1,11 +1,11 @@
 import sys
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
+    from mlcslm.config.languages import read_languages
     from mlcslm.corpus.faults import faults_path, write_faults
     from mlcslm.corpus.manifest import build_manifest, write_manifest
-    from mlcslm.languages import read_languages
 
     out = snakemake.output[0]
     table, faults = build_manifest(

@@ -1,10 +1,10 @@
 import sys
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.languages import read_languages
+    from mlcslm.config.languages import read_languages
     from mlcslm.training.reasoning_data import write_reasoning_data
 
     errors = write_reasoning_data(
@@ -12,6 +12,6 @@ with job(snakemake) as (config, layout):
         [Path(file) for file in snakemake.input.hypotheses],
         Path(snakemake.output[0]),
         read_languages(config.languages),
-        longest_details=config.reasoning.longest_details,
+        max_details=config.reasoning.max_details,
     )
     print(f"reasoning data: {errors}", file=sys.stderr)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
     from mlcslm.report.build import build_report

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, _):
     from mlcslm.scoring.diarization_counts import write_diarization_counts

@@ -1,7 +1,7 @@
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.diarization.speaker_corpora import index_speakers
+    from mlcslm.speaker_embedding.corpora import index_speakers
 
     name = snakemake.wildcards.corpus
     speakers, utterances = index_speakers(

@@ -1,12 +1,12 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.evaluation.handing_in import hand_in
+    from mlcslm.evaluation.submission import write_submission
 
     out = Path(snakemake.output.submission)
-    hand_in(
+    write_submission(
         config,
         layout,
         snakemake.wildcards.system,

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.results.collecting import collect_database
+    from mlcslm.results.database import collect_database
     from mlcslm.results.tables import write_table
 
     database = collect_database(config, layout)

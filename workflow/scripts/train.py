@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
     from mlcslm.training.launch import launch_stage, tasks_of
-    from mlcslm.training.paths import StagePaths
+    from mlcslm.training.settings import StagePaths
 
     name = snakemake.wildcards.checkpoint
     paths = StagePaths(

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.diarization.embedding_training import EmbeddingPaths, train_embedding
+    from mlcslm.speaker_embedding.training import EmbeddingPaths, train_embedding
 
     name = snakemake.wildcards.embedding
     paths = EmbeddingPaths(

@@ -1,11 +1,11 @@
 from pathlib import Path
 
-from mlcslm.workflow import job
+from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.diarization.asr import transcribe_segments
-    from mlcslm.languages import read_languages
-    from mlcslm.scoring.diarized_files import write_transcripts
+    from mlcslm.config.languages import read_languages
+    from mlcslm.decoding.generation import transcribe_segments
+    from mlcslm.formats.diarized_files import write_transcripts
 
     hypotheses = Path(snakemake.output.hypotheses)
     transcribe_segments(

@@ -45,7 +45,7 @@ def main() -> None:
 
 def _unforeseen(error: Exception) -> int:
     """Tell of an exception that nobody has foreseen; the exit status that it ends with."""
-    from mlcslm.machine_faults import machine_fault
+    from mlcslm.runtime.machine_faults import machine_fault
 
     fault = machine_fault(error)
     if fault is not None:
@@ -76,6 +76,6 @@ def _options(
 
 
 def _say(message: object) -> None:
-    from mlcslm.progress import say
+    from mlcslm.runtime.progress import say
 
     say(message)

@@ -33,8 +33,8 @@ def compare(
     The error rates' difference is B - A: negative where SYSTEM_B is better. Its interval is a paired bootstrap's over
     sessions, its p-value a randomisation test's. Then the utterances whose errors changed most.
     """
-    from mlcslm.progress import waiting
     from mlcslm.results.comparison import compare_in_database
+    from mlcslm.runtime.progress import waiting
 
     with waiting(f"comparing {system_a} and {system_b}"):
         found = compare_in_database(database, system_a, system_b, split=split, groups=group or (), most=most)

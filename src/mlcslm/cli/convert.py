@@ -28,17 +28,17 @@ def convert(
         Literal["kaldi", "lhotse"],
         typer.Option(help="kaldi: wav.scp, segments, text, …; lhotse: recordings and supervisions."),
     ],
-    languages: Annotated[Path | None, typer.Option(help="The languages sheet.")] = None,
+    languages: Annotated[Path | None, typer.Option(help="The languages table.")] = None,
 ) -> None:
     """Write a manifest as a Kaldi data folder, or as Lhotse's recordings and supervisions.
 
     `mlcslm manifest DIR` reads both back: ids, times and transcripts are kept as they are.
     """
     from mlcslm.cli.score import find_languages
+    from mlcslm.config.languages import read_languages
     from mlcslm.corpus.kaldi import write_kaldi_folder
     from mlcslm.corpus.lhotse import write_lhotse_folder
     from mlcslm.corpus.manifest import read_manifest
-    from mlcslm.languages import read_languages
 
     rows = read_manifest(manifest).to_pylist()
     if to == "kaldi":

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def manifest(
     root: Annotated[Path, typer.Argument(help="One split of a corpus in the MLC-SLM layout.")],
     out: Annotated[Path, typer.Option(help="The manifest to write (Parquet).")],
-    languages: Annotated[Path, typer.Option(help="The languages sheet.")] = Path("config/languages.tsv"),
+    languages: Annotated[Path, typer.Option(help="The languages table.")] = Path("config/languages.tsv"),
     skip_faulty: Annotated[
         bool, typer.Option("--skip-faulty", help="Go on without what is faulty; record it in OUT.faults.tsv.")
     ] = False,
@@ -27,9 +27,9 @@ def manifest(
 
     Every fault of the corpus is listed with its file and line; nothing is then written, and the exit status is 1.
     """
+    from mlcslm.config.languages import read_languages
     from mlcslm.corpus.faults import describe_faults, faults_path, write_faults
     from mlcslm.corpus.manifest import build_manifest, write_manifest
-    from mlcslm.languages import read_languages
 
     record = faults_path(out)
     try:

@@ -52,10 +52,10 @@ def evaluate(
     results/manifests/SPLIT.parquet. Ids that it lacks are listed, each with the nearest one that it has, and nothing is
     written then; references without a hypothesis are listed and count as deleted.
     """
-    from mlcslm.evaluation.asking import ask
-    from mlcslm.evaluation.joining import join_results
+    from mlcslm.evaluation.request import ask
+    from mlcslm.results.evaluate_external import join_results
 
-    configuration, layout, asked = ask(
+    configuration, layout, request = ask(
         configfile,
         results,
         name=name,
@@ -67,7 +67,7 @@ def evaluate(
         skip_unknown=skip_unknown,
         method=method,
     )
-    summary = join_results(configuration, layout, asked)
+    summary = join_results(configuration, layout, request)
     typer.echo(json.dumps(summary, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(summary)))
 
 
@@ -81,7 +81,7 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"{'pooled':{width}}  {_percent(found['pooled'])}  {_counts(found)}{interval}"
         yield f"{'mean of groups':{width}}  {_percent(found['mean_of_groups'])}"
         yield from (f"{row['grp']:{width}}  {_percent(row['rate'])}  {_counts(row)}" for row in rows)
-    others = ", ".join(_shown(summary["others"])) or "no other system yet"
+    others = ", ".join(_rendered(summary["others"])) or "no other system yet"
     yield f"\n{summary['database']}: {summary['system']} is in it, to be compared (mlcslm compare) with: {others}"
 
 
@@ -93,5 +93,5 @@ def _counts(row: Mapping[str, Any]) -> str:
     return f"{row['errors']:,.10g} / {row['length']:,.10g}"
 
 
-def _shown(names: Sequence[str], most: int = 8) -> list[str]:
+def _rendered(names: Sequence[str], most: int = 8) -> list[str]:
     return [*names[:most], *([f"and {len(names) - most} more"] if len(names) > most else [])]

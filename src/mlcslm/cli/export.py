@@ -35,7 +35,7 @@ def export(
         str | None, typer.Option(help="The encoder it was trained from, if it lies elsewhere now: hub id or folder.")
     ] = None,
     language_model: Annotated[str | None, typer.Option(help="The language model, likewise.")] = None,
-    languages: Annotated[Path | None, typer.Option(help="The languages sheet it was trained with.")] = None,
+    languages: Annotated[Path | None, typer.Option(help="The languages table it was trained with.")] = None,
     dtype: Annotated[
         Literal["float32", "bfloat16"] | None,
         typer.Option(help="Of the weights; by default what checkpoints are decoded in on this machine."),
@@ -51,10 +51,10 @@ def export(
     and transformers load it where only the package is installed. See docs/export.md.
     """
     from mlcslm.cli.score import find_languages
-    from mlcslm.progress import waiting
+    from mlcslm.runtime.progress import waiting
 
     with waiting(f"exporting {checkpoint}"):
-        from mlcslm.results.exporting import export_checkpoint
+        from mlcslm.export.checkpoint import export_checkpoint
 
         found = export_checkpoint(
             checkpoint,

@@ -43,8 +43,8 @@ def plan(
     Models are counted, and steps run, on tensors that have a shape and no memory. Hours are estimates: operations and
     bytes over what the throughput table says that a GPU does. Exit status 1 where something does not fit the GPU.
     """
-    from mlcslm.config import read_config
-    from mlcslm.progress import waiting
+    from mlcslm.config.reading import read_config
+    from mlcslm.runtime.progress import waiting
 
     with waiting(f"planning {config}"):
         from mlcslm.plan.plan import make_plan

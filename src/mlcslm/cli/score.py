@@ -8,9 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from mlcslm.cli.score_diarization import add_commands
-
 LANGUAGES = Path("config/languages.tsv")
+Languages = Annotated[
+    Path | None,
+    typer.Option(help="Languages table; by default config/languages.tsv here, or else in mlcslm's own checkout."),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor core.")]
 
 score = typer.Typer(name="score", help="Score hypotheses against references.", no_args_is_help=True)
 
@@ -31,10 +34,7 @@ def wer(
     reference: Annotated[Path, typer.Argument(metavar="REF", help="References: `id text` lines, UTF-8.")],
     hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypotheses: `id text` lines, UTF-8.")],
     protocol: Annotated[str, typer.Option(help="Scoring protocol: mlcslm-2025 or whisper-norm.")] = "mlcslm-2025",
-    languages: Annotated[
-        Path | None,
-        typer.Option(help=f"Languages sheet; by default {LANGUAGES} here, or else in mlcslm's own checkout."),
-    ] = None,
+    languages: Languages = None,
     normalise_hypothesis: Annotated[
         bool, typer.Option("--normalise-hypothesis", help="Normalise hypotheses as references; named in the result.")
     ] = False,
@@ -43,17 +43,19 @@ def wer(
 
     An utterance's group is read off its official id. Missing hypotheses count as deletions.
     """
-    from mlcslm.progress import waiting
-    from mlcslm.scoring.texts import score_kaldi_texts
+    from mlcslm.runtime.progress import waiting
+    from mlcslm.scoring.files import score_kaldi_texts
 
-    sheet = languages or find_languages()
+    languages_table = languages or find_languages()
     with waiting("scoring"):
-        scores = score_kaldi_texts(reference, hypothesis, protocol, sheet, normalise_hypothesis=normalise_hypothesis)
+        scores = score_kaldi_texts(
+            reference, hypothesis, protocol, languages_table, normalise_hypothesis=normalise_hypothesis
+        )
     print_json(scores)
 
 
 def find_languages() -> Path:
-    """The languages sheet of the working directory; where it has none, of the checkout that this package runs from."""
+    """The languages table of the working directory; where it has none, of the checkout that this package runs from."""
     checkout = Path(__file__).resolve().parents[3] / LANGUAGES
     return LANGUAGES if LANGUAGES.is_file() or not checkout.is_file() else checkout
 
@@ -63,4 +65,53 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-add_commands(score)
+@score.command("der")
+def der(
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference turns: RTTM.")],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Turns found: RTTM.")],
+    languages: Languages = None,
+    jobs: Jobs = None,
+) -> None:
+    """Print the diarization error rate of HYP against REF as JSON, in all, by group and by session.
+
+    Collar 0, overlap scored, from each recording's first reference start to its last end. A missing hypothesis is all
+    missed speech.
+    """
+
+    from mlcslm.scoring.files import score_rttm_files
+    from mlcslm.scoring.recordings import available_cores
+
+    print_json(score_rttm_files(reference, hypothesis, languages or find_languages(), jobs=jobs or available_cores()))
+
+
+@score.command("tcpwer")
+def tcpwer(
+    reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference utterances: STM, or SegLST (.json).")],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypothesis utterances: STM, or SegLST (.json).")],
+    protocol: Annotated[str, typer.Option(help="Scoring protocol: mlcslm-2025 or whisper-norm.")] = "mlcslm-2025",
+    languages: Languages = None,
+    normalise_hypothesis: Annotated[
+        bool, typer.Option("--normalise-hypothesis", help="Normalise hypotheses as references; named in the result.")
+    ] = False,
+    breakdown: Annotated[bool, typer.Option("--breakdown", help="Say where the errors come from.")] = False,
+    jobs: Jobs = None,
+) -> None:
+    """Print tcpWER (tcpCER), cpWER and tcORC-WER of HYP against REF as JSON, in all, by group and by session.
+
+    Collar 5 s. Both files have raw text; the protocol makes it tokens. A missing hypothesis counts as deletions.
+    """
+
+    from mlcslm.scoring.files import score_transcript_files
+    from mlcslm.scoring.recordings import available_cores
+
+    print_json(
+        score_transcript_files(
+            reference,
+            hypothesis,
+            protocol,
+            languages or find_languages(),
+            normalise_hypothesis=normalise_hypothesis,
+            breakdown=breakdown,
+            jobs=jobs or available_cores(),
+        )
+    )

@@ -34,12 +34,12 @@ def show(
 
     Numbers are those of the last run that made a table; `mlcslm status` tells what there is still to do.
     """
-    from mlcslm.cli.grids import print_grid
-    from mlcslm.results.shown import names_to_show, read_shown
+    from mlcslm.cli.text_table import print_grid
+    from mlcslm.results.tables import render_table, renderable_names
 
     if name is None:
-        for known, title in names_to_show(database):
+        for known, title in renderable_names(database):
             typer.echo(f"{known:9}{title}")
         return
-    shown = read_shown(database, name)
-    print_grid(shown.title, shown.columns, shown.rows, shown.numeric, form)
+    rendered = render_table(database, name)
+    print_grid(rendered.title, rendered.columns, rendered.rows, rendered.numeric, form)

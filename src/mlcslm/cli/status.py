@@ -53,9 +53,9 @@ def status(
     stopped (begun, and nothing is at it: the next run goes on from there); to do; outdated (made by other settings than
     the configuration has now: the next run makes it anew).
     """
-    from mlcslm.config_files import read_config_files
+    from mlcslm.config.reading import read_config_files
     from mlcslm.status.run import read_status
-    from mlcslm.workflow import Layout
+    from mlcslm.workflow.layout import Layout
 
     config = read_config_files(configfile or [_DEFAULT])
     layout = Layout(config if results is None else config.model_copy(update={"results": str(results)}))
@@ -76,12 +76,12 @@ def _lines(parts: Sequence[Part], every: bool) -> Iterable[str]:
     """A line a section, and below it one for each part that is neither done nor untouched, or for all."""
     for section in dict.fromkeys(part.section for part in parts):
         own = [part for part in parts if part.section == section]
-        shown = [part for part in own if every or part.trace.state not in ("done", "to do")]
-        width = max((len(part.name) for part in shown), default=0)
+        rendered = [part for part in own if every or part.trace.state not in ("done", "to do")]
+        width = max((len(part.name) for part in rendered), default=0)
         counts = Counter(part.trace.state for part in own)
         waiting = f", {counts['to do']} to do" if counts["to do"] else ""
         yield f"{section:<12} {counts['done']} of {len(own)} done{waiting}"
-        for part in shown:
+        for part in rendered:
             state = part.trace.state
             yield f"  {typer.style(_SIGNS[state], fg=_COLOURS[state])} {part.name:<{width}}  {_progress(part)}"
 

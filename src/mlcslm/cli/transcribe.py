@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlcslm.cli.grids import printable
+from mlcslm.cli.text_table import printable
 from mlcslm.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def transcribe(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Utterances a batch; changes only the speed.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Of a checkpoint: its encoder, if it lies elsewhere now.")] = None,
     language_model: Annotated[str | None, typer.Option(help="Of a checkpoint: its language model, likewise.")] = None,
-    languages: Annotated[Path | None, typer.Option(help="Of a checkpoint: the languages sheet.")] = None,
+    languages: Annotated[Path | None, typer.Option(help="Of a checkpoint: the languages table.")] = None,
 ) -> None:
     """Print what is said in recordings.
 
@@ -51,8 +51,8 @@ def transcribe(
     speaks.
     """
     from mlcslm.cli.score import find_languages
-    from mlcslm.languages import read_languages
-    from mlcslm.progress import waiting
+    from mlcslm.config.languages import read_languages
+    from mlcslm.runtime.progress import waiting
 
     for path in audio:
         if not path.is_file():
@@ -62,11 +62,11 @@ def transcribe(
         raise UserError("A manifest stands alone: it names its audio. Give it, or audio files.")
 
     is_checkpoint = (model / "checkpoint.json").is_file()
-    sheet = read_languages(languages or find_languages()) if is_checkpoint else None
+    languages_table = read_languages(languages or find_languages()) if is_checkpoint else None
     with waiting(f"loading {model}"):
         from mlcslm.decoding.transcription import Transcriber
 
-        transcriber = Transcriber.load(model, languages=sheet, encoder=encoder, language_model=language_model)
+        transcriber = Transcriber.load(model, languages=languages_table, encoder=encoder, language_model=language_model)
     if batch_size is not None:
         transcriber.decoding = transcriber.decoding.model_copy(update={"batch_size": batch_size})
     lines = _manifest_lines if any(is_manifest) else _audio_lines

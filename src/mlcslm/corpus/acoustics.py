@@ -13,7 +13,7 @@ import soundfile
 from scipy.signal import lfilter
 
 from mlcslm.corpus.audio import SAMPLE_RATE
-from mlcslm.files import atomic_path
+from mlcslm.io.files import atomic_path
 
 NOISE_SECONDS = 4.0
 RT60_SECONDS = (0.15, 0.6)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import fftconvolve
 
+from mlcslm.config.schema import AugmentationConfig
 from mlcslm.corpus.acoustics import generate_noises, generate_room_responses
 from mlcslm.corpus.audio import Audio, count_samples, read_audio, read_samples
 from mlcslm.errors import UserError
@@ -125,3 +126,10 @@ def _room_responses(folder: str | os.PathLike[str]) -> list[Path]:
     if not responses:
         raise UserError(f"{folder}: holds only SLR28's noises. Expected room impulse responses; give their folder.")
     return responses
+
+
+def make_augmenter(config: AugmentationConfig, noise: Path | None, room_responses: Path | None) -> Augmenter | None:
+    """The augmenter of a run, or None where nothing is to be augmented."""
+    if config.probability == 0 or (noise is None and room_responses is None):
+        return None
+    return Augmenter(config.probability, noise, room_responses, config.snr_db)

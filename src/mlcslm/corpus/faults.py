@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from mlcslm.files import atomic_path
-from mlcslm.spreadsheets import guard
+from mlcslm.io.csv import guard
+from mlcslm.io.files import atomic_path
 
 COLUMNS = ("file", "line", "fault", "left_out", "message")
 

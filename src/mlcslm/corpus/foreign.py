@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlcslm.config.languages import Group, group_of_utterance
 from mlcslm.corpus.audio import AudioHeader, read_header
 from mlcslm.corpus.faults import Fault, FaultKind
 from mlcslm.corpus.transcripts import interval_problems
 from mlcslm.errors import UserError
-from mlcslm.languages import Group, group_of_utterance
-from mlcslm.progress import watched
+from mlcslm.runtime.progress import watched
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _problems(
     if find_group(segment, languages) is None:
         said = f"its language is {segment.language!r}, " if segment.language is not None else ""
         message = (
-            f"{said}its id {segment.utterance_id} begins with no group of the languages sheet, so its group is not "
+            f"{said}its id {segment.utterance_id} begins with no group of the languages table, so its group is not "
             f"known; expected one of {', '.join(languages)} (docs/corpus.md tells where)."
         )
         yield FaultKind.UNKNOWN_GROUP, message

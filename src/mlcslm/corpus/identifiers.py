@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
 
 
 def centiseconds(time: float) -> int:

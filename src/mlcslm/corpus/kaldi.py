@@ -14,7 +14,7 @@ from typing import Any
 from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.foreign import ForeignCorpus, ForeignSegment, Place, check_folder, speaker_name
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path
+from mlcslm.io.files import atomic_path
 
 FILES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2lang")
 _DECODER = ("flac", "-c", "-d", "-s")

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mlcslm.config.languages import Group
 from mlcslm.corpus.faults import Fault, FaultKind
 from mlcslm.corpus.identifiers import recording_id
 from mlcslm.corpus.transcripts import Utterance, read_transcript, write_transcript
-from mlcslm.files import atomic_path
-from mlcslm.languages import Group
+from mlcslm.io.files import atomic_path
 
 __all__ = ["Session", "Utterance", "find_sessions", "read_transcript", "write_session", "write_transcript"]
 
@@ -137,7 +137,7 @@ def _unknown_part(parts: tuple[str, ...], languages: dict[str, Group]) -> tuple[
 def _unknown(folder: Path, count: int, languages: dict[str, Group]) -> Fault:
     known = ", ".join(group.folder for group in languages.values())
     message = f"holds {count} session(s) but is no group's folder; expected one of {known}. Move or rename it, \
-or add the group to the languages sheet."
+or add the group to the languages table."
     return Fault(str(folder), None, FaultKind.UNKNOWN_GROUP, "folder", message)
 
 

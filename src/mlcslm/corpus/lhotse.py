@@ -19,7 +19,7 @@ from mlcslm.corpus.audio import read_header
 from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.foreign import ForeignCorpus, ForeignSegment, Place, check_folder, speaker_name
 from mlcslm.errors import UserError
-from mlcslm.files import atomic_path
+from mlcslm.io.files import atomic_path
 
 FILES = ("recordings.jsonl.gz", "supervisions.jsonl.gz")
 

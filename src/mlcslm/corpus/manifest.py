@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import AudioHeader, read_header
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
 from mlcslm.corpus.foreign import manifest_rows
@@ -17,9 +18,8 @@ from mlcslm.corpus.layout import Session, find_sessions
 from mlcslm.corpus.lhotse import is_lhotse_folder, read_lhotse_folder
 from mlcslm.corpus.transcripts import TranscriptLine, parse_transcript
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.languages import Group
-from mlcslm.parquet import read_table, write_table
-from mlcslm.progress import watched
+from mlcslm.io.parquet import read_table, write_table
+from mlcslm.runtime.progress import watched
 
 SCHEMA = pa.schema(
     [

@@ -11,7 +11,7 @@ from pathlib import Path
 from mlcslm.corpus.audio import segment_samples
 from mlcslm.corpus.faults import Fault, FaultKind
 from mlcslm.errors import FaultyInput
-from mlcslm.files import atomic_path
+from mlcslm.io.files import atomic_path
 
 SPEAKERS = ("O1", "O2")
 # One audio token (10 Hz). Annotation tools let the last boundary slip past the recording's end by some

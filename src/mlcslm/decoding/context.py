@@ -13,14 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.decoding.batching import halved, lack_of_memory, length_buckets
+from mlcslm.decoding.continuous_batching import ContinuousBatch
 from mlcslm.decoding.conversations import Conversations, Row
 from mlcslm.decoding.decoder import Decoder
-from mlcslm.decoding.generation import length_buckets
-from mlcslm.decoding.memory import halved, lack_of_memory
-from mlcslm.decoding.slots import Slots
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.parquet import read_table
+from mlcslm.io.parquet import read_table
 from mlcslm.text.context import context_lines, utterances_before
 
 _BATCHES_AHEAD = 8  # so many batches of utterances are encoded at a time
@@ -68,7 +67,7 @@ def with_reference_context(rows: Sequence[Row], manifest: str | os.PathLike[str]
     return [row | {"context": context_lines([one["text"] for one in before[row["utterance_id"]]])} for row in rows]
 
 
-def decode_with_own_context(
+def decode_with_hypothesis_context(
     decoder: Decoder, rows: Sequence[Row], count: int, done: Mapping[str, Row]
 ) -> Iterator[list[Row]]:
     """Hypotheses of `rows` (whole sessions) in the order in which they are found, with the model's own as context.
@@ -112,7 +111,7 @@ def decode_in_slots(decoder: Decoder, conversations: Conversations, size: int) -
 
     Places are refilled a few at a time: to read a prompt alone costs nearly as much as to read several.
     """
-    slots = Slots(decoder.model, decoder.decoding)
+    batch = ContinuousBatch(decoder.model, decoder.decoding)
     under_way: dict[str, _UnderWay] = {}
     encoded: set[str] = set()
     while True:
@@ -125,11 +124,11 @@ def decode_in_slots(decoder: Decoder, conversations: Conversations, size: int) -
             batch = decoder.processor.collate(examples, side="left")
             prompts = {name: tensor.to(decoder.model.device) for name, tensor in batch.items()}
             names = [row["utterance_id"] for row in new]
-            slots.begin(prompts, names)
+            batch.begin(prompts, names)
             under_way |= dict(zip(names, map(_UnderWay, new, audio_tokens), strict=True))
         if not under_way:
             return
-        answers = slots.advance()
+        answers = batch.advance()
         share = (time.perf_counter() - started) / len(under_way)
         for utterance in under_way.values():
             utterance.seconds += share

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.encoded_audio import EncodedAudio
-from mlcslm.decoding.fixed_tree import FixedTrees
 from mlcslm.decoding.loops import has_loop
 from mlcslm.decoding.search import search
 from mlcslm.model.processor import SpeechProcessor
@@ -48,14 +48,14 @@ class Decoder:
         template: Template,
         decoding: DecodingConfig,
         audio: EncodedAudio | None = None,
-        fixed: FixedTrees | None = None,
+        compiled_trees: CompiledTrees | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.template: Template = template
         self.decoding = decoding
         self.audio = audio or EncodedAudio(model, processor)
-        self.fixed = fixed
+        self.compiled_trees = compiled_trees
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """One hypothesis (a row of `SCHEMA`) a manifest row, in order."""
@@ -63,7 +63,7 @@ class Decoder:
         examples, audio_tokens = self.examples(rows)
         batch = self.processor.collate(examples, side="left")
         prompts = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        answers = search(self.model, prompts, [row["utterance_id"] for row in rows], self.decoding, self.fixed)
+        answers = search(self.model, prompts, [row["utterance_id"] for row in rows], self.decoding, self.compiled_trees)
         seconds = (time.perf_counter() - started) / len(rows)
         return [
             self.hypothesis(row, ids, tokens, seconds)

@@ -12,9 +12,9 @@ import torch
 
 from mlcslm.corpus.audio import Audio, read_segment
 from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.training.encoder_cache import EncoderCache, augmentation_rng
 
 _NOISE_STREAM = 2**32 - 1  # no pass of a training has this number, so it is not the noise that a model has learnt with
 

@@ -12,22 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.config.languages import Group
+from mlcslm.decoding.batching import FittingBatches, length_buckets
+from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.decoder import SCHEMA, Decoder
 from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
-from mlcslm.decoding.fixed_tree import FixedTrees
-from mlcslm.decoding.memory import FittingBatches
-from mlcslm.decoding.partial import PartialHypotheses
-from mlcslm.decoding.wanted import made_by, rows_to_decode
-from mlcslm.interruption import between_steps
-from mlcslm.languages import Group
+from mlcslm.decoding.hypothesis_files import PartialHypotheses, provenance, rows_to_decode
+from mlcslm.io.parquet import write_table
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
+from mlcslm.model.encoder_cache import open_cache
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
-from mlcslm.parquet import write_table
-from mlcslm.progress import progress
-from mlcslm.training.encoder_cache import open_cache
+from mlcslm.runtime.interruption import between_steps
+from mlcslm.runtime.progress import progress
 
 __all__ = ["SCHEMA", "Decoder", "DecodingPaths", "Noise", "decode_split", "decode_with_all", "length_buckets"]
 
@@ -88,17 +87,17 @@ def decode_with_all(
     merge_lora(model)
     model = model.to("cuda" if cuda else "cpu")
     encoder_cache, audio = open_cache(cache, manifest, model), None
-    fixed = FixedTrees() if compiled and cuda else None
+    compiled_trees = CompiledTrees() if compiled and cuda else None
     lengths: dict[str, int] = {}
     for out, decoding in decodings:
         out.parent.mkdir(parents=True, exist_ok=True)
         audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent)
-        by = made_by(checkpoint, manifest, decoding)
+        by = provenance(checkpoint, manifest, decoding)
         if noise is not None:
             by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
         beams = f" {decoding.beams}" if decoding.beams > 1 else ""
         label = f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}"
-        decoder = Decoder(model, processor, recipe["template"], decoding, audio, fixed)
+        decoder = Decoder(model, processor, recipe["template"], decoding, audio, compiled_trees)
         done = PartialHypotheses(out, by)
         with progress(len(rows), label, "utterance", initial=len(done.rows)) as bar, between_steps() as stop:
             for hypotheses in _decode(decoder, rows, done.rows, recipe, manifest, label, lengths):
@@ -122,12 +121,12 @@ def _decode(
 ) -> Iterator[list[dict[str, Any]]]:
     """Hypotheses of the rows that are not done, as they come."""
     # That module's way through a session builds on this one's.
-    from mlcslm.decoding.context import context_size, decode_with_own_context, with_reference_context
+    from mlcslm.decoding.context import context_size, decode_with_hypothesis_context, with_reference_context
 
     decoding = decoder.decoding
     context = context_size(decoding, recipe, label)
-    if decoding.context == "own":
-        yield from decode_with_own_context(decoder, rows, context, dict(done))
+    if decoding.context == "hypotheses":
+        yield from decode_with_hypothesis_context(decoder, rows, context, dict(done))
         return
     waiting = [row for row in rows if row["utterance_id"] not in done]
     if decoding.context == "reference":
@@ -137,17 +136,21 @@ def _decode(
         yield from decode(batch)
 
 
-def length_buckets(
-    rows: Sequence[dict[str, Any]], size: int, expected: Mapping[str, int] | None = None
-) -> Iterator[list[dict[str, Any]]]:
-    """Batches of `size` utterances of similar length, the longest first: what does not fit shows at once.
+SEGMENT_COLUMNS = ("recording", "grp", "speaker", "start", "end", "audio")
 
-    expected: lengths of the answers by utterance id, such as another decoding's; without them, the speech's length.
+
+def transcribe_segments(
+    checkpoint: Path,
+    segments: Path,
+    out: Path,
+    decoding: DecodingConfig,
+    languages: Mapping[str, Group],
+    **options: Any,
+) -> None:
+    """Decode `segments` (of `diarize_manifest`) as Track 1 decodes utterances, in batches over all sessions.
+
+    Writes hypotheses with the columns of Track 1's and the segments' own (`SEGMENT_COLUMNS`), in the segments' order,
+    to `out`. Where nothing was heard, or the answer is malformed, the transcript is empty or null: no segment is left
+    out. options: of `decode_split`.
     """
-    expected = expected or {}
-    ordered = sorted(
-        rows,
-        key=lambda row: (-expected.get(row["utterance_id"], 0), row["start"] - row["end"], row["utterance_id"]),
-    )
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
+    decode_split(DecodingPaths(checkpoint, segments, out), decoding, languages, columns=SEGMENT_COLUMNS, **options)

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcslm.config_decoding import DecodingConfig
-from mlcslm.decoding.wanted import is_finished, made_by, rows_to_decode, take_finished
-from mlcslm.workflow import Layout
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.decoding.hypothesis_files import is_finished, provenance, reuse_finished, rows_to_decode
+from mlcslm.workflow.layout import Layout
 
 
 def grid_of(layout: Layout, checkpoint: str, decoding: str, split: str) -> list[str]:
@@ -43,7 +43,7 @@ class Grid:
     def take(self) -> bool:
         """Put the own decoding's hypotheses in place if they have been made; False where they have not."""
         own = self.names[0]
-        return take_finished(self._kept(own), self.place(own), *self._wanted(own))
+        return reuse_finished(self._kept(own), self.place(own), *self._expected(own))
 
     def missing(self) -> Iterator[tuple[Path, DecodingConfig]]:
         """Decodings to make now, each with the file to write: those that are not there and that no other job is at.
@@ -63,14 +63,14 @@ class Grid:
     def _unless_there(self, name: str, wait: bool) -> Iterator[tuple[Path, DecodingConfig]]:
         kept = self._kept(name)
         with _lock(kept.with_suffix(".lock"), wait) as locked:
-            wanted = self._wanted(name)
-            if locked and not any(is_finished(path, *wanted) for path in (self.place(name), kept)):
+            expected = self._expected(name)
+            if locked and not any(is_finished(path, *expected) for path in (self.place(name), kept)):
                 yield kept, self.layout.config.decodings[name]
 
-    def _wanted(self, name: str) -> tuple[dict[str, str], list[dict]]:
+    def _expected(self, name: str) -> tuple[dict[str, str], list[dict]]:
         """What a decoding's hypotheses are to be made by, and which utterances they are to answer."""
         folder, manifest = self.layout.checkpoint(self.checkpoint), self.layout.manifest(self.split)
-        by = made_by(folder, manifest, self.layout.config.decodings[name])
+        by = provenance(folder, manifest, self.layout.config.decodings[name])
         return by, rows_to_decode(manifest, self.layout.shards()[self.shard])
 
     def _kept(self, name: str) -> Path:

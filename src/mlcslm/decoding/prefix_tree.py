@@ -68,11 +68,11 @@ class PrefixTree:
 
     def _without_dead_branches(self, seen: torch.Tensor) -> torch.Tensor:
         alive = seen[..., self._prompt :].any(1)
-        room = int(alive.sum(1).max()) if alive.shape[1] else 0
-        if room >= _WORTHWHILE * alive.shape[1]:
+        capacity = int(alive.sum(1).max()) if alive.shape[1] else 0
+        if capacity >= _WORTHWHILE * alive.shape[1]:
             return seen
         # Living positions first, in their order; utterances with fewer of them than others keep some dead ones.
-        kept = (~alive).to(torch.uint8).argsort(dim=1, stable=True)[:, :room] + self._prompt
+        kept = (~alive).to(torch.uint8).argsort(dim=1, stable=True)[:, :capacity] + self._prompt
         for layer in self.cache.layers:
             layer.keep_positions(self._prompt, kept)
         branches = seen.gather(2, kept.unsqueeze(1).expand(-1, seen.shape[1], -1))
@@ -98,22 +98,22 @@ class _Buffer(DynamicLayer):
         start, self._length = self._length, self._length + key_states.shape[2]
         if not self._room[0].numel() or self._length > self._room[0].shape[2]:
             self._room = [self._enlarged(old, new, start) for old, new in zip(self._room, states, strict=True)]
-        for room, new in zip(self._room, states, strict=True):
-            room[:, :, start : self._length] = new
-        return self._set(*(room[:, :, : self._length] for room in self._room))
+        for capacity, new in zip(self._room, states, strict=True):
+            capacity[:, :, start : self._length] = new
+        return self._set(*(capacity[:, :, : self._length] for capacity in self._room))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep those utterances."""
-        self._room = [room[indices, :, :] for room in self._room]
-        self._set(*(room[:, :, : self._length] for room in self._room))
+        self._room = [capacity[indices, :, :] for capacity in self._room]
+        self._set(*(capacity[:, :, : self._length] for capacity in self._room))
 
     def keep_positions(self, start: int, kept: torch.LongTensor) -> None:
         """Keep everything before `start`, and after it the positions `kept` (B, n)."""
         self._length = start + kept.shape[1]
-        for room in self._room:
-            places = kept[:, None, :, None].expand(-1, room.shape[1], -1, room.shape[3])
-            room[:, :, start : self._length] = room.gather(2, places)
-        self._set(*(room[:, :, : self._length] for room in self._room))
+        for capacity in self._room:
+            slots = kept[:, None, :, None].expand(-1, capacity.shape[1], -1, capacity.shape[3])
+            capacity[:, :, start : self._length] = capacity.gather(2, slots)
+        self._set(*(capacity[:, :, : self._length] for capacity in self._room))
 
     def _enlarged(self, old: torch.Tensor, new: torch.Tensor, start: int) -> torch.Tensor:
         batch, heads, _, width = new.shape

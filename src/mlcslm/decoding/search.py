@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from mlcslm.config_decoding import DecodingConfig
-from mlcslm.decoding.fixed_tree import FixedTrees
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.loops import LOOP_STEPS, ends_in_loop
 from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees
 from mlcslm.decoding.sampling import UtteranceStreams
@@ -28,7 +28,7 @@ def search(
     prompts: Mapping[str, torch.Tensor],
     utterance_ids: Sequence[str],
     decoding: DecodingConfig,
-    fixed: FixedTrees | None = None,
+    compiled_trees: CompiledTrees | None = None,
 ) -> list[list[int]]:
     """Ids of the best answer to each prompt: up to and with its end token, or as many as the limit lets.
 
@@ -38,12 +38,12 @@ def search(
     """
     prepare_for_trees(model, prompts["input_ids"].shape[1] + decoding.max_new_tokens)
     # CUDA graphs and inference mode have not always gone together.
-    with torch.inference_mode() if fixed is None else torch.no_grad():
+    with torch.inference_mode() if compiled_trees is None else torch.no_grad():
         try:
-            return _search(model, prompts, utterance_ids, decoding, fixed)
+            return _search(model, prompts, utterance_ids, decoding, compiled_trees)
         except torch.OutOfMemoryError:
-            if fixed is not None:
-                fixed.release()
+            if compiled_trees is not None:
+                compiled_trees.release()
             raise
 
 
@@ -52,13 +52,13 @@ def _search(
     prompts: Mapping[str, torch.Tensor],
     utterance_ids: Sequence[str],
     decoding: DecodingConfig,
-    fixed: FixedTrees | None,
+    compiled_trees: CompiledTrees | None,
 ) -> list[list[int]]:
     scorer = _Scorer(model, utterance_ids, decoding)
     trunk = PrefixTree(prompts["attention_mask"])
     hidden = model.model(**prompts, past_key_values=trunk.cache, use_cache=True).last_hidden_state
     logits = model.compute_logits(hidden[:, -1:])
-    tree = trunk if fixed is None else fixed.plant(trunk, decoding.beams, decoding.max_new_tokens)
+    tree = trunk if compiled_trees is None else compiled_trees.plant(trunk, decoding.beams, decoding.max_new_tokens)
     beams = _Beams(len(utterance_ids), decoding, model)
     while True:
         scores = beams.bases.unsqueeze(-1) + scorer.log_probs(logits)
@@ -163,7 +163,7 @@ class _Beams:
         left = self._found.to(torch.uint8).argsort(stable=True)[:kept].sort().values
         for name in ("totals", "tokens", "parents", "_done_scores", "_done_tokens", "_done_lengths", "_found"):
             setattr(self, name, getattr(self, name)[left])
-        self._places = [self._places[place] for place in left.tolist()]
+        self._places = [self._places[slot] for slot in left.tolist()]
         return left
 
     def _finish(self, scores_BC: torch.Tensor, tokens_BCT: torch.Tensor, ended: torch.Tensor) -> None:
@@ -188,18 +188,18 @@ class _Beams:
             found = torch.ones_like(found)
         found &= ~self._found
         looping = self._looping() if self._stop_loops and self.length % LOOP_STEPS == 0 else {}
-        for place in {*found.nonzero().squeeze(1).tolist(), *looping}:
-            finished = bool(self._done_scores[place, 0] > _NEVER / 2)
-            length = int(self._done_lengths[place, 0])
-            ids = self._done_tokens[place, 0, :length].tolist() if finished else looping[place]
-            self.answers[self._places[place]] = ids
-            self._found[place] = True
+        for slot in {*found.nonzero().squeeze(1).tolist(), *looping}:
+            finished = bool(self._done_scores[slot, 0] > _NEVER / 2)
+            length = int(self._done_lengths[slot, 0])
+            ids = self._done_tokens[slot, 0, :length].tolist() if finished else looping[slot]
+            self.answers[self._places[slot]] = ids
+            self._found[slot] = True
 
     def _looping(self) -> dict[int, list[int]]:
         """The best running beams that end in a loop, by place."""
         best = self.tokens[:, 0, : self.length].tolist()
         found = self._found.tolist()
-        return {place: ids for place, ids in enumerate(best) if not found[place] and ends_in_loop(ids)}
+        return {slot: ids for slot, ids in enumerate(best) if not found[slot] and ends_in_loop(ids)}
 
 
 def _rows_of(tokens: torch.Tensor, rows: torch.LongTensor) -> torch.Tensor:

@@ -8,14 +8,13 @@ from typing import Any
 
 import torch
 
-from mlcslm.config_decoding import DecodingConfig
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import SAMPLE_RATE, count_samples, read_audio
-from mlcslm.decoding.context import context_size, decode_with_own_context
+from mlcslm.decoding.batching import FittingBatches, length_buckets
+from mlcslm.decoding.context import context_size, decode_with_hypothesis_context
 from mlcslm.decoding.decoder import Decoder
-from mlcslm.decoding.generation import length_buckets
-from mlcslm.decoding.memory import FittingBatches
 from mlcslm.errors import UserError
-from mlcslm.languages import Group
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
 from mlcslm.model.exported import EXPORT_FILE, load_export
@@ -23,7 +22,7 @@ from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.progress import progress
+from mlcslm.runtime.progress import progress
 
 _PROMPTS_OF_A_LANGUAGE = ("tagged-own-language", "reasoning")
 
@@ -76,7 +75,7 @@ class Transcriber:
                 "`mlcslm export` wrote, or a checkpoint, results/checkpoints/<name>."
             )
         if languages is None:
-            raise UserError(f"{folder}: a checkpoint needs the languages sheet that it was trained with.")
+            raise UserError(f"{folder}: a checkpoint needs the languages table that it was trained with.")
         info = read_checkpoint(folder, verify=False)
         model, processor = load_checkpoint(
             folder, languages=languages, encoder=encoder, language_model=language_model, dtype=model_dtype()
@@ -147,8 +146,8 @@ class Transcriber:
         return found[0]
 
     def _batches(self, decoder: Decoder, rows: Sequence[dict[str, Any]], label: str) -> Iterable[list[dict[str, Any]]]:
-        if self.decoding.context == "own":
-            yield from decode_with_own_context(decoder, rows, self.context, {})
+        if self.decoding.context == "hypotheses":
+            yield from decode_with_hypothesis_context(decoder, rows, self.context, {})
             return
         decode = FittingBatches(decoder.decode, self.decoding.batch_size, label)
         for batch in length_buckets(rows, self.decoding.batch_size):

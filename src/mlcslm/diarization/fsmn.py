@@ -7,9 +7,8 @@ import io
 from pathlib import Path
 
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
-from mlcslm.diarization.segments import Segment
-from mlcslm.diarization.vad import in_pieces
 from mlcslm.errors import UserError
+from mlcslm.formats.segments import Segment, in_pieces
 
 FRAME_MS = 10  # a segment may be a frame longer than the limit it is given (measured, funasr 1.4)
 PUBLIC_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"

@@ -56,7 +56,7 @@ def _pruned(vectors: Floats, kept: int) -> csr_array:
     return graph
 
 
-def smallest_eigenpairs(graph: csr_array, wanted: int) -> tuple[Floats, Floats]:
+def smallest_eigenpairs(graph: csr_array, expected: int) -> tuple[Floats, Floats]:
     """The `wanted` smallest eigenvalues of the graph's Laplacian, ascending, and (N, wanted) eigenvectors.
 
     Each connected part is solved by itself: an iterative solver may miss some of several equal eigenvalues, and the
@@ -67,31 +67,31 @@ def smallest_eigenpairs(graph: csr_array, wanted: int) -> tuple[Floats, Floats]:
     vectors: list[Floats] = []
     for part in range(parts):
         rows = np.flatnonzero(part_of == part)
-        part_values, part_vectors = _eigenpairs(graph[rows][:, rows], min(wanted, len(rows)))
+        part_values, part_vectors = _eigenpairs(graph[rows][:, rows], min(expected, len(rows)))
         for number, value in enumerate(part_values):
             vector = np.zeros(graph.shape[0])
             vector[rows] = part_vectors[:, number]
             values.append(value)
             vectors.append(vector)
-    order = np.argsort(values, kind="stable")[:wanted]
+    order = np.argsort(values, kind="stable")[:expected]
     return np.array(values)[order], np.stack([vectors[number] for number in order], axis=1)
 
 
-def _eigenpairs(graph: csr_array, wanted: int) -> tuple[Floats, Floats]:
+def _eigenpairs(graph: csr_array, expected: int) -> tuple[Floats, Floats]:
     degrees = np.asarray(abs(graph).sum(axis=1)).ravel()
     laplacian = diags_array(degrees) - graph
     count = graph.shape[0]
     if count <= _DENSE:
-        return scipy.linalg.eigh(laplacian.toarray(), subset_by_index=(0, wanted - 1))
+        return scipy.linalg.eigh(laplacian.toarray(), subset_by_index=(0, expected - 1))
     # The largest of (bound - L) converge without factorising L; Gershgorin's bound is twice the largest degree.
     bound = 2 * degrees.max()
     start = np.random.default_rng(0).standard_normal(count)
     flipped, vectors = eigsh(
         csr_array(bound * diags_array(np.ones(count)) - laplacian),
-        k=wanted,
+        k=expected,
         which="LA",
         v0=start,
-        ncv=6 * wanted,
+        ncv=6 * expected,
         tol=1e-6,
     )
     order = np.argsort(-flipped)

@@ -11,20 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mlcslm.config_diarization import DiarizerConfig, EmbeddingConfig
+from mlcslm.config.diarization import DiarizerConfig, EmbeddingConfig
+from mlcslm.config.languages import Group
 from mlcslm.corpus import manifest as corpus_manifest
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_audio, read_header
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.diarization.clustering import cluster
 from mlcslm.diarization.repetition import period_of
-from mlcslm.diarization.segments import Segment
 from mlcslm.diarization.vad import VoiceActivityDetector, make_detector
 from mlcslm.diarization.windows import quietest, turns_of, windows_of
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.languages import Group
-from mlcslm.parquet import write_table
-from mlcslm.progress import progress
+from mlcslm.formats.segments import Segment
+from mlcslm.io.parquet import write_table
+from mlcslm.runtime.progress import progress
 
 SEGMENTS_SCHEMA = pa.schema([pa.field("recording", pa.string(), nullable=False), *corpus_manifest.SCHEMA])
 """Turns as a manifest, so that whatever reads utterances reads them: `text` is null, `speaker` one of S1, S2, …"""
@@ -74,7 +74,7 @@ class Diarizer:
 
 def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: Path | None = None) -> Diarizer:
     """The diarizer that `config` describes; trained: folder of its embedding, where that is no public checkpoint."""
-    from mlcslm.diarization.embedding import load_embedder
+    from mlcslm.speaker_embedding.embedding import load_embedder
 
     return Diarizer(
         detector=make_detector(config.vad, config.max_segment_s, config.vad_model),

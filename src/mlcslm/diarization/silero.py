@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
-from mlcslm.diarization.segments import Segment
 from mlcslm.errors import UserError
+from mlcslm.formats.segments import Segment
 
 FRAME = 512  # samples that a probability is of: 32 ms
 CONTEXT = 64  # samples before a frame that the network sees with it

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
-from mlcslm.diarization.segments import Segment
+from mlcslm.formats.segments import Segment
 
 # 3D-Speaker's recipe.
 LENGTH, STEP = 1.5, 0.75

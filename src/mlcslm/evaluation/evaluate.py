@@ -8,22 +8,23 @@ from typing import Any
 import pyarrow as pa
 
 import mlcslm
+from mlcslm.config.languages import read_languages
+from mlcslm.evaluation.external_hypotheses import LoadedHypotheses, load_external
 from mlcslm.evaluation.matching import official_segment_id
-from mlcslm.evaluation.taking import Evaluation, Taken, take
-from mlcslm.files import atomic_path, read_json, sha256, write_json
-from mlcslm.languages import read_languages
-from mlcslm.parquet import write_table
+from mlcslm.evaluation.request import Evaluation
+from mlcslm.formats.rttm import write_rttm
+from mlcslm.formats.segments import by_recording
+from mlcslm.formats.stm import write_stm
+from mlcslm.io.files import atomic_path, read_json, sha256, write_json
+from mlcslm.io.parquet import write_table
 from mlcslm.scoring.diarization_counts import (
     DIARIZATION_COUNTS_SCHEMA,
     count_recordings,
     groups_of_sessions,
     reference_utterances,
 )
-from mlcslm.scoring.hypotheses import check_texts, count_utterances, groups_of_rows
-from mlcslm.scoring.rttm import write_rttm
-from mlcslm.scoring.stm import write_stm
-from mlcslm.scoring.utterances import by_recording
-from mlcslm.workflow_systems import CARD
+from mlcslm.scoring.wer_counts import check_texts, count_utterances, groups_of_rows
+from mlcslm.workflow.layout import CARD
 
 COUNTS, HYPOTHESES = "counts.parquet", "hypotheses.parquet"
 TEXTS_SCHEMA = pa.schema([("utterance_id", pa.string()), ("transcript", pa.string())])
@@ -36,7 +37,7 @@ SEGMENTS_SCHEMA = pa.schema(
 )
 
 
-def evaluate(asked: Evaluation, out: Path) -> dict[str, Any]:
+def evaluate(request: Evaluation, out: Path) -> dict[str, Any]:
     """Score a system's files and write the folder `out` anew; return what `system.json` in it says.
 
     In it: hypotheses.parquet, counts.parquet (`COUNTS_SCHEMA`, or `DIARIZATION_COUNTS_SCHEMA` on Track 2; every
@@ -44,31 +45,31 @@ def evaluate(asked: Evaluation, out: Path) -> dict[str, Any]:
     or FaultyInput, and leaves `out` as it was, for files that cannot be read, what has no reference (unless it is
     skipped) and what cannot be scored.
     """
-    taken = take(asked)
-    counts = (_count_utterances if taken.track == 1 else _count_recordings)(asked, taken)
+    loaded = load_external(request)
+    counts = (_count_utterances if loaded.track == 1 else _count_recordings)(request, loaded)
     card = {
-        "system": asked.name,
-        "split": asked.split,
-        "track": taken.track,
-        "method": asked.method,
-        "origin": asked.origin,
-        "files": [{"path": str(path), **_fingerprint(path)} for path in asked.files],
-        "formats": taken.formats,
-        "protocols": [protocol.name for protocol in asked.protocols],
-        "manifest_sha256": sha256(asked.manifest),
+        "system": request.name,
+        "split": request.split,
+        "track": loaded.track,
+        "method": request.method,
+        "origin": request.origin,
+        "files": [{"path": str(path), **_fingerprint(path)} for path in request.files],
+        "formats": loaded.formats,
+        "protocols": [protocol.name for protocol in request.protocols],
+        "manifest_sha256": sha256(request.manifest),
         "mlcslm_version": mlcslm.__version__,
-        "references": len(taken.references.ids if taken.track == 1 else taken.references.prefixes),
-        "unknown": taken.unknown,
-        "missing": taken.missing,
+        "references": len(loaded.references.ids if loaded.track == 1 else loaded.references.prefixes),
+        "unknown": loaded.unknown,
+        "missing": loaded.missing,
     }
     with atomic_path(out) as folder:
         folder.mkdir()
         write_table(counts, folder / COUNTS)
-        if taken.track == 1:
-            rows = [{"utterance_id": name, "transcript": text} for name, text in taken.texts.items()]
+        if loaded.track == 1:
+            rows = [{"utterance_id": name, "transcript": text} for name, text in loaded.texts.items()]
             write_table(pa.Table.from_pylist(rows, schema=TEXTS_SCHEMA), folder / HYPOTHESES)
         else:
-            _write_recordings(taken, folder)
+            _write_recordings(loaded, folder)
         write_json(folder / CARD, card)
     return card
 
@@ -82,35 +83,35 @@ def _fingerprint(path: Path) -> dict[str, str]:
     return {"sha256": sha256(path)} if path.is_file() else {}
 
 
-def _count_utterances(asked: Evaluation, taken: Taken) -> pa.Table:
-    rows = taken.references.rows
-    check_texts(asked.manifest, rows)
-    groups = groups_of_rows(rows, read_languages(asked.languages), asked.manifest, asked.languages)
-    labels = {"system": asked.name, "split": asked.split, "source": asked.source}
+def _count_utterances(request: Evaluation, loaded: LoadedHypotheses) -> pa.Table:
+    rows = loaded.references.rows
+    check_texts(request.manifest, rows)
+    groups = groups_of_rows(rows, read_languages(request.languages), request.manifest, request.languages)
+    labels = {"system": request.name, "split": request.split, "source": request.source}
     return pa.concat_tables(
-        count_utterances(rows, taken.texts, groups, protocol, **labels) for protocol in asked.protocols
+        count_utterances(rows, loaded.texts, groups, protocol, **labels) for protocol in request.protocols
     )
 
 
-def _count_recordings(asked: Evaluation, taken: Taken) -> pa.Table:
-    rows = taken.references.rows
-    groups = groups_of_sessions(rows, asked.manifest, asked.languages)
-    if taken.transcripts is None:  # DER needs no reference texts
+def _count_recordings(request: Evaluation, loaded: LoadedHypotheses) -> pa.Table:
+    rows = loaded.references.rows
+    groups = groups_of_sessions(rows, request.manifest, request.languages)
+    if loaded.transcripts is None:  # DER needs no reference texts
         rows = {**rows, "text": ["" for _ in rows["text"]]}
-    spoken = by_recording(reference_utterances(rows, asked.manifest))
-    options = {"labels": {"system": asked.name, "split": asked.split}, "jobs": asked.jobs}
+    spoken = by_recording(reference_utterances(rows, request.manifest))
+    options = {"labels": {"system": request.name, "split": request.split}, "jobs": request.jobs}
     counts = [
         row
-        for protocol in asked.protocols
-        for row in count_recordings(spoken, groups, taken.turns, taken.transcripts, protocol, **options)
+        for protocol in request.protocols
+        for row in count_recordings(spoken, groups, loaded.turns, loaded.transcripts, protocol, **options)
     ]
     return pa.Table.from_pylist(counts, schema=DIARIZATION_COUNTS_SCHEMA)
 
 
-def _write_recordings(taken: Taken, folder: Path) -> None:
-    references, transcripts = taken.references, taken.transcripts or {}
+def _write_recordings(loaded: LoadedHypotheses, folder: Path) -> None:
+    references, transcripts = loaded.references, loaded.transcripts or {}
     spoken = [utterance for recording in references.prefixes for utterance in transcripts.get(recording, ())]
-    write_rttm(folder / "turns.rttm", taken.turns)
+    write_rttm(folder / "turns.rttm", loaded.turns)
     write_stm(folder / "hypothesis.stm", spoken)
     rows = [
         {

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mlcslm.corpus.identifiers import centiseconds
 from mlcslm.errors import FaultyInput, UserError, shortened
-from mlcslm.evaluation.formats import Given
+from mlcslm.formats.detect import Given
+from mlcslm.formats.nemo import NemoEntry
+from mlcslm.formats.segments import Utterance
 from mlcslm.scoring.diarization_counts import reference_utterances
-from mlcslm.scoring.hypotheses import read_rows
-from mlcslm.scoring.nemo import NemoEntry
-from mlcslm.scoring.utterances import Utterance
 from mlcslm.scoring.wer import SHOWN_IDS, nearest_ids
+from mlcslm.scoring.wer_counts import read_rows
 
 COLUMNS = ("utterance_id", "session_id", "grp", "speaker", "start", "end", "audio", "text")
 SLACK = 1
@@ -171,12 +171,12 @@ def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> 
     nearest = nearest_ids(names[:SHOWN_IDS], others)
     alone = words.rpartition("; ")[0]
     faults = [
-        f"{_shown(name)}: {words}{_shown(near)}" if near else f"{_shown(name)}: {alone}"
+        f"{_rendered(name)}: {words}{_rendered(near)}" if near else f"{_rendered(name)}: {alone}"
         for name, near in zip(names, nearest, strict=False)
     ]
     return [*faults, *([f"… and {len(names) - SHOWN_IDS} more"] if len(names) > SHOWN_IDS else [])]
 
 
-def _shown(name: str) -> str:
+def _rendered(name: str) -> str:
     """A name from somebody's file, which must not steer the terminal that it is printed at."""
     return name if name.isprintable() else repr(name)

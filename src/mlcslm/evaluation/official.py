@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
+from mlcslm.formats.segments import Utterance
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.recordings import map_recordings
-from mlcslm.scoring.utterances import Utterance
 from mlcslm.scoring.word_timing import COLLAR
 from mlcslm.text.protocols import normalise_reference, split_units
 

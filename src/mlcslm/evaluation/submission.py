@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlcslm.config.languages import Group, read_languages
+from mlcslm.config.schema import Config
+from mlcslm.decoding.hypothesis_files import merged_shards
 from mlcslm.errors import UserError
+from mlcslm.evaluation.external_hypotheses import load_external
 from mlcslm.evaluation.matching import References
 from mlcslm.evaluation.official import score_track_1, score_track_2
-from mlcslm.files import atomic_path, sha256, write_json
-from mlcslm.languages import Group, read_languages
+from mlcslm.evaluation.request import evaluation_of, protocols_of
+from mlcslm.formats.kaldi_text import read_kaldi_text
+from mlcslm.formats.segments import Utterance, by_recording
+from mlcslm.formats.stm import read_stm, write_stm
+from mlcslm.io.files import atomic_path, sha256, write_json
 from mlcslm.scoring.error_counts import ErrorCounts, pool
-from mlcslm.scoring.hypotheses import groups_of_rows
-from mlcslm.scoring.kaldi_text import read_kaldi_text
-from mlcslm.scoring.stm import read_stm, write_stm
 from mlcslm.scoring.transcripts import score_transcripts
-from mlcslm.scoring.utterances import Utterance, by_recording
 from mlcslm.scoring.wer import score_texts
+from mlcslm.scoring.wer_counts import groups_of_rows
 from mlcslm.text.protocols import Protocol, get_protocol
+from mlcslm.workflow.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def write_track_1(submission: Submission, transcripts: Mapping[str, str | None])
         lines = (f"{name} {text}".rstrip() for name, text in texts.items())
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
 
-    return _hand_in(submission, 1, write, check, entries=len(texts), missing=missing)
+    return _write_and_check(submission, 1, write, check, entries=len(texts), missing=missing)
 
 
 def write_track_2(submission: Submission, utterances: Iterable[Utterance]) -> dict[str, Any]:
@@ -85,8 +90,8 @@ def write_track_2(submission: Submission, utterances: Iterable[Utterance]) -> di
     manifest lacks, and where the file read back, or its official counts, are not what they should be.
     """
     references = References(submission.manifest)
-    sheet, protocol = read_languages(submission.languages), submission.official_protocol
-    groups = {name: sheet[group] for name, group in references.groups.items()}
+    languages_table, protocol = read_languages(submission.languages), submission.official_protocol
+    groups = {name: languages_table[group] for name, group in references.groups.items()}
     given = by_recording(utterances)
     if unknown := [name for name in given if name not in groups]:
         raise UserError(
@@ -106,10 +111,12 @@ def write_track_2(submission: Submission, utterances: Iterable[Utterance]) -> di
         return _compare(submission, official, {name: errors.tcp for name, errors in ours.items()})
 
     missing = [name for name, all_spoken in raw.items() if not all_spoken]
-    return _hand_in(submission, 2, lambda path: write_stm(path, spaced), check, entries=len(spaced), missing=missing)
+    return _write_and_check(
+        submission, 2, lambda path: write_stm(path, spaced), check, entries=len(spaced), missing=missing
+    )
 
 
-def _hand_in(
+def _write_and_check(
     submission: Submission,
     track: int,
     write: Callable[[Path], None],
@@ -151,3 +158,31 @@ def _labelled(references: References) -> bool:
 def _spaced(utterance: Utterance, protocol: Protocol, group: Group) -> Utterance:
     text = " ".join(protocol.hypothesis_tokens(utterance.text, group))
     return Utterance(utterance.recording, utterance.speaker, float(utterance.start), float(utterance.end), text)
+
+
+def write_submission(
+    config: Config, layout: Layout, system: str, split: str, track: int, out: Path, *, jobs: int
+) -> dict[str, Any]:
+    """Write what a system hands in on a split to `out`; return what the check found.
+
+    Raises UserError for a system of others that is not of the track, and as `write_track_1` and `write_track_2` do.
+    """
+    submission = Submission(
+        system, split, layout.manifest(split), Path(config.languages), protocols_of(config)[0], out, jobs
+    )
+    if system in config.systems:
+        loaded = load_external(evaluation_of(config, layout, system, split, jobs=jobs))
+        if loaded.track != track or (track == 2 and loaded.transcripts is None):
+            raise UserError(f"systems.{system}: no transcripts of Track {track} in its files, so none to hand in.")
+        if track == 1:
+            return write_track_1(submission, loaded.texts)
+        return write_track_2(submission, [u for spoken in (loaded.transcripts or {}).values() for u in spoken])
+    files = [Path(path) for path in layout.submission_inputs(system, split, track)]
+    if track == 2:
+        return write_track_2(submission, read_stm(files[0]))
+    return write_track_1(submission, _transcripts(files, submission.manifest))
+
+
+def _transcripts(shards: Sequence[Path], manifest: Path) -> dict[str, str | None]:
+    columns = merged_shards(shards, manifest).select(["utterance_id", "transcript"]).to_pydict()
+    return dict(zip(columns["utterance_id"], columns["transcript"], strict=True))

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from mlcslm.config.languages import Group
 from mlcslm.errors import UserError
-from mlcslm.languages import Group
 from mlcslm.model.configuration import LoraSettings, SpeechLLMConfig
 from mlcslm.model.encoder import SpeechEncoder
 from mlcslm.model.foundation import fingerprint_of, load_encoder, load_language_model

@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mlcslm.config.languages import Group
+from mlcslm.config.model_sources import split_source
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path, sha256
-from mlcslm.languages import Group
+from mlcslm.io.files import atomic_path, sha256
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, CheckpointInfo, read_checkpoint, write_checkpoint_file
 from mlcslm.model.configuration import LoraSettings
@@ -27,7 +28,6 @@ from mlcslm.model.lora import LORA_MODULES, add_lora, has_lora
 from mlcslm.model.parts import Part, is_tied, part_parameters
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.model_sources import split_source
 
 PART_FILES = tuple(f"{name}.safetensors" for name in ("projector", "embedding", *LORA_MODULES))
 
@@ -198,7 +198,7 @@ def _refuse_other_model(folder: Path, info: CheckpointInfo, model: SpeechLLM) ->
             )
     if model.config.added_tokens != info.tokens:
         faults.append(
-            f"added tokens: the languages sheet gives {model.config.added_tokens}, trained with {info.tokens}"
+            f"added tokens: the languages table gives {model.config.added_tokens}, trained with {info.tokens}"
         )
     if faults:
         raise FaultyInput(f"{folder}: a checkpoint of another speech LLM. Give what it was trained on.", faults)

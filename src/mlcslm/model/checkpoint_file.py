@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlcslm.described import changed_files, read_description
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import write_json
+from mlcslm.io.files import write_json
+from mlcslm.io.metadata import changed_files, read_metadata
 
 CHECKPOINT_FILE = "checkpoint.json"
 FORMAT_VERSION = 1
@@ -60,7 +60,7 @@ def read_checkpoint(folder: str | os.PathLike[str], *, verify: bool = True) -> C
             f"{path}: no such file, so {folder} is not a finished checkpoint (the file is written last). "
             "Run the workflow again, which trains the stage."
         )
-    info = read_description(CheckpointInfo, path, FORMAT_VERSION, _remedy(path))
+    info = read_metadata(CheckpointInfo, path, FORMAT_VERSION, _remedy(path))
     if verify and (faults := changed_files(folder, info.files)):
         raise FaultyInput(f"{folder}: not the checkpoint that was written. {_remedy(path)}", faults)
     return info

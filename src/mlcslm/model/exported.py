@@ -22,15 +22,15 @@ from transformers import AutoTokenizer, WhisperFeatureExtractor
 from transformers.utils import logging
 
 import mlcslm
-from mlcslm.described import changed_files, read_description
+from mlcslm.config.languages import read_languages
+from mlcslm.config.model_sources import split_source
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import sha256, write_json
-from mlcslm.languages import read_languages
+from mlcslm.io.files import sha256, write_json
+from mlcslm.io.metadata import changed_files, read_metadata
 from mlcslm.model.checkpoint_file import CheckpointInfo
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.model_sources import split_source
 
 EXPORT_FILE = "mlcslm.json"
 LANGUAGES_FILE = "languages.tsv"
@@ -73,7 +73,7 @@ def save_export(
 ) -> ExportInfo:
     """Write `model` (of `checkpoint`; its adapters are merged in place) into the existing `folder`; return what it is.
 
-    languages: the languages sheet that the model was built with; decoding: how it is decoded unless told otherwise.
+    languages: the languages table that the model was built with; decoding: how it is decoded unless told otherwise.
     """
     if not model.lora_is_merged:
         merge_lora(model)
@@ -111,7 +111,7 @@ def read_export(folder: str | os.PathLike[str], *, verify: bool = True) -> Expor
     path = folder / EXPORT_FILE
     if not path.is_file():
         raise UserError(f"{path}: no such file, so {folder} is no exported model; `mlcslm export` makes one.")
-    info = read_description(ExportInfo, path, FORMAT_VERSION, "Export the checkpoint again.")
+    info = read_metadata(ExportInfo, path, FORMAT_VERSION, "Export the checkpoint again.")
     if verify and (faults := changed_files(folder, info.files)):
         raise FaultyInput(f"{folder}: not the model that was exported; copy or export it again.", faults)
     return info

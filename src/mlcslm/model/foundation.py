@@ -22,10 +22,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from mlcslm.config.model_sources import REMOTE_CODE, split_source
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.model.encoder import ENCODER_WEIGHT_NAMES, SpeechEncoder
-from mlcslm.model_sources import REMOTE_CODE, split_source
-from mlcslm.progress import waiting
+from mlcslm.runtime.progress import waiting
 
 
 def load_encoder(

@@ -12,17 +12,9 @@ import numpy as np
 import torch
 from transformers import AddedToken, PreTrainedTokenizerBase, WhisperFeatureExtractor
 
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
 from mlcslm.model.log_mel import EncoderWindow, LogMel, pad_features
-from mlcslm.text.templates import (
-    AUDIO_TOKEN,
-    Answer,
-    Template,
-    added_tokens,
-    parse_answer,
-    prompt_text,
-    target_text,
-)
+from mlcslm.text.templates import AUDIO_TOKEN, Answer, Template, added_tokens, parse_answer, prompt_text, target_text
 
 IGNORED_LABEL = -100
 
@@ -44,7 +36,7 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, groups: Mapping[str, Group]) 
 class SpeechProcessor:
     """Makes log-mel features, prompts, targets and batches, and reads answers back.
 
-    tokenizer: the language model's, with the tokens of `add_tokens`; groups: the languages sheet; feature_extractor,
+    tokenizer: the language model's, with the tokens of `add_tokens`; groups: the languages table; feature_extractor,
     encoder_window, max_mel_frames: see `LogMel`, which is its `features`.
     """
 

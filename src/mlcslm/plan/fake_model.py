@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from mlcslm.config import ModelsConfig
-from mlcslm.config_stages import Part
+from mlcslm.config.schema import ModelsConfig
+from mlcslm.config.stages import Part
 from mlcslm.model.configuration import LoraSettings, SpeechLLMConfig
 from mlcslm.model.parts import PARTS, is_tied, part_parameters, set_trainable
 from mlcslm.model.speech_llm import SpeechLLM

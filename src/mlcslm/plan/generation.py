@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcslm.config_stages import Part
+from mlcslm.config.stages import Part
 from mlcslm.plan.micro_batch import Cost, Lengths, Meter, Run
 from mlcslm.plan.throughput import Gpu
 

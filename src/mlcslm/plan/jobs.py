@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlcslm.workflow import SPLITS, Layout
+from mlcslm.workflow.layout import SPLITS, Layout
 
 System = tuple[str, str, str]
 """(checkpoint, decoding, split)"""
@@ -30,19 +30,19 @@ class Needed:
 def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Needed:
     """What `tables` need, by default all that the configuration has rows of."""
     config = layout.config
-    tables = tuple(layout.shown_tables() if tables is None else tables)
+    tables = tuple(layout.measured_tables() if tables is None else tables)
     systems = dict.fromkeys(system for table in tables for system in layout.measured(table))
     diarized = dict.fromkeys(pair for table in tables for pair in layout.diarized(table))
-    wanted = {name for checkpoint, _, _ in systems for name in config.lineage(checkpoint)}
-    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, wanted)) else ()
-    wanted |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
+    expected = {name for checkpoint, _, _ in systems for name in config.lineage(checkpoint)}
+    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, expected)) else ()
+    expected |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
     cached = {split for checkpoint, _, split in systems if layout.uses_cache(checkpoint)}
-    cached |= {"train" for checkpoint in wanted if layout.uses_cache(checkpoint)}
+    cached |= {"train" for checkpoint in expected if layout.uses_cache(checkpoint)}
     diarizers = dict.fromkeys(name for name, _ in diarized)
     embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
     return Needed(
         tables=tables,
-        checkpoints=tuple(name for name in config.stages if name in wanted),
+        checkpoints=tuple(name for name in config.stages if name in expected),
         systems=tuple(systems),
         diarized=tuple(diarized),
         embeddings=tuple(embeddings),
@@ -71,7 +71,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "diarize": len(needed.diarized),
         "transcribe_segments": len(needed.diarized),
         "score_diarization": len(needed.diarized),
-        "evaluate": len(layout.brought_inputs()),
+        "evaluate": len(layout.external_inputs()),
         "table": len(needed.tables),
         "all": 1,
     }

@@ -14,8 +14,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import DynamicCache
 
-from mlcslm.config import ModelsConfig
-from mlcslm.config_stages import Part
+from mlcslm.config.schema import ModelsConfig
+from mlcslm.config.stages import Part
 from mlcslm.model.parts import PARTS
 from mlcslm.model.projector import ENCODER_FRAMES_PER_TOKEN, MEL_FRAMES_PER_ENCODER_FRAME
 from mlcslm.model.speech_llm import SpeechLLM

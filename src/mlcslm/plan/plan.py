@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcslm.config import Config, Split
+from mlcslm.config.schema import Config, Split
 from mlcslm.plan.jobs import Needed, job_counts, needed_for_tables
 from mlcslm.plan.micro_batch import Meter
 from mlcslm.plan.shapes import Shapes, read_shapes
@@ -14,7 +14,7 @@ from mlcslm.plan.stages import Planner, StagePlan
 from mlcslm.plan.throughput import Gpu, Throughput, read_throughput
 from mlcslm.plan.work import DecodingPlan, Works
 from mlcslm.plan.workload import SplitSize, split_sizes
-from mlcslm.workflow import Layout
+from mlcslm.workflow.layout import Layout
 
 
 @dataclass(frozen=True)

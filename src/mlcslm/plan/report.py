@@ -97,7 +97,7 @@ def _heading(plan: Plan) -> Iterator[str]:
     origin = "its manifest" if train.counted else "assumed, no manifest yet"
     yield (
         f"Training split: {train.utterances:,} utterances, {train.hours:,.0f} h, {train.mean_s:.2f} s on average, "
-        f"{train.longest_s:.1f} s at most ({origin})"
+        f"{train.max_duration_s:.1f} s at most ({origin})"
     )
 
 
@@ -124,7 +124,9 @@ def _memory(plan: Plan) -> Section:
         fits = "yes" if plan.fits(stage.peak_bytes) else "NO"
         trains = ", ".join(stage.trained)
         rows.append([names, trains, f"{stage.trainable:,}", *cells, _gib(stage.peak_bytes), fits])
-    longest = min(plan.splits["train"].longest_s, max(stage.longest_s for stage in plan.config.stages.values()))
+    longest = min(
+        plan.splits["train"].max_duration_s, max(stage.max_duration_s for stage in plan.config.stages.values())
+    )
     notes = (
         f"In one process, at micro-batches of the longest utterances ({longest:.1f} s). Sampling beyond: what answers "
         "under way need more than the activations of learning from them.",

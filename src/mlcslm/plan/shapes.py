@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from transformers import AutoConfig, PreTrainedConfig
 
+from mlcslm.config.languages import read_languages
+from mlcslm.config.model_sources import split_source
 from mlcslm.errors import UserError
-from mlcslm.languages import read_languages
 from mlcslm.model.build import ROWS_MULTIPLE
-from mlcslm.model_sources import split_source
 from mlcslm.text.templates import added_tokens
 
 TABLE = Path(__file__).with_name("shapes.yaml")
@@ -39,7 +39,7 @@ class Shapes:
 def read_shapes(encoder: str, language_model: str, languages: str) -> Shapes:
     """Shapes of the models of a configuration: hub ids or folders, of which config.json alone is read.
 
-    languages: the languages sheet, for the tokens that are added. Raises UserError for a model that is nowhere.
+    languages: the languages table, for the tokens that are added. Raises UserError for a model that is nowhere.
     """
     audio, audio_source, _ = _read(encoder, "encoder")
     text, text_source, tokens = _read(split_source(language_model)[0], "language model")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlcslm.config import Config
-from mlcslm.config_stages import Part, ReinforcementConfig, Stage, StageConfig
+from mlcslm.config.schema import Config
+from mlcslm.config.stages import Part, ReinforcementConfig, Stage, StageConfig
 from mlcslm.model.parts import PARTS
 from mlcslm.plan.fake_model import ADAPTERS, stage_bytes
 from mlcslm.plan.generation import Generating
@@ -140,7 +140,7 @@ def _supervised(planner: Planner, name: str, stage: StageConfig) -> Step:
 
     mean = run(planner.train.mean_s)
     flops = stage.accumulation * planner.meter(mean).flops
-    longest = planner.meter(run(min(stage.longest_s, planner.train.longest_s)))
+    longest = planner.meter(run(min(stage.max_duration_s, planner.train.max_duration_s)))
     tokens = stage.accumulation * mean.lengths.tokens
     return {"activations": round(longest.peak)}, tokens, flops, planner.gpu.seconds(flops, planner.share(stage, before))
 
@@ -148,16 +148,16 @@ def _supervised(planner: Planner, name: str, stage: StageConfig) -> Step:
 def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> Step:
     """Of sampling answers, and of learning from them; memory is that of the phase that needs more."""
     before = planner.trained_before(name)
-    longest_s = min(stage.longest_s, planner.train.longest_s)
+    max_duration_s = min(stage.max_duration_s, planner.train.max_duration_s)
     parts = tuple(dict.fromkeys((*before, *stage.trains)))
     mean_answer = min(planner.text.answer_tokens(stage.template, planner.train.mean_s), stage.max_new_tokens)
     cost, tokens = _learning(planner, stage, before, planner.train.mean_s, mean_answer)
-    learning, _ = _learning(planner, stage, before, longest_s, stage.max_new_tokens)
+    learning, _ = _learning(planner, stage, before, max_duration_s, stage.max_new_tokens)
     multinomial, beams = stage.rollouts - stage.beam_rollouts, stage.beams if stage.beam_rollouts else 0
     sampling = seconds = flops = 0.0
     for rows in filter(None, (multinomial, beams)):
-        answers = Generating(planner.meter, parts, stage.batch_size, rows, planner.prompt_tokens(stage, longest_s))
-        sampling = max(sampling, sum(answers.memory(longest_s, stage.max_new_tokens)))
+        answers = Generating(planner.meter, parts, stage.batch_size, rows, planner.prompt_tokens(stage, max_duration_s))
+        sampling = max(sampling, sum(answers.memory(max_duration_s, stage.max_new_tokens)))
         # Beams are kept until the last of a batch has ended, about as long as the longest answers.
         each = answers.work(planner.train.mean_s, min(round(1.5 * mean_answer), stage.max_new_tokens), planner.gpu)
         flops += stage.accumulation * each.flops

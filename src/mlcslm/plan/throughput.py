@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from mlcslm.config_stages import Section
+from mlcslm.config.base import Section
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.text.templates import Template
 
@@ -62,7 +62,7 @@ class CorpusSize(Section):
     hours: dict[Split, Positive]
     recordings_h: dict[Split, Positive]
     mean_s: Positive
-    longest_s: Positive
+    max_duration_s: Positive
 
 
 class TextLengths(Section):

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mlcslm.config import Config, Split
-from mlcslm.config_diarization import EmbeddingConfig
-from mlcslm.diarization.networks import build_network
+from mlcslm.config.diarization import EmbeddingConfig
+from mlcslm.config.schema import Config, Split
 from mlcslm.plan.fake_model import stage_bytes
 from mlcslm.plan.generation import Generating
 from mlcslm.plan.jobs import Needed
@@ -19,6 +18,7 @@ from mlcslm.plan.stages import StagePlan
 from mlcslm.plan.tally import Tally
 from mlcslm.plan.throughput import Throughput
 from mlcslm.plan.workload import SplitSize
+from mlcslm.speaker_embedding.networks import build_network
 from mlcslm.text.templates import Template
 
 SEGMENT_S = 4.0
@@ -67,7 +67,7 @@ class Works:
             prompt = text.prompt[template] + round(context * text.tokens_a_second * seconds)
             return Generating(self.meter, (), decoding.batch_size, decoding.beams, prompt, shared=True)
 
-        cache, rest = generating(dev.longest_s).memory(dev.longest_s, decoding.max_new_tokens)
+        cache, rest = generating(dev.max_duration_s).memory(dev.max_duration_s, decoding.max_new_tokens)
         memory = {"weights": round(self._weights()), "keys and values": round(cache), "activations": round(rest)}
         # Utterances leave a batch as they end: on average it goes on for half as long again as a mean answer.
         answer = min(round(1.5 * text.answer_tokens(template, dev.mean_s)), decoding.max_new_tokens)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mlcslm.config import Split
+from mlcslm.config.schema import Split
 from mlcslm.plan.throughput import CorpusSize
-from mlcslm.workflow import SPLITS, Layout
+from mlcslm.workflow.layout import SPLITS, Layout
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SplitSize:
 
     utterances: int
     mean_s: float
-    longest_s: float
+    max_duration_s: float
     recordings_h: float
     counted: bool
 
@@ -43,7 +43,7 @@ def _counted(layout: Layout, split: Split) -> SplitSize | None:
     return SplitSize(
         utterances=table.num_rows,
         mean_s=pc.mean(seconds).as_py(),
-        longest_s=pc.max(seconds).as_py(),
+        max_duration_s=pc.max(seconds).as_py(),
         recordings_h=pc.sum(ends).as_py() / 3600,
         counted=True,
     )
@@ -56,4 +56,4 @@ def _reckoned(layout: Layout, corpus: CorpusSize, split: Split) -> SplitSize:
         hours = utterances * corpus.mean_s / 3600
         return SplitSize(utterances, corpus.mean_s, 2 * corpus.mean_s, hours, counted=False)
     utterances = round(corpus.hours[split] * 3600 / corpus.mean_s)
-    return SplitSize(utterances, corpus.mean_s, corpus.longest_s, corpus.recordings_h[split], counted=False)
+    return SplitSize(utterances, corpus.mean_s, corpus.max_duration_s, corpus.recordings_h[split], counted=False)

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from mlcslm.errors import UserError
-from mlcslm.progress import progress
+from mlcslm.runtime.progress import progress
 
 SOURCES = Path("audio/sources.json")
 """What each file was made of, so that the next report need not make it again."""

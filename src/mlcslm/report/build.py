@@ -8,14 +8,14 @@ from pathlib import Path
 import duckdb
 from plotly.offline import get_plotlyjs
 
-from mlcslm.files import atomic_path
-from mlcslm.progress import progress
+from mlcslm.io.files import atomic_path
 from mlcslm.report.audio import copy_audio
 from mlcslm.report.data_files import write_data
 from mlcslm.report.pages import write_pages
 from mlcslm.report.timelines import write_timelines
 from mlcslm.report.utterance_data import config_protocol, scored_systems, write_utterances
 from mlcslm.results.database import open_database
+from mlcslm.runtime.progress import progress
 
 
 def build_report(database: Path, out: Path, *, audio: bool = True, threads: int = 1) -> None:
@@ -28,8 +28,8 @@ def build_report(database: Path, out: Path, *, audio: bool = True, threads: int 
         folder.mkdir()
         _write_assets(folder)
         splits = _scored_splits(connection)
-        wanted = {split: _session_audio(connection, split) for split in splits} if audio else {}
-        copied = copy_audio(folder, out, wanted, threads) if wanted else {split: {} for split in splits}
+        expected = {split: _session_audio(connection, split) for split in splits} if audio else {}
+        copied = copy_audio(folder, out, expected, threads) if expected else {split: {} for split in splits}
         protocol = config_protocol(connection)
         index = {}
         steps = sum(len(scored_systems(connection, split)) for split in splits)

@@ -8,7 +8,7 @@ import duckdb
 import plotly.graph_objects as go
 
 from mlcslm.report.charts import COLOURS, chart
-from mlcslm.report.paper_tables import utterances_link
+from mlcslm.report.tables import utterances_link
 
 
 def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -17,7 +17,7 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         "SELECT r.labels['method'] || ' · ' || r.labels['beam_size'] || ' · ' || r.labels['max_new_tokens'], r.system, "
         "r.cells['dev'].value, r.cells['dev'].low, r.cells['dev'].high, r.cells['dev'].published, "
         "a.real_time_factor, a.percent_cut, a.percent_looping "
-        "FROM shown_rows AS r LEFT JOIN answers_by_system AS a ON a.system = r.system AND a.split = 'dev' "
+        "FROM rendered_rows AS r LEFT JOIN answers_by_system AS a ON a.system = r.system AND a.split = 'dev' "
         "WHERE r.table_name = 'table4' ORDER BY r.position DESC"
     ).fetchall()
     if not rows:

@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-from mlcslm.report.paper_tables import utterances_link
+from mlcslm.report.tables import utterances_link
 
 
 def system_maps(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from mlcslm.report.decoding_charts import decoding_sections
 from mlcslm.report.diarization_charts import diarization_sections
 from mlcslm.report.heat_maps import diarizer_maps, system_maps
-from mlcslm.report.paper_tables import read_brought, read_tables
 from mlcslm.report.reasoning_charts import reasoning_sections
+from mlcslm.report.tables import read_external, read_tables
 from mlcslm.report.training_charts import training_sections
 from mlcslm.report.utterance_data import FLAGS
 
@@ -39,8 +39,8 @@ def _contents(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str
     reasoning = reasoning_sections(connection)
     diarization, groups = diarization_sections(connection), system_maps(connection)
     characters = connection.execute("SELECT grp FROM groups WHERE unit = 'character' ORDER BY rowid").fetchall()
-    brought = read_brought(connection)
-    tables = {"tables": read_tables(connection), "brought": brought, "facts": _facts(connection)}
+    external = read_external(connection)
+    tables = {"tables": read_tables(connection), "external": external, "facts": _facts(connection)}
     pages: list[tuple[str, str, str, dict[str, Any]]] = [("index.html", "Tables", "index.html.j2", tables)]
     if training:
         pages.append(("training.html", "Training", "charts.html.j2", {"lead": "", "sections": training}))

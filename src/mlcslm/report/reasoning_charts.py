@@ -8,7 +8,7 @@ import duckdb
 import plotly.graph_objects as go
 
 from mlcslm.report.charts import COLOURS, chart
-from mlcslm.report.paper_tables import utterances_link
+from mlcslm.report.tables import utterances_link
 
 _FATES = {
     "corrected": "right in the end",

@@ -9,9 +9,9 @@ from typing import Any
 
 import duckdb
 
-from mlcslm.diarization.segments import Segment
+from mlcslm.formats.segments import Segment
 from mlcslm.report.data_files import write_data
-from mlcslm.results.turn_pictures import speaker_colours
+from mlcslm.report.turn_pictures import speaker_colours
 
 REFERENCE = "reference"
 

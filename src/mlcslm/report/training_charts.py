@@ -102,13 +102,13 @@ def _curves(
                 hovertemplate=f"%{{y:.4g}} at step %{{x}}<extra>{_plain(name)}</extra>",
             )
         )
-    shown = column == "loss"
+    rendered = column == "loss"
     y = {"title": {"text": "loss"}, "type": "log", "tickvals": _LOG_TICKS} if log else {"rangemode": "tozero"}
     return {
         "traces": traces,
         "x": {"title": {"text": "step"}},
         "y": y,
-        "showlegend": shown,
+        "showlegend": rendered,
         "legend": {"orientation": "h", "y": -0.2},
     }
 

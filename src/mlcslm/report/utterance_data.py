@@ -14,7 +14,7 @@ from typing import Any
 
 import duckdb
 
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
 from mlcslm.report.data_files import write_data
 from mlcslm.text.alignment import pair_units
 from mlcslm.text.protocols import Protocol, get_protocol

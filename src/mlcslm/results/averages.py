@@ -11,10 +11,10 @@ import duckdb
 import numpy as np
 
 from mlcslm.errors import UserError
-from mlcslm.files import atomic_path
+from mlcslm.io.csv import write_csv
+from mlcslm.io.files import atomic_path
 from mlcslm.results.database import open_database
 from mlcslm.scoring.bootstrap import group_mean_interval
-from mlcslm.spreadsheets import write_csv
 
 TITLES = {"wer": "WER/CER (Track 1)", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
 _FIXED = (
@@ -55,7 +55,7 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
 
 
 def _groups(connection: duckdb.DuckDBPyConnection, measure: str) -> list[str]:
-    """Groups that the measure has, in the order of the languages sheet."""
+    """Groups that the measure has, in the order of the languages table."""
     found = connection.execute(
         "SELECT grp FROM groups SEMI JOIN (SELECT grp FROM session_errors WHERE measure = ?) USING (grp) "
         "ORDER BY groups.rowid",

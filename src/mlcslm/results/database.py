@@ -12,14 +12,16 @@ from typing import Any
 import duckdb
 
 import mlcslm
-from mlcslm.config import Config, parse_config
+from mlcslm.config.languages import read_languages
+from mlcslm.config.paper_tables import PaperTable, read_paper_tables, rows_for
+from mlcslm.config.reading import parse_config
+from mlcslm.config.schema import Config
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.files import atomic_path, fingerprint, sha256
-from mlcslm.languages import read_languages
+from mlcslm.io.files import atomic_path, fingerprint, sha256
 from mlcslm.results import intervals, loading
-from mlcslm.results.brought import BroughtSystem, counts_of, insert_systems, load_answers
-from mlcslm.results.paper_tables import PaperTable, read_paper_tables, rows_for
+from mlcslm.results.external_systems import ExternalSystem, counts_of, insert_systems, load_answers
 from mlcslm.text.protocols import get_protocol
+from mlcslm.workflow.layout import SPLITS, Layout
 
 _VIEWS = ("views.sql", "diarization_views.sql", "average_views.sql", "table_views.sql")
 
@@ -66,7 +68,7 @@ def build_database(
     tables: Path,
     languages: Path,
     systems: Sequence[SystemRow],
-    brought: Sequence[BroughtSystem] = (),
+    external: Sequence[ExternalSystem] = (),
 ) -> None:
     """Write `out`, tables of schema.sql and the views over them, from the workflow's Parquet files.
 
@@ -94,16 +96,16 @@ def build_database(
                     [(row.system, row.checkpoint, row.parent, row.decoding, row.method, None) for row in systems],
                 )
                 _insert_rows(connection, "diarizers", _diarizers(checked))
-                insert_systems(connection, brought, manifests)
+                insert_systems(connection, external, manifests)
                 loading.load_manifests(connection, manifests)
                 loading.load_hypotheses(connection, hypotheses, [row.system for row in systems])
-                loading.load_counts(connection, [*scores, *counts_of(brought, 1)])
+                loading.load_counts(connection, [*scores, *counts_of(external, 1)])
                 loading.load_reflections(connection, reflections)
                 loading.load_training_logs(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
-                loading.load_diarization(connection, [*diarization, *counts_of(brought, 2)])
+                loading.load_diarization(connection, [*diarization, *counts_of(external, 2)])
                 loading.load_segments(connection, segments, checked.diarizers)
-                load_answers(connection, brought)
+                load_answers(connection, external)
                 _check_protocol(connection, settings["protocol"])
                 _insert_paper_tables(connection, paper_tables, checked)
                 for views in _VIEWS:
@@ -203,8 +205,8 @@ def _insert_paper_tables(
         # Rows of our own are in the database only where they are measured: no reader of the paper misses them.
         known = [row for row in table.rows if row.published or row in measured]
         for position, row in enumerate(known, start=1):
-            measures, shown = row.measures, row in measured
-            rows.append((name, position, row.labels, measures.system, measures.diarizer, shown, row.note))
+            measures, rendered = row.measures, row in measured
+            rows.append((name, position, row.labels, measures.system, measures.diarizer, rendered, row.note))
             published.extend((name, position, column, value) for column, value in row.published.items())
     _insert_rows(connection, "table_rows", rows)
     _insert_rows(connection, "published", published)
@@ -233,3 +235,30 @@ def _locked(path: Path, error: duckdb.Error) -> UserError:
 
 def _write_ahead_log(path: Path) -> Path:
     return path.with_name(f"{path.name}.wal")
+
+
+def collect_database(config: Config, layout: Layout) -> Path:
+    """Write the database of what has been measured so far and is part of the configuration, or was brought.
+
+    Returns its path. Raises UserError as `build_database` does.
+    """
+    systems, diarizers = layout.on_disk(), layout.diarization_on_disk()
+    logs = (layout.checkpoint(name) / "training_log.parquet" for name in config.stages)
+    database = layout.root / "results.duckdb"
+    build_database(
+        database,
+        preset=layout.preset,
+        config=config.model_dump(mode="json"),
+        manifests={split: layout.manifest(split) for split in SPLITS if layout.manifest(split).exists()},
+        hypotheses=[layout.hypotheses(*system) for system in systems],
+        scores=[layout.scores(*system) for system in systems],
+        reflections=[layout.reflections(*system) for system in systems],
+        training_logs=[log for log in logs if log.exists()],
+        diarization=[layout.diarization_counts(*diarizer) for diarizer in diarizers],
+        segments=[layout.diarization_hypotheses(*diarizer) for diarizer in diarizers],
+        tables=Path(config.tables),
+        languages=Path(config.languages),
+        systems=[SystemRow.from_config(config, *names) for names in dict.fromkeys(system[:2] for system in systems)],
+        external=[ExternalSystem.read(folder) for folder in layout.external_on_disk()],
+    )
+    return database

@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from mlcslm.progress import watched
+from mlcslm.runtime.progress import watched
 from mlcslm.scoring.bootstrap import bootstrap_interval
 from mlcslm.scoring.compare import Comparison, compare_systems
 

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 
 from mlcslm.corpus.manifest import SCHEMA as MANIFEST_SCHEMA
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.parquet import read_table
+from mlcslm.io.parquet import read_table
 from mlcslm.scoring.diarization_counts import DIARIZATION_COUNTS_SCHEMA
-from mlcslm.scoring.hypotheses import COUNTS_SCHEMA
 from mlcslm.scoring.self_correction import REFLECTIONS_SCHEMA
+from mlcslm.scoring.wer_counts import COUNTS_SCHEMA
 
 REMAKE = "remove the file and run the workflow again"
 MAY_BE_ABSENT = {"absent": "files of before have no such column; it is read as nulls"}
@@ -60,7 +60,7 @@ _REPEATED = (
 )
 _MANIFEST_CHECKS = (
     _REPEATED.format(name="utterance_id", key="split, utterance_id"),
-    "SELECT file, 'utterances of a group that the languages sheet lacks', count(*), min(grp) "
+    "SELECT file, 'utterances of a group that the languages table lacks', count(*), min(grp) "
     "FROM staged ANTI JOIN groups USING (grp) GROUP BY file",
 )
 HYPOTHESES_CHECKS = (

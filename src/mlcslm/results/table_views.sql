@@ -26,7 +26,7 @@ LEFT JOIN published AS p
 ORDER BY r.table_name, r.position, c.column_name;
 COMMENT ON VIEW cells IS 'Every number of the paper''s tables: what was measured here (value; low and high, its 95 % interval, where it is a rate) and what the paper printed, of rows that the config does not measure too; percent, but for training_loss';
 
-CREATE VIEW shown_rows AS
+CREATE VIEW rendered_rows AS
 SELECT
     table_name, position, labels, system, diarizer, note,
     map_from_entries(list(row(column_name, struct_pack(value := value, low := low, high := high, published := published)))) AS cells
@@ -34,7 +34,7 @@ FROM cells
 WHERE measured
 GROUP BY table_name, position, labels, system, diarizer, note
 ORDER BY table_name, position;
-COMMENT ON VIEW shown_rows IS 'Rows that the tables show, with their cells by column, e.g. cells[''dev''].low';
+COMMENT ON VIEW rendered_rows IS 'Rows that the tables show, with their cells by column, e.g. cells[''dev''].low';
 
 CREATE MACRO decimals(x) AS CAST(x AS DECIMAL(18, 2));
 
@@ -45,7 +45,7 @@ SELECT
     decimals(cells['training_loss'].published) AS training_loss_published,
     decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
     decimals(cells['dev'].published) AS dev_published
-FROM shown_rows
+FROM rendered_rows
 WHERE table_name = 'table1'
 ORDER BY position;
 COMMENT ON VIEW table1 IS 'Table 1 of the paper, measured: training loss (final_losses) and pooled WER/CER on dev in percent with its 95 % interval, and the published numbers beside';
@@ -58,7 +58,7 @@ SELECT
     coalesce(nullif(concat_ws(
         '; ', 'collapsed in ' || l.steps || ' steps, first in step ' || l.from_step, r.note
     ), ''), '-') AS note
-FROM shown_rows AS r
+FROM rendered_rows AS r
 LEFT JOIN systems AS s ON s.system = r.system
 LEFT JOIN collapses AS l ON l.checkpoint = s.checkpoint
 WHERE table_name = 'table2'
@@ -73,7 +73,7 @@ SELECT
     decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
     decimals(cells['dev'].published) AS dev_published,
     coalesce(note, '-') AS note
-FROM shown_rows
+FROM rendered_rows
 WHERE table_name = 'table3'
 ORDER BY position;
 COMMENT ON VIEW table3 IS 'Table 3 of the paper, measured, and a row that the paper could not have: context of reference transcripts and of the model''s own; training loss and pooled WER/CER on dev in percent with its 95 % interval, and the published numbers beside';
@@ -86,7 +86,7 @@ SELECT
     decimals(a.percent_cut) AS percent_cut, decimals(a.percent_looping) AS percent_looping,
     CAST(a.mean_tokens AS DECIMAL(18, 1)) AS mean_tokens,
     CAST(a.real_time_factor AS DECIMAL(18, 4)) AS real_time_factor
-FROM shown_rows AS r
+FROM rendered_rows AS r
 LEFT JOIN answers_by_system AS a ON a.system = r.system AND a.split = 'dev'
 WHERE table_name = 'table4'
 ORDER BY position;
@@ -112,7 +112,7 @@ SELECT
     decimals(cells['der'].published) AS der_published,
     decimals(cells['tcpwer'].value) AS tcpwer, decimals(cells['tcpwer'].low) AS tcpwer_low, decimals(cells['tcpwer'].high) AS tcpwer_high,
     decimals(cells['tcpwer'].published) AS tcpwer_published
-FROM shown_rows
+FROM rendered_rows
 WHERE table_name = 'table5'
 ORDER BY position;
 COMMENT ON VIEW table5 IS 'Table 5 of the paper, measured: pooled DER and tcpWER/tcpCER on dev in percent with 95 % intervals, and the published numbers beside';
@@ -124,7 +124,7 @@ SELECT
     decimals(cells['dev'].published) AS dev_published,
     decimals(cells['test'].value) AS test, decimals(cells['test'].low) AS test_low, decimals(cells['test'].high) AS test_high,
     decimals(cells['test'].published) AS test_published
-FROM shown_rows
+FROM rendered_rows
 WHERE table_name = 'table6'
 ORDER BY position;
 COMMENT ON VIEW table6 IS 'Table 6 of the paper, measured: pooled WER/CER in percent with 95 % intervals, and the published numbers beside';
@@ -136,7 +136,7 @@ SELECT
     decimals(cells['dev'].published) AS dev_published,
     decimals(cells['test'].value) AS test, decimals(cells['test'].low) AS test_low, decimals(cells['test'].high) AS test_high,
     decimals(cells['test'].published) AS test_published
-FROM shown_rows
+FROM rendered_rows
 WHERE table_name = 'table7'
 ORDER BY position;
 COMMENT ON VIEW table7 IS 'Table 7 of the paper, measured: pooled tcpWER/tcpCER in percent with 95 % intervals, and the published numbers beside';

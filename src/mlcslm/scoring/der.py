@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from mlcslm.diarization.segments import Segment
+from mlcslm.formats.segments import Segment
 from mlcslm.scoring.recordings import map_recordings
 
 

@@ -9,17 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlcslm.diarization.segments import Segment
+from mlcslm.config.languages import Group, read_languages
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.languages import Group, read_languages
-from mlcslm.parquet import write_table
+from mlcslm.formats.rttm import read_rttm
+from mlcslm.formats.segments import Segment, Utterance, by_recording
+from mlcslm.formats.stm import read_stm
+from mlcslm.io.parquet import write_table
 from mlcslm.scoring.der import DiarizationErrors, score_diarizations
-from mlcslm.scoring.hypotheses import groups_of_rows, read_rows
 from mlcslm.scoring.recordings import check_references
-from mlcslm.scoring.rttm import read_rttm
-from mlcslm.scoring.stm import read_stm
 from mlcslm.scoring.transcripts import TranscriptErrors, score_transcripts
-from mlcslm.scoring.utterances import Utterance, by_recording
+from mlcslm.scoring.wer_counts import groups_of_rows, read_rows
 from mlcslm.text.protocols import Protocol, get_protocol
 
 _SECONDS = ("scored_speech", "missed", "false_alarm", "confusion")

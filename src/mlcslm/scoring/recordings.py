@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
+from mlcslm.config.languages import Group
 from mlcslm.errors import FaultyInput, shortened
-from mlcslm.languages import Group
-from mlcslm.progress import watched
+from mlcslm.runtime.progress import watched
 
 SHOWN_RECORDINGS = 10
 
@@ -19,12 +19,14 @@ Result = TypeVar("Result")
 _work: tuple[Callable[[Any], Any], Sequence[Any]]
 
 
-def groups_of_recordings(recordings: Iterable[str], sheet: Mapping[str, Group], source: str) -> dict[str, Group]:
+def groups_of_recordings(
+    recordings: Iterable[str], languages_table: Mapping[str, Group], source: str
+) -> dict[str, Group]:
     """Group of each recording, by its name `<Language or Accent>_<session>`: the longest prefix that fits.
 
     Raises FaultyInput listing the first ten names that begin with none. source: where they are from, for the message.
     """
-    by_prefix = sorted(sheet.values(), key=lambda group: -len(group.recording_prefix))
+    by_prefix = sorted(languages_table.values(), key=lambda group: -len(group.recording_prefix))
     groups: dict[str, Group] = {}
     unknown = []
     for recording in recordings:
@@ -34,9 +36,9 @@ def groups_of_recordings(recordings: Iterable[str], sheet: Mapping[str, Group], 
         else:
             groups[recording] = group
     if unknown:
-        prefixes = ", ".join(group.recording_prefix for group in sheet.values())
+        prefixes = ", ".join(group.recording_prefix for group in languages_table.values())
         raise FaultyInput(
-            f"{source}: {len(unknown)} recordings begin with no group of the languages sheet ({prefixes}). Expected "
+            f"{source}: {len(unknown)} recordings begin with no group of the languages table ({prefixes}). Expected "
             "`<Language or Accent>_<session>`:",
             shortened(unknown, SHOWN_RECORDINGS),
         )

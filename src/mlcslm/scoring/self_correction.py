@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlcslm.languages import Group, read_languages
-from mlcslm.parquet import write_table
-from mlcslm.scoring.hypotheses import groups_of_rows, read_rows
+from mlcslm.config.languages import Group, read_languages
+from mlcslm.io.parquet import write_table
 from mlcslm.scoring.wer import align_counts
+from mlcslm.scoring.wer_counts import groups_of_rows, read_rows
 from mlcslm.text.alignment import Edit, align, count_matches
 from mlcslm.text.protocols import Protocol, get_protocol, normalise_reference
 from mlcslm.text.reflection import Reflection, parse_reflection, units

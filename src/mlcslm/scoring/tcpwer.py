@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
+from mlcslm.formats.segments import Utterance
 from mlcslm.scoring.error_counts import ErrorCounts, pool
 from mlcslm.scoring.timed_alignment import align_words, timed_distance
-from mlcslm.scoring.utterances import Utterance
 from mlcslm.scoring.word_timing import COLLAR, TimedWords, Vocabulary, join_by_speaker, time_words
 from mlcslm.text.protocols import Protocol
 

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
+from mlcslm.formats.segments import Utterance
 from mlcslm.scoring.tcpwer import RecordingWords, TcpScore
 from mlcslm.scoring.timed_alignment import align_words
-from mlcslm.scoring.utterances import Utterance
 from mlcslm.scoring.word_timing import TimedWords, join_by_speaker
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlcslm.languages import Group
+from mlcslm.config.languages import Group
+from mlcslm.formats.segments import Utterance
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.recordings import map_recordings
 from mlcslm.scoring.speaker_wer import score_cp, score_orc
 from mlcslm.scoring.tcpwer import score_tcp, time_recording
 from mlcslm.scoring.tcpwer_breakdown import Breakdown, break_down
-from mlcslm.scoring.utterances import Utterance
 from mlcslm.text.protocols import Protocol
 
 

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import kaldialign
 
+from mlcslm.config.languages import Group
 from mlcslm.errors import FaultyInput
-from mlcslm.languages import Group
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.text.protocols import Protocol
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import cached_property
 from itertools import accumulate, pairwise
 
-from mlcslm.scoring.utterances import Utterance
+from mlcslm.formats.segments import Utterance
 
 COLLAR = 5
 """Seconds by which a word may be off: the challenge's."""

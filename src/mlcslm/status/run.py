@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlcslm.config import Config
+from mlcslm.config.schema import Config
 from mlcslm.errors import UserError
-from mlcslm.files import fingerprint
+from mlcslm.io.files import fingerprint
+from mlcslm.io.parquet import read_table
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
-from mlcslm.parquet import read_table
 from mlcslm.status.traces import DONE, TO_DO, Trace, decoding_trace, log_trace, training_trace
-from mlcslm.workflow import SPLITS, Layout
+from mlcslm.workflow.layout import SPLITS, Layout
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ def _stage(layout: Layout, name: str, steps: int) -> Trace:
     if trace.state == "running" or not (folder / CHECKPOINT_FILE).is_file():
         return trace
     try:
-        made_by = read_checkpoint(folder, verify=False).fingerprints.get("stage")
+        provenance = read_checkpoint(folder, verify=False).fingerprints.get("stage")
     except UserError:
         return Trace("outdated")
     # What a stage is made by is more than its section, but that is what people change and want to be told of.
-    wanted = fingerprint(layout.config.stages[name].model_dump(mode="json"))
-    return DONE if made_by == wanted else Trace("outdated")
+    expected = fingerprint(layout.config.stages[name].model_dump(mode="json"))
+    return DONE if provenance == expected else Trace("outdated")
 
 
 def _reasoning(layout: Layout) -> Trace:
@@ -109,7 +109,7 @@ def _decoding(layout: Layout) -> Iterator[Part]:
 
 
 def _diarization(layout: Layout) -> Iterator[Part]:
-    needed = dict.fromkeys(one for table in layout.shown_tables() for one in layout.diarized(table))
+    needed = dict.fromkeys(one for table in layout.measured_tables() for one in layout.diarized(table))
     names = dict.fromkeys(layout.config.diarizers[diarizer].embedding for diarizer, _ in needed)
     for embedding in names:
         if not layout.config.embeddings[embedding].checkpoint:
@@ -130,7 +130,7 @@ def _diarization(layout: Layout) -> Iterator[Part]:
 
 
 def _tables(layout: Layout) -> Iterator[Part]:
-    for table in layout.shown_tables():
+    for table in layout.measured_tables():
         yield Part("tables", table, DONE if (layout.root / "tables" / f"{table}.csv").is_file() else TO_DO)
 
 
@@ -150,7 +150,7 @@ def needed_stages(layout: Layout) -> set[str]:
 
 
 def _systems(layout: Layout) -> list[tuple[str, str, str]]:
-    return list(dict.fromkeys(one for table in layout.shown_tables() for one in layout.measured(table)))
+    return list(dict.fromkeys(one for table in layout.measured_tables() for one in layout.measured(table)))
 
 
 def _utterances(layout: Layout, split: str, shard: str) -> int:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from mlcslm.config.languages import Group
 from mlcslm.errors import UserError
-from mlcslm.languages import Group
 from mlcslm.text.normalisation_whisper import normalise_whisper
 
 PROTOCOLS = ("mlcslm-2025", "whisper-norm")

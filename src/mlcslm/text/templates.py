@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from mlcslm.config.languages import Group
 from mlcslm.errors import UserError
-from mlcslm.languages import Group
 
 Template = Literal["plain", "tagged", "tagged-own-language", "reasoning"]
 TEMPLATES: tuple[Template, ...] = get_args(Template)
@@ -71,7 +71,7 @@ def added_tokens(groups: Iterable[Group]) -> list[str]:
     languages = list(dict.fromkeys(group.token for group in groups))
     for token in languages:
         if not re.fullmatch(_LANGUAGE, token):
-            raise UserError(f"languages sheet: token {token!r} found, expected the form <LANG_XX>.")
+            raise UserError(f"languages table: token {token!r} found, expected the form <LANG_XX>.")
     return [*languages, *PAIRED_TOKENS]
 
 

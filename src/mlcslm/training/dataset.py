@@ -16,13 +16,13 @@ from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
+from mlcslm.io.parquet import read_table
+from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng
 from mlcslm.model.processor import SpeechProcessor
-from mlcslm.parquet import read_table
 from mlcslm.text.context import context_lines, utterances_before
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
-from mlcslm.training.encoder_cache import EncoderCache, augmentation_rng
 
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end", "text"]
 _CONTEXT_STREAM = 1  # tells the random stream that drops context from the one that augments
@@ -47,7 +47,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         cache: EncoderCache | None = None,
         augmenter: Augmenter | None = None,
         seed: int = 0,
-        longest_s: float = 30.0,
+        max_duration_s: float = 30.0,
         fold: tuple[int, int] | None = None,
         reasoning: str | os.PathLike[str] | None = None,
         context: int = 0,
@@ -58,12 +58,12 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         self.rows = [
             row
             for row in rows
-            if row["text"] and row["end"] - row["start"] <= longest_s and row["session_id"] not in left_out
+            if row["text"] and row["end"] - row["start"] <= max_duration_s and row["session_id"] not in left_out
         ]
         if not self.rows:
             without = f" outside fold {list(fold)}" if fold else ""
             raise UserError(
-                f"{manifest}: none of its {len(rows)} utterances{without} has text and lasts {longest_s} s at most."
+                f"{manifest}: none of its {len(rows)} utterances{without} has text within {max_duration_s} s."
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
         self.context_dropout = context_dropout
@@ -131,3 +131,27 @@ def _read_thoughts(path: Path, rows: Sequence[dict[str, Any]]) -> dict[str, str]
             "delete the file and run the workflow again."
         )
     return thoughts
+
+
+class PromptDataset(UtteranceDataset):
+    """As `UtteranceDataset`; asked for (pass, index), it gives what rewards are computed from, and not yet the audio:
+    `utterance_id`, `reference` (as `mlcslm-2025` normalises it), `unit` that errors are counted in, `key`, and an empty
+    `prompt`, which trl asks for. `prompt` gives what the model is asked.
+    """
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        row = self.rows[key[1]]
+        return {
+            "prompt": "",
+            "key": key,
+            "utterance_id": row["utterance_id"],
+            "reference": normalise_reference(row["text"]),
+            "unit": self.processor.groups[row["grp"]].unit,
+        }
+
+    def prompt(self, key: Key) -> dict[str, Any]:
+        """`input_ids` of the prompt, with `encoder_frames` (T, d) or `input_features` (M, F), to be collated."""
+        audio, samples = self.audio(key)
+        tokens = self.processor.audio_token_count(samples)
+        group = self.rows[key[1]]["grp"]
+        return {"input_ids": self.processor.encode_prompt(group, self.template, audio_tokens=tokens)} | audio

@@ -20,12 +20,12 @@ from torch import nn
 from torch.utils.data import DataLoader
 from trl import GRPOConfig, GRPOTrainer
 
-from mlcslm.config_stages import ReinforcementConfig
+from mlcslm.config.stages import ReinforcementConfig
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training.batches import BatchPlan
+from mlcslm.training.dataset import PromptDataset
 from mlcslm.training.parts_trainer import PartsTrainer
-from mlcslm.training.prompts import PromptDataset
 from mlcslm.training.rollouts import GenerationPlan, ParentModel, sample_answers
 
 # trl 1.16 still calls transformers by names that it is about to drop.

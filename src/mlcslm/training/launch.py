@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlcslm.config import Config, parse_config
+from mlcslm.config.reading import parse_config
+from mlcslm.config.schema import Config
 from mlcslm.errors import UserError
-from mlcslm.interruption import STATUS, Interrupted, between_steps, raises_when_asked
-from mlcslm.machine_faults import machine_fault
-from mlcslm.progress import say
-from mlcslm.training.paths import StagePaths
+from mlcslm.runtime.interruption import STATUS, Interrupted, between_steps, raises_on_request
+from mlcslm.runtime.machine_faults import machine_fault
+from mlcslm.runtime.progress import say
+from mlcslm.training.settings import StagePaths
 
 GRACE_S = 300
 """How long processes that were asked to stop may take to finish their step and to save, before they are killed."""
@@ -157,7 +158,7 @@ def _main(job_file: str, *options: str) -> None:
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     paths = StagePaths(**{key: Path(value) if value else None for key, value in job["paths"].items()})
     try:
-        with raises_when_asked():
+        with raises_on_request():
             from mlcslm.training.stage import train_stage
 
             train_stage(job["name"], parse_config(job["config"]), paths)

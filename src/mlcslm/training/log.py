@@ -12,9 +12,9 @@ import pyarrow as pa
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from mlcslm.files import atomic_path
-from mlcslm.parquet import write_table
-from mlcslm.progress import progress
+from mlcslm.io.files import atomic_path, read_rows
+from mlcslm.io.parquet import write_table
+from mlcslm.runtime.progress import progress
 from mlcslm.training.telemetry import Telemetry
 
 SCHEMA = pa.schema(
@@ -84,22 +84,6 @@ class TrainingLog(TrainerCallback):
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a log; from a line on that a kill cut short, or that is damaged, they are left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if not isinstance(row, dict):
-            break
-        rows.append(row)
-    return rows
 
 
 def write_training_log(source: Path, out: Path, checkpoint: str, telemetry: Telemetry | None = None) -> None:

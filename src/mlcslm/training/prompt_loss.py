@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mlcslm.config_stages import PromptLossWeight
+from mlcslm.config.stages import PromptLossWeight
 
 IGNORED_LABEL = -100
 

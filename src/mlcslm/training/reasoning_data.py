@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlcslm.config import Config
+from mlcslm.config.languages import Group
+from mlcslm.config.schema import Config
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.languages import Group
-from mlcslm.parquet import read_table, write_table
-from mlcslm.progress import watched
+from mlcslm.io.parquet import read_table, write_table
+from mlcslm.runtime.progress import watched
 from mlcslm.text.alignment import align
 from mlcslm.text.protocols import Unit, normalise_reference
 from mlcslm.text.reflection import units, write_reflection
@@ -49,7 +49,7 @@ class HypothesisErrors:
 
 
 def write_reasoning_data(
-    manifest: Path, hypotheses: Sequence[Path], out: Path, languages: Mapping[str, Group], *, longest_details: int
+    manifest: Path, hypotheses: Sequence[Path], out: Path, languages: Mapping[str, Group], *, max_details: int
 ) -> HypothesisErrors:
     """Write to `out` (`SCHEMA`) the hypothesis and the reflection of each utterance of `manifest` that has text.
 
@@ -67,7 +67,7 @@ def write_reasoning_data(
         unit: Unit = languages[utterance["grp"]].unit
         reference = normalise_reference(utterance["text"])
         hypothesis = clip_hypothesis(heard[utterance["utterance_id"]], reference, unit)
-        think = write_reflection(hypothesis, reference, unit, longest=longest_details)
+        think = write_reflection(hypothesis, reference, unit, longest=max_details)
         rows.append({"utterance_id": utterance["utterance_id"], "hypothesis": hypothesis, "think": think})
         found = len(align(units(reference, unit), units(hypothesis, unit)))
         clipped += hypothesis != heard[utterance["utterance_id"]]
@@ -108,25 +108,25 @@ def decoding_augmenter(config: Config, noise: Path | None, room_responses: Path 
 
 def _read_hypotheses(manifest: Path, files: Sequence[Path]) -> dict[str, str]:
     """Transcript of each utterance of `manifest`, white space collapsed."""
-    made_by: dict[Path, Any] = {}
+    provenance: dict[Path, Any] = {}
     names: list[str] = []
     transcripts: list[str | None] = []
     for file in files:
         table = read_table(file, columns=["utterance_id", "transcript"])
-        if made_by.setdefault(file.parent, table.schema.metadata) != table.schema.metadata:
+        if provenance.setdefault(file.parent, table.schema.metadata) != table.schema.metadata:
             raise UserError(f"{file}: was made by another checkpoint or decoding than those beside it. {_REMEDY}")
         names += table["utterance_id"].to_pylist()
         transcripts += table["transcript"].to_pylist()
-    wanted = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
+    expected = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
     found = Counter(names)
     faults = {
-        "without a hypothesis": [name for name in wanted if name not in found],
+        "without a hypothesis": [name for name in expected if name not in found],
         "with several": [name for name, count in found.items() if count > 1],
-        "not in the manifest": sorted(set(found) - set(wanted)),
+        "not in the manifest": sorted(set(found) - set(expected)),
     }
     if any(faults.values()):
         raise FaultyInput(
-            f"{manifest}: {len(wanted)} utterances, {len(names)} hypotheses in {len(files)} files. {_REMEDY}",
+            f"{manifest}: {len(expected)} utterances, {len(names)} hypotheses in {len(files)} files. {_REMEDY}",
             [f"{len(ids)} {what}, such as {ids[0]}" for what, ids in faults.items() if ids],
         )
     return {name: " ".join((text or "").split()) for name, text in zip(names, transcripts, strict=True)}

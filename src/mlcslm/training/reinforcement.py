@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlcslm.config import Config
-from mlcslm.config_stages import Reward
+from mlcslm.config.schema import Config
+from mlcslm.config.stages import Reward
 from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.text.protocols import Unit
 from mlcslm.training.batches import BatchPlan
+from mlcslm.training.dataset import PromptDataset
 from mlcslm.training.grpo import RewardFunction, RolloutTrainer, grpo_arguments
-from mlcslm.training.paths import StagePaths
-from mlcslm.training.prompts import PromptDataset
 from mlcslm.training.rewards import format_reward, judge, reward_table
-from mlcslm.training.settings import dataset_arguments, micro_batches_a_process, part_options, trainer_arguments
+from mlcslm.training.settings import (
+    StagePaths,
+    dataset_arguments,
+    micro_batches_a_process,
+    part_options,
+    trainer_arguments,
+)
 
 
 def reinforcement_trainer(
@@ -36,7 +41,7 @@ def reinforcement_trainer(
     if len(utterances) < size:
         raise UserError(
             f"stages.{name}: batch_size {stage.batch_size} with accumulation {stage.accumulation} is {size} utterances "
-            f"a step, but {paths.manifest} has only {len(utterances)} of at most {stage.longest_s} s; lower them."
+            f"a step, but {paths.manifest} has only {len(utterances)} of at most {stage.max_duration_s} s; lower them."
         )
     return RolloutTrainer(
         model=model,

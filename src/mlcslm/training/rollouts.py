@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlcslm.config_stages import ReinforcementConfig
+from mlcslm.config.stages import ReinforcementConfig
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training.batches import BatchPlan, Key
 

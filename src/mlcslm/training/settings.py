@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mlcslm.config import AugmentationConfig, Config
-from mlcslm.config_stages import Stage
-from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.config.schema import Config
+from mlcslm.config.stages import Stage
+from mlcslm.corpus.augmentation import make_augmenter
+from mlcslm.model.encoder_cache import open_cache
 from mlcslm.model.parts import part_parameters
-from mlcslm.model.precision import model_dtype
+from mlcslm.model.precision import model_dtype, trains_in_bfloat16
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.training.encoder_cache import open_cache
-from mlcslm.training.paths import StagePaths
 
 
 def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any]:
@@ -52,22 +52,13 @@ def micro_batches_a_process(stage: Stage) -> int:
     return stage.accumulation // int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def trains_in_bfloat16(config: Config) -> bool:
-    """Whether training multiplies matrices in bfloat16 on the CPU: it is asked for, and the processor can."""
-    if torch.cuda.is_available():
-        return False
-    capabilities = torch.cpu.get_capabilities()
-    native = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-    return config.resources.cpu_precision == "auto" and native
-
-
 def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: SpeechLLM) -> dict[str, Any]:
     """Keyword arguments of an UtteranceDataset: how the stage reads audio, and what it leaves out."""
     return {
         "cache": open_cache(paths.cache, paths.manifest, model),
         "augmenter": make_augmenter(config.augmentation, paths.noise, paths.room_responses),
         "seed": config.seed,
-        "longest_s": stage.longest_s,
+        "max_duration_s": stage.max_duration_s,
     }
 
 
@@ -82,8 +73,18 @@ def part_options(model: SpeechLLM, stage: Stage) -> dict[str, dict[str, float]]:
     return options
 
 
-def make_augmenter(config: AugmentationConfig, noise: Path | None, room_responses: Path | None) -> Augmenter | None:
-    """The augmenter of a run, or None where nothing is to be augmented."""
-    if config.probability == 0 or (noise is None and room_responses is None):
-        return None
-    return Augmenter(config.probability, noise, room_responses, config.snr_db)
+@dataclass(frozen=True)
+class StagePaths:
+    """Where a stage reads and writes.
+
+    parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections of template "reasoning".
+    """
+
+    out: Path
+    work: Path
+    manifest: Path
+    parent: Path | None = None
+    cache: Path | None = None
+    noise: Path | None = None
+    room_responses: Path | None = None
+    reasoning: Path | None = None

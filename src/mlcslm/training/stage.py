@@ -13,30 +13,27 @@ from pathlib import Path
 from transformers import TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from mlcslm.config import Config
-from mlcslm.config_stages import ReinforcementConfig, Stage, StageConfig
+from mlcslm.config.languages import read_languages
+from mlcslm.config.schema import Config
+from mlcslm.config.stages import ReinforcementConfig, Stage, StageConfig
 from mlcslm.errors import UserError
-from mlcslm.files import fingerprint, sha256
-from mlcslm.interruption import between_steps
-from mlcslm.languages import read_languages
-from mlcslm.model.attention import FLOAT32_ATTENTION
+from mlcslm.io.files import fingerprint, sha256
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint import load_checkpoint, save_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.parts import set_trainable
-from mlcslm.model.precision import model_dtype
+from mlcslm.model.precision import FLOAT32_ATTENTION, model_dtype, trains_in_bfloat16
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.runtime.interruption import between_steps
 from mlcslm.text.templates import END_THINK, THINK
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.dataset import UtteranceDataset
 from mlcslm.training.log import TrainingLog, write_training_log
-from mlcslm.training.parts_trainer import Watch, newest_state
-from mlcslm.training.paths import StagePaths
+from mlcslm.training.parts_trainer import StopOnRequest, Watch, newest_state
 from mlcslm.training.prompt_loss import LabelWeights
-from mlcslm.training.settings import dataset_arguments, part_options, trainer_arguments, trains_in_bfloat16
-from mlcslm.training.stopping import StopWhenAsked
+from mlcslm.training.settings import StagePaths, dataset_arguments, part_options, trainer_arguments
 from mlcslm.training.telemetry import Telemetry
 from mlcslm.training.tracking import tracked
 from mlcslm.training.trainer import SpeechTrainer
@@ -139,7 +136,7 @@ def _train(
     if state is not None:
         print(f"{name}: going on from step {state.name.split('-')[1]} of {stage.steps}", file=sys.stderr)
     with between_steps() as stop:
-        trainer.add_callback(StopWhenAsked(stop))
+        trainer.add_callback(StopOnRequest(stop))
         trainer.train(resume_from_checkpoint=str(state) if state else None)
 
 
@@ -162,7 +159,7 @@ def _supervised_trainer(
     if len(dataset) < stage.batch_size:
         raise UserError(
             f"stages.{name}.batch_size is {stage.batch_size}, but {paths.manifest} has only {len(dataset)} utterances "
-            f"of at most {stage.longest_s} s; make batch_size smaller."
+            f"of at most {stage.max_duration_s} s; make batch_size smaller."
         )
     return SpeechTrainer(
         model=model,

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mlcslm.config_stages import CollapseConfig, ReinforcementConfig
+from mlcslm.config.stages import CollapseConfig, ReinforcementConfig
 
 _FROM_TRL = {
     "reward": "reward",

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlcslm.config import Config
+from mlcslm.config.schema import Config
 from mlcslm.errors import UserError
 
 _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}

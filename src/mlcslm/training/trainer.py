@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mlcslm.interruption import outlive_one_signal
+from mlcslm.runtime.interruption import outlive_one_signal
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.parts_trainer import PartsTrainer
 from mlcslm.training.prompt_loss import LabelWeights

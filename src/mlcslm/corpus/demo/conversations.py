@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcslm.config import DemoCorpusConfig
+from mlcslm.config.languages import Group, group_shares
+from mlcslm.config.schema import DemoCorpusConfig
 from mlcslm.corpus.augmentation import generate_noises, generate_room_responses
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice, speak_many
 from mlcslm.corpus.demo.voices import draw_voice
 from mlcslm.corpus.layout import Utterance, write_session
-from mlcslm.files import write_json
-from mlcslm.languages import Group, group_shares
-from mlcslm.progress import watched
+from mlcslm.io.files import write_json
+from mlcslm.runtime.progress import watched
 
 # Conversations breathe: a pause of 0.35 s on average, and one turn in ten begins before the other one has ended.
 _MEAN_PAUSE_S, _OVERLAP_SHARE, _LONGEST_OVERLAP_S = 0.35, 0.1, 0.4

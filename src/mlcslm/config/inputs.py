@@ -1,0 +1,131 @@
+"""What a configuration needs that the workflow cannot make: is it there, and if not, what provides it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlcslm.config.model_sources import split_source
+from mlcslm.config.schema import Config
+
+_SPLITS = {
+    "train": ("the challenge's training sessions", "for all training"),
+    "dev": ("the challenge's development sessions", "for all tables"),
+    "test": ("the challenge's evaluation sessions", "for Tables 6 and 7"),
+}
+_AUGMENTATION = {
+    "noise": "MUSAN, as unpacked (openslr.org/17)",
+    "room_responses": "RIRS_NOISES, as unpacked (openslr.org/28)",
+}
+_EMBEDDINGS = {
+    "campplus": "3D-Speaker's CAM++, such as campplus_cn_en_common.pt of ModelScope's "
+    "iic/speech_campplus_sv_zh_en_16k-common_advanced",
+    "eres2net": "3D-Speaker's ERes2Net, such as pretrained_eres2net_aug.ckpt of ModelScope's "
+    "iic/speech_eres2net_sv_zh-cn_16k-common",
+    "resnet101": "WeSpeaker's ResNet-101 (avg_model.pt)",
+}
+
+
+@dataclass(frozen=True)
+class MissingInput:
+    """An input that is not there: key and value in the configuration, what provides it, what it is needed for."""
+
+    key: str
+    value: str
+    provider: str
+    purpose: str
+
+    def __str__(self) -> str:
+        return f"{self.key} = {self.value}: {self.provider}; {self.purpose}"
+
+
+def missing_inputs(config: Config) -> list[MissingInput]:
+    """Folders, models and packages that `config` names and this machine lacks, in the order of the file.
+
+    A hub id counts as there if this machine's cache has it: jobs on nodes without a network need it so. Nothing is
+    read but the names of folders.
+    """
+    return [*_corpus(config), *_augmentation(config), *_models(config), *_speakers(config), *_diarizers(config)]
+
+
+def describe_missing_inputs(config: Config) -> str:
+    """A message that names every missing input with what provides it; empty where none is missing."""
+    missing = missing_inputs(config)
+    if not missing:
+        return ""
+    title = f"{len(missing)} input(s) of preset {config.preset!r} are not there yet"
+    advice = "A job that needs one ends with its name; docs/fullsize.md tells where to put them"
+    return "\n".join([f"{title}. {advice}:", *(f"  {one}" for one in missing)])
+
+
+def _corpus(config: Config) -> Iterator[MissingInput]:
+    if config.corpus.kind != "folder":
+        return
+    for split, folder in config.corpus.folders.items():
+        what, purpose = _SPLITS[split]
+        if not Path(folder).is_dir():
+            provider = f"{what} from its organisers, or sessions of yours in that layout (docs/corpus.md)"
+            yield MissingInput(f"corpus.folders.{split}", folder, provider, purpose)
+
+
+def _augmentation(config: Config) -> Iterator[MissingInput]:
+    for key, provider in _AUGMENTATION.items():
+        folder = getattr(config.augmentation, key)
+        if folder is not None and config.augmentation.probability > 0 and not Path(folder).is_dir():
+            yield MissingInput(f"augmentation.{key}", folder, provider, "for all training")
+
+
+def _models(config: Config) -> Iterator[MissingInput]:
+    for key, what in (("encoder", "a Whisper checkpoint"), ("language_model", "a causal language model")):
+        name, _ = split_source(getattr(config.models, key))
+        if not Path(name).is_dir() and not _in_hub_cache(name):
+            yield MissingInput(f"models.{key}", name, f"{what}, {_download(name)}", "for all stages")
+
+
+def _speakers(config: Config) -> Iterator[MissingInput]:
+    used = {corpus: name for name, embedding in config.embeddings.items() for corpus in embedding.corpora}
+    for name, corpus in config.speaker_corpora.items():
+        if name in used and not Path(corpus.folder).is_dir():
+            provider = corpus.source or "a corpus of speakers (docs/embeddings.md)"
+            purpose = f"for embedding {used[name]}"
+            yield MissingInput(f"speaker_corpora.{name}.folder", corpus.folder, provider, purpose)
+
+
+def _diarizers(config: Config) -> Iterator[MissingInput]:
+    purpose = "for Tables 5 and 7"
+    for name, embedding in config.embeddings.items():
+        source = embedding.checkpoint
+        if source is not None and not Path(source).exists() and not _in_hub_cache(source):
+            provider = f"{_EMBEDDINGS[embedding.network]}, in that folder"
+            yield MissingInput(f"embeddings.{name}.checkpoint", source, provider, purpose)
+    detectors = {name: diarizer for name, diarizer in config.diarizers.items() if diarizer.vad == "fsmn"}
+    if not detectors:
+        return
+    first = f"diarizers.{next(iter(detectors))}"
+    if importlib.util.find_spec("funasr") is None:
+        provider = "the package funasr: pip install 'mlcslm[fsmn]' (or take silero)"
+        yield MissingInput(f"{first}.vad", "fsmn", provider, purpose)
+    for model in dict.fromkeys(diarizer.vad_model for diarizer in detectors.values()):
+        if model is not None and not Path(model).is_dir() and not _in_modelscope_cache(model):
+            provider = "FSMN-VAD; funasr downloads it when first used, where there is a network"
+            yield MissingInput(f"{first}.vad_model", model, provider, purpose)
+
+
+def _download(name: str) -> str:
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return f"`hf download {name}` where there is a network"
+    return "config.json and *.safetensors in that folder"
+
+
+def _in_hub_cache(name: str) -> bool:
+    home = os.environ.get("HF_HOME", f"{os.environ.get('XDG_CACHE_HOME', '~/.cache')}/huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub")).expanduser()
+    return (cache / f"models--{name.replace('/', '--')}" / "snapshots").is_dir()
+
+
+def _in_modelscope_cache(name: str) -> bool:
+    cache = Path(os.environ.get("MODELSCOPE_CACHE", "~/.cache/modelscope")).expanduser()
+    return any((cache / folder / name).is_dir() for folder in ("", "hub", "models", "hub/models"))

@@ -1,0 +1,93 @@
+"""The groups of a corpus: one row of `config/languages.tsv` each."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlcslm.errors import UserError
+
+COLUMNS = ("group", "folder", "language", "token", "unit", "prompt")
+
+
+@dataclass(frozen=True)
+class Group:
+    """One language (or accent) of a corpus.
+
+    group: its name in ids and tables; folder: where its sessions lie below a split; language: ISO 639-1;
+    token: its language token; unit: what its error rate counts; prompt: "Transcribe the speech above" in it.
+    """
+
+    group: str
+    folder: str
+    language: str
+    token: str
+    unit: Literal["word", "character"]
+    prompt: str
+
+    @property
+    def recording_prefix(self) -> str:
+        """First part of a Track 2 recording's name: the accent, or the language where there is none."""
+        return self.folder.rsplit("/", 1)[-1]
+
+
+def read_languages(path: str | os.PathLike[str]) -> dict[str, Group]:
+    """Read a languages table; return its groups by name, in file order. Raises UserError naming the line at fault."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Expected the languages table, tab-separated: {', '.join(COLUMNS)}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error}); save it as UTF-8.") from None
+    groups: dict[str, Group] = {}
+    rows = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    header = tuple(next(rows, ()))
+    if header != COLUMNS:
+        raise UserError(f"{path}:1: found columns {list(header)}, expected {list(COLUMNS)} separated by tabs.")
+    for number, row in enumerate(rows, start=2):
+        if not row:
+            continue
+        if len(row) != len(COLUMNS):
+            raise UserError(f"{path}:{number}: found {len(row)} columns, expected {len(COLUMNS)}.")
+        group = Group(*row)  # type: ignore[arg-type]
+        if group.unit not in ("word", "character"):
+            raise UserError(f"{path}:{number}: unit is {group.unit!r}, expected 'word' or 'character'.")
+        if group.group in groups:
+            raise UserError(f"{path}:{number}: group {group.group!r} is listed twice; remove one line.")
+        groups[group.group] = group
+    if not groups:
+        raise UserError(f"{path}: no group in it; expected a line each, below the column names.")
+    return groups
+
+
+def group_shares(groups: dict[str, Group]) -> dict[str, float]:
+    """Share of training data of each group, 1 in all: a language's grows with the square root of its groups.
+
+    Between as much of each group (English, with five accents, would be a third of the demo) and of each language.
+
+    >>> english = {name: Group(name, "", "en", "", "word", "") for name in ("A", "B", "C", "D")}
+    >>> group_shares(english | {"German": Group("German", "", "de", "", "word", "")})["German"]
+    0.3333333333333333
+    """
+    sizes = collections.Counter(group.language for group in groups.values())
+    weights = {name: 1 / math.sqrt(sizes[group.language]) for name, group in groups.items()}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def group_of_utterance(utterance_id: str, groups: dict[str, Group]) -> str:
+    """Group of an official utterance id, `<Language>[-<Accent>]-<session>-…`: the longest group that is its prefix.
+
+    >>> english = Group("English-American", "English/American", "en", "<LANG_EN>", "word", "")
+    >>> group_of_utterance("English-American-0517_007-O1-000182-000276", {"English-American": english})
+    'English-American'
+    """
+    for group in sorted(groups, key=len, reverse=True):
+        if utterance_id.startswith(f"{group}-"):
+            return group
+    raise UserError(f"{utterance_id}: no group of the languages table begins this id; known: {', '.join(groups)}.")

@@ -1,0 +1,30 @@
+"""Systems of others in the configuration: hypotheses that were made elsewhere, to be scored beside our own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mlcslm.config.base import Section
+
+# One folder below results/systems; without a slash none is taken for `<checkpoint>/<decoding>`.
+SystemName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+ScoredSplit = Literal["dev", "test"]
+FileFormat = Literal["auto", "kaldi", "stm", "ctm", "seglst", "nemo", "rttm"]
+ProtocolName = Literal["mlcslm-2025", "mlcslm-2025+normalised-hypothesis", "whisper-norm"]
+
+
+class SystemConfig(Section):
+    """Hypotheses of a system that was run elsewhere (docs/submissions.md)."""
+
+    files: dict[ScoredSplit, str | tuple[str, ...]] = Field(
+        min_length=1, description="its files or folders; transcripts and turns may lie in two"
+    )
+    format: FileFormat = Field("auto", description="of the files; auto: told by name and content")
+    track: Literal[1, 2] | None = Field(
+        None, description="1: WER/CER of the reference's utterances, 2: tcpWER/tcpCER and DER; none: told by the ids"
+    )
+    protocols: tuple[ProtocolName, ...] = Field((), description="protocols to score under besides `scoring.protocol`")
+    skip_unknown: bool = Field(False, description="leave out what has no reference instead of stopping")
+    method: str = Field("", description="what the results call it")

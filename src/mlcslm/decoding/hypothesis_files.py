@@ -1,0 +1,144 @@
+"""What a decoding is to answer and what its hypotheses are made by: enough to know whether they are there. No torch."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.corpus.folds import sessions_of_fold
+from mlcslm.errors import FaultyInput, UserError
+from mlcslm.io.files import atomic_path, read_rows, sha256
+from mlcslm.io.parquet import read_table, write_table
+
+_COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end"]
+
+
+def rows_to_decode(
+    manifest: Path,
+    groups: Sequence[str] | None = None,
+    fold: tuple[int, int] | None = None,
+    columns: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Rows of `manifest` that are of `groups` and in a session of `fold`, each where given.
+
+    They have what decoding asks for and the `columns`.
+    """
+    rows = read_table(manifest, columns=list(dict.fromkeys([*_COLUMNS, *columns]))).to_pylist()
+    sessions = sessions_of_fold(rows, fold) if fold is not None else None
+    return [
+        row
+        for row in rows
+        if (groups is None or row["grp"] in groups) and (sessions is None or row["session_id"] in sessions)
+    ]
+
+
+def provenance(checkpoint: Path, manifest: Path, decoding: DecodingConfig) -> dict[str, str]:
+    """What hypotheses depend on, as their file says: checkpoint, decoding and manifest, JSON but for the first."""
+    return {
+        "checkpoint": sha256(checkpoint / "checkpoint.json"),
+        "decoding": json.dumps(decoding.model_dump(mode="json")),
+        "manifest": json.dumps(sha256(manifest)),
+    }
+
+
+def is_finished(hypotheses: Path, by: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the file `hypotheses` is there, was made by exactly that, and answers exactly those manifest rows."""
+    try:
+        table = read_table(hypotheses, columns=["utterance_id"])
+    except UserError:  # there is none, or a damaged one, which is made anew
+        return False
+    found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    return found == dict(by) and table["utterance_id"].to_pylist() == [row["utterance_id"] for row in rows]
+
+
+def reuse_finished(kept: Path, out: Path, by: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Move hypotheses that another job has made from `kept` to `out`; False where there are none, or others."""
+    if not is_finished(kept, by, rows):
+        return False
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        kept.replace(out)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic_path(out) as temporary:  # the two folders are on different disks
+            shutil.copyfile(kept, temporary)
+        kept.unlink()
+    return True
+
+
+class PartialHypotheses:
+    """What has been decoded so far for `out`, in a hidden file beside it.
+
+    rows: hypotheses by utterance id. Those that were not made by exactly `made_by` are dropped, and so is a line that
+    a kill cut short.
+    """
+
+    def __init__(self, out: Path, provenance: Mapping[str, str]) -> None:
+        self._path = out.with_name(f".{out.name}.partial")
+        header, *rows = read_rows(self._path) or [None]
+        if header != dict(provenance):
+            rows = []
+        self.rows: dict[str, dict[str, Any]] = {row["utterance_id"]: row for row in rows}
+        with atomic_path(self._path) as temporary:
+            temporary.write_text(_lines([provenance, *self.rows.values()]), encoding="utf-8")
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Keep the hypotheses of a batch."""
+        self.rows |= {row["utterance_id"]: row for row in rows}
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(_lines(rows))
+
+    def remove(self) -> None:
+        """Remove the file, once the decoding is whole."""
+        self._path.unlink()
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+_REMEDY = "Delete the shards and run again."
+
+
+def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
+    """Write the shards of a decoding as one file. Raises UserError as `merged_shards` does."""
+    write_table(merged_shards(shards, manifest), out)
+
+
+def merged_shards(shards: Sequence[Path], manifest: Path) -> pa.Table:
+    """The hypotheses of all shards of a decoding, in the manifest's order.
+
+    Raises UserError, by name, for hypotheses that are missing, there twice or not in the manifest, and for shards that
+    different checkpoints or decodings made.
+    """
+    tables = [read_table(shard) for shard in shards]
+    for shard, table in zip(shards, tables, strict=True):
+        if table.schema.metadata != tables[0].schema.metadata:
+            raise UserError(f"{shard}: was made by another checkpoint or decoding than {shards[0]}. {_REMEDY}")
+    table = pa.concat_tables(tables)
+    found = Counter(table["utterance_id"].to_pylist())
+    expected = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
+    faults = {
+        "missing": [name for name in expected if name not in found],
+        "there twice": [name for name, count in found.items() if count > 1],
+        "not in the manifest": sorted(set(found) - set(expected)),
+    }
+    if any(faults.values()):
+        found_in = f"{shards[0].parent}: its {len(shards)} shards hold {table.num_rows} hypotheses"
+        title = f"{found_in}, {manifest} has {len(expected)}. {_REMEDY}"
+        raise FaultyInput(title, [f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names])
+    place = {name: row for row, name in enumerate(table["utterance_id"].to_pylist())}
+    return table.take([place[name] for name in expected])
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

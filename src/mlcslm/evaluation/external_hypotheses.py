@@ -1,0 +1,90 @@
+"""What a system's files say about a split: each text with its reference, what has none, and what is missing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlcslm.errors import UserError
+from mlcslm.evaluation.matching import References, check_known, describe_missing, tell_track, texts_of_utterances
+from mlcslm.evaluation.request import Evaluation
+from mlcslm.formats.detect import Given, read_given
+from mlcslm.formats.segments import Segment, Utterance, by_recording
+
+
+@dataclass(frozen=True)
+class LoadedHypotheses:
+    """A system's hypotheses with their references.
+
+    texts: by utterance id (Track 1); transcripts, turns: by recording (Track 2), transcripts None where turns alone
+    were given; unknown: what was left out; missing: references without a hypothesis; formats: of the files.
+    """
+
+    references: References
+    track: int
+    formats: tuple[str, ...]
+    unknown: list[str]
+    missing: list[str]
+    texts: dict[str, str] = field(default_factory=dict)
+    transcripts: dict[str, list[Utterance]] | None = None
+    turns: dict[str, list[Segment]] = field(default_factory=dict)
+
+
+def load_external(request: Evaluation) -> LoadedHypotheses:
+    """Read a system's files and find their references; what is left out or missing is told by a warning.
+
+    Raises UserError or FaultyInput for files that cannot be read or are not of the track, and for what has no reference
+    unless it is to be skipped.
+    """
+    references = References(request.manifest)
+    given = read_given(request.files, request.file_format)
+    track = request.track or tell_track(given, references)
+    loaded = (_load_utterances if track == 1 else _load_recordings)(request, given, references)
+    log, kind = logging.getLogger(__name__), {1: "utterances", 2: "recordings"}[track]
+    known = len(references.ids if track == 1 else references.prefixes)
+    if loaded.unknown:
+        log.warning("%s: left out %d %s that have no reference", request.source, len(loaded.unknown), kind)
+    if lines := describe_missing(loaded.missing, known, kind):
+        log.warning("%s: %s", request.source, "\n".join(lines))
+    return loaded
+
+
+def _load_utterances(request: Evaluation, given: Given, references: References) -> LoadedHypotheses:
+    if given.turns:
+        raise UserError(
+            f"{request.source}: found turns (RTTM), which Track 1 has no use for; leave them out, or take Track 2."
+        )
+    texts = texts_of_utterances(given, references, request.source)
+    unknown, missing = check_known(
+        texts, references.ids, request.source, kind="utterances", skip_unknown=request.skip_unknown
+    )
+    known = {name: texts[name] for name in references.ids if name in texts}
+    return LoadedHypotheses(references, 1, given.kinds, unknown, missing, texts=known)
+
+
+def _load_recordings(request: Evaluation, given: Given, references: References) -> LoadedHypotheses:
+    if given.texts or given.entries:
+        raise UserError(
+            f"{request.source}: found texts without speaker and times (Kaldi, NeMo), expected STM, SegLST, CTM or RTTM "
+            "on Track 2."
+        )
+    transcripts = by_recording(given.utterances)
+    turns = given.turns or {name: _turns(spoken) for name, spoken in transcripts.items()}
+    names = list(dict.fromkeys([*transcripts, *turns]))
+    unknown, missing = check_known(
+        names, references.prefixes, request.source, kind="recordings", skip_unknown=request.skip_unknown
+    )
+    transcripts, turns = _without(transcripts, unknown), _without(turns, unknown)
+    words = transcripts if given.has_transcripts else None
+    return LoadedHypotheses(references, 2, given.kinds, unknown, missing, transcripts=words, turns=turns)
+
+
+def _turns(spoken: Sequence[Utterance]) -> list[Segment]:
+    return [Segment(utterance.start, utterance.end, utterance.speaker) for utterance in spoken]
+
+
+def _without(recordings: Mapping[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
+    left_out = set(unknown)
+    return {name: value for name, value in recordings.items() if name not in left_out}

@@ -1,0 +1,99 @@
+"""From a checkpoint and what was measured of it to a model-hub folder with a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.config.languages import read_languages
+from mlcslm.config.reading import parse_config
+from mlcslm.errors import UserError
+from mlcslm.export.model_card import Measured, model_card, read_measured
+from mlcslm.io.files import atomic_path
+from mlcslm.model.checkpoint import load_checkpoint
+from mlcslm.model.checkpoint_file import CheckpointInfo, read_checkpoint
+from mlcslm.model.exported import EXPORT_FILE, save_export
+from mlcslm.model.lora import merge_lora
+from mlcslm.model.precision import model_dtype
+
+_CHECKPOINTS = "checkpoints"
+_DATABASE = "results.duckdb"
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    folder: Path,
+    *,
+    languages: Path,
+    database: Path | None = None,
+    decoding: str = "greedy",
+    encoder: str | None = None,
+    language_model: str | None = None,
+    dtype: str | None = None,
+    name: str | None = None,
+    licence: str | None = None,
+) -> str:
+    """Write the checkpoint in the folder `checkpoint` to `folder`, whole or not at all; say what was written.
+
+    database: a results database for the card, by default that of the results which the checkpoint lies in; decoding:
+    name of the default one, whose settings are the database's; others as `load_checkpoint` takes them. Raises UserError
+    for a checkpoint that cannot be loaded, and for a `folder` that holds anything but an earlier export.
+    """
+    _refuse_to_replace(folder)
+    info = read_checkpoint(checkpoint)
+    measured = _measured(checkpoint, info, database, decoding)
+    settings = _settings(measured, decoding, info)
+    groups = read_languages(languages)
+    model, processor = load_checkpoint(
+        checkpoint, languages=groups, encoder=encoder, language_model=language_model, dtype=dtype or model_dtype()
+    )
+    merge_lora(model)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        exported = save_export(
+            temporary, model, processor, info, languages=languages, decoding=settings.model_dump(mode="json")
+        )
+        card = model_card(name or folder.resolve().name, asdict(exported), groups, decoding, measured, licence)
+        (temporary / "README.md").write_text(card, encoding="utf-8")
+        size = sum(path.stat().st_size for path in temporary.iterdir())
+    scored = "its card has no results" if measured is None or not measured.systems else "with the results in its card"
+    return f"{folder}: {info.name} as {exported.dtype}, {size / 1e6:,.1f} MB, {scored}"
+
+
+def _refuse_to_replace(folder: Path) -> None:
+    """An earlier export may be replaced, and nothing else."""
+    if folder.is_dir() and not (folder / EXPORT_FILE).is_file() and any(folder.iterdir()):
+        raise UserError(f"{folder}: holds other files than an export. Name a new folder, or empty that one.")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file. Name a new folder.")
+
+
+def _measured(checkpoint: Path, info: CheckpointInfo, database: Path | None, decoding: str) -> Measured | None:
+    path = database or _database_of(checkpoint)
+    return None if path is None else read_measured(path, info.name, decoding)
+
+
+def _database_of(checkpoint: Path) -> Path | None:
+    """`results.duckdb` beside the folder `checkpoints` that the checkpoint lies in, if it is there."""
+    for folder in (Path.cwd() / checkpoint).parents:
+        if folder.name == _CHECKPOINTS:
+            found = folder.parent / _DATABASE
+            return found if found.is_file() else None
+    return None
+
+
+def _settings(measured: Measured | None, decoding: str, info: CheckpointInfo) -> DecodingConfig:
+    """Settings of the decoding that the export names as its default."""
+    if measured is None:
+        return DecodingConfig()
+    known: Mapping[str, DecodingConfig] = parse_config(measured.config, "results").decodings
+    if decoding not in known:
+        raise UserError(f"decoding {decoding!r}: the results have {', '.join(known)}; name one of them.")
+    chosen = known[decoding]
+    if chosen.context == "reference":
+        raise UserError(f"decoding {decoding!r} reads the references, which a recording has not; name another.")
+    if chosen.context == "hypotheses" and not info.recipe.get("context"):
+        raise UserError(f"decoding {decoding!r} needs context, which {info.name} was trained without; name another.")
+    return chosen

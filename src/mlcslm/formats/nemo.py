@@ -1,0 +1,79 @@
+"""NeMo's JSON lines: an object a line with `audio_filepath` and what was recognised, `pred_text`."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlcslm.formats.timed_lines import parse_seconds, raise_faults, read_lines
+
+ID_KEYS = ("utterance_id", "id")
+
+
+@dataclass(frozen=True)
+class NemoEntry:
+    """What was recognised in a file, or in a stretch of it.
+
+    name: the utterance's id, or the audio file's name without its suffix; offset, duration: seconds, None where the
+    line has none; speaker: None where the line has none.
+    """
+
+    name: str
+    text: str
+    offset: float | None = None
+    duration: float | None = None
+    speaker: str | None = None
+
+
+def read_nemo(path: str | os.PathLike[str]) -> list[NemoEntry]:
+    """Entries in the order of the file.
+
+    An entry's name is its `utterance_id` or `id`, or else its audio file's name; its text is `pred_text`, or `text` in
+    a file without any `pred_text` (beside one, `text` is the reference). Raises UserError where there is no file,
+    FaultyInput listing every faulty line: no JSON object, no name, no text, impossible times, bytes that are not UTF-8.
+    """
+    path = Path(path)
+    lines, faults = read_lines(path, "a NeMo manifest, a JSON object with `audio_filepath` and `pred_text` a line")
+    objects: list[tuple[int, dict[str, Any]]] = []
+    for number, line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            faults.append(f"{path}:{number}: not JSON ({error}), expected an object a line")
+            continue
+        if isinstance(value, dict):
+            objects.append((number, value))
+        else:
+            faults.append(f"{path}:{number}: found {type(value).__name__}, expected an object with `audio_filepath`")
+    key = "pred_text" if any("pred_text" in value for _, value in objects) else "text"
+    entries = []
+    for number, value in objects:
+        entry = _entry(value, key)
+        if isinstance(entry, str):
+            faults.append(f"{path}:{number}: {entry}")
+        else:
+            entries.append(entry)
+    raise_faults(path, faults)
+    return entries
+
+
+def _entry(value: dict[str, Any], key: str) -> NemoEntry | str:
+    """The entry of a line, or what is wrong with it."""
+    given = next((value[name] for name in ID_KEYS if value.get(name)), None)
+    audio = value.get("audio_filepath")
+    if not isinstance(given if given is not None else audio, str) or not (given or audio):
+        return f"found no text under {', '.join(ID_KEYS)} or audio_filepath, expected one that names the utterance"
+    if not isinstance(value.get(key), str):
+        return f"found {value.get(key)!r} under {key}, expected what was recognised"
+    times: list[float | None] = []
+    for name in ("offset", "duration"):
+        seconds = parse_seconds(value[name]) if value.get(name) is not None else None
+        if value.get(name) is not None and (seconds is None or seconds < 0):
+            return f"found the {name} {value[name]!r}, expected a time in seconds"
+        times.append(seconds)
+    speaker = value.get("speaker")
+    name = given if given is not None else Path(str(audio).replace("\\", "/")).stem
+    return NemoEntry(str(name), value[key], times[0], times[1], None if speaker is None else str(speaker))

@@ -1,0 +1,190 @@
+"""Outputs of a frozen encoder, computed once and read by every stage and decoding that shares it.
+
+A cache is a folder: `frames.bin` (all encoder frames one after the other, (frames, width), 50 a second),
+`index.parquet` (utterance_id, variant, first, frames, samples, crc32 of the frames' bytes) and `cache.json` (what it
+was made from).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from mlcslm.corpus.audio import read_segment
+from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.errors import UserError
+from mlcslm.io.files import atomic_path, sha256
+from mlcslm.io.parquet import read_table, write_table
+from mlcslm.model.foundation import fingerprint_of, load_encoder
+from mlcslm.model.log_mel import EncoderWindow, LogMel
+from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.runtime.progress import progress
+
+_INDEX = ("utterance_id", "variant", "first", "frames", "samples", "crc32")
+_BATCH_S = 120.0  # seconds of audio a batch
+_REMAKE = "delete the folder and run the workflow again."
+
+
+@dataclass(frozen=True)
+class CachedAudio:
+    """Encoder frames (T, d) of one utterance and its length in samples at 16 kHz."""
+
+    frames: np.ndarray
+    samples: int
+
+
+def augmentation_rng(seed: int, number: int, utterance_id: str) -> np.random.Generator:
+    """Random stream of one utterance in pass (or cached variant) `number`: the same whoever asks, in any order."""
+    return np.random.default_rng([seed, number, zlib.crc32(utterance_id.encode())])
+
+
+def write_encoder_cache(
+    folder: str | os.PathLike[str],
+    manifest: str | os.PathLike[str],
+    *,
+    encoder: str,
+    encoder_window: EncoderWindow = "true_length",
+    augmenter: Augmenter | None = None,
+    variants: int = 1,
+    seed: int = 0,
+    dtype: str = "float32",
+) -> None:
+    """Encode every utterance of `manifest` `variants` times, each time augmented anew by `augmenter`."""
+    rows = read_table(manifest, columns=["utterance_id", "audio", "start", "end"]).to_pylist()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+    model, features = load_encoder(encoder, dtype=precision)
+    model = model.to(device).eval()
+    log_mel = LogMel(features, encoder_window=encoder_window, max_mel_frames=model.max_mel_frames)
+    work = sorted(
+        ((row, variant) for row in rows for variant in range(variants)),
+        key=lambda item: item[0]["end"] - item[0]["start"],
+    )
+    index: dict[str, list] = {name: [] for name in _INDEX}
+    total = 0
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        with (
+            open(temporary / "frames.bin", "wb") as file,
+            progress(len(work), f"encoding {Path(manifest).stem}", "utterance") as bar,
+        ):
+            for batch in _batches(work):
+                audio = []
+                for row, variant in batch:
+                    samples = read_segment(row["audio"], row["start"], row["end"])
+                    if augmenter is not None:
+                        samples = augmenter(samples, augmentation_rng(seed, variant, row["utterance_id"]))
+                    audio.append(samples)
+                mels, mask = log_mel(audio)
+                with torch.inference_mode():
+                    frames, frames_mask = model(mels.to(device, precision), mask.to(device))
+                lengths = frames_mask.sum(1).tolist()
+                for (row, variant), samples, output, length in zip(batch, audio, frames, lengths, strict=True):
+                    content = output[:length].float().cpu().numpy().astype(dtype).tobytes()
+                    file.write(content)
+                    values = (row["utterance_id"], variant, total, length, len(samples), zlib.crc32(content))
+                    for column, value in zip(index.values(), values, strict=True):
+                        column.append(value)
+                    total += length
+                bar.update(len(batch))
+        write_table(pa.table(index), temporary / "index.parquet")
+        description = {
+            "dtype": dtype,
+            "width": model.config.d_model,
+            "frames": total,
+            "variants": variants,
+            "encoder": fingerprint_of(model),
+            "encoder_window": encoder_window,
+            "manifest": sha256(manifest),
+        }
+        (temporary / "cache.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _batches(work: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
+    """Cut `work` (sorted by length) so that each batch, padded to its longest, has at most `_BATCH_S` of audio."""
+    batches: list[list[tuple[dict, int]]] = [[]]
+    for row, variant in work:
+        if batches[-1] and (len(batches[-1]) + 1) * (row["end"] - row["start"]) > _BATCH_S:
+            batches.append([])
+        batches[-1].append((row, variant))
+    return [batch for batch in batches if batch]
+
+
+class EncoderCache:
+    """A cache opened for reading.
+
+    Raises UserError if it is not whole, or was made from another manifest, encoder (its fingerprint) or encoder window.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        manifest: str | os.PathLike[str] | None = None,
+        *,
+        encoder: str | None = None,
+        encoder_window: str | None = None,
+    ) -> None:
+        folder = Path(folder)
+        self.description, index = _read_descriptions(folder)
+        expected = {"manifest": manifest and sha256(manifest), "encoder": encoder, "encoder_window": encoder_window}
+        for name, value in expected.items():
+            if value is not None and self.description[name] != value:
+                given = manifest if name == "manifest" else value
+                raise UserError(f"{folder}: was made from another {name.replace('_', ' ')} than {given}; {_REMAKE}")
+        dtype, width = np.dtype(self.description["dtype"]), self.description["width"]
+        size = self.description["frames"] * width * dtype.itemsize
+        found = (folder / "frames.bin").stat().st_size if (folder / "frames.bin").exists() else 0
+        if found != size:
+            raise UserError(f"{folder}/frames.bin: {found} bytes found, expected {size}; {_REMAKE}")
+        self._frames = np.memmap(folder / "frames.bin", dtype, "r", shape=(self.description["frames"], width))
+        self.variants: int = self.description["variants"]
+        self._places = {
+            (utterance, variant): tuple(place) for utterance, variant, *place in zip(*index.values(), strict=True)
+        }
+
+    def read(self, utterance_id: str, variant: int = 0) -> CachedAudio:
+        """Frames of an utterance; `variant` is taken modulo the number of variants.
+
+        Raises UserError where they are not what was written: nothing else would notice a changed bit in them.
+        """
+        first, frames, samples, crc32 = self._places[utterance_id, variant % self.variants]
+        found = np.asarray(self._frames[first : first + frames])
+        if crc32 is not None and zlib.crc32(found) != crc32:
+            raise UserError(
+                f"{self._frames.filename}: the frames of {utterance_id} are not those that were written; {_REMAKE}"
+            )
+        return CachedAudio(found, samples)
+
+
+def open_cache(
+    folder: str | os.PathLike[str] | None, manifest: str | os.PathLike[str], model: SpeechLLM
+) -> EncoderCache | None:
+    """The cache in `folder` (None where there is none) for `model`, whose encoder must be the one that made it."""
+    if folder is None:
+        return None
+    if "encoder_lora" in model.changed_parts:
+        raise UserError(f"{folder}: holds the foundation encoder's outputs, but this model has adapted its encoder.")
+    encoder = model.foundation["encoder"]["fingerprint"]
+    return EncoderCache(folder, manifest, encoder=encoder, encoder_window=model.config.encoder_window)
+
+
+def _read_descriptions(folder: Path) -> tuple[dict, dict[str, list]]:
+    """Contents of `cache.json` and columns of `index.parquet`."""
+    for name in ("cache.json", "index.parquet"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: no {name}, so not an encoder cache; {_REMAKE}")
+    try:
+        description = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+        index = read_table(folder / "index.parquet")
+        if "crc32" not in index.column_names:  # caches of before have none
+            index = index.append_column("crc32", pa.nulls(index.num_rows, pa.int64()))
+        return description, index.select(_INDEX).to_pydict()
+    except (ValueError, UserError) as error:
+        raise UserError(f"{folder}: its cache.json or index.parquet is damaged ({error}); {_REMAKE}") from None

@@ -1,0 +1,138 @@
+"""The paper's tables as the report shows them: a row's labels, and each number with its interval beside the paper's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+import duckdb
+
+from mlcslm.results.markdown import SECTIONS
+
+
+def read_tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Every table that has a row measured, as the template `index.html.j2` takes it."""
+    titles = connection.execute("SELECT table_name, title FROM paper_tables ORDER BY table_name").fetchall()
+    tables = (_table(connection, name, title) for name, title in titles)
+    return [table for table in tables if table["rows"]]
+
+
+def read_external(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """What was brought from elsewhere: name, label and rates (percent, with intervals) by split and measure."""
+    found = connection.execute(
+        "SELECT s.system, s.method, w.split, 'WER/CER', w.wer, w.low, w.high, s.source FROM systems AS s "
+        "JOIN wer_by_system AS w USING (system) WHERE s.source IS NOT NULL UNION ALL "
+        "SELECT d.diarizer, d.method, w.split, 'tcpWER/tcpCER', w.tcpwer, w.low, w.high, d.source FROM diarizers AS d "
+        "JOIN diarization_by_system AS w ON w.system = d.diarizer WHERE d.source IS NOT NULL AND w.tcpwer IS NOT NULL "
+        "UNION ALL SELECT d.diarizer, d.method, w.split, 'DER', w.der, w.der_low, w.der_high, d.source "
+        "FROM diarizers AS d JOIN diarization_by_system AS w ON w.system = d.diarizer WHERE d.source IS NOT NULL "
+        "ORDER BY ALL"
+    ).fetchall()
+    names = ("name", "method", "split", "measure", "value", "low", "high", "source")
+    external = [dict(zip(names, row, strict=True)) for row in found]
+    for row in external:
+        track_1 = row["measure"] == "WER/CER"
+        row["link"] = utterances_link(split=row["split"], a=row["name"]) if track_1 else "diarization.html"
+    return external
+
+
+def utterances_link(**state: Any) -> str:
+    """Address of the error browser in a state, see assets/filters.js.
+
+    >>> utterances_link(split="dev", a="ckpt-7000/greedy")
+    'utterances.html#split=dev&a=ckpt-7000%2Fgreedy'
+    """
+    return f"utterances.html#{urlencode(state)}"
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str) -> dict[str, Any]:
+    found = connection.execute(f'SELECT * FROM "{name}"')
+    columns = [column[0] for column in found.description]
+    rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    measured = connection.execute(
+        "SELECT system, diarizer, note FROM rendered_rows WHERE table_name = ? ORDER BY position", [name]
+    ).fetchall()
+    values = [column for column in columns if f"{column}_published" in columns]
+    parts = {f"{value}{end}" for value in values for end in ("", "_low", "_high", "_published")}
+    others = [column for column in columns if column not in parts and column != "note"]
+    first = columns.index(values[0])
+    labels = [column for column in others if columns.index(column) < first]
+    extras = [column for column in others if column not in labels]
+    tops = {value: _top(rows, value) for value in values}
+    return {
+        "name": name,
+        "title": title,
+        "labels": [_words(label) for label in labels],
+        "columns": [_words(value) for value in values],
+        "extras": [_words(extra) for extra in extras],
+        "scales": {_words(value): f"{top:g}" for value, top in tops.items()},
+        "width": len(labels) + 3 * len(values) + len(extras),
+        "rows": [
+            {
+                "labels": [row[label] for label in labels],
+                "cells": [_cell(row, value, tops[value]) for value in values],
+                "extras": [row[extra] for extra in extras],
+                "note": row["note"] if row.get("note", "-") != "-" else None if "note" in columns else note,
+                "link": _link(system, diarizer),
+            }
+            for row, (system, diarizer, note) in zip(rows, measured, strict=True)
+        ],
+        "absent": [
+            label
+            for (label,) in connection.execute(
+                "SELECT array_to_string(map_values(labels), ', ') FROM table_rows "
+                "WHERE table_name = ? AND NOT measured ORDER BY position",
+                [name],
+            ).fetchall()
+        ],
+        "section": _section(connection, name),
+    }
+
+
+def _cell(row: dict[str, Any], column: str, top: float) -> dict[str, Any]:
+    """A number, with where its marks lie on a scale from 0 to `top`, in percent of the scale."""
+    value, low, high = (row.get(f"{column}{end}") for end in ("", "_low", "_high"))
+    published = row[f"{column}_published"]
+    place = {name: None if x is None else _place(x, top) for name, x in (("value", value), ("published", published))}
+    strip = {**place, "left": None, "width": None}
+    if low is not None and high is not None:
+        strip |= {"left": _place(low, top), "width": round(_place(high, top) - _place(low, top), 2)}
+    return {"value": value, "low": low, "high": high, "published": published, "strip": strip}
+
+
+def _place(value: Decimal, top: float) -> float:
+    return round(min(100.0, 100 * float(value) / top), 2)
+
+
+def _top(rows: Sequence[dict[str, Any]], column: str) -> float:
+    """A round number at or above all of a column.
+
+    >>> _top([{"x": Decimal("43.2"), "x_published": Decimal("24.3")}], "x")
+    50.0
+    """
+    names = (column, f"{column}_high", f"{column}_published")
+    most = max((float(row[name]) for row in rows for name in names if row.get(name) is not None), default=1.0) or 1.0
+    unit = 10.0 ** math.floor(math.log10(most))
+    return math.ceil(round(most / unit, 6)) * unit
+
+
+def _link(system: str | None, diarizer: str | None) -> str | None:
+    if system is not None:
+        return utterances_link(split="dev", a=system)
+    return None if diarizer is None else "diarization.html"
+
+
+def _section(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any] | None:
+    if name not in SECTIONS:
+        return None
+    heading, query = SECTIONS[name]
+    found = connection.execute(query)
+    columns, rows = [column[0] for column in found.description], found.fetchall()
+    return {"heading": heading, "columns": [_words(column) for column in columns], "rows": rows} if rows else None
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -1,0 +1,87 @@
+"""A job's log file: a copy of what the job prints. A disk that is full or lost ends the log, never the job."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from mlcslm.runtime.secrets import redacted
+
+
+@contextlib.contextmanager
+def logged(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """Copy standard output and error to the file `path` line by line; gives the log, to write to it alone."""
+    streams = sys.stdout, sys.stderr
+    log = _Log(path, streams[1])
+    sys.stdout, sys.stderr = _Tee(streams[0], log), _Tee(streams[1], log)  # type: ignore[assignment]
+    try:
+        yield log  # type: ignore[misc]
+    finally:
+        sys.stdout, sys.stderr = streams
+        log.close()
+
+
+class _Log(io.TextIOBase):
+    """The file; what cannot be written is left out from there on, and said once on the `terminal`."""
+
+    def __init__(self, path: str | os.PathLike[str], terminal: TextIO) -> None:
+        self._path, self._terminal = path, terminal
+        self._file: TextIO | None = None
+        try:
+            self._file = open(path, "w", 1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        except OSError as error:
+            self._end(error)
+
+    def write(self, text: str) -> int:
+        if self._file is not None:
+            try:
+                self._file.write(redacted(text))
+            except OSError as error:
+                self._end(error)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._file is not None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._end(error)
+
+    def close(self) -> None:
+        self.flush()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+        super().close()
+
+    def _end(self, error: OSError) -> None:
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError):  # it tries once more to write what it could not
+            if file is not None:
+                file.close()
+        print(f"mlcslm: {self._path}: no log from here on ({error.strerror}); the job goes on", file=self._terminal)
+
+
+class _Tee(io.TextIOBase):
+    """A stream that writes to two, without secrets."""
+
+    keeps_a_log = True
+
+    def __init__(self, first: TextIO, second: io.TextIOBase) -> None:
+        self._streams = (first, second)
+
+    def write(self, text: str) -> int:
+        for stream in self._streams:
+            stream.write(redacted(text))
+        return len(text)
+
+    def flush(self) -> None:
+        for stream in self._streams:
+            stream.flush()
+
+    def isatty(self) -> bool:
+        return self._streams[0].isatty()

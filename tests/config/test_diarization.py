@@ -1,0 +1,56 @@
+"""Embeddings and diarizers in the configuration: what they name has to be there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mlcslm.config.reading import parse_config
+from mlcslm.errors import FaultyInput
+
+ASR = {"checkpoint": "a", "decoding": "greedy"}
+TRAINED = {"network": "resnet101", "training": {"steps": 1}}
+
+
+def trained(**changes: Any) -> dict[str, Any]:
+    """A trained embedding with other training."""
+    return TRAINED | {"training": {"steps": 1, **changes}}
+
+
+VALUES: dict[str, Any] = {
+    "models": {"encoder": "some/encoder", "language_model": "some/lm"},
+    "stages": {"a": {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 1}},
+    "decodings": {"greedy": {}},
+    "speaker_corpora": {"cnceleb": {"folder": "some/folder"}},
+    "embeddings": {"public": {"network": "campplus", "checkpoint": "some/folder"}, "ours": TRAINED},
+    "diarizers": {"one": {"embedding": "public", "asr": ASR}, "two": {"embedding": "ours", "asr": ASR}},
+}
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "message"),
+    [
+        ("diarizers", "one", {"embedding": "none", "asr": ASR}, "diarizers.one.embedding is 'none'; expected one of"),
+        ("diarizers", "one", {"embedding": "ours", "asr": ASR | {"checkpoint": "b"}}, "asr.checkpoint is 'b'"),
+        ("diarizers", "one", {"embedding": "ours", "asr": ASR | {"decoding": "b"}}, "asr.decoding is 'b'"),
+        ("diarizers", "one", {"embedding": "ours", "asr": ASR, "vad_model": "x"}, "vad is 'silero'"),
+        ("diarizers", "one", {"embedding": "ours", "asr": ASR, "max_segment_s": 0}, "diarizers.one.max_segment_s"),
+        ("embeddings", "ours", {"network": "campplus"}, "expected checkpoint .* or training"),
+        ("embeddings", "ours", TRAINED | {"checkpoint": "x"}, "expected checkpoint .* or training"),
+        ("embeddings", "ours", trained(corpora=["voxblink"]), "ours.training.corpora has 'voxblink'; .*: cnceleb"),
+        ("embeddings", "ours", trained(corpora=["cnceleb", "cnceleb"]), "one of them is there twice"),
+        ("embeddings", "ours", trained(conversations=False), "there are no speakers to train on"),
+        ("speaker_corpora", "cnceleb", {"folder": "x", "speakers": "../*"}, "expected a pattern of folders"),
+    ],
+)
+def test_impossible_diarizers_are_refused(section: str, name: str, value: dict[str, Any], message: str) -> None:
+    values = VALUES | {section: VALUES[section] | {name: value}}
+    with pytest.raises(FaultyInput, match=message):
+        parse_config(values)
+
+
+def test_an_embedding_is_trained_on_the_corpora_it_names() -> None:
+    values = VALUES | {"embeddings": VALUES["embeddings"] | {"ours": trained(corpora=["cnceleb"], conversations=False)}}
+    embeddings = parse_config(values).embeddings
+    assert {name: embedding.corpora for name, embedding in embeddings.items()} == {"public": (), "ours": ("cnceleb",)}

@@ -1,0 +1,270 @@
+"""The configuration: what it refuses and how it says so, the tree of stages, the presets."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlcslm.config.reading import parse_config, read_config
+from mlcslm.config.reference import render_reference
+from mlcslm.config.schema import Config
+from mlcslm.errors import FaultyInput, UserError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+PROJECTOR = {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 3}
+VALUES: dict[str, Any] = {
+    "models": {"encoder": "some/encoder", "language_model": "some/lm"},
+    "stages": {
+        "first": PROJECTOR,
+        "second": {
+            "parent": "first",
+            "trains": ["projector", "lm_lora", "encoder_lora"],
+            "template": "tagged",
+            "steps": 2,
+        },
+        "third": {"parent": "second", "trains": ["projector"], "template": "tagged", "steps": 1},
+    },
+    "decodings": {"greedy": {}},
+}
+
+
+@pytest.fixture
+def values() -> dict[str, Any]:
+    return copy.deepcopy(VALUES)
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:
+    """Set the key at a dotted path, making the sections above it."""
+    *above, key = path.split(".")
+    for name in above:
+        values = values.setdefault(name, {})
+    values[key] = value
+
+
+def faults_of(values: dict[str, Any]) -> tuple[str, ...]:
+    with pytest.raises(FaultyInput) as caught:
+        parse_config(values, "mine.yaml")
+    assert str(caught.value).startswith(f"mine.yaml: {len(caught.value.faults)} fault(s)")
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("path", "neighbours"),
+    [
+        ("colour", ["corpus", "models", "stages"]),
+        ("models.enc", ["encoder", "language_model"]),
+        ("models.lora.r", ["rank", "alpha"]),
+        ("corpus.demo.sessions", ["train_sessions", "dev_sessions"]),
+        ("stages.first.step", ["steps", "batch_size"]),
+        ("decodings.greedy.beam", ["beams", "max_new_tokens"]),
+    ],
+)
+def test_unknown_key_is_refused_with_its_path_and_the_keys_there_are(
+    values: dict[str, Any], path: str, neighbours: list[str]
+) -> None:
+    put(values, path, 1)
+    (fault,) = faults_of(values)
+    assert fault.startswith(f"{path}: unknown key")
+    expected = fault.split("expected one of ")[1].split(", ")
+    assert set(neighbours) <= set(expected)
+    assert path.split(".")[-1] not in expected
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("stages.first.steps", 0, "greater than or equal to 1; found 0"),
+        ("stages.first.steps", "many", "valid integer"),
+        ("stages.first.learning_rate", -0.1, "greater than 0; found -0.1"),
+        ("stages.first.trains", [], "at least 1 item"),
+        ("stages.first.template", "fancy", "'plain', 'tagged', 'tagged-own-language' or 'reasoning'; found 'fancy'"),
+        ("augmentation.probability", 1.5, "less than or equal to 1; found 1.5"),
+        ("models.lora.dropout", 1, "less than 1; found 1"),
+        ("models.encoder_window", "tiny", "'true_length' or 'full'; found 'tiny'"),
+        ("scoring.protocol", "mine", "'mlcslm-2025' or 'whisper-norm'; found 'mine'"),
+        ("resources.training_threads", 0, "greater than or equal to 1; found 0"),
+    ],
+)
+def test_impossible_value_is_refused_with_what_was_expected(
+    values: dict[str, Any], path: str, value: Any, expected: str
+) -> None:
+    put(values, path, value)
+    (fault,) = faults_of(values)
+    assert fault.startswith(f"{path}: ")
+    assert expected in fault
+
+
+def test_unknown_part_is_refused(values: dict[str, Any]) -> None:
+    values["stages"]["first"]["trains"] = ["projector", "decoder"]
+    assert any(fault.startswith("stages.first.trains.1: ") and "'decoder'" in fault for fault in faults_of(values))
+
+
+@pytest.mark.parametrize("missing", ["models", "stages", "decodings"])
+def test_section_without_defaults_is_asked_for(values: dict[str, Any], missing: str) -> None:
+    del values[missing]
+    assert faults_of(values) == (f"{missing}: Field required",)
+
+
+def test_all_faults_are_named_in_one_go(values: dict[str, Any]) -> None:
+    put(values, "colour", "red")
+    put(values, "stages.first.steps", 0)
+    put(values, "stages.second.trian", ["projector"])
+    put(values, "decodings.greedy.beams", 4)
+    put(values, "corpus.kind", "folder")
+    paths = {fault.split(":")[0] for fault in faults_of(values)}
+    assert paths == {"colour", "stages.first.steps", "stages.second.trian", "decodings.greedy", "corpus"}
+
+
+@pytest.mark.parametrize(
+    ("method", "beams", "fits"),
+    [
+        ("greedy", 1, True),
+        ("greedy", 2, False),
+        ("multinomial", 2, False),
+        ("beam", 1, False),
+        ("beam", 2, True),
+        ("beam+sampling", 1, False),
+        ("beam+sampling", 8, True),
+    ],
+)
+def test_beams_fit_the_method(values: dict[str, Any], method: str, beams: int, fits: bool) -> None:
+    values["decodings"]["greedy"] = {"method": method, "beams": beams}
+    if fits:
+        assert parse_config(values).decodings["greedy"].beams == beams
+    else:
+        (fault,) = faults_of(values)
+        assert fault.startswith("decodings.greedy: ")
+        assert method in fault
+
+
+def test_corpus_of_folders_needs_one_a_split(values: dict[str, Any]) -> None:
+    values["corpus"] = {"kind": "folder", "folders": {"train": "here", "test": "there"}}
+    (fault,) = faults_of(values)
+    assert fault.startswith("corpus: ")
+    assert "lacks dev" in fault
+
+
+def test_parent_that_is_no_stage_is_refused(values: dict[str, Any]) -> None:
+    values["stages"]["second"]["parent"] = "frist"
+    (fault,) = faults_of(values)
+    assert "stages.second.parent is 'frist'" in fault
+
+
+@pytest.mark.parametrize(
+    ("parent", "circle"),
+    [
+        ("first", "first -> first"),
+        ("second", "first -> second -> first"),
+        ("third", "first -> third -> second -> first"),
+    ],
+)
+def test_circle_of_parents_is_refused(values: dict[str, Any], parent: str, circle: str) -> None:
+    values["stages"]["first"]["parent"] = parent
+    (fault,) = faults_of(values)
+    assert fault.endswith(f"circle, {circle}")
+
+
+def test_encoder_adapters_without_those_of_the_language_model_are_refused(values: dict[str, Any]) -> None:
+    values["stages"]["second"]["trains"] = ["projector", "encoder_lora"]
+    (fault,) = faults_of(values)
+    assert "stages.second.trains" in fault
+
+
+def test_lineage_is_nearest_first_without_the_foundation(values: dict[str, Any]) -> None:
+    config = parse_config(values)
+    assert config.lineage("third") == ["third", "second", "first"]
+    assert config.lineage("first") == ["first"]
+
+
+def test_encoder_is_frozen_until_a_stage_or_an_ancestor_adapts_it(values: dict[str, Any]) -> None:
+    config = parse_config(values)
+    # `third` trains the projector alone, but on top of an encoder that `second` changed.
+    assert [config.encoder_is_frozen(name) for name in ("first", "second", "third")] == [True, False, False]
+
+
+def test_configuration_cannot_be_changed_afterwards(values: dict[str, Any]) -> None:
+    config = parse_config(values)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("- a\n- b\n", "found list, expected a mapping"), ("models: {encoder\n", "not valid YAML"), (None, "no such")],
+)
+def test_file_that_is_no_configuration_is_named(tmp_path: Path, text: str | None, expected: str) -> None:
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=expected) as caught:
+        read_config(path)
+    assert str(path) in str(caught.value)
+
+
+def test_reference_of_keys_is_what_the_descriptions_say() -> None:
+    path = REPOSITORY / "config" / "README.md"
+    found, expected = (text.splitlines(keepends=True) for text in (path.read_text("utf-8"), render_reference()))
+    difference = "".join(difflib.unified_diff(found, expected, "config/README.md", "from src/mlcslm/config.py"))
+    assert not difference, f"config/README.md has drifted; `make reference` writes it anew:\n{difference}"
+
+
+def test_reference_describes_every_key() -> None:
+    def keys(section: type, path: str = "") -> list[str]:
+        found = []
+        for key, field in section.model_fields.items():
+            assert field.description, f"{path}{key} has no description"
+            found.append(key)
+            kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            for kind in kinds:
+                if hasattr(kind, "model_fields"):
+                    found += keys(kind, f"{path}{key}.")
+        return found
+
+    reference = render_reference()
+    names = keys(Config)
+    assert len(names) > 50
+    assert all(f"| `{name}` |" in reference for name in names)
+
+
+@pytest.fixture
+def dry_run(tmp_path: Path) -> Callable[..., str]:
+    """Snakemake's dry run in the repository with an overriding file: its output."""
+
+    def run(override: dict[str, Any], *arguments: str, preset: str = "config/small.yaml") -> str:
+        mine = tmp_path / "mine.yaml"
+        mine.write_text(yaml.safe_dump(override), encoding="utf-8")
+        command = [sys.executable, "-m", "snakemake", "--dry-run", "--cores", "1", "--configfile", preset, str(mine)]
+        done = subprocess.run([*command, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_file_after_the_preset_changes_only_what_it_names(dry_run: Callable[..., str], tmp_path: Path) -> None:
+    """What config/README.md says of merging: were sections replaced, the keys left out would be missed."""
+    results = tmp_path / "mine"
+    folders = {split: str(tmp_path / split) for split in ("train", "dev", "test")}
+    for folder in folders.values():
+        Path(folder).mkdir()
+    override = {"results": str(results), "corpus": {"folders": folders}, "models": {"encoder": "other/encoder"}}
+    output = dry_run(override, "--config", "stages={ckpt-7000: {steps: 5}}", "decodings={beam-4: {beams: 1}}")
+    assert "fault(s)" not in output
+    assert f"output: {results}/manifests/dev.parquet" in output
+    assert f"{results}/hypotheses/ckpt-7000/greedy/dev" in output
+
+
+def test_faulty_override_is_named_by_its_path(dry_run: Callable[..., str]) -> None:
+    output = dry_run({"models": {"encoder_window": "tiny"}}, "--config", "decodings={greedy: {beams: 3}}")
+    assert "2 fault(s)" in output
+    assert "models.encoder_window: " in output
+    assert "decodings.greedy: " in output
