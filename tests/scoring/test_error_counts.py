@@ -52,7 +52,9 @@ def test_run_ons_are_counted_from_fifty_insertions_on():
 
 def test_published_baseline_is_pooled_to_its_published_rate(published_sums):
     groups = published_sums(track=1)
-    pooled = pool(ErrorCounts(**{field: group[field] for field in ErrorCounts.__dataclass_fields__}) for group in groups)
+    pooled = pool(
+        ErrorCounts(**{field: group[field] for field in ErrorCounts.__dataclass_fields__}) for group in groups
+    )
     assert (pooled.errors, pooled.length) == (95_517, 444_467)
     assert f"{100 * pooled.error_rate:.2f}" == "21.49"
     run_ons = RunOns(
