@@ -27,9 +27,17 @@ TONES = {200: "yes", 500: "no", 1200: "hello", 2800: "there"}
 """The language of the tone corpus: Hz and the word it means."""
 
 
+SLOW_FIXTURES = {"train", "trained", "finished", "undisturbed", "cluster", "browser", "benchmark"}
+"""Fixtures that train, run the workflow, or start a browser or a program: what uses one is slow."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `-n` of pytest-xdist, keep together what shares costly fixtures; the longest first: the whole workflow."""
+    """Mark as slow what needs a slow fixture. With `-n` of pytest-xdist, keep together what shares costly fixtures, the
+    longest first: the whole workflow."""
+    for item in items:
+        if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
     if not config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
     for item in items:

@@ -162,6 +162,13 @@ def test_index_of_the_documentation_names_every_page_once() -> None:
     assert sorted(named) == sorted(path.name for path in (REPOSITORY / "docs").glob("*.md") if path.name != "README.md")
 
 
+def test_map_of_the_tests_names_every_folder() -> None:
+    rows = re.findall(r"^\| (`.+?) \|", (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8"), re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    folders = {path.parent.name for path in (REPOSITORY / "tests").glob("*/*.*") if path.parent.name != "__pycache__"}
+    assert folders == named
+
+
 @pytest.mark.parametrize("name", ["CITATION.cff", ".snakemake-workflow-catalog.yml", *GITHUB])
 def test_yaml_beside_the_code_can_be_read(name: str) -> None:
     assert isinstance(yaml.safe_load((REPOSITORY / name).read_text("utf-8")), dict)
