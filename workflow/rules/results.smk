@@ -6,7 +6,7 @@ rule database:
         tables=preset.tables,
         languages=preset.languages,
     output:
-        layout.database(),
+        update(layout.database()),
     log:
         layout.log("database"),
     benchmark:
