@@ -33,7 +33,7 @@ def test_published_baseline_pools_to_its_published_rate(inputs: Any, published_s
     database = inputs.build(
         manifests={"dev": inputs.manifests["dev"]},
         scores=[inputs.folder / "scores/baseline-2/greedy/dev.parquet"],
-        hypotheses=[],
+        hypotheses={},
         systems=[SystemRow("baseline-2", "greedy")],
     )
     with open_database(database) as connection:
@@ -72,7 +72,7 @@ def test_published_baseline_of_track_2_pools_to_its_published_rate(inputs: Any, 
     database = inputs.build(
         manifests={"dev": inputs.manifests["dev"]},
         scores=[],
-        hypotheses=[],
+        hypotheses={},
         diarization=[path],
         config=inputs.config | {"embeddings": {"any": embedding}, "diarizers": {"baseline": diarizer}},
     )

@@ -25,6 +25,7 @@ JOBS = {
     "manifest": 3,
     "train": 2 + 5 + 1 + 6,
     "decode": SYSTEMS * GROUPS,
+    "merge_hypotheses": SYSTEMS,
     "score": SYSTEMS,
     "decode_training_set": GROUPS,
     "reasoning_data": 1,
@@ -33,6 +34,7 @@ JOBS = {
     "diarize": DIARIZED,
     "transcribe_segments": DIARIZED,
     "score_diarization": DIARIZED,
+    "database": 1,
     "table": 7,
 }
 

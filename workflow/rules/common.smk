@@ -46,3 +46,11 @@ wildcard_constraints:
 def submitted_split(wildcards):
     """Split of a submission: the test set's lie in the system's own folder, the development set's in `dev/`."""
     return "dev" if wildcards.of_dev else "test"
+
+
+def database_inputs():
+    """What results.duckdb is made from: what the requested tables need. A job of its own finds what has been made."""
+    if workflow.is_main_process:
+        targets = map(str, workflow.dag_settings.targets)
+        return layout.database_inputs(layout.requested_tables(targets))
+    return layout.database_inputs(())

@@ -40,10 +40,10 @@ class Grid:
     shard: str
     names: list[str]
 
-    def take(self) -> bool:
-        """Put the own decoding's hypotheses in place if they have been made; False where they have not."""
+    def collect(self, out: Path) -> bool:
+        """Move the own decoding's hypotheses to `out`, its job's output, if they exist; False where they do not."""
         own = self.names[0]
-        return reuse_finished(self._kept(own), self.place(own), *self._expected(own))
+        return reuse_finished(self._pending(own), out, *self._expected(own))
 
     def missing(self) -> Iterator[tuple[Path, DecodingConfig]]:
         """Decodings to make now, each with the file to write: those that are not there and that no other job is at.
@@ -56,16 +56,13 @@ class Grid:
             yield from self._unless_there(name, wait=False)
         yield from self._unless_there(self.names[0], wait=True)
 
-    def place(self, name: str) -> Path:
-        """The file of a decoding's hypotheses of this shard."""
-        return self.layout.hypotheses(self.checkpoint, name, self.split).with_suffix("") / f"{self.shard}.parquet"
-
     def _unless_there(self, name: str, wait: bool) -> Iterator[tuple[Path, DecodingConfig]]:
-        kept = self._kept(name)
-        with _lock(kept.with_suffix(".lock"), wait) as locked:
+        pending = self._pending(name)
+        done = self.layout.shard_hypotheses(self.checkpoint, name, self.split, self.shard)
+        with _lock(pending.with_suffix(".lock"), wait) as locked:
             expected = self._expected(name)
-            if locked and not any(is_finished(path, *expected) for path in (self.place(name), kept)):
-                yield kept, self.layout.config.decodings[name]
+            if locked and not any(is_finished(path, *expected) for path in (done, pending)):
+                yield pending, self.layout.config.decodings[name]
 
     def _expected(self, name: str) -> tuple[dict[str, str], list[dict]]:
         """What a decoding's hypotheses are to be made by, and which utterances they are to answer."""
@@ -73,9 +70,8 @@ class Grid:
         by = provenance(folder, manifest, self.layout.config.decodings[name])
         return by, rows_to_decode(manifest, self.layout.shards()[self.shard])
 
-    def _kept(self, name: str) -> Path:
-        folder = self.layout.root / "work" / "decoding" / self.checkpoint
-        return folder / name / self.split / f"{self.shard}.parquet"
+    def _pending(self, name: str) -> Path:
+        return self.layout.pending_hypotheses(self.checkpoint, name, self.split, self.shard)
 
 
 @contextmanager

@@ -59,12 +59,12 @@ def build_database(
     preset: str,
     config: Mapping[str, Any],
     manifests: Mapping[str, Path],
-    hypotheses: Sequence[Path],
+    hypotheses: Mapping[tuple[str, str], Path],
     scores: Sequence[Path],
     reflections: Sequence[Path],
     training_logs: Sequence[Path],
     diarization: Sequence[Path],
-    segments: Sequence[Path],
+    segments: Mapping[tuple[str, str], Path],
     tables: Path,
     languages: Path,
     systems: Sequence[SystemRow],
@@ -73,9 +73,8 @@ def build_database(
     """Write `out`, tables of schema.sql and the views over them, from the workflow's Parquet files.
 
     preset: the config's name, for readers; config: the whole configuration as JSON, checked here (its `scoring` section
-    names the protocol that the views show); manifests: by split; hypotheses: files named
-    `…/hypotheses/<system>/<split>.parquet`; diarization: counts of each diarizer and split; segments: what was
-    transcribed of them, files named `…/<diarizer>/<split>/hypotheses.parquet`; tables, languages: tables.yaml and
+    names the protocol that the views show); manifests: by split; hypotheses: by system and split; diarization: counts
+    of each diarizer and split; segments: their transcripts, by diarizer and split; tables, languages: tables.yaml and
     languages.tsv; systems: all that the config decodes; brought: what others decoded. Raises UserError, and leaves
     `out` as it was, if the files do not agree with each other (counts must hold exactly the manifest's utterances) or
     another process is writing to `out`.
@@ -98,13 +97,13 @@ def build_database(
                 _insert_rows(connection, "diarizers", _diarizers(checked))
                 insert_systems(connection, external, manifests)
                 loading.load_manifests(connection, manifests)
-                loading.load_hypotheses(connection, hypotheses, [row.system for row in systems])
+                loading.load_hypotheses(connection, hypotheses)
                 loading.load_counts(connection, [*scores, *counts_of(external, 1)])
                 loading.load_reflections(connection, reflections)
                 loading.load_training_logs(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
                 loading.load_diarization(connection, [*diarization, *counts_of(external, 2)])
-                loading.load_segments(connection, segments, checked.diarizers)
+                loading.load_segments(connection, segments)
                 load_answers(connection, external)
                 _check_protocol(connection, settings["protocol"])
                 _insert_paper_tables(connection, paper_tables, checked)
@@ -243,19 +242,19 @@ def collect_database(config: Config, layout: Layout) -> Path:
     Returns its path. Raises UserError as `build_database` does.
     """
     systems, diarizers = layout.on_disk(), layout.diarization_on_disk()
-    logs = (layout.checkpoint(name) / "training_log.parquet" for name in config.stages)
-    database = layout.root / "results.duckdb"
+    logs = (layout.training_log(name) for name in config.stages)
+    database = layout.database()
     build_database(
         database,
         preset=layout.preset,
         config=config.model_dump(mode="json"),
         manifests={split: layout.manifest(split) for split in SPLITS if layout.manifest(split).exists()},
-        hypotheses=[layout.hypotheses(*system) for system in systems],
+        hypotheses={(f"{system[0]}/{system[1]}", system[2]): layout.hypotheses(*system) for system in systems},
         scores=[layout.scores(*system) for system in systems],
         reflections=[layout.reflections(*system) for system in systems],
         training_logs=[log for log in logs if log.exists()],
         diarization=[layout.diarization_counts(*diarizer) for diarizer in diarizers],
-        segments=[layout.diarization_hypotheses(*diarizer) for diarizer in diarizers],
+        segments={diarizer: layout.diarization_hypotheses(*diarizer) for diarizer in diarizers},
         tables=Path(config.tables),
         languages=Path(config.languages),
         systems=[SystemRow.from_config(config, *names) for names in dict.fromkeys(system[:2] for system in systems)],
