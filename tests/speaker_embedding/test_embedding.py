@@ -51,6 +51,7 @@ def test_a_window_between_frames_is_shifted_by_five_milliseconds_at_most(
     )
 
 
+@pytest.mark.slow
 def test_an_embedding_has_the_same_bits_whatever_is_embedded_beside_it(
     embedder: SpeakerEmbedder, audio: np.ndarray
 ) -> None:
