@@ -12,6 +12,8 @@ from mlcslm.decoding.generation import SCHEMA
 from mlcslm.decoding.hypothesis_files import merge_shards
 from mlcslm.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 IDS = [f"French-0001_001-O1-{i:06d}-{i + 1:06d}" for i in range(6)]
 
 

@@ -19,6 +19,8 @@ from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, write_enc
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import LogMel
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rows(tones: Path) -> list[dict]:

@@ -17,6 +17,8 @@ from mlcslm.model.exported import load_export, read_export, save_export
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.parts import set_trainable
 
+pytestmark = pytest.mark.slow
+
 SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 
 

@@ -27,6 +27,8 @@ from mlcslm.pretraining.encoder import (
 )
 from mlcslm.pretraining.speech_pool import write_speech_pool
 
+pytestmark = pytest.mark.slow
+
 TINY = EncoderRecipe(
     width=16,
     layers=1,

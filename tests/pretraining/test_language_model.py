@@ -28,6 +28,8 @@ from mlcslm.pretraining.language_model import (
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import ENGLISH_PROMPT
 
+pytestmark = pytest.mark.slow
+
 TINY = LanguageModelRecipe(
     vocabulary=320,
     width=16,

@@ -18,6 +18,8 @@ from mlcslm.report.build import build_report
 from mlcslm.report.data_files import write_data
 from mlcslm.results.database import open_database
 
+pytestmark = pytest.mark.slow
+
 
 def read_data(folder: Path, key: str) -> Any:
     """A data file's value. Its string is JSON and Python alike: both know the escapes that it may have."""

@@ -23,6 +23,8 @@ from mlcslm.speaker_embedding.embedding import load_embedder
 from mlcslm.speaker_embedding.training import EmbeddingPaths, train_embedding
 from mlcslm.speaker_embedding.verification import verify_manifest
 
+pytestmark = pytest.mark.slow
+
 SIZES: dict[str, dict[str, Any]] = {
     "campplus": {"channels": 16, "growth": 8, "blocks": (1, 1, 1), "head_channels": 4, "embedding_size": 16},
     "eres2net": {"channels": 4, "blocks": (1, 1, 1, 1), "embedding_size": 16},

@@ -20,6 +20,8 @@ from mlcslm.training.batches import BatchPlan
 from mlcslm.training.prompt_loss import LabelWeights
 from mlcslm.training.settings import StagePaths
 
+pytestmark = pytest.mark.slow
+
 STAGE = {"trains": ["projector", "embedding", "head"], "template": "reasoning", "warmup_steps": 0}
 SECTION = {"reasoning": {"checkpoint": "heard"}}
 HEARD = {"trains": ["projector", "embedding", "head"], "template": "tagged", "steps": 1}

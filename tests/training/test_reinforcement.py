@@ -20,6 +20,8 @@ from mlcslm.training.log import SCHEMA
 from mlcslm.training.rewards import EXAMPLE
 from mlcslm.training.settings import StagePaths
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 300  # for a loaded machine
 ALL = ["projector", "embedding", "head", "lm_lora", "encoder_lora"]
 PARENT = {"trains": ALL, "template": "tagged", "steps": 2}

@@ -15,6 +15,8 @@ from mlcslm.training.batches import BatchPlan
 from mlcslm.training.grpo import RolloutTrainer
 from mlcslm.training.rollouts import GenerationPlan, ParentModel, sample_answers
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_ENCODER = ["projector", "embedding", "head", "lm_lora"]
 
 
