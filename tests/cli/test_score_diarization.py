@@ -110,6 +110,7 @@ def test_mistakes_are_named(app: typer.Typer, kind: str):
         run(app, *arguments)
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, typer; from mlcslm.cli import score; app = typer.Typer(); score.register(app)\n"

@@ -250,6 +250,7 @@ def dry_run(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.slow
 def test_file_after_the_preset_changes_only_what_it_names(dry_run: Callable[..., str], tmp_path: Path) -> None:
     """What config/README.md says of merging: were sections replaced, the keys left out would be missed."""
     results = tmp_path / "mine"
@@ -263,6 +264,7 @@ def test_file_after_the_preset_changes_only_what_it_names(dry_run: Callable[...,
     assert f"{results}/hypotheses/ckpt-7000/greedy/dev" in output
 
 
+@pytest.mark.slow
 def test_faulty_override_is_named_by_its_path(dry_run: Callable[..., str]) -> None:
     output = dry_run({"models": {"encoder_window": "tiny"}}, "--config", "decodings={greedy: {beams: 3}}")
     assert "2 fault(s)" in output

@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("text", [TEXTS, st.none()], ids=["four columns", "three columns"])
 @given(data=st.data())
+@pytest.mark.slow
 def test_what_is_written_is_read_back_exactly(folder, text, data):
     rows = data.draw(st.lists(utterances(text), min_size=1, max_size=8))
     write_transcript(folder / "session.txt", rows)

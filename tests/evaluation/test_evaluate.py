@@ -63,6 +63,7 @@ def write_formats(place: Any, rows: list[dict[str, Any]]) -> dict[str, tuple[Pat
     }
 
 
+@pytest.mark.slow
 def test_the_same_hypotheses_score_the_same_in_every_format(place: Any, rows_of: Any) -> None:
     rows = rows_of()
     assert [row["utterance_id"] for row in rows] == IDS

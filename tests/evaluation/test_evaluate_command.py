@@ -20,6 +20,8 @@ from mlcslm.results.comparison import compare_in_database
 from mlcslm.results.database import collect_database, open_database
 from mlcslm.results.evaluate_external import join_results
 
+pytestmark = pytest.mark.slow
+
 TEXTS = {
     "English-American-0517_007-O1-000000-000028": "hello world",
     "English-American-0517_007-O2-000028-000400": "i'm here — at last",

@@ -22,6 +22,8 @@ from toy_runs import Toy, flip
 from mlcslm.errors import UserError
 from mlcslm.results.database import open_database
 
+pytestmark = pytest.mark.slow
+
 
 def left_over(toy: Toy) -> list[str]:
     """Temporary files of killed processes, and partial hypotheses."""

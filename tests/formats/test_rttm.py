@@ -38,6 +38,7 @@ MICROSECONDS = st.integers(0, 10**10).map(lambda count: count / 10**6)
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(MICROSECONDS, MICROSECONDS, st.sampled_from(["O1", "2", "Zoë"])), max_size=6))
+@pytest.mark.slow
 def test_reading_gives_back_what_was_written(tmp_path_factory, turns):
     path = tmp_path_factory.mktemp("rttm") / "x.rttm"
     segments = sorted(Segment(min(a, b), max(a, b), speaker) for a, b, speaker in turns)

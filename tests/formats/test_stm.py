@@ -30,6 +30,7 @@ def utterances(draw: st.DrawFn) -> list[Utterance]:
 
 @settings(max_examples=200, deadline=None)
 @given(utterances())
+@pytest.mark.slow
 def test_reading_gives_back_what_was_written(tmp_path_factory, spoken: list[Utterance]):
     folder = tmp_path_factory.mktemp("files")
     write_stm(folder / "x.stm", spoken)

@@ -16,6 +16,8 @@ from mlcslm.results.comparison import compare_in_database
 from mlcslm.results.database import open_database
 from mlcslm.scoring.compare import compare_systems
 
+pytestmark = pytest.mark.slow
+
 A, B = "ckpt-4000/greedy", "ckpt-7000/greedy"
 
 

@@ -18,6 +18,7 @@ DROP = "'; DROP TABLE utterances; --"
 FORMULA = '=HYPERLINK("http://example.org","open")'
 
 
+@pytest.mark.slow
 def test_rates_are_pooled_not_averaged(inputs: Any) -> None:
     # ckpt-7000, dev: French 2 errors / 2 tokens, English 1 / 12, Thai 1 / 6: 4 / 20, where the mean of rates is 41.67.
     rows = query(
@@ -40,6 +41,7 @@ def test_table6_by_hand(inputs: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_rows_without_a_stage_are_left_out_and_kept_as_data(inputs: Any) -> None:
     stages = {name: stage for name, stage in inputs.config["stages"].items() if name != "ckpt-7000"}
     rows = query(inputs, "SELECT checkpoint FROM table6", config={**inputs.config, "stages": stages})
@@ -74,10 +76,12 @@ def test_interval_is_of_sessions_not_utterances(inputs: Any, count_rows_of: Any)
     assert query(inputs, interval, scores=scores) == [pytest.approx((50.0, 50.0))]
 
 
+@pytest.mark.slow
 def test_same_inputs_give_the_same_intervals(inputs: Any) -> None:
     assert query(inputs, "FROM intervals ORDER BY ALL") == query(inputs, "FROM intervals ORDER BY ALL")
 
 
+@pytest.mark.slow
 def test_hostile_transcripts_are_data(inputs: Any) -> None:
     with open_database(inputs.build()) as connection:
         assert connection.execute("SELECT count(*) FROM utterances").fetchall() == [(10,)]
@@ -104,6 +108,7 @@ def test_worst_utterances_come_first_and_right_ones_not_at_all(inputs: Any) -> N
     assert errors == sorted(errors, reverse=True) and 0 not in errors
 
 
+@pytest.mark.slow
 def test_views_show_the_configs_protocol_only(inputs: Any, count_rows_of: Any) -> None:
     normalised = count_rows_of("ckpt-7000/greedy", "dev", "whisper-norm")
     for row in normalised:
@@ -115,6 +120,7 @@ def test_views_show_the_configs_protocol_only(inputs: Any, count_rows_of: Any) -
         inputs.build(config={**inputs.config, "scoring": {"protocol": "whisper-norm"}})
 
 
+@pytest.mark.slow
 def test_config_and_systems_are_kept(inputs: Any) -> None:
     settings = dict(query(inputs, "FROM settings"))
     assert settings["preset"] == "toy" and settings["protocol"] == "mlcslm-2025" and settings["seed"] == "5"
@@ -166,12 +172,14 @@ def test_faulty_hypotheses(inputs: Any, hypothesis_rows_of: Any, edit: Any, expe
     assert expected in str(raised.value) and "hypotheses/ckpt-7000/greedy/dev.parquet" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_missing_hypotheses_are_allowed(inputs: Any, hypothesis_rows_of: Any) -> None:
     inputs.with_hypotheses("baseline-2/greedy", "dev", hypothesis_rows_of("baseline-2/greedy", "dev")[2:])
     rows = query(inputs, "SELECT hypothesis FROM worst_utterances WHERE system LIKE 'baseline%' AND errors = 62")
     assert rows == [(None,)]
 
 
+@pytest.mark.slow
 def test_faulty_manifests_and_files(inputs: Any, manifest_rows_of: Any, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"absent\.parquet: no such file"):
         inputs.build(scores=[tmp_path / "absent.parquet"])
@@ -184,6 +192,7 @@ def test_faulty_manifests_and_files(inputs: Any, manifest_rows_of: Any, tmp_path
         inputs.build()
 
 
+@pytest.mark.slow
 def test_failed_build_leaves_the_old_database(inputs: Any, count_rows_of: Any) -> None:
     before = inputs.build().read_bytes()
     inputs.with_counts("ckpt-7000/greedy", "dev", count_rows_of("ckpt-7000/greedy", "dev")[1:])
@@ -210,6 +219,7 @@ def hold(database: Path, mode: str) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_a_writer_elsewhere_is_a_user_error(inputs: Any) -> None:
     process = hold(inputs.build(), "rw")
     try:
@@ -221,6 +231,7 @@ def test_a_writer_elsewhere_is_a_user_error(inputs: Any) -> None:
         process.communicate("\n")
 
 
+@pytest.mark.slow
 def test_readers_elsewhere_do_not_hinder(inputs: Any) -> None:
     process = hold(inputs.build(), "ro")
     try:
@@ -229,6 +240,7 @@ def test_readers_elsewhere_do_not_hinder(inputs: Any) -> None:
         process.communicate("\n")
 
 
+@pytest.mark.slow
 def test_write_ahead_log_of_a_killed_session_is_not_replayed(inputs: Any) -> None:
     killed = "import duckdb, os, sys; c = duckdb.connect(sys.argv[1]); c.execute('DELETE FROM asr_counts'); os._exit(1)"
     subprocess.run([sys.executable, "-c", killed, str(inputs.build())], check=False)

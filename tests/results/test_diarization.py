@@ -13,6 +13,8 @@ from toy_queries import changed, make, query
 from mlcslm.errors import UserError
 from mlcslm.results.comparison import compare_in_database
 
+pytestmark = pytest.mark.slow
+
 
 def counts_file(inputs: Any, diarizer: str, split: str) -> Path:
     return inputs.folder / f"diarization/{diarizer}/{split}/counts.parquet"

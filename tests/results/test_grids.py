@@ -11,6 +11,8 @@ from toy_queries import make, query
 
 from mlcslm.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 BEST = "ckpt-12500/format+accuracy+correction"
 
 

@@ -11,6 +11,8 @@ from toy_queries import changed, make, query
 
 from mlcslm.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 BEST = "ckpt-12500/format+accuracy"
 RECONSTRUCTED = "reward set reconstructed: the paper's text lost the symbols"
 

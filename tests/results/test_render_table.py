@@ -16,6 +16,7 @@ from mlcslm.errors import UserError
 from mlcslm.results.tables import render_table, renderable_names
 
 
+@pytest.mark.slow
 def test_a_table_is_its_csv_with_intervals_beside_their_value(inputs, capsys) -> None:
     rows, _ = toy_queries.make(inputs, "table6")
     rendered = render_table(inputs.out, "table6")
@@ -27,12 +28,14 @@ def test_a_table_is_its_csv_with_intervals_beside_their_value(inputs, capsys) ->
 
 
 @pytest.mark.parametrize("name", ["table1", "table3", "table4", "table5", "table6", "table7", "systems", "groups"])
+@pytest.mark.slow
 def test_whatever_is_listed_can_be_shown(database: Path, name: str) -> None:
     assert name in dict(renderable_names(database))
     rendered = render_table(database, name)
     assert rendered.rows and all(len(row) == len(rendered.columns) for row in rendered.rows)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_same_in_every_form(database: Path, capsys) -> None:
     rendered = render_table(database, "systems")
     show("systems", database)

@@ -68,6 +68,7 @@ def turns(speakers: int) -> st.SearchStrategy[list[Segment]]:
 
 @settings(max_examples=150, deadline=None)
 @given(turns(2), turns(4))
+@pytest.mark.slow
 def test_agrees_with_pyannote_called_directly(reference: list[Segment], hypothesis: list[Segment]):
     errors = score_diarization(reference, hypothesis)
     if not reference:

@@ -15,6 +15,8 @@ import pytest
 from mlcslm.config.languages import read_languages
 from mlcslm.corpus.layout import Utterance, write_session
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 GROUPS = 15
 # On dev: baseline-1 and -2, the five stages of Table 1, the six reward sets, greedily; Table 3's two with context;
