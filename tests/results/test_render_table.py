@@ -16,10 +16,9 @@ from mlcslm.errors import UserError
 from mlcslm.results.tables import render_table, renderable_names
 
 
-@pytest.mark.slow
-def test_a_table_is_its_csv_with_intervals_beside_their_value(inputs, capsys) -> None:
-    rows, _ = toy_queries.make(inputs, "table6")
-    rendered = render_table(inputs.out, "table6")
+def test_a_table_is_its_csv_with_intervals_beside_their_value(session_inputs, capsys) -> None:
+    rows, _ = toy_queries.make(session_inputs, "table6")
+    rendered = render_table(session_inputs.out, "table6")
     assert rendered.columns == ["checkpoint", "method", "dev", "dev published", "test", "test published"]
     assert rendered.numeric == [False, False, True, True, True, True]
     for row, expected in zip(rendered.rows, rows, strict=True):

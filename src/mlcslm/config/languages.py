@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlcslm.errors import UserError
+from mlcslm.io.reading import read_input
 
 COLUMNS = ("group", "folder", "language", "token", "unit", "prompt")
 
@@ -39,10 +40,9 @@ class Group:
 def read_languages(path: str | os.PathLike[str]) -> dict[str, Group]:
     """Read a languages table; return its groups by name, in file order. Raises UserError naming the line at fault."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Expected the languages table, tab-separated: {', '.join(COLUMNS)}.")
+    content = read_input(path, f"the languages table, tab-separated: {', '.join(COLUMNS)}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error}); save it as UTF-8.") from None
     groups: dict[str, Group] = {}

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from mlcslm.config.schema import Config
 from mlcslm.config.stages import STAGE_KINDS
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.io.places import expand_tildes, is_stream
+from mlcslm.io.reading import read_input
 from mlcslm.runtime.secrets import refuse_secrets
 
 
@@ -43,7 +45,7 @@ def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "co
     """Check `values`; raises FaultyInput that lists each fault with its key's path, what was found and expected."""
     refuse_secrets(values, source)
     try:
-        return Config.model_validate(dict(values))
+        return Config.model_validate(expand_tildes(dict(values)))
     except ValidationError as error:
         faults = []
         for fault in error.errors():
@@ -68,10 +70,10 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     import yaml
 
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file() and not is_stream(path):
         raise UserError(f"{path}: no such configuration. Presets are in config/: demo.yaml, small.yaml, paper.yaml.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_input(path, "a configuration (YAML)").decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):

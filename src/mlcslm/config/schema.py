@@ -40,6 +40,9 @@ class CorpusConfig(Section):
     skip_faulty: bool = Field(
         False, description="leave out faulty lines and sessions instead of stopping; they are recorded"
     )
+    channels: Literal["ask", "mean"] = Field(
+        "ask", description="recordings with a speaker on each channel: ask stops and names them, mean reads the mean"
+    )
 
     @model_validator(mode="after")
     def _folders_are_given(self) -> CorpusConfig:
