@@ -1,4 +1,4 @@
-"""Jobs, report and experiment trackers in the configuration: none of these changes what is trained."""
+"""Resources, report and experiment trackers in the configuration."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from mlcslm.config.base import Name, Rate, Section, Share
 Part = Literal["projector", "embedding", "head", "lm_lora", "encoder_lora"]
 Reward = Literal["format", "accuracy", "error_type", "error_detail", "correction"]
 
-# The paper's, section 3.5.
+# Section 3.5 of the paper; its text lost the name of the reward with weight 0.8.
 _REWARD_WEIGHTS: dict[Reward, float] = {
     "accuracy": 0.8,
     "format": 0.5,
