@@ -84,9 +84,8 @@ def write_card(
         f"| steps | {_steps(encoder_recipe):,} | {_steps(recipe):,} |",
         f"| seed | {seed} | {seed} |",
         "",
-        f"Character error rate of the encoder with its CTC head on the demo's dev set: **{rates['all']:.1f} %**; by group: "
-        + ", ".join(f"{group} {rate:.1f}" for group, rate in rates.items() if group != "all")
-        + ".",
+        f"Character error rate of the encoder with its CTC head on the demo's dev set: **{rates['all']:.1f} %**; "
+        "by group: " + ", ".join(f"{group} {rate:.1f}" for group, rate in rates.items() if group != "all") + ".",
         "",
         "Recipes:",
         "",
