@@ -69,7 +69,7 @@ def test_tabs_keep_a_name_with_a_space_whole(tmp_path: Path):
 def test_a_name_cut_at_a_space_is_not_taken_for_a_time(tmp_path: Path):
     lines = "a 1 Speaker 1 5.00 7.50 hello\na 1 Speaker 2 7.50 9.00 you\n"
     found = faults(read_nist_stm, write(tmp_path, "a.stm", lines))
-    assert found.count("three numbers behind the speaker 'Speaker'") == 2
+    assert found.count("three numbers after the speaker 'Speaker'") == 2
     amount = write(tmp_path, "b.stm", "a 1 A 1 5.00 7.50 euros\na 1 A 6 8 please\n")
     assert [u.text for u in read_nist_stm(amount).utterances] == ["7.50 euros", "please"]
 

@@ -24,7 +24,7 @@ from mlcslm.io.parquet import read_table, write_table
 from mlcslm.io.reading import read_input
 from mlcslm.runtime.machine_faults import check_interpreter
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = {
     "h.txt": "a-1 ça va\n",
     "h.stm": "a 1 s 0 1 ça va\n",
