@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -72,6 +73,18 @@ def test_a_system_that_is_refused_leaves_the_one_before(place: Any, monkeypatch:
             )
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert not place.layout.external("another", "dev").exists()
+
+
+def test_what_a_killed_evaluation_left_is_no_system(place: Any) -> None:
+    given = place.write("h.txt", TEXT)
+    join_results(place.config, place.layout, place.request(given))
+    folder = place.layout.external("theirs", "dev")
+    shutil.copytree(folder, folder.with_name(f".dev.{os.uname().nodename}.4194304.tmp"))
+    collect_database(place.config, place.layout)
+    join_results(
+        place.config, place.layout, place.request(given)
+    )  # and so is the copy that this makes of the earlier one
+    assert [path.name for path in folder.parent.iterdir()] == ["dev"]
 
 
 def test_a_database_of_somebody_else_is_left_alone(place: Any) -> None:

@@ -123,6 +123,7 @@ def test_what_stood_before_a_kill_still_stands(place: Any, tmp_path: Path) -> No
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        assert process.returncode in (0, -signal.SIGKILL), name
         hits[f"{name} {'killed' if process.returncode < 0 else 'had ended'}"] += 1
         left = [path for path in tmp_path.rglob(".*.tmp")]
         hits["writing"] += bool(left and process.returncode < 0)

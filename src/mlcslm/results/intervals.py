@@ -102,8 +102,9 @@ def comparison_rows(
     for group in (POOLED, *([MEAN] if several else []), *sorted(set(group_of))):
         chosen = np.full(len(sessions), True) if group in (POOLED, MEAN) else of_group == group
         means = of_group if group == MEAN else None
-        options = {"samples": samples, "level": LEVEL, "seed": seed}
-        for found in compare_systems(by_system[:, chosen], by_session[chosen], means, **options):
+        for found in compare_systems(
+            by_system[:, chosen], by_session[chosen], means, samples=samples, level=LEVEL, seed=seed
+        ):
             if not math.isnan(found.difference):
                 yield {"grp": group, **_row(found, systems)}
 
