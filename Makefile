@@ -21,7 +21,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 TESTS ?=
 
-.PHONY: demo quick test slurm-test lint reference foundation lock clean
+# Snakemake calls the Python of .venv unquoted, and make itself splits names at spaces.
+ifneq ($(shell printf '%s' "$$PWD" | LC_ALL=C tr -dc '[:space:]"\047\\$$`&|;<>()*?[]{}!#~' | od -c -A n),)
+$(error $(CURDIR): a space, a quote or another special character is in this folder's name, by which every job would \
+fail. Move the checkout into a folder without one; folders of data and results may have them)
+endif
+
+.PHONY: demo tables pictures quick test slurm-test lint reference foundation lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed

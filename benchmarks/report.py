@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "report.json")
     options = parser.parse_args(arguments)
     try:
+        if options.folder is not None and options.folder.exists() and any(options.folder.iterdir()):
+            raise UserError(f"{options.folder}: is not empty. Name a new folder.")
         folder = options.folder or Path(tempfile.mkdtemp())
         try:
             found = run(options, folder)

@@ -13,6 +13,7 @@ from toy_queries import query
 
 from mlcslm.errors import UserError
 from mlcslm.results.database import open_database
+from mlcslm.scoring.intervals import pooled_interval
 
 DROP = "'; DROP TABLE utterances; --"
 FORMULA = '=HYPERLINK("http://example.org","open")'
@@ -51,34 +52,23 @@ def test_rows_without_a_stage_are_left_out_and_kept_as_data(inputs: Any) -> None
     assert query(inputs, "SELECT count(*) FROM table_rows WHERE table_name = 'table6'") == [(6,)]
 
 
-def test_interval_agrees_with_a_brute_force_bootstrap(inputs: Any) -> None:
-    # English of ckpt-4000 by session, then French, Thai: all 4^4 draws of four sessions, equally likely.
-    errors, lengths = np.array([5, 1, 2, 2]), np.array([8, 4, 2, 6])
-    draws = np.stack(np.meshgrid(*[np.arange(4)] * 4), axis=-1).reshape(-1, 4)
-    rates = np.sort(100 * errors[draws].sum(axis=1) / lengths[draws].sum(axis=1))
-    ((low, high),) = query(
-        inputs, "SELECT low, high FROM intervals WHERE system = 'ckpt-4000/greedy' AND split = 'dev'"
-    )
-    assert (rates <= low).mean() == pytest.approx(0.025, abs=0.02) and (rates <= high).mean() == pytest.approx(
-        0.975, abs=0.02
-    )
-    assert low < 50 < high
+def test_interval_is_that_of_the_sessions_counts(session_inputs: Any) -> None:
+    errors, lengths = np.array([1, 4, 1, 1, 1, 2]), np.array([2, 6, 4, 1, 1, 6])
+    rows = query(
+        session_inputs, "SELECT low, high FROM intervals WHERE system = 'ckpt-4000/greedy' AND split = 'dev'"
+    )  # fmt: skip
+    ends = pooled_interval(errors, lengths, seed=5)
+    assert rows == [pytest.approx(tuple(100 * end for end in ends))]
 
 
-def test_interval_is_of_sessions_not_utterances(inputs: Any, count_rows_of: Any) -> None:
-    # Each session has one error in two tokens, though its utterances have none or one: no draw of sessions can differ.
-    rows = count_rows_of("ckpt-7000/greedy", "dev")
-    for row, (length, errors) in zip(rows, [(1, 0), (3, 2), (2, 1), (1, 1), (1, 0), (2, 1)], strict=True):
-        row.update(length=length, errors=errors, deletions=errors, insertions=0, substitutions=0)
-    inputs.with_counts("ckpt-7000/greedy", "dev", rows)
-    scores = [path for path in inputs.scores if "ckpt-7000" in str(path)]
-    interval = "SELECT low, high FROM intervals WHERE split = 'dev'"
-    assert query(inputs, interval, scores=scores) == [pytest.approx((50.0, 50.0))]
+def test_interval_is_of_sessions_not_utterances(inputs: Any) -> None:
+    """Six utterances of four sessions, and of the test split three: too few."""
+    assert query(inputs, "FROM intervals") == []
 
 
-@pytest.mark.slow
-def test_same_inputs_give_the_same_intervals(inputs: Any) -> None:
-    assert query(inputs, "FROM intervals ORDER BY ALL") == query(inputs, "FROM intervals ORDER BY ALL")
+def test_same_inputs_give_the_same_intervals(session_inputs: Any) -> None:
+    found = query(session_inputs, "FROM intervals ORDER BY ALL")
+    assert found and found == query(session_inputs, "FROM intervals ORDER BY ALL")
 
 
 @pytest.mark.slow

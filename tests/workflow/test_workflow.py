@@ -50,7 +50,7 @@ def test_table_6_is_complete(finished: Any) -> None:
             counts = pq.read_table(finished.results / "scores" / system / "greedy" / f"{split}.parquet").to_pydict()
             assert len(counts["utterance_id"]) == 3 * 4
             assert row[split] == f"{100 * sum(counts['errors']) / sum(counts['length']):.2f}"
-            assert float(row[f"{split}_low"]) <= float(row[split]) <= float(row[f"{split}_high"])
+            assert row[f"{split}_low"] == row[f"{split}_high"] == "", "three sessions are too few for an interval"
     readable = finished.table.with_suffix(".md").read_text(encoding="utf-8")
     assert all(row["dev"] in readable for row in rows)
 

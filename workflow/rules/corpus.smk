@@ -32,6 +32,7 @@ rule manifest:
     params:
         folder=lambda wildcards: str(layout.corpus(wildcards.split)),
         skip_faulty=preset.corpus.skip_faulty,
+        channels=preset.corpus.channels,
     script:
         "../scripts/manifest.py"
 

@@ -61,7 +61,7 @@ def with_reference_context(rows: Sequence[Row], manifest: str | os.PathLike[str]
     if missing := [name for name, text in needed.items() if text is None]:
         raise FaultyInput(
             f"{manifest}: no transcript for {len(missing)} of the {len(needed)} utterances that are context of others, "
-            "but the decoding has context: reference. Take context: own, or a split with transcripts.",
+            "but the decoding has context: reference. Take context: hypotheses, or a split with transcripts.",
             [f"{name}: no text" for name in missing[:20]],
         )
     return [row | {"context": context_lines([one["text"] for one in before[row["utterance_id"]]])} for row in rows]
@@ -90,7 +90,7 @@ def decode_with_hypothesis_context(
         size = halved(
             size,
             error,
-            label="context: own",
+            label="context: hypotheses",
             one="a single utterance does not fit into memory",
             many=f"{size} utterances side by side do",
             remedy="max_new_tokens",

@@ -418,7 +418,8 @@ class Layout:
         commanded = [
             card.parent
             for card in sorted(self.root.glob(f"systems/*/*/{CARD}"))
-            if card.parent not in expected
+            if not card.parent.name.startswith(".")  # what a process is writing, or was killed at
+            and card.parent not in expected
             and read_json(card, f"Delete {card.parent} and evaluate the system again.")["origin"] == "command"
         ]
         return [folder for folder in expected if (folder / CARD).exists()] + commanded
