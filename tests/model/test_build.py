@@ -114,7 +114,7 @@ class TestUnusableSources:
             build(encoder_folder, str(tmp_path / "lm"), languages)
 
     def test_another_kind_of_model(self, encoder_folder, lm_folder, languages) -> None:
-        with pytest.raises(UserError, match="found a model of type '.*', expected a Whisper checkpoint"):
+        with pytest.raises(UserError, match=r"found a model of type '.*', expected a Whisper checkpoint"):
             build(lm_folder, lm_folder, languages)
 
     def test_no_causal_language_model(self, encoder_folder, languages, lm_folder, tmp_path) -> None:
