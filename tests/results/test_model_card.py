@@ -72,7 +72,7 @@ def test_no_text_of_the_recipe_leaves_its_block(card: str) -> None:
 
 def test_without_results_the_card_says_so(languages) -> None:
     card = model_card("mine", INFO, languages, "greedy", None)
-    assert "Nothing: the results it was exported with do not include it." in card
+    assert "None: the results it was exported with do not include it." in card
     assert "model-index" not in yaml.safe_load(card.split("---\n")[1])
 
 

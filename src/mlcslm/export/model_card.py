@@ -63,7 +63,7 @@ def model_card(
         f"# {_text(name)}",
         _summary(info, groups),
         f"## Use\n\n{_use(next(iter(groups)))}",
-        f"## Measured\n\n{_results(decoding, measured)}",
+        f"## Results\n\n{_results(decoding, measured)}",
         f"## Training\n\n{_training(info)}",
     ]
     return f"---\n{_header(name, info, groups, decoding, measured, licence)}---\n\n" + "\n\n".join(parts) + "\n"
@@ -138,7 +138,7 @@ def _use(group: str) -> str:
 
 def _results(decoding: str, measured: Measured | None) -> str:
     if measured is None or not measured.systems:
-        return "Nothing: the results it was exported with do not include it."
+        return "None: the results it was exported with do not include it."
     lines = ["| decoding | split | utterances | WER/CER % | 95 % interval |", "|:---|:---|---:|---:|---:|"]
     for used, split, utterances, rate, low, high in measured.systems:
         interval = "" if low is None else f"{low:.2f} to {high:.2f}"

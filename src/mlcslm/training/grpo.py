@@ -97,9 +97,8 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
             )
         # Not through `args`: given a beta there, trl would load a reference model by hub id, which ours does not have.
         self.beta = stage.kl_weight
-        self.ref_model = cast(
-            "Any", ParentModel(model)
-        )  # trl only passes it on to `_get_per_token_logps_and_entropies`
+        # trl only passes it on to `_get_per_token_logps_and_entropies`.
+        self.ref_model = cast("Any", ParentModel(model))
         self.processor = processor
         self.utterances = utterances
         self.plan = plan
