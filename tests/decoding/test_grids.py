@@ -124,13 +124,13 @@ def test_jobs_of_a_grid_share_its_decodings(layout: Layout, languages, monkeypat
         fcntl.flock(other_job, fcntl.LOCK_EX)
         # What another job is at is left to it.
         decode_with_all(*files, grid("multinomial-150").missing(), languages)
-        assert grid("multinomial-150").take()
+        assert grid("multinomial-150").reuse()
     assert missing("beam-10-150") == ["beam-10-150"] * 2  # nobody has made it between the two times
     decode_with_all(*files, grid("beam-10-150").missing(), languages)
     for name in ("beam-10-150", "beam-sampling-2-150"):
         assert missing(name) == []
-        assert grid(name).take()
-        assert not grid(name).take()
+        assert grid(name).reuse()
+        assert not grid(name).reuse()
         assert grid(name).place(name).is_file()
     changed = layout.config.decodings | {"beam-10-150": DECODINGS["sampled.parquet"]}
     monkeypatch.setattr(layout, "config", layout.config.model_copy(update={"decodings": changed}))

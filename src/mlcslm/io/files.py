@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write to a temporary name, flush to disk, rename."""
+"""Files that are either complete or absent: write to a temporary name, flush to disk, rename."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from mlcslm.errors import UserError
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed and renamed to `path`, on any error removed.
 
-    The caller may write a file or make a folder there. An existing folder at `path` is replaced. What processes of this
-    machine that were killed while writing `path` have left is removed.
+    The caller may write a file or create a folder there. An existing folder at `path` is replaced. Leftovers of
+    processes on this machine that were killed while writing `path` are removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush_entry(path.parent)
     except OSError as error:
         if error.errno is not None and (error.filename is None or str(temporary) in (error.filename, error.filename2)):
-            error.filename, error.filename2 = str(path), None  # what a full disk has cut short, by its own name
+            error.filename, error.filename2 = str(path), None  # name the file itself, not the temporary one
         raise
     finally:
         _remove(temporary)
@@ -53,7 +53,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str], remedy: str) -> Any:
-    """The value of a JSON file. Raises UserError, with what to do, where it is damaged."""
+    """The value of a JSON file. Raises UserError, ending with `remedy`, if it is damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:  # a JSON or a UTF-8 one
@@ -80,9 +80,9 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is another user's
+    except PermissionError:  # another user's process
         return True
-    with contextlib.suppress(OSError):  # one that has ended keeps its number until its parent asks after it
+    with contextlib.suppress(OSError):  # an ended one stays a zombie until its parent reaps it
         return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z"
     return True
 
@@ -109,7 +109,7 @@ def _flush_entry(folder: Path) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a log; from a line on that a kill cut short, or that is damaged, they are left out."""
+    """Rows of a log, up to the first line that is damaged or was truncated by a kill."""
     if not path.exists():
         return []
     rows = []

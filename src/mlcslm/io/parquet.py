@@ -1,4 +1,4 @@
-"""The workflow's Parquet files: written whole, with a checksum a page; what is damaged is named, with what to do."""
+"""The workflow's Parquet files: written atomically with page checksums; damaged ones are reported with a remedy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_path
 
-REMAKE = "Delete it and run the workflow again, which makes it anew"
+REMAKE = "Delete it and run the workflow again to rebuild it"
 
 
 def write_table(table: pa.Table, path: str | os.PathLike[str]) -> None:
-    """Write a table to `path`, atomically, with checksums by which `read_table` notices a single changed bit."""
+    """Write a table to `path`, atomically, with checksums that let `read_table` detect a single changed bit."""
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, write_page_checksum=True)
 
@@ -24,12 +24,12 @@ def write_table(table: pa.Table, path: str | os.PathLike[str]) -> None:
 def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> pa.Table:
     """The `columns` (all by default) of a Parquet file.
 
-    Raises UserError naming the file where there is none, where it is damaged and where it lacks a column; OSError where
-    the disk or drive fails, which says nothing about the file.
+    Raises UserError naming the file if it is missing or damaged or lacks a column; OSError if the disk or drive fails,
+    which says nothing about the file.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Run the workflow, which makes it.")
+        raise UserError(f"{path}: no such file. Run the workflow to create it.")
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             found = file.schema_arrow.names
@@ -43,4 +43,4 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
         if isinstance(error, OSError) and error.errno:
             raise
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{path}: not a Parquet file, or a damaged one ({reason}). {REMAKE}.") from None
+        raise UserError(f"{path}: not a Parquet file, or damaged ({reason}). {REMAKE}.") from None

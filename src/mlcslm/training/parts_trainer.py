@@ -143,17 +143,17 @@ class StopOnRequest(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for a state and the end."""
         if args.world_size > 1:
-            asked = torch.tensor([int(self.stop.asked)], device=args.device)
+            asked = torch.tensor([int(self.stop.requested)], device=args.device)
             torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
-            self.stop.asked = bool(asked.item())
-        if self.stop.asked:
+            self.stop.requested = bool(asked.item())
+        if self.stop.requested:
             control.should_save = control.should_training_stop = True
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Raise Interrupted where steps are left, once the first process has marked the state as whole."""
-        if not self.stop.asked or state.global_step >= state.max_steps:
+        if not self.stop.requested or state.global_step >= state.max_steps:
             return
         if args.world_size > 1:
             torch.distributed.barrier()
