@@ -135,7 +135,7 @@ ROUNDS = (
                 "network-drive-lost",
                 DECODING,
                 r"manifests/dev\.parquet: the disk or network drive that holds it does not respond "
-                rf"\(Stale file handle\)\. Nothing needs to be deleted: check that it is mounted and working, then {KEPT}",
+                rf"\(Stale file handle\)\. Nothing needs to be deleted: check that it is mounted and .*, then {KEPT}",
                 in_job=lose_the_drive,
             ),
         ),

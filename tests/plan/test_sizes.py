@@ -90,11 +90,11 @@ def test_a_known_shape_is_what_its_folder_would_say(tmp_path: Path) -> None:
 
 def test_what_is_no_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"encoder .*: no config\.json there"):
+    with pytest.raises(UserError, match=r"encoder .*: no config\.json in it"):
         read_shapes(str(tmp_path), PAPER.language_model, str(SHEET))
-    with pytest.raises(UserError, match=r"language model nobody/nothing: no configuration to be had .*/Babel-9B-Chat"):
+    with pytest.raises(UserError, match=r"language model nobody/nothing: found no configuration .*/Babel-9B-Chat"):
         read_shapes(PAPER.encoder, "nobody/nothing", str(SHEET))
-    with pytest.raises(UserError, match="a model of type 'qwen2' found, expected Whisper's"):
+    with pytest.raises(UserError, match="found a model of type 'qwen2', expected 'whisper'"):
         read_shapes(PAPER.language_model, PAPER.language_model, str(SHEET))
 
 

@@ -56,7 +56,7 @@ class KVCache:
             self._positions = mask.new_zeros(0)
             self._bias = states[0][0].new_zeros(0, 0)
             self._layers = [_Layer(self, keys) for keys, _ in states]
-            self.cache = Cache(layers=self._layers)
+            self.cache = Cache(layers=[*self._layers])
         width = mask.shape[1]
         self._ensure_capacity(max(len(self._first), max(slots) + 1), width)
         hidden = torch.finfo(self._bias.dtype).min
