@@ -176,9 +176,9 @@ PartialHypotheses.add = dying
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.generation import DecodingPaths, decode_split
 from mlcslm.config.languages import read_languages
-checkpoint, manifest, out, sheet = map(Path, sys.argv[1:])
+checkpoint, manifest, out, languages = map(Path, sys.argv[1:])
 decoding = DecodingConfig(max_new_tokens=12, context="hypotheses", batch_size=3)
-decode_split(DecodingPaths(checkpoint, manifest, out), decoding, read_languages(sheet))
+decode_split(DecodingPaths(checkpoint, manifest, out), decoding, read_languages(languages))
 """
 
 
