@@ -145,7 +145,7 @@ ROUNDS = (
             Fault(
                 "worker-killed",
                 TRAINING,
-                rf"the system killed a process that prepares batches.* resources\.data_workers .* {KEPT}",
+                rf"the system killed a process that prepares batches.* resources\.data_workers.* {KEPT}",
                 in_job=kill_workers,
             ),
             Fault(
