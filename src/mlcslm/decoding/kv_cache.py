@@ -25,6 +25,8 @@ def layer_states(cache: Cache) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 class _Filled(DynamicLayer):
+    """An attention layer that has been written to."""
+
     keys: torch.Tensor
     values: torch.Tensor
 

@@ -26,7 +26,7 @@ def has_loop(ids: Sequence[int]) -> bool:
 
 
 def ends_in_loop(ids: Sequence[int]) -> bool:
-    """Whether `ids` end in such a loop: the check of a running search."""
+    """Whether `ids` end in such a loop: what a running search checks."""
     return any(list(ids[-_least(unit) : -unit]) == list(ids[unit - _least(unit) :]) for unit in _units(len(ids)))
 
 

@@ -42,7 +42,7 @@ class Stop:
         self.process = os.getpid()
 
     def leave(self, saved: str) -> None:
-        """Raise Interrupted if the process was asked to stop; saved: what has been reached."""
+        """Raise Interrupted if the process was asked to stop; saved: what the next run resumes from."""
         if self.requested:
             raise Interrupted(saved)
 
