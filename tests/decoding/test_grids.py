@@ -131,7 +131,7 @@ def test_jobs_of_a_grid_share_its_decodings(layout: Layout, languages, monkeypat
         assert missing(name) == []
         assert grid(name).reuse()
         assert not grid(name).reuse()
-        assert grid(name).place(name).is_file()
+        assert grid(name).shard_file(name).is_file()
     changed = layout.config.decodings | {"beam-10-150": DECODINGS["sampled.parquet"]}
     monkeypatch.setattr(layout, "config", layout.config.model_copy(update={"decodings": changed}))
     assert set(missing("multinomial-150")) == {"beam-10-150"}
