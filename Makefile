@@ -1,7 +1,8 @@
 # make demo         Table 6 of the demo preset: own .venv, corpus, training, decoding, scoring
-# make test         all tests, in the same .venv
+# make quick        the fast tests, a minute or two
+# make test         all tests, half an hour on two cores; in the same .venv
 # make slurm-test   the workflow on a SLURM cluster of two nodes on this machine (Debian: slurm-wlm and munge), some minutes
-# make lint         ruff, snakefmt, snakemake --lint
+# make lint         style, types, layers, spelling, links: ruff, snakefmt, snakemake --lint, mypy, lint-imports, codespell
 # make reference    write config/README.md anew from the descriptions in src/mlcslm/config/schema.py
 # make foundation   pretrain the demo's two foundation models anew and put them into resources/foundation (hours)
 # make lock         resolve pyproject.toml anew and pin the outcome in requirements.lock and requirements-dev.lock
@@ -20,12 +21,22 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 TESTS ?=
 
-.PHONY: demo test slurm-test lint reference foundation lock clean
+# Snakemake calls the Python of .venv unquoted, and make itself splits names at spaces.
+ifneq ($(shell printf '%s' "$$PWD" | LC_ALL=C tr -dc '[:space:]"\047\\$$`&|;<>()*?[]{}!#~' | od -c -A n),)
+$(error $(CURDIR): a space, a quote or another special character is in this folder's name, by which every job would \
+fail. Move the checkout into a folder without one; folders of data and results may have them)
+endif
+
+.PHONY: demo tables pictures quick test slurm-test lint reference foundation lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores all $(TABLE).csv
 	@echo && cat $(TABLE).md
+
+# One process: another would import torch and transformers once more, which is a good part of the time.
+quick: $(VENV)/.installed-dev
+	$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -m "not slow" $(TESTS)
 
 # Many tests are so small that more threads would only wait for each other. `make test TESTS=tests/text` runs some.
 test: $(VENV)/.installed-dev
@@ -42,6 +53,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(IN_VENV) snakemake --lint
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python .ci/check_links.py
 
 reference: $(VENV)/.installed
 	$(BIN)/python -m mlcslm.config.reference config/README.md
@@ -80,5 +95,5 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf results $(VENV) .pytest_cache .ruff_cache .hypothesis build src/*.egg-info
+	rm -rf results $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis build src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -52,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "report.json")
     options = parser.parse_args(arguments)
     try:
+        if options.folder is not None and options.folder.exists() and any(options.folder.iterdir()):
+            raise UserError(f"{options.folder}: is not empty. Name a new folder.")
         folder = options.folder or Path(tempfile.mkdtemp())
         try:
             found = run(options, folder)
@@ -159,10 +161,12 @@ def make_database(
     rng = random.Random(seed)
     manifests = {"dev": _write(folder / "manifests/dev.parquet", manifest, MANIFEST_SCHEMA)}
     rows = [SystemRow(f"system-{number}", "greedy") for number in range(systems)]
-    hypotheses, scores = [], []
+    hypotheses: dict[tuple[str, str], Path] = {}
+    scores = []
     for number, row in enumerate(rows):
         answers, counts = _answers(row.system, manifest, groups, 0.1 + 0.03 * number, number >= systems / 2, rng)
-        hypotheses.append(_write(folder / f"hypotheses/{row.system}/dev.parquet", answers, pa.schema(HYPOTHESES)))
+        file = _write(folder / f"hypotheses/{row.system}/dev.parquet", answers, pa.schema(HYPOTHESES))
+        hypotheses[row.system, "dev"] = file
         scores.append(_write(folder / f"scores/{row.system}/dev.parquet", counts, COUNTS_SCHEMA))
     stage = {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 1}
     config = {
@@ -182,7 +186,7 @@ def make_database(
         reflections=[],
         training_logs=[],
         diarization=[],
-        segments=[],
+        segments={},
         tables=TABLES,
         languages=LANGUAGES,
         systems=rows,

@@ -3,6 +3,7 @@ corpus of tones that they can learn from. What needs torch is imported where it 
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +27,17 @@ TONES = {200: "yes", 500: "no", 1200: "hello", 2800: "there"}
 """The language of the tone corpus: Hz and the word it means."""
 
 
+SLOW_FIXTURES = {"train", "trained", "finished", "undisturbed", "cluster", "browser", "benchmark"}
+"""Fixtures that train, run the workflow, or start a browser or a program: what uses one is slow."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `-n` of pytest-xdist, keep together what shares costly fixtures; the longest first: the whole workflow."""
+    """Mark as slow what needs a slow fixture. With `-n` of pytest-xdist, keep together what shares costly fixtures, the
+    longest first: the whole workflow."""
+    for item in items:
+        if not SLOW_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
     if not config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
     for item in items:
@@ -42,6 +51,25 @@ def languages() -> dict[str, Any]:
     from mlcslm.config.languages import read_languages
 
     return read_languages(SHEET)
+
+
+@pytest.fixture(scope="session")
+def published_sums() -> Callable[..., list[dict[str, Any]]]:
+    """Counts that the challenge published for its two baselines on dev, summed over each group; by track.
+
+    `scored` is the number of utterances (Track 1) or recordings (Track 2); a run-on has fifty insertions or more.
+    """
+    with open(Path(__file__).parent / "published" / "dev_baselines.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    def of_track(track: int) -> list[dict[str, Any]]:
+        return [
+            {name: int(value) if value.isdecimal() else value for name, value in row.items()}
+            for row in rows
+            if row["track"] == str(track)
+        ]
+
+    return of_track
 
 
 def save_tokenizer(folder: Path) -> int:

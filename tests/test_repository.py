@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+import mlcslm
 from mlcslm.config.languages import read_languages
 from mlcslm.text.templates import TEMPLATES, prompt_text, target_text
 
@@ -22,6 +23,7 @@ REPOSITORY = Path(__file__).parents[1]
 SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
 RULES = sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))
 SCRIPTS = sorted((REPOSITORY / "workflow" / "scripts").glob("*.py"))
+GITHUB = sorted(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / ".github").rglob("*.yml"))
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 
 
@@ -145,3 +147,39 @@ def test_documented_templates_are_those_of_the_code(template: str) -> None:
     text = f"`{prompt_text(french, template)}{answer}`".replace("|", "\\|")
     rows = (REPOSITORY / "docs" / "paper.md").read_text("utf-8").splitlines()
     assert any(row.startswith(f"| `{template}`") and text in row for row in rows), f"docs/paper.md should show {text}"
+
+
+def test_version_is_the_same_everywhere() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text("utf-8"))
+    released = re.findall(r"^## ([\d.]+) - ([\d-]+)$", (REPOSITORY / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert (citation["version"], citation["date-released"]) == released[0]
+    assert citation["version"] == mlcslm.__version__
+
+
+def test_index_of_the_documentation_names_every_page_once() -> None:
+    index = (REPOSITORY / "docs" / "README.md").read_text("utf-8")
+    named = re.findall(r"^\| \[\S+\]\((\w+\.md)\) \|", index, re.M)
+    assert sorted(named) == sorted(path.name for path in (REPOSITORY / "docs").glob("*.md") if path.name != "README.md")
+
+
+def test_map_of_the_tests_names_every_folder() -> None:
+    rows = re.findall(r"^\| (`.+?) \|", (REPOSITORY / "CONTRIBUTING.md").read_text("utf-8"), re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    folders = {path.parent.name for path in (REPOSITORY / "tests").glob("*/*.*") if path.parent.name != "__pycache__"}
+    assert folders == named
+
+
+@pytest.mark.parametrize("name", ["CITATION.cff", ".snakemake-workflow-catalog.yml", *GITHUB])
+def test_yaml_beside_the_code_can_be_read(name: str) -> None:
+    assert isinstance(yaml.safe_load((REPOSITORY / name).read_text("utf-8")), dict)
+
+
+def test_no_test_looks_beside_the_checkout() -> None:
+    """Tests need nothing but a clone: `parents[n]` of a test's own path must not lead out of it."""
+    faults = []
+    for path in sorted((REPOSITORY / "tests").rglob("*.py")):
+        depth = len(path.relative_to(REPOSITORY).parts)
+        text = path.read_text("utf-8")
+        if any(int(number) >= depth for number in re.findall(r"__file__\)(?:\.resolve\(\))?\.parents\[(\d+)\]", text)):
+            faults.append(f"{path.relative_to(REPOSITORY)}: its parents[{depth}] is outside")
+    assert not faults, "\n".join(faults)

@@ -12,13 +12,13 @@ class UserError(Exception):
     """
 
 
-def shortened(faults: Sequence[str], rendered: int = 10) -> list[str]:
+def shortened(faults: Sequence[str], limit: int = 10) -> list[str]:
     """The first of `faults`, and a line that says how many more there are.
 
-    >>> shortened(["a", "b", "c"], shown=2)
+    >>> shortened(["a", "b", "c"], limit=2)
     ['a', 'b', '… and 1 more']
     """
-    return [*faults[:rendered], *([f"… and {len(faults) - rendered} more"] if len(faults) > rendered else [])]
+    return [*faults[:limit], *([f"… and {len(faults) - limit} more"] if len(faults) > limit else [])]
 
 
 class FaultyInput(UserError):

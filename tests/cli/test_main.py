@@ -60,6 +60,7 @@ def test_exit_status_says_whose_fault_it_is(monkeypatch, capsys, error, status: 
     assert f"| {status} |" in documented and re.search(rf"^- {status}: ", manual.EPILOG, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_a_command_line_that_is_not_understood_ends_with_2(whole: str) -> None:
     for arguments in (["shwo"], ["show", "--colour"]):
         done = subprocess.run([sys.executable, "-c", CODE, *arguments], capture_output=True, text=True, check=False)
@@ -67,6 +68,7 @@ def test_a_command_line_that_is_not_understood_ends_with_2(whole: str) -> None:
         assert "Usage: " in done.stderr
 
 
+@pytest.mark.slow
 def test_interrupted_ends_with_130(tmp_path: Path) -> None:
     config = REPOSITORY / "config" / "demo.yaml"
     command = [sys.executable, "-c", CODE, "status", "--configfile", str(config), "--watch", "60"]

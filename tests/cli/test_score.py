@@ -60,6 +60,13 @@ def test_prints_the_pooled_counts_and_each_group_s(app: typer.Typer, texts: list
         "deletions": 1,
         "substitutions": 2,
         "error_rate": 0.5,
+        "with_normalised_hypotheses": {
+            **{"protocol": "mlcslm-2025+normalised-hypothesis", "errors": 3, "error_rate": 3 / 8},
+        },
+        "notes": [
+            "hyp: 1 of 4 errors are capitals or punctuation of the hypotheses, which mlcslm-2025 does not normalise: "
+            "50.00 % as they stand, 37.50 % normalised (--normalise-hypothesis)"
+        ],
         "utterances": 4,
         "missing_hypotheses": 1,
         "run_ons": {"utterances": 0, "insertions": 0, "share_of_insertions": 0.0},

@@ -53,6 +53,7 @@ def test_der_is_printed_pooled_by_group_and_by_session(app: typer.Typer):
     american, thai = der(6, 1, 0, 2, 3 / 6), der(1, 1, 0, 0, 1)
     assert run(app, "der", "ref.rttm", "hyp.rttm", "--jobs", "1") == {
         "collar": 0,
+        "skip_overlap": False,
         **der(7, 2, 0, 2, 4 / 7),
         "recordings": 2,
         "missing_hypotheses": 1,
@@ -78,6 +79,13 @@ def test_tcpwer_is_printed_pooled_by_group_and_by_session(app: typer.Typer):
         **{"errors": 7, "length": 8, "insertions": 2, "deletions": 4, "substitutions": 1, "error_rate": 7 / 8},
         "cpwer": {"errors": 7, "error_rate": 7 / 8},
         "tcorcwer": {"errors": 3, "error_rate": 3 / 8, "exact": True},
+        "with_normalised_hypotheses": {
+            **{"protocol": "mlcslm-2025+normalised-hypothesis", "errors": 6, "error_rate": 6 / 8},
+        },
+        "notes": [
+            "hyp.stm: 1 of 7 errors are capitals or punctuation of the hypotheses, which mlcslm-2025 does not "
+            "normalise: 87.50 % as they stand, 75.00 % normalised (--normalise-hypothesis)"
+        ],
         "group_mean_error_rate": (5 / 6 + 1) / 2,
         "recordings": 2,
         "missing_hypotheses": 1,
@@ -86,12 +94,26 @@ def test_tcpwer_is_printed_pooled_by_group_and_by_session(app: typer.Typer):
     }
     assert run(app, "tcpwer", "ref.stm", "hyp.stm", "--protocol", "mlcslm-2025") == expected
     write_seglst("hyp.json", read_stm("hyp.stm"))
-    assert run(app, "tcpwer", "ref.stm", "hyp.json") == expected
+    assert run(app, "tcpwer", "ref.stm", "hyp.json") == expected | {
+        "notes": [expected["notes"][0].replace(".stm", ".json")]
+    }
     broken_down = run(app, "tcpwer", "ref.stm", "hyp.stm", "--breakdown")
     assert broken_down["breakdown"] == {"confusion": 4, "missed": 2, "false_alarm": 0, "recognition": 1}
     assert broken_down["sessions"]["Thai_1"]["breakdown"]["missed"] == 2
     normalised = run(app, "tcpwer", "ref.stm", "hyp.stm", "--normalise-hypothesis")
     assert (normalised["protocol"], normalised["errors"]) == ("mlcslm-2025+normalised-hypothesis", 6)
+
+
+def test_options_reach_the_score(app: typer.Typer):
+    Path("late.rttm").write_text(
+        "SPEAKER American_1 1 0 4.2 <NA> <NA> x <NA> <NA>\nSPEAKER American_1 1 4.2 1.8 <NA> <NA> y <NA> <NA>\n"
+    )
+    Path("a.uem").write_text("American_1 1 0 5\n")
+    found = run(app, "der", "ref.rttm", "late.rttm", "--collar", "0.25", "--skip-overlap", "--uem", "a.uem")
+    assert (found["collar"], found["skip_overlap"], found["uem"], found["outside_uem"]) == (0.25, True, "a.uem", 1)
+    assert (found["confusion"], found["scored_speech"]) == (0, pytest.approx(4.25))
+    assert run(app, "der", "ref.rttm", "late.rttm", "--group", "French")["groups"].keys() == {"French"}
+    assert run(app, "tcpwer", "ref.stm", "ref.stm", "--group", "Thai")["groups"].keys() == {"Thai"}
 
 
 @pytest.mark.parametrize("kind", ["rttm", "stm"])
@@ -110,6 +132,7 @@ def test_mistakes_are_named(app: typer.Typer, kind: str):
         run(app, *arguments)
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy():
     code = (
         "import sys, typer; from mlcslm.cli import score; app = typer.Typer(); score.register(app)\n"

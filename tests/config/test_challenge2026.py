@@ -1,4 +1,4 @@
-"""The 2026 challenge is data: its sheet, its folders, and its score over 21 groups, none of which the code counts."""
+"""The 2026 challenge is data: its languages table, folders, and score over 21 groups, a number not in the code."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from mlcslm.text.templates import added_tokens
 from mlcslm.workflow.layout import Layout
 
 REPOSITORY = Path(__file__).parents[2]
-SHEET = REPOSITORY / "config" / "languages2026.tsv"
-GROUPS = read_languages(SHEET)
+TABLE = REPOSITORY / "config" / "languages2026.tsv"
+GROUPS = read_languages(TABLE)
 NEW = {"French-Canada", "Portuguese-Brazil", "Spanish-Mexico", "Tagalog", "Turkish", "Urdu"}
 
 
-def test_the_sheet_has_the_first_challenges_groups_and_six_more() -> None:
+def test_the_table_has_the_first_challenges_groups_and_six_more() -> None:
     first = read_languages(REPOSITORY / "config" / "languages.tsv")
     assert (len(GROUPS), len({group.language for group in GROUPS.values()})) == (21, 14)
     assert {name: group for name, group in GROUPS.items() if name not in NEW} == first
@@ -44,7 +44,7 @@ def test_the_preset_measures_every_row_of_its_tables(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("below", ["", "batch1"])
-def test_sessions_of_a_variety_lie_below_their_language(tmp_path: Path, below: str) -> None:
+def test_sessions_of_a_variety_are_below_their_language(tmp_path: Path, below: str) -> None:
     for group in GROUPS.values():
         write_session(tmp_path, group, "0001_001", np.zeros(16_000), 16_000, [Utterance("O1", 0.1, 0.9, "a")], below)
     table, faults = build_manifest(tmp_path, GROUPS)
@@ -57,7 +57,7 @@ def test_sessions_of_a_variety_lie_below_their_language(tmp_path: Path, below: s
 
 @pytest.mark.parametrize("count", [1, 5, 21])
 def test_tcpmer_is_pooled_and_averaged_over_however_many_groups(tmp_path: Path, count: int) -> None:
-    """Group i, from 0, has i + 1 words (or characters), the first of which is wrong."""
+    """Group i, counted from 0, has i + 1 words (or characters), the first of which is wrong."""
     reference, hypothesis = tmp_path / "ref.stm", tmp_path / "hyp.stm"
     chosen = list(GROUPS.values())[-count:]
     for path, first in ((reference, "ก"), (hypothesis, "ข")):
@@ -66,12 +66,12 @@ def test_tcpmer_is_pooled_and_averaged_over_however_many_groups(tmp_path: Path, 
             joined = ("" if group.unit == "character" else " ").join([first, *"ค" * number])
             lines.append(f"{group.recording_prefix}_0001_001 1 s 0 4 {joined}\n")
         path.write_text("".join(lines), encoding="utf-8")
-    found = score_transcript_files(reference, hypothesis, "mlcslm-2025", SHEET, jobs=1)
+    found = score_transcript_files(reference, hypothesis, "mlcslm-2025", TABLE, jobs=1)
     assert (found["errors"], found["length"], len(found["groups"])) == (count, count * (count + 1) // 2, count)
     assert found["group_mean_error_rate"] == pytest.approx(sum(1 / n for n in range(1, count + 1)) / count)
 
 
-def test_the_documented_baseline_has_the_mean_that_was_published() -> None:
+def test_the_documented_baseline_has_the_published_mean() -> None:
     page = (REPOSITORY / "docs" / "challenge2026.md").read_text("utf-8")
     listed = " ".join(page.split("tcpMER by group:")[1].split(". Source")[0].split())
     rates = dict(entry.rsplit(" ", 1) for entry in listed.split(", "))

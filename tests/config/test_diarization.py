@@ -1,4 +1,4 @@
-"""Embeddings and diarizers in the configuration: what they name has to be there."""
+"""Embeddings and diarizers in the configuration: what they refer to must exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TRAINED = {"network": "resnet101", "training": {"steps": 1}}
 
 
 def trained(**changes: Any) -> dict[str, Any]:
-    """A trained embedding with other training."""
+    """An embedding whose training differs."""
     return TRAINED | {"training": {"steps": 1, **changes}}
 
 
@@ -36,15 +36,15 @@ VALUES: dict[str, Any] = {
         ("diarizers", "one", {"embedding": "ours", "asr": ASR | {"decoding": "b"}}, "asr.decoding is 'b'"),
         ("diarizers", "one", {"embedding": "ours", "asr": ASR, "vad_model": "x"}, "vad is 'silero'"),
         ("diarizers", "one", {"embedding": "ours", "asr": ASR, "max_segment_s": 0}, "diarizers.one.max_segment_s"),
-        ("embeddings", "ours", {"network": "campplus"}, "expected checkpoint .* or training"),
-        ("embeddings", "ours", TRAINED | {"checkpoint": "x"}, "expected checkpoint .* or training"),
-        ("embeddings", "ours", trained(corpora=["voxblink"]), "ours.training.corpora has 'voxblink'; .*: cnceleb"),
-        ("embeddings", "ours", trained(corpora=["cnceleb", "cnceleb"]), "one of them is there twice"),
+        ("embeddings", "ours", {"network": "campplus"}, "expected either checkpoint .* or training"),
+        ("embeddings", "ours", TRAINED | {"checkpoint": "x"}, "expected either checkpoint .* or training"),
+        ("embeddings", "ours", trained(corpora=["voxblink"]), "ours.training.corpora names 'voxblink'; .*: cnceleb"),
+        ("embeddings", "ours", trained(corpora=["cnceleb", "cnceleb"]), "expected each only once"),
         ("embeddings", "ours", trained(conversations=False), "there are no speakers to train on"),
         ("speaker_corpora", "cnceleb", {"folder": "x", "speakers": "../*"}, "expected a pattern of folders"),
     ],
 )
-def test_impossible_diarizers_are_refused(section: str, name: str, value: dict[str, Any], message: str) -> None:
+def test_impossible_diarizers_are_rejected(section: str, name: str, value: dict[str, Any], message: str) -> None:
     values = VALUES | {section: VALUES[section] | {name: value}}
     with pytest.raises(FaultyInput, match=message):
         parse_config(values)

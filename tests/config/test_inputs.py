@@ -1,4 +1,4 @@
-"""What a configuration needs and the workflow cannot make: named where it is missing, with what provides it."""
+"""Inputs that the workflow cannot produce: each missing one is named, with what provides it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KEYS = [
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to be in, with empty caches of the hubs, on a machine without funasr."""
+    """An empty working folder with empty hub caches, on a machine without funasr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope"))
@@ -56,7 +56,7 @@ def test_every_missing_input_is_named_with_what_provides_it(elsewhere: Path) -> 
     config = parse_config(VALUES)
     assert keys(config) == KEYS
     lines = describe_missing_inputs(config).splitlines()
-    assert lines[0].startswith("11 input(s) of preset 'mine' are not there yet.")
+    assert lines[0].startswith("missing 11 input(s) of preset 'mine'.")
     for key, provider in (
         ("corpus.folders.train = data/train", "the challenge's training sessions from its organisers"),
         ("augmentation.noise = data/musan", "openslr.org/17"),
@@ -69,7 +69,7 @@ def test_every_missing_input_is_named_with_what_provides_it(elsewhere: Path) -> 
         assert any(line.startswith(f"  {key}: ") and provider in line for line in lines), key
 
 
-def test_what_is_there_is_not_named(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_present_inputs_are_not_named(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("data/train", "data/musan", "models/babel/9b", "data/CN-Celeb_flac"):
         (elsewhere / folder).mkdir(parents=True)
     (elsewhere / "models/campplus").touch()  # a checkpoint may be a file
@@ -79,7 +79,7 @@ def test_what_is_there_is_not_named(elsewhere: Path, monkeypatch: pytest.MonkeyP
     assert keys(parse_config(VALUES)) == ["corpus.folders.dev", "corpus.folders.test", "augmentation.room_responses"]
 
 
-def test_what_is_not_used_is_not_asked_for(elsewhere: Path) -> None:
+def test_unused_inputs_are_not_required(elsewhere: Path) -> None:
     values = VALUES | {"augmentation": VALUES["augmentation"] | {"probability": 0}, "diarizers": {}}
     left = [key for key in KEYS if not key.startswith(("augmentation", "diarizers"))]
     assert keys(parse_config(values)) == left

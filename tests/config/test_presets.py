@@ -1,4 +1,4 @@
-"""The presets: valid, apart from each other, and what the documents say of them."""
+"""The presets: valid, separate from each other, and as the documentation describes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlcslm.config.stages import StageConfig
 from mlcslm.workflow.layout import Layout
 
 REPOSITORY = Path(__file__).parents[2]
-# Other files there are sheets, or hold only what differs from a preset.
+# Other files there are tables, or hold only differences from a preset.
 PRESETS = sorted(path for path in (REPOSITORY / "config").glob("*.yaml") if "\nstages:" in path.read_text("utf-8"))
 
 
@@ -35,7 +35,7 @@ def test_preset_is_valid_and_decodes_what_table_6_measures(path: Path, monkeypat
     assert {decoding for _, decoding, _ in measured} <= set(config.decodings)
 
 
-def test_presets_write_into_folders_of_their_own() -> None:
+def test_presets_write_into_separate_folders() -> None:
     folders = [read_config(path).results for path in PRESETS]
     assert len(set(folders)) == len(folders)
 
@@ -47,7 +47,7 @@ def test_preset_sets_rates_only_for_parts_that_train(path: Path) -> None:
 
 
 def rates(stage: StageConfig) -> str:
-    """A stage's cell in docs/paper.md: steps × utterances a step, rate, other rates of parts."""
+    """A stage's cell in docs/paper.md: steps × utterances per step, rate, rates of parts that differ."""
     others = "".join(f", {part} {rate:g}" for part, rate in stage.part_learning_rates.items())
     return f"{stage.steps} × {stage.batch_size * stage.accumulation}, {stage.learning_rate:g}{others}"
 

@@ -1,4 +1,4 @@
-"""The configuration of stage 4: reasoning data, folds, weights of the reflection's loss."""
+"""The configuration of stage 4: reasoning data, folds, loss weight of the reflection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folds(count: int) -> dict[str, Any]:
     return {f"half-{number}": USUAL | {"fold": [number, count]} for number in range(count)}
 
 
-def test_one_checkpoint_or_as_many_as_folds_make_the_hypotheses() -> None:
+def test_hypotheses_come_from_one_checkpoint_or_one_per_fold() -> None:
     one = parse({"heard": USUAL, "thinks": REASONING}, reasoning={"checkpoint": "heard"})
     assert one.reasoning.checkpoints == ("heard",)
     stages = {"heard": USUAL, "thinks": REASONING} | folds(2)
@@ -42,23 +42,23 @@ def test_one_checkpoint_or_as_many_as_folds_make_the_hypotheses() -> None:
 @pytest.mark.parametrize(
     ("reasoning", "expected"),
     [
-        ({}, "has 'ckpt-7000': no such stage"),
-        ({"checkpoint": "heard", "decoding": "beam"}, "reasoning.decoding is 'beam': no such decoding"),
-        ({"checkpoint": "thinks"}, "'thinks': it comes after thinks"),
-        ({"checkpoint": "later"}, "'later': it comes after thinks"),
+        ({}, "names 'ckpt-7000'; expected one of heard, thinks, "),
+        ({"checkpoint": "heard", "decoding": "beam"}, "reasoning.decoding is 'beam'; expected one of greedy"),
+        ({"checkpoint": "thinks"}, "names 'thinks', but thinks"),
+        ({"checkpoint": "later"}, "names 'later', but thinks"),
         ({"checkpoint": "half-0"}, "'half-0', whose fold is (0, 2); expected None"),
         ({"checkpoint": ["half-1", "half-0"]}, "'half-1', whose fold is (1, 2); expected (0, 2)"),
         ({"checkpoint": ["half-0", "heard"]}, "'heard', whose fold is None; expected (1, 2)"),
     ],
 )
-def test_reasoning_data_that_cannot_be_made_are_refused(reasoning: dict[str, Any], expected: str) -> None:
+def test_impossible_reasoning_data_are_rejected(reasoning: dict[str, Any], expected: str) -> None:
     later = USUAL | {"parent": "thinks"}
     stages = {"heard": USUAL, "thinks": REASONING, "later": later} | folds(2)
     assert expected in fault_of(stages, reasoning=reasoning)
 
 
-def test_reasoning_is_not_asked_for_where_no_stage_needs_it() -> None:
-    """The defaults name a checkpoint that such a configuration need not have, nor does reinforcement need it."""
+def test_reasoning_is_not_checked_if_no_stage_needs_it() -> None:
+    """The defaults name a checkpoint that such a configuration need not have; reinforcement does not need it either."""
     reinforced = {"kind": "reinforcement", "parent": "heard", "trains": ["lm_lora"], "steps": 1, "rewards": ["format"]}
     config = parse({"heard": USUAL, "reinforced": reinforced})
     assert not config.needs_reasoning_data("reinforced")
@@ -74,7 +74,7 @@ def test_a_fold_is_one_of_its_count(fold: list[int], fits: bool) -> None:
         assert f"stages.a: fold is {fold}" in fault_of({"a": USUAL | {"fold": fold}})
 
 
-def test_only_answers_with_a_reflection_weigh_it() -> None:
+def test_loss_weight_needs_answers_with_a_reflection() -> None:
     fault = fault_of({"a": USUAL | {"prompt_loss_weight": {}}})
     assert fault.startswith("stages.a: prompt_loss_weight with template 'tagged'")
     weighted = parse(

@@ -1,4 +1,4 @@
-"""The configuration: what it refuses and how it says so, the tree of stages, the presets."""
+"""The configuration: what it rejects and how it says so, the tree of stages, the presets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from mlcslm.config.reading import parse_config, read_config
+from mlcslm.config.reading import RENAMED, parse_config, read_config
 from mlcslm.config.reference import render_reference
 from mlcslm.config.schema import Config
 from mlcslm.errors import FaultyInput, UserError
@@ -44,7 +44,7 @@ def values() -> dict[str, Any]:
 
 
 def put(values: dict[str, Any], path: str, value: Any) -> None:
-    """Set the key at a dotted path, making the sections above it."""
+    """Set the key at a dotted path, creating the sections above it."""
     *above, key = path.split(".")
     for name in above:
         values = values.setdefault(name, {})
@@ -69,7 +69,7 @@ def faults_of(values: dict[str, Any]) -> tuple[str, ...]:
         ("decodings.greedy.beam", ["beams", "max_new_tokens"]),
     ],
 )
-def test_unknown_key_is_refused_with_its_path_and_the_keys_there_are(
+def test_unknown_key_is_rejected_with_its_path_and_the_known_keys(
     values: dict[str, Any], path: str, neighbours: list[str]
 ) -> None:
     put(values, path, 1)
@@ -95,7 +95,7 @@ def test_unknown_key_is_refused_with_its_path_and_the_keys_there_are(
         ("resources.training_threads", 0, "greater than or equal to 1; found 0"),
     ],
 )
-def test_impossible_value_is_refused_with_what_was_expected(
+def test_impossible_value_is_rejected_with_what_was_expected(
     values: dict[str, Any], path: str, value: Any, expected: str
 ) -> None:
     put(values, path, value)
@@ -104,18 +104,59 @@ def test_impossible_value_is_refused_with_what_was_expected(
     assert expected in fault
 
 
-def test_unknown_part_is_refused(values: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("stages.first.longest_s", 20.0, "unknown key; renamed to max_duration_s"),
+        ("reasoning.longest_details", 3, "unknown key; renamed to max_details"),
+        ("decodings.greedy.context", "own", "'reference' or 'hypotheses'; found 'own', renamed to 'hypotheses'"),
+    ],
+)
+def test_earlier_name_is_rejected_with_the_new_one(
+    values: dict[str, Any], path: str, value: Any, expected: str
+) -> None:
+    put(values, path, value)
+    (fault,) = faults_of(values)
+    assert fault.startswith(f"{path}: ")
+    assert fault.endswith(expected)
+
+
+def test_earlier_names_of_a_reinforcement_stage_too(values: dict[str, Any]) -> None:
+    reinforcement = {"kind": "reinforcement", "parent": "second", "trains": ["lm_lora"], "steps": 1}
+    values["stages"]["rewarded"] = reinforcement | {"rewards": ["format"], "longest_s": 20.0}
+    assert faults_of(values) == ("stages.rewarded.longest_s: unknown key; renamed to max_duration_s",)
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_new_names_are_accepted_where_the_earlier_ones_were(values: dict[str, Any], old: str) -> None:
+    path, _, was_value = (
+        old.replace("stages.*", "stages.first").replace("decodings.*", "decodings.greedy").partition(": ")
+    )
+    if was_value:
+        put(values, path, RENAMED[old])
+    else:
+        put(values, f"{path.rpartition('.')[0]}.{RENAMED[old]}", 3)
+    parse_config(values)
+
+
+def test_earlier_names_are_known_only_where_they_were(values: dict[str, Any]) -> None:
+    put(values, "decodings.greedy.longest_s", 20.0)
+    put(values, "decodings.greedy.method", "own")
+    assert not any("renamed" in fault for fault in faults_of(values))
+
+
+def test_unknown_part_is_rejected(values: dict[str, Any]) -> None:
     values["stages"]["first"]["trains"] = ["projector", "decoder"]
     assert any(fault.startswith("stages.first.trains.1: ") and "'decoder'" in fault for fault in faults_of(values))
 
 
 @pytest.mark.parametrize("missing", ["models", "stages", "decodings"])
-def test_section_without_defaults_is_asked_for(values: dict[str, Any], missing: str) -> None:
+def test_section_without_defaults_is_required(values: dict[str, Any], missing: str) -> None:
     del values[missing]
     assert faults_of(values) == (f"{missing}: Field required",)
 
 
-def test_all_faults_are_named_in_one_go(values: dict[str, Any]) -> None:
+def test_all_faults_are_named_at_once(values: dict[str, Any]) -> None:
     put(values, "colour", "red")
     put(values, "stages.first.steps", 0)
     put(values, "stages.second.trian", ["projector"])
@@ -147,34 +188,34 @@ def test_beams_fit_the_method(values: dict[str, Any], method: str, beams: int, f
         assert method in fault
 
 
-def test_corpus_of_folders_needs_one_a_split(values: dict[str, Any]) -> None:
+def test_corpus_of_folders_needs_one_per_split(values: dict[str, Any]) -> None:
     values["corpus"] = {"kind": "folder", "folders": {"train": "here", "test": "there"}}
     (fault,) = faults_of(values)
     assert fault.startswith("corpus: ")
     assert "lacks dev" in fault
 
 
-def test_parent_that_is_no_stage_is_refused(values: dict[str, Any]) -> None:
+def test_parent_that_is_not_a_stage_is_rejected(values: dict[str, Any]) -> None:
     values["stages"]["second"]["parent"] = "frist"
     (fault,) = faults_of(values)
     assert "stages.second.parent is 'frist'" in fault
 
 
 @pytest.mark.parametrize(
-    ("parent", "circle"),
+    ("parent", "cycle"),
     [
         ("first", "first -> first"),
         ("second", "first -> second -> first"),
         ("third", "first -> third -> second -> first"),
     ],
 )
-def test_circle_of_parents_is_refused(values: dict[str, Any], parent: str, circle: str) -> None:
+def test_cycle_of_parents_is_rejected(values: dict[str, Any], parent: str, cycle: str) -> None:
     values["stages"]["first"]["parent"] = parent
     (fault,) = faults_of(values)
-    assert fault.endswith(f"circle, {circle}")
+    assert fault.endswith(f"cycle, {cycle}")
 
 
-def test_encoder_adapters_without_those_of_the_language_model_are_refused(values: dict[str, Any]) -> None:
+def test_encoder_adapters_without_those_of_the_language_model_are_rejected(values: dict[str, Any]) -> None:
     values["stages"]["second"]["trains"] = ["projector", "encoder_lora"]
     (fault,) = faults_of(values)
     assert "stages.second.trains" in fault
@@ -188,7 +229,7 @@ def test_lineage_is_nearest_first_without_the_foundation(values: dict[str, Any])
 
 def test_encoder_is_frozen_until_a_stage_or_an_ancestor_adapts_it(values: dict[str, Any]) -> None:
     config = parse_config(values)
-    # `third` trains the projector alone, but on top of an encoder that `second` changed.
+    # `third` trains only the projector, but on top of an encoder that `second` changed.
     assert [config.encoder_is_frozen(name) for name in ("first", "second", "third")] == [True, False, False]
 
 
@@ -202,7 +243,7 @@ def test_configuration_cannot_be_changed_afterwards(values: dict[str, Any]) -> N
     ("text", "expected"),
     [("- a\n- b\n", "found list, expected a mapping"), ("models: {encoder\n", "not valid YAML"), (None, "no such")],
 )
-def test_file_that_is_no_configuration_is_named(tmp_path: Path, text: str | None, expected: str) -> None:
+def test_file_that_is_not_a_configuration_is_named(tmp_path: Path, text: str | None, expected: str) -> None:
     path = tmp_path / "mine.yaml"
     if text is not None:
         path.write_text(text, encoding="utf-8")
@@ -211,11 +252,11 @@ def test_file_that_is_no_configuration_is_named(tmp_path: Path, text: str | None
     assert str(path) in str(caught.value)
 
 
-def test_reference_of_keys_is_what_the_descriptions_say() -> None:
+def test_reference_of_keys_matches_the_descriptions() -> None:
     path = REPOSITORY / "config" / "README.md"
     found, expected = (text.splitlines(keepends=True) for text in (path.read_text("utf-8"), render_reference()))
     difference = "".join(difflib.unified_diff(found, expected, "config/README.md", "from src/mlcslm/config/"))
-    assert not difference, f"config/README.md has drifted; `make reference` writes it anew:\n{difference}"
+    assert not difference, f"config/README.md has drifted; `make reference` rewrites it:\n{difference}"
 
 
 def test_reference_describes_every_key() -> None:
@@ -238,7 +279,7 @@ def test_reference_describes_every_key() -> None:
 
 @pytest.fixture
 def dry_run(tmp_path: Path) -> Callable[..., str]:
-    """Snakemake's dry run in the repository with an overriding file: its output."""
+    """Runs Snakemake's dry run in the repository with an overriding file; returns its output."""
 
     def run(override: dict[str, Any], *arguments: str, preset: str = "config/small.yaml") -> str:
         mine = tmp_path / "mine.yaml"
@@ -250,8 +291,9 @@ def dry_run(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.slow
 def test_file_after_the_preset_changes_only_what_it_names(dry_run: Callable[..., str], tmp_path: Path) -> None:
-    """What config/README.md says of merging: were sections replaced, the keys left out would be missed."""
+    """What config/README.md says about merging: if sections were replaced, the omitted keys would be missing."""
     results = tmp_path / "mine"
     folders = {split: str(tmp_path / split) for split in ("train", "dev", "test")}
     for folder in folders.values():
@@ -263,6 +305,7 @@ def test_file_after_the_preset_changes_only_what_it_names(dry_run: Callable[...,
     assert f"{results}/hypotheses/ckpt-7000/greedy/dev" in output
 
 
+@pytest.mark.slow
 def test_faulty_override_is_named_by_its_path(dry_run: Callable[..., str]) -> None:
     output = dry_run({"models": {"encoder_window": "tiny"}}, "--config", "decodings={greedy: {beams: 3}}")
     assert "2 fault(s)" in output

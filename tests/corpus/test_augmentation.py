@@ -29,6 +29,7 @@ def folders(tmp_path_factory):
 
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32), samples=st.sampled_from([1, 2, 100, 8000, 70_000, 150_000]))
+@pytest.mark.slow
 def test_augmentation_is_a_pure_function_of_the_generator(folders, seed, samples):
     augmenter = Augmenter(0.7, *folders)
     audio = speech(samples)

@@ -46,6 +46,7 @@ def contents(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 def test_writing_again_gives_the_same_bytes(corpus: Path, groups: dict[str, Group], tmp_path: Path) -> None:
     write_demo_corpus(tmp_path / "again", SIZE, groups, seed=17, workers=1)
     assert contents(tmp_path / "again") == contents(corpus)
@@ -59,6 +60,7 @@ def test_another_seed_says_other_things(corpus: Path, groups: dict[str, Group]) 
     assert write_script(french, "dev", 1, 6, seed=17).turns != write_script(french, "dev", 0, 6, seed=17).turns
 
 
+@pytest.mark.slow
 def test_a_smaller_corpus_has_nothing_left_of_the_one_before(groups: dict[str, Group], tmp_path: Path) -> None:
     one = {"French": groups["French"]}
     small = SIZE.model_copy(update={"train_sessions": 1, "turns_per_session": 2, "noises": 1})
@@ -117,6 +119,7 @@ def level(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
 
 
+@pytest.mark.slow
 def test_turns_follow_each_other_as_people_do(groups: dict[str, Group]) -> None:
     """Pauses and overlaps of many scripted sessions, with one second of sound a turn."""
     pauses = []
@@ -171,6 +174,7 @@ def test_voices_of_a_split_are_its_own(groups: dict[str, Group]) -> None:
         assert all(script.voices[0].variant != script.voices[1].variant for script in scripts)
 
 
+@pytest.mark.slow
 def test_sentences_of_dev_and_test_are_never_in_train(groups: dict[str, Group]) -> None:
     """But for back-channels ("Yes, of course."), which every conversation has: they have no slot to vary."""
     for group in groups.values():

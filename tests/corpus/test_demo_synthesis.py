@@ -37,6 +37,7 @@ def same(first: list[list[np.ndarray]], second: list[list[np.ndarray]]) -> bool:
     return [[a.tobytes() for a in batch] for batch in first] == [[a.tobytes() for a in batch] for batch in second]
 
 
+@pytest.mark.slow
 def test_every_batch_is_answered_in_order(spoken: list[list[np.ndarray]]) -> None:
     assert [len(batch) for batch in spoken] == [2, 1, 1, 0, 1]
     assert all(audio.dtype == np.float32 and audio.ndim == 1 for batch in spoken for audio in batch)
@@ -104,6 +105,7 @@ def test_a_voice_that_espeak_lacks_is_named(capfd: pytest.CaptureFixture[str]) -
     assert "Traceback" not in output
 
 
+@pytest.mark.slow
 def test_every_voice_of_the_demo_exists_and_speaks(capfd: pytest.CaptureFixture[str]) -> None:
     """All variants once, spread over all languages; no two voices of one language sound the same."""
     languages = list(dict.fromkeys(GROUP_VOICES.values()))
@@ -142,6 +144,7 @@ def test_speakers_of_a_session_are_two() -> None:
         assert {first.variant, second.variant} <= set(VARIANTS["dev"])
 
 
+@pytest.mark.slow
 def test_a_long_path_to_espeaks_data_works_and_leaves_nothing_behind(
     spoken: list[list[np.ndarray]], tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ def manifests(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @given(rows=manifests(), count=st.integers(2, 4))
+@pytest.mark.slow
 def test_each_session_is_in_one_fold_and_groups_are_shared_out(rows: list[dict[str, Any]], count: int) -> None:
     folds = [sessions_of_fold(rows, (number, count)) for number in range(count)]
     assert sum(map(len, folds)) == len(set.union(*folds)) == len({row["session_id"] for row in rows})

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import csv
-import gzip
-import os
-import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +10,6 @@ from mlcslm.config.languages import group_of_utterance, read_languages
 from mlcslm.corpus.identifiers import centiseconds, recording_id, utterance_id
 
 REPOSITORY = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("MLCSLM_SHARED", REPOSITORY.parent / "shared"))
 LANGUAGES = read_languages(REPOSITORY / "config" / "languages.tsv")
 TIMES = st.floats(0, 9999, allow_nan=False)
 
@@ -51,16 +46,8 @@ def test_an_id_gives_back_its_group(group, start, end):
     assert group_of_utterance(utterance_id(group, "0517_007_phone", "O1", start, end), LANGUAGES) == group
 
 
-@pytest.mark.skipif(not (SHARED / "published").is_dir(), reason="the published results are not at MLCSLM_SHARED")
-def test_recordings_of_the_published_utterances_are_the_published_recordings():
-    def rows(name: str) -> list[dict[str, str]]:
-        with gzip.open(SHARED / "published" / name, "rt", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-    recordings = set()
-    for row in rows("mlcslm_dev_baseline_qwen_wer.csv.gz"):
-        session = re.fullmatch(r"(.*)-O[12]-\d+-\d+", row["utterance_id"])[1].removeprefix(f"{row['group']}-")
-        recordings.add(recording_id(LANGUAGES[row["group"]], session))
-    published = {row["recording_id"] for row in rows("mlcslm_dev_baseline_tcpwer.csv.gz")}
-    assert len(published) > 100
-    assert recordings == published
+def test_recordings_begin_as_in_the_published_results(published_sums):
+    prefixes = {row["group"]: row["recording_prefix"] for row in published_sums(track=2)}
+    assert prefixes.keys() == LANGUAGES.keys()
+    for group, prefix in prefixes.items():
+        assert recording_id(LANGUAGES[group], "0517_007") == f"{prefix}_0517_007"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlcslm.corpus.kaldi import read_kaldi_folder, write_kaldi_folder
 from mlcslm.corpus.manifest import build_manifest
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.io.places import MARKER
 
 
 def write(folder: Path, **files: str) -> Path:
@@ -51,7 +55,7 @@ def test_a_manifest_comes_back_as_it_was(tones: Path, languages, tmp_path: Path)
 def test_files_are_as_kaldi_wants_them(tones: Path, tmp_path: Path) -> None:
     rows = pq.read_table(tones).to_pylist()
     write_kaldi_folder(rows[::-1], tmp_path)
-    lines = {path.name: path.read_bytes().splitlines() for path in tmp_path.iterdir()}
+    lines = {path.name: path.read_bytes().splitlines() for path in tmp_path.iterdir() if path.name != MARKER}
     for name, found in lines.items():
         assert found == sorted(found), f"{name} is not sorted as LC_ALL=C sorts"
     speakers = [line.split()[1] for line in lines["utt2spk"]]
@@ -95,6 +99,50 @@ def test_utterances_without_a_transcript_have_no_line(foreign: Path, languages, 
     assert not (tmp_path / "out" / "text").exists()
 
 
+def test_a_segment_may_go_to_the_end(foreign: Path, languages) -> None:
+    write(foreign, segments="spk1-u1 call1 9.5 -1\n")
+    (row,) = build_manifest(foreign, languages)[0].to_pylist()
+    assert (row["start"], row["end"]) == (9.5, 10.0)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_alike_and_no_break_spaces_belong_to_texts(foreign: Path, languages, end: str) -> None:
+    text = "spk1-u1 Bonjour\u00a0!\u2028Oui." + end + "spk2-u2  \u3000はい " + end
+    (foreign / "text").write_bytes(text.encode())
+    assert build_manifest(foreign, languages)[0]["text"].to_pylist() == ["Bonjour\u00a0!\u2028Oui.", "\u3000はい"]
+
+
+# What Kaldi's validate_text.pl and validate_data_dir.sh refuse in a line of text, written from their documentation.
+REFUSED = re.compile(r"[^\S \t\n]|(?<![A-Za-z0-9_])(<s>|</s>|#0)(?![A-Za-z0-9_])")
+
+
+@given(
+    st.lists(
+        st.none() | st.text(st.sampled_from("ab <s>/#0\u00a0\u2028\x85\x0b\x1c\u3000é") | st.characters(codec="utf-8"))
+    )
+)
+def test_any_text_is_written_as_kaldi_s_own_check_takes_it_and_what_is_changed_is_said(tmp_path_factory, texts) -> None:
+    folder = tmp_path_factory.mktemp("kaldi") / "data"
+    texts = [None if text is None else text.translate(dict.fromkeys(map(ord, "\t\n\r"))) for text in texts]
+    row = {"session_id": "French_a", "grp": "French", "speaker": "O1", "start": 0.0, "end": 1.0, "audio": "a.wav"}
+    rows = [row | {"utterance_id": f"French-a-O1-{number:03}", "text": text} for number, text in enumerate(texts)]
+    said = write_kaldi_folder(rows, folder)
+    if not (folder / "text").exists():
+        assert set(texts) <= {None}
+        return
+    lines = (folder / "text").read_bytes().decode().split("\n")[:-1]
+    assert len(lines) == len(texts)
+    assert not any(map(REFUSED.search, lines))
+    found = [line.split(" ", 1)[1] for line in lines]
+    assert bool(said) == (found != texts)
+
+
+def test_speakers_that_ids_do_not_begin_with_are_told(foreign: Path, languages, tmp_path: Path) -> None:
+    rows = build_manifest(foreign, languages)[0].to_pylist()
+    rows[0] |= {"utterance_id": "z"}
+    assert "--no-spk-sort" in write_kaldi_folder(rows, tmp_path / "out")[-1]
+
+
 def test_flac_goes_through_its_decoder_and_back_without_running_it(tmp_path: Path, languages) -> None:
     audio = tmp_path / "it's a call.flac"
     soundfile.write(audio, np.zeros(16_000), 16_000)
@@ -127,6 +175,17 @@ def test_commands_are_never_run(foreign: Path, languages, command: str, tmp_path
         ("segments", "spk1-u1 call1 0 1\nspk1-u1 call1 1 2\n", "segments:2", "already on line 1"),
         ("segments", "spk9-u9 call1 0 1\n", "segments:1", "no line in utt2spk"),
         ("text", "spk1-u1 oui\n", "segments:1", "spk2-u2 has no line in text"),
+        (
+            "segments",
+            "spk1-u1 call1 11 -1\n",
+            "segments:1",
+            "starts at 11.000 s, past the end of the audio at 10.000 s",
+        ),
+        ("segments", "spk1-u1 call1 -2 -1\n", "segments:1", "starts at -2 s, expected 0 or later"),
+        ("segments", "spk1-u1 call1 0 1 2\n", "segments:1", "found 5 fields, expected 4"),
+        ("utt2spk", "spk1-u1 spk 1\nspk2-u2 spk2\n", "utt2spk:1", "found 3 fields, expected 2"),
+        ("utt2spk", "spk1-u1\nspk2-u2 spk2\n", "utt2spk:1", "found 1 fields, expected 2"),
+        ("text", "spk1-u1 a\n\ufeffspk2-u2 b\n", "text:2", "byte-order mark (U+FEFF)"),
         ("utt2lang", "spk1-u1 fr\nspk2-u2 en\n", "segments:1", "its language is 'en'"),
         ("utt2lang", "", "segments:2", "begins with no group of the languages table"),
         ("wav_scp", "call1 nowhere.wav\n", "wav.scp:1", "no such file"),
@@ -158,7 +217,7 @@ def test_nothing_but_an_earlier_folder_is_replaced(tones: Path, tmp_path: Path) 
     write_kaldi_folder(rows[:1], tmp_path / "data")
     assert len((tmp_path / "data" / "segments").read_text().splitlines()) == 1
     (tmp_path / "data" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match=r"holds other files \(thesis.txt"):
+    with pytest.raises(UserError, match=r"added or changed since: thesis\.txt"):
         write_kaldi_folder(rows, tmp_path / "data")
 
 

@@ -131,6 +131,38 @@ def test_two_recordings_of_one_session_are_a_fault(tmp_path):
     assert [fault.kind for fault in find_sessions(tmp_path, LANGUAGES)[1]] == [FaultKind.DUPLICATE_SESSION]
 
 
+@pytest.mark.parametrize("names", [("a.wav", "a.WAV"), ("a.wav", "A.wav"), ("caf\u00e9.wav", "cafe\u0301.wav")])
+def test_two_recordings_of_one_session_are_a_fault_whatever_their_case(tmp_path, names):
+    folder = add(tmp_path, FRENCH, Path(names[0]).stem).parent
+    (folder / names[1]).write_bytes(b"")
+    sessions, faults = find_sessions(tmp_path, LANGUAGES)
+    assert [fault.kind for fault in faults] == [FaultKind.DUPLICATE_SESSION] and len(sessions) == 1
+    assert "2 recordings of one session" in faults[0].message
+
+
+def test_two_transcripts_of_one_session_are_a_fault(tmp_path):
+    text = add(tmp_path, FRENCH, "a").with_suffix(".txt")
+    text.with_suffix(".TXT").write_bytes(text.read_bytes())
+    _, faults = find_sessions(tmp_path, LANGUAGES)
+    assert kinds(faults) == [(FaultKind.DUPLICATE_SESSION, str(text.with_suffix(".TXT")))]
+    assert "2 transcripts of one session (a.TXT, a.txt)" in faults[0].message
+
+
+def test_sessions_of_two_folders_that_differ_in_case_alone_are_a_fault(tmp_path):
+    add(tmp_path, FRENCH, "a", subfolder="one")
+    add(tmp_path, FRENCH, "A", subfolder="two")
+    sessions, faults = find_sessions(tmp_path, LANGUAGES)
+    assert [fault.kind for fault in faults] == [FaultKind.DUPLICATE_SESSION]
+    assert sum(session.sound for session in sessions) == 1
+
+
+def test_groups_may_share_session_names(tmp_path):
+    add(tmp_path, FRENCH, "0001")
+    add(tmp_path, AMERICAN, "0001")
+    sessions, faults = find_sessions(tmp_path, LANGUAGES)
+    assert not faults and [session.recording for session in sessions] == ["American_0001", "French_0001"]
+
+
 def test_a_name_may_be_anything_that_is_text(tmp_path):
     add(tmp_path, FRENCH, "; rm -rf x")
     (session,), faults = find_sessions(tmp_path, LANGUAGES)

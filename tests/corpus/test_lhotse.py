@@ -117,6 +117,14 @@ def test_a_foreign_corpus_becomes_a_manifest(foreign: Path, languages) -> None:
         ("recordings", {"sources": [{"type": "url", "source": "http://x/a.wav"}]}, "sources that are not one file"),
         ("recordings", {"sources": []}, "sources that are not one file"),
         ("recordings", {"sources": [{"type": "file", "source": "nowhere.wav"}]}, "no such file"),
+        ("recordings", {"transforms": [{"name": "Speed", "kwargs": {"factor": 1.1}}]}, "is transformed (Speed 1.1)"),
+        ("recordings", {"sampling_rate": 8000}, "8000 Hz are declared, the file has 16000 Hz"),
+        ("recordings", {"duration": 10.0}, "10 s are declared, the file lasts 5 s"),
+        ("recordings", {"sampling_rate": 16000, "num_samples": 8000}, "0.5 s are declared, the file lasts 5 s"),
+        ("recordings", {"id": None}, "expected a name"),
+        ("supervisions", {"text": "half \ud83d"}, "holds half a character (U+D83D)"),
+        ("supervisions", {"start": 10**400}, "expected times in seconds"),
+        ("supervisions", {"start": True}, "expected times in seconds"),
         ("supervisions", {"duration": "long"}, "duration 'long': expected times in seconds"),
         ("supervisions", {"duration": 60}, "past the end of the audio"),
         ("supervisions", {"duration": 0}, "expected later than its start"),
@@ -130,6 +138,20 @@ def test_faults_are_named_by_file_and_line(foreign: Path, languages, kind: str, 
     with pytest.raises(FaultyInput) as caught:
         build_manifest(foreign, languages)
     assert any(f"calls_{kind}_dev.jsonl:" in line and message in line for line in str(caught.value).splitlines())
+    if kind == "recordings" and ("transforms" in values or "sources" in values):
+        assert len(caught.value.faults) == 1, "what is of the recording is said once, and not of each supervision"
+
+
+def test_cuts_alone_are_told(foreign: Path, languages) -> None:
+    (foreign / "calls_recordings_dev.jsonl").unlink()
+    (foreign / "calls_supervisions_dev.jsonl").rename(foreign / "cuts_dev.jsonl")
+    with pytest.raises(UserError, match=r"cuts_dev\.jsonl: found Lhotse cuts, .* `lhotse cut decompose cuts_dev"):
+        build_manifest(foreign, languages)
+
+
+def test_what_is_declared_and_true_is_taken(foreign: Path, languages) -> None:
+    change(foreign, "recordings", sampling_rate=16000, num_samples=80_000, duration=5.0, transforms=None)
+    assert build_manifest(foreign, languages)[0].num_rows == 2
 
 
 def test_lines_that_are_no_entries_are_named(foreign: Path, languages) -> None:

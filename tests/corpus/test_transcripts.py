@@ -29,6 +29,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("text", [TEXTS, st.none()], ids=["four columns", "three columns"])
 @given(data=st.data())
+@pytest.mark.slow
 def test_what_is_written_is_read_back_exactly(folder, text, data):
     rows = data.draw(st.lists(utterances(text), min_size=1, max_size=8))
     write_transcript(folder / "session.txt", rows)
@@ -53,6 +54,32 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines_are_let_pass(tmp_path
     assert read_transcript(path) == [Utterance("O1", 0.5, 1.0, "hi"), Utterance("O2", 2.0, 3.0, "")]
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_lines_end_alike_on_every_system_and_line_separators_are_text(tmp_path, end):
+    path = tmp_path / "a.txt"
+    lines = ["0\t1\tO1\tone\u2028two", "1\t2\tO2\tthree\x85", "x\t2\tO1\tfour"]
+    path.write_bytes(end.join(line.encode() for line in lines) + end)
+    found, faults = parse_transcript(path)
+    assert [line.utterance.text for line in found] == ["one\u2028two", "three\x85"]
+    assert [fault.line for fault in faults] == [3]
+
+
+def test_a_byte_order_mark_where_files_were_joined_is_named(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbf0\t1\tO1\ta\n\xef\xbb\xbf1\t2\tO1\tb\n")
+    (fault,) = parse_transcript(path)[1]
+    assert (fault.line, fault.kind) == (2, FaultKind.ENCODING) and "byte-order mark (U+FEFF)" in fault.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_one_fault_and_half_characters_are_named(tmp_path, encoding):
+    path = tmp_path / "a.txt"
+    path.write_bytes(("\ufeff" + "0\t1\tO1\ta\n" * 180).encode(encoding))
+    assert [str(fault) for fault in parse_transcript(path)[1]] == [f"{path}: is UTF-16; save the file as UTF-8."]
+    path.write_bytes(b"0\t1\tO1\ta\xed\xa0\xbd\n")
+    assert [fault.kind for fault in parse_transcript(path)[1]] == [FaultKind.ENCODING]
+
+
 @pytest.mark.parametrize(
     ("line", "kinds"),
     [
@@ -63,6 +90,7 @@ def test_byte_order_mark_windows_line_ends_and_blank_lines_are_let_pass(tmp_path
         (b"nan\t2\tO1\thi", [FaultKind.TIME]),
         (b"1\tinf\tO1\thi", [FaultKind.TIME]),
         (b"1_0\t11\tO1\thi", [FaultKind.TIME]),
+        (b"1\t1e308\tO1\thi", [FaultKind.TIME]),
         (b"\t2\tO1\thi", [FaultKind.TIME]),
         (b"2\t1\tO1\thi", [FaultKind.END_BEFORE_START]),
         (b"2\t2\tO1\thi", [FaultKind.END_BEFORE_START]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -13,11 +14,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlcslm.config.schema import DecodingConfig
 from mlcslm.decoding.generation import DecodingPaths, decode_split
+from mlcslm.decoding.long_utterances import Pieces, cut_at_pauses
 from mlcslm.decoding.transcription import Transcriber
-from mlcslm.errors import UserError
+from mlcslm.errors import FaultyInput, UserError
 from mlcslm.export.checkpoint import export_checkpoint
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
@@ -94,6 +98,113 @@ def test_long_recordings_are_cut_where_nobody_speaks(exported: Path, tmp_path: P
     soundfile.write(tmp_path / "short.wav", np.zeros(8_000 * 2), 8_000)
     (row,) = model.rows_of(tmp_path / "short.wav")
     assert (row["start"], row["end"]) == (0.0, 2.0)
+
+
+def speech_of(tones: Path, seconds: float) -> np.ndarray:
+    """The tone corpus over and over, with a pause of half a second at each three."""
+    audio, _ = soundfile.read(pq.read_table(tones)["audio"][0].as_py())
+    loud = np.tile(audio[:48_000] + 0.0, int(seconds / 3) + 1)[: round(16_000 * seconds)]
+    for start in range(40_000, len(loud), 48_000):
+        loud[start : start + 8_000] = 0
+    return loud
+
+
+@pytest.fixture
+def long_row(tones: Path, tmp_path: Path) -> dict[str, Any]:
+    soundfile.write(tmp_path / "long.wav", speech_of(tones, 65.0), 16_000)
+    row = {"utterance_id": "French-long-O1-1", "session_id": "French_long", "grp": "French", "turn": 0}
+    return row | {"speaker": "O1", "audio": str(tmp_path / "long.wav"), "sample_rate": 16000, "start": 1.0, "end": 64.0}
+
+
+@pytest.mark.parametrize("context", ["none", "own"])
+def test_a_long_utterance_is_decoded_in_pieces_that_leave_nothing_out(
+    exported: Path, long_row: dict[str, Any], tones: Path, context: str, capsys
+) -> None:
+    model = Transcriber.load(exported)
+    model.context, model.decoding = 2, model.decoding.model_copy(update={"context": context})
+    others = pq.read_table(tones).drop_columns(["text"]).to_pylist()[:2]
+    pieces = Pieces([long_row], 30.0).rows
+    found = {one["utterance_id"]: one for one in model.decode([long_row, *others])}
+    assert found.keys() == {row["utterance_id"] for row in (long_row, *others)}
+    whole = found[long_row["utterance_id"]]
+    assert 625 <= whole["audio_tokens"] <= 630  # ten a second of 63 s; the encoder hears 300 at once
+    assert "1 utterance is longer than the encoder's 30 s" in capsys.readouterr().err
+    if context == "none":
+        parts = {one["utterance_id"]: one for one in model.decode(pieces)}
+        texts = [parts[piece["utterance_id"]]["transcript"] for piece in pieces]
+        assert whole["transcript"] == " ".join(filter(None, texts))
+
+
+def test_the_last_words_of_a_long_utterance_change_its_transcript_s_length(exported: Path, long_row) -> None:
+    """Cut at 30 s, both would have the same answer."""
+    model = Transcriber.load(exported)
+    tokens = [next(model.decode([long_row | {"end": end}]))["audio_tokens"] for end in (31.0, 41.0)]
+    assert tokens[1] - tokens[0] == pytest.approx(100, abs=2)
+
+
+def test_cuts_are_in_pauses_and_pieces_tile_the_utterance(long_row: dict[str, Any]) -> None:
+    pieces = Pieces([long_row, long_row | {"utterance_id": "short", "end": 31.0}], 30.0)
+    assert pieces.long == [long_row["utterance_id"]] and pieces.rows[-1]["utterance_id"] == "short"
+    edges = [(row["start"], row["end"]) for row in pieces.rows[:-1]]
+    assert edges[0][0] == 1.0 and edges[-1][1] == 64.0 and len(edges) == 3
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(edges))
+    assert all(end - start <= 30.0 for start, end in edges)
+    for _, cut_at in edges[:-1]:
+        assert 2.5 <= cut_at % 3 <= 3.0 or cut_at % 3 == 0, cut_at  # where there is silence
+
+
+@settings(max_examples=30, deadline=None)
+@given(length=st.integers(1, 40_000), longest=st.integers(4_000, 9_000), seed=st.integers(0, 9))
+def test_any_audio_is_cut_into_pieces_that_fit(length: int, longest: int, seed: int) -> None:
+    edges = [0, *cut_at_pauses(np.random.default_rng(seed).normal(size=length), longest), length]
+    sizes = np.diff(edges)
+    assert (sizes > 0).all() and (sizes <= longest).all()
+    assert (sizes[:-1] >= 0.59 * longest).all()
+
+
+def test_hypotheses_of_pieces_are_joined_once_all_are_there(long_row: dict[str, Any]) -> None:
+    pieces = Pieces([long_row], 30.0)
+    think = "The speech sounds like: oh, but it might have some insertion: oh, let me correct it."
+    parts = [
+        {"utterance_id": row["utterance_id"], "raw_text": f"<{n}>", "language": None, "transcript": f"word{n}"}
+        | {"think": think, "tokens": 3, "audio_tokens": 200, "stop_reason": reason, "loop": n == 1, "seconds": 0.5}
+        for n, (row, reason) in enumerate(zip(pieces.rows, ("end", "length", "malformed"), strict=True))
+    ]
+    assert pieces.join([parts[2], parts[0]]) == []
+    (whole,) = pieces.join([parts[1]])
+    assert whole == {
+        "utterance_id": long_row["utterance_id"],
+        "raw_text": "<0> <1> <2>",
+        "language": None,
+        "transcript": "word0 word1 word2",
+        "think": "The speech sounds like: oh oh oh, but it might have some insertion: oh, oh, oh, let me correct it.",
+        "tokens": 9,
+        "audio_tokens": 600,
+        "stop_reason": "length",
+        "loop": True,
+        "seconds": 1.5,
+    }
+
+
+def test_a_recording_that_is_none_takes_no_other_s_transcript_with_it(
+    exported: Path, decoded, tones: Path, tmp_path: Path, capsys
+) -> None:
+    from mlcslm.cli.transcribe import transcribe
+
+    good = cut(pq.read_table(tones).to_pylist()[0], tmp_path / "good.wav")
+    samples, rate = soundfile.read(good)
+    samples[7] = np.nan
+    soundfile.write(tmp_path / "nan.wav", samples, rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "opposed.wav", np.stack([samples[8:], -samples[8:]], axis=1), rate)
+    with pytest.raises(FaultyInput) as caught:
+        transcribe(exported, [tmp_path / "nan.wav", good, tmp_path / "opposed.wav"], "en")
+    assert capsys.readouterr().out == f"{good}\t{decoded[0]['transcript']}\n"
+    title, nan, opposed = str(caught.value).splitlines()
+    assert title == "2 of 3 files not transcribed:"
+    assert "nan.wav: holds samples that are no numbers" in nan
+    assert "opposed.wav: its channels cancel each other" in opposed
+    with pytest.raises(UserError, match=r"nan\.wav: holds samples"):
+        transcribe(exported, [tmp_path / "nan.wav"], "en")
 
 
 @pytest.mark.parametrize(

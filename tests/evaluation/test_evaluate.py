@@ -63,6 +63,7 @@ def write_formats(place: Any, rows: list[dict[str, Any]]) -> dict[str, tuple[Pat
     }
 
 
+@pytest.mark.slow
 def test_the_same_hypotheses_score_the_same_in_every_format(place: Any, rows_of: Any) -> None:
     rows = rows_of()
     assert [row["utterance_id"] for row in rows] == IDS
@@ -91,7 +92,7 @@ def test_missing_ones_count_as_deleted_and_are_listed(place: Any, caplog: pytest
     card = evaluate(place.request(path), folder)
     assert card["missing"] == [IDS[1], IDS[2], IDS[4]]
     assert columns(folder, "deletions") == [(0,), (5,), (3,), (3,), (4,)]
-    assert f"no hypothesis for 3 of 5 utterances; all of them counts as deleted:\n  {IDS[1]}" in caplog.text
+    assert f"no hypothesis for 3 of 5 utterances; all of their words count as deleted:\n  {IDS[1]}" in caplog.text
 
 
 def test_unknown_ids_are_listed_with_the_nearest_and_nothing_is_written(place: Any) -> None:
@@ -204,3 +205,74 @@ def test_hostile_texts_are_text_in_every_format(place: Any, rows_of: Any) -> Non
         assert pq.read_table(folder / "hypotheses.parquet")["transcript"].to_pylist() == texts, name
         found.append(columns(folder, "insertions", "deletions", "substitutions"))
     assert found[0] == found[1] == found[2]
+
+
+SAME_NAME = [
+    ("French", "0001", "O1", 0.5, 2.0, "bonjour"),
+    ("French", "0001", "O2", 2.5, 4.0, "oui"),
+    ("English-American", "0001", "O1", 0.5, 2.0, "hello"),
+    ("English-American", "0001", "O2", 2.0, 4.0, "yes"),
+]
+
+
+def nemo_line(audio: str, start: float, end: float, text: str, **more: str) -> str:
+    return json.dumps({"audio_filepath": audio, "offset": start, "duration": end - start, "pred_text": text} | more)
+
+
+@pytest.mark.parametrize("root", ["/data/dev/", "", "D:\\\\corpus\\\\"])
+def test_a_file_s_name_alone_is_no_identity(places: Any, rows_of: Any, tmp_path: Path, root: str) -> None:
+    place = places(tmp_path, rows_of(SAME_NAME))
+    lines = [
+        nemo_line(f"{root}{folder}/0001.wav", start, end, text)
+        for folder, start, end, text in (
+            ("French", 0.5, 2.0, "bonjour"),
+            ("English/American", 0.5, 2.0, "hello"),
+            ("English/American", 2.0, 4.0, "yes"),
+        )
+    ]
+    evaluate(place.request(place.write("a.json", "\n".join(lines))), tmp_path / "out")
+    assert columns(tmp_path / "out", "deletions", "substitutions") == [(0, 0), (1, 0), (0, 0), (0, 0)]
+
+
+def test_a_line_of_another_group_s_file_is_not_scored_as_ours(places: Any, rows_of: Any, tmp_path: Path) -> None:
+    place = places(tmp_path, rows_of(SAME_NAME))
+    of_french = place.write("a.json", nemo_line("/data/dev/French/0001.wav", 2.0, 4.0, "oui"))
+    with pytest.raises(FaultyInput, match=r"French-0001-[?]-000200-000400: not among the references"):
+        evaluate(place.request(of_french), tmp_path / "out")
+    # Italian is a group of the sheet, though not of this manifest.
+    of_italian = place.write("b.json", nemo_line("/data/Italian/0001.wav", 0.5, 2.0, "ciao"))
+    with pytest.raises(FaultyInput, match="not among the references"):
+        evaluate(place.request(of_italian), tmp_path / "out")
+
+
+def test_a_name_that_two_recordings_have_is_refused(places: Any, rows_of: Any, tmp_path: Path) -> None:
+    place = places(tmp_path, rows_of(SAME_NAME))
+    files = {
+        "a.json": nemo_line("0001.wav", 2.0, 4.0, "yes", speaker="O2"),
+        "a.stm": "0001 1 O2 2.0 4.0 yes\n",
+    }
+    for name, content in files.items():
+        with pytest.raises(FaultyInput, match="may be French_0001 or American_0001, whose files have one name"):
+            evaluate(place.request(place.write(name, content), track=1), tmp_path / "out")
+    by_recording = place.write("b.stm", "American_0001 1 O2 2.0 4.0 yes\n")
+    evaluate(place.request(by_recording, track=1), tmp_path / "out")
+    assert columns(tmp_path / "out", "deletions") == [(1,), (1,), (1,), (0,)]
+
+
+def test_what_is_not_scored_and_what_surprises_is_said(place: Any, caplog: pytest.LogCaptureFixture) -> None:
+    stm = place.write("a.stm", "French_0001_001 1 x 0.5 2 <o,f0,male> Ça va, hein\nFrench_0001_001 1 x 2 3 <NA>\n")
+    card = evaluate(place.request(stm), place.layout.external("theirs", "dev"))
+    assert card["notes"] == [f"{stm}: left out 2 labels such as <o,f0,male>"]
+    # Ça and "va," are errors, 2 of 17 beside the 14 words that are missing.
+    assert card["with_normalised_hypotheses"]["errors"] == 14
+    assert "2 of 16 errors are capitals or punctuation" in caplog.text
+    text = place.write("text", f"{IDS[0]} Hello, world!\n")
+    assert (
+        evaluate(place.request(text), place.layout.external("b", "dev"))["with_normalised_hypotheses"]["errors"] == 15
+    )
+
+
+def test_speakers_that_two_files_have_are_refused(place: Any) -> None:
+    one, two = (place.write(name, "French_0001_001 1 x 0.5 2 ça\n") for name in ("a.stm", "b.stm"))
+    with pytest.raises(FaultyInput, match=r"b.stm: 1 speaker of recordings[\s\S]*French_0001_001 x: given in .*a.stm"):
+        evaluate(place.request(one, two), place.layout.external("theirs", "dev"))

@@ -66,6 +66,7 @@ def submission(place: Any, name: str, **changes: Any) -> Submission:
     return Submission(**(usual | changes))
 
 
+@pytest.mark.slow
 def test_track_1_by_the_official_rules_gives_the_databases_counts(place: Any, rows_of: Any) -> None:
     rows = rows_of(SPOKEN)
     text = place.write("text", "".join(f"{r['utterance_id']} {t}\n" for r, t in zip(rows, TEXTS, strict=True)))
@@ -91,6 +92,7 @@ def test_track_1_by_the_official_rules_gives_the_databases_counts(place: Any, ro
     assert json.loads(handed_in.out.with_suffix(".json").read_text()) == found
 
 
+@pytest.mark.slow
 def test_track_2_by_the_official_rules_gives_the_databases_counts(place: Any, rows_of: Any) -> None:
     rows = rows_of(SPOKEN)
     segments = [

@@ -163,7 +163,7 @@ ROUNDS = (
         (
             Fault(
                 "disk-full-of-the-database",
-                "tables/table6",
+                "database",
                 rf"the disk is full \(.*File too large.*\)\. Free space .* {KEPT}",
                 in_job=largest_file(100_000),
             ),

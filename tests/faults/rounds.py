@@ -11,8 +11,6 @@ from typing import Any
 from forked_snakemake import Setup
 from toy_runs import Toy
 
-SCRIPTS = {"tables": "table"}
-
 
 @dataclass(frozen=True)
 class Fault:
@@ -64,7 +62,7 @@ def go_through(rounds: Sequence[Round], toy: Toy, undisturbed: Toy) -> Outcome:
         for fault in one.faults:
             fault.damage(toy)
         before = toy.finished()
-        in_jobs = {SCRIPTS.get(rule := f.job.split("/")[0], rule): f.in_job for f in one.faults if f.in_job}
+        in_jobs = {f.job.split("/")[0]: f.in_job for f in one.faults if f.in_job}
         found.statuses.append(toy.changed(**one.config).run("--keep-going", in_jobs=in_jobs))
         found.outputs.append(toy.output)
         after = toy.finished()

@@ -10,6 +10,8 @@ import pytest
 from machine_faults import obey_permissions
 from toy_runs import Toy
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_unwritable_results_folder(toy: Toy, undisturbed: Toy) -> None:
     toy.forget("ckpt-4000/dev")

@@ -13,6 +13,8 @@ from toy_runs import SECRET, Toy
 from mlcslm.config.languages import read_languages
 from mlcslm.corpus.layout import Utterance, write_session
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = {"train": ("; rm -rf x", "$(touch ran)"), "dev": ("; rm -rf x", "=1+1"), "test": ("`touch ran`", "<b>")}
 TEXTS = ("'; DROP TABLE utterances; --", "<script>alert(1)</script>", '=HYPERLINK("http://example.org")', "; rm -rf x")
 

@@ -22,6 +22,8 @@ from toy_runs import Toy, flip
 from mlcslm.errors import UserError
 from mlcslm.results.database import open_database
 
+pytestmark = pytest.mark.slow
+
 
 def left_over(toy: Toy) -> list[str]:
     """Temporary files of killed processes, and partial hypotheses."""
@@ -57,7 +59,8 @@ def test_killed_in_training_in_decoding_and_all_at_once(toy: Toy, undisturbed: T
 def test_killed_while_the_database_is_written(toy: Toy, undisturbed: Toy) -> None:
     """The one of before stays, whole; what lies beside it is cleared away by the next run."""
     toy.remove("tables")
-    assert toy.wait(toy.start(in_jobs={"table": all_killed_in_the_database})) == -signal.SIGKILL
+    before = toy.changed(scoring={"bootstrap_samples": 200})
+    assert before.wait(before.start(in_jobs={"database": all_killed_in_the_database})) == -signal.SIGKILL
     with open_database(toy.results / "results.duckdb") as connection:
         assert connection.execute("SELECT count(*) FROM table6").fetchall() != [(0,)]
     assert left_over(toy)

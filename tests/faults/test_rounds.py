@@ -10,6 +10,8 @@ import pytest
 from rounds import Outcome, go_through
 from toy_runs import Toy
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = {"files": file_faults.ROUNDS, "machine": machine_faults.ROUNDS}
 FAULTS = {(kind, fault.name): fault for kind, rounds in ROUNDS.items() for one in rounds for fault in one.faults}
 

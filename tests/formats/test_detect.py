@@ -22,7 +22,7 @@ def test_ctm_has_words_at_their_times_and_the_speaker_or_the_channel(tmp_path: P
     path = write(
         tmp_path, "a.ctm", ";; made by hand\nAmerican_1 A 0.1 0.2 hello 0.98\nAmerican_1 1 0.3 0 you 0.5 lex O2\n"
     )
-    assert read_ctm(path) == [
+    assert read_ctm(path).words == [
         Utterance("American_1", "A", 0.1, 0.3, "hello"),
         Utterance("American_1", "O2", 0.3, 0.3, "you"),
     ]
@@ -45,12 +45,12 @@ def test_nemo_lines_are_named_by_id_or_by_audio_file(tmp_path: Path) -> None:
     ]
     path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, lines)))
     assert read_nemo(path) == [
-        NemoEntry("French-1-O1-0-1", "ça"),
+        NemoEntry("French-1-O1-0-1", "ça", audio="/far/French-1-O1-0-1.wav"),
         NemoEntry("French-1-O1-0-2", ""),
-        NemoEntry("0517_007", "so", 0.5, 1.5, "O1"),
+        NemoEntry("0517_007", "so", 0.5, 1.5, "O1", "0517_007.wav"),
     ]
     only_text = write(tmp_path, "b.jsonl", '{"audio_filepath": "a.wav", "text": "recognised"}\n')
-    assert read_nemo(only_text) == [NemoEntry("a", "recognised")]
+    assert read_nemo(only_text) == [NemoEntry("a", "recognised", audio="a.wav")]
 
 
 def test_faults_of_nemo_lines_are_listed_by_line(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from mlcslm.formats.segments import Segment
 
 FILE = """\
 ;; a comment
-SPKR-INFO French_1 1 <NA> <NA> <NA> unknown O1 <NA>
+SPKR-INFO French_1 1 <NA> <NA> <NA> unknown O1 <NA> <NA>
 
 SPEAKER French_1 1 0.10 0.20 <NA> <NA> O1 <NA> <NA>
 SPEAKER French_1 1 0.15 0.20 <NA> <NA> O1 <NA> <NA>
-SPEAKER French_2 1 3 0 <NA> <NA> O2
+SPEAKER French_2 1 3 0 <NA> <NA> O2 <NA>
 """
 
 
@@ -38,6 +38,7 @@ MICROSECONDS = st.integers(0, 10**10).map(lambda count: count / 10**6)
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(MICROSECONDS, MICROSECONDS, st.sampled_from(["O1", "2", "Zoë"])), max_size=6))
+@pytest.mark.slow
 def test_reading_gives_back_what_was_written(tmp_path_factory, turns):
     path = tmp_path_factory.mktemp("rttm") / "x.rttm"
     segments = sorted(Segment(min(a, b), max(a, b), speaker) for a, b, speaker in turns)
@@ -54,13 +55,13 @@ def test_a_segment_of_8_s_is_one_of_8_s_whatever_its_start(path: Path):
 def test_all_faults_are_named_by_line(path: Path):
     path.write_bytes(
         b"SPEAKER French_1 1 0.1 0.2 <NA> <NA>\n"
-        b"TURN French_1 1 0.1 0.2 <NA> <NA> O1\n"
-        b"SPEAKER French_1 1 nan 0.2 <NA> <NA> O1\n"
-        b"SPEAKER French_1 1 0.1 two <NA> <NA> O1\n"
-        b"SPEAKER French_1 1 -1 0.2 <NA> <NA> O1\n"
-        b"SPEAKER French_1 1 0.1 -0.2 <NA> <NA> O1\n"
-        b"SPEAKER French_1 1 0.1 0.2 <NA> <NA> \xff\n"
-        b"SPEAKER French_1 1 0.1 0.2 <NA> <NA> O1\n"
+        b"TURN French_1 1 0.1 0.2 <NA> <NA> O1 <NA> <NA>\n"
+        b"SPEAKER French_1 1 nan 0.2 <NA> <NA> O1 <NA> <NA>\n"
+        b"SPEAKER French_1 1 0.1 two <NA> <NA> O1 <NA> <NA>\n"
+        b"SPEAKER French_1 1 -1 0.2 <NA> <NA> O1 <NA> <NA>\n"
+        b"SPEAKER French_1 1 0.1 -0.2 <NA> <NA> O1 <NA> <NA>\n"
+        b"SPEAKER French_1 1 0.1 0.2 <NA> <NA> \xff <NA> <NA>\n"
+        b"SPEAKER French_1 1 0.1 0.2 <NA> <NA> O1 <NA> <NA>\n"
     )
     with pytest.raises(FaultyInput) as caught:
         read_rttm(path)
@@ -71,7 +72,7 @@ def test_all_faults_are_named_by_line(path: Path):
             "found the start 'nan', expected a time",
             "found the end '0.1 + two', expected a time",
             "found the start -1 s, expected 0 or later",
-            "found the end 0.1 + -0.2 s, expected no earlier than the start, 0.1 s",
+            "found the duration '-0.2', expected 0 s or more",
             "found byte 0xff at column 38, expected UTF-8",
         ],
         start=1,

@@ -30,6 +30,7 @@ def utterances(draw: st.DrawFn) -> list[Utterance]:
 
 @settings(max_examples=200, deadline=None)
 @given(utterances())
+@pytest.mark.slow
 def test_reading_gives_back_what_was_written(tmp_path_factory, spoken: list[Utterance]):
     folder = tmp_path_factory.mktemp("files")
     write_stm(folder / "x.stm", spoken)
@@ -105,7 +106,7 @@ def test_seglst_faults_are_named_by_line(tmp_path: Path):
         f"{path}:4: found the end True, expected a time in seconds",
         f"{path}:5: found the end '1_0', expected a time in seconds",
         f"{path}:6: found the end 1.5 s, expected no earlier than the start, 2 s",
-        f'{path}:7: found "a", expected an object with session_id, speaker, start_time, end_time, words',
+        f"{path}:7: found 'a', expected an object with session_id, speaker, start_time, end_time, words",
         f"{path}:8: found no session_id, start_time, end_time, words, expected session_id, speaker, start_time, "
         "end_time, words",
         f"{path}:10: found the words None, expected text",

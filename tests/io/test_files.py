@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mlcslm.io.files import atomic_path, fingerprint, sha256, write_json
+from mlcslm.io.files import atomic_folder, atomic_path, fingerprint, sha256, write_json
 
 
 def test_a_file_appears_whole_and_makes_its_folder(tmp_path: Path) -> None:
@@ -39,13 +39,14 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 
 def test_a_folder_replaces_the_one_before_whole(tmp_path: Path) -> None:
     target = tmp_path / "folder"
-    (target / "sub").mkdir(parents=True)
-    (target / "sub" / "old").write_text("old")
-    with atomic_path(target) as temporary:
-        temporary.mkdir()
+    with atomic_folder(target, "test") as temporary:
+        (temporary / "sub").mkdir()
+        (temporary / "sub" / "old").write_text("old")
+    with atomic_folder(target, "test") as temporary:
         (temporary / "new").write_text("new")
         assert (target / "sub" / "old").exists()
-    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["folder", "folder/new"]
+    found = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert found == ["folder", "folder/.mlcslm", "folder/new"]
 
 
 def test_nothing_written_is_an_error(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ class TestUnusableSources:
         with pytest.raises(UserError, match="found, expected a Whisper checkpoint"):
             build(lm_folder, lm_folder, languages)
 
+    @pytest.mark.slow
     def test_no_causal_language_model(self, encoder_folder, languages, lm_folder, tmp_path) -> None:
         shutil.copytree(lm_folder, tmp_path / "lm")
         (tmp_path / "lm" / "config.json").write_text(json.dumps({"model_type": "vit"}))

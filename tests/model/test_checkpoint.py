@@ -16,6 +16,8 @@ from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.parts import PARTS, is_tied, part_parameters, set_trainable
 
+pytestmark = pytest.mark.slow
+
 STAGES = {
     "stage 1": ["projector"],
     "stage 2": ["projector", "embedding", "head"],

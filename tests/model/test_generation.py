@@ -5,6 +5,8 @@ import torch
 
 from mlcslm.model.parts import set_trainable
 
+pytestmark = pytest.mark.slow
+
 DECODINGS = {
     "greedy": {},
     "beam": {"num_beams": 4},

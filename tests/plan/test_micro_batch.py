@@ -51,6 +51,7 @@ def test_positions_are_audio_prompt_and_answer() -> None:
 
 
 @pytest.mark.parametrize(("trains", "cached"), [(("projector",), True), (PARTS, False)])
+@pytest.mark.slow
 def test_operations_are_those_of_the_models_own_forward_and_backward(meter: Meter, trains: tuple, cached: bool) -> None:
     run = Run(BATCH, trains=trains, cached=cached)
     model = stage_model(meter.shapes, meter.models, trains=trains, device="cpu", dtype=torch.float32)
@@ -84,6 +85,7 @@ ATTENTION = {
 }
 
 
+@pytest.mark.slow
 def test_a_straight_line_through_one_and_two_layers_meets_the_whole_model(meter: Meter) -> None:
     for run in (Run(BATCH, trains=PARTS), Run(BATCH, learns=False), Run(BATCH, trains=("projector",), cached=True)):
         whole, reckoned = meter.measure(run, None), meter(run)
@@ -106,6 +108,7 @@ def test_reading_costs_two_operations_a_weight_and_token(meter: Meter) -> None:
     assert cost.cache == 2 * 4 * width * positions * 2  # keys and values, layers, width, positions, bytes of bfloat16
 
 
+@pytest.mark.slow
 def test_recomputing_activations_costs_operations_and_saves_memory(meter: Meter) -> None:
     long = Lengths(rows=4, seconds=10.0, prompt=100, answer=100)
     kept, recomputed = (meter(Run(long, trains=PARTS, checkpointing=checkpointing)) for checkpointing in (False, True))
@@ -113,12 +116,14 @@ def test_recomputing_activations_costs_operations_and_saves_memory(meter: Meter)
     assert recomputed.peak < 0.8 * kept.peak
 
 
+@pytest.mark.slow
 def test_more_rows_cost_in_proportion(shallow: Meter) -> None:
     one, four = (shallow(Run(Lengths(rows, 4.0, 10, 10), trains=PARTS)) for rows in (2, 8))
     assert four.flops == pytest.approx(4 * one.flops, rel=1e-3)
     assert 3 * one.peak < four.peak < 4 * one.peak
 
 
+@pytest.mark.slow
 def test_rollouts_share_the_encoding_of_their_utterance(shallow: Meter) -> None:
     alone = shallow(Run(Lengths(4, 4.0, 10, 0), learns=False))
     shared = shallow(Run(Lengths(4, 4.0, 10, 0, audio_rows=1), learns=False))

@@ -61,6 +61,7 @@ def plan(config: Any, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return make_plan(config, throughput=TABLE, **places)
 
 
+@pytest.mark.slow
 def test_memory_is_of_what_is_trained(plan: Plan) -> None:
     stages = {stage.name: stage for stage in plan.stages}
     assert list(stages) == list(plan.config.stages)
@@ -170,6 +171,7 @@ def test_faults_of_the_throughput_table_are_named(tmp_path: Path) -> None:
         read_throughput(tmp_path / "table.yaml")
 
 
+@pytest.mark.slow
 def test_every_stage_of_the_paper_fits_the_documented_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     config, table = read_config("config/paper.yaml"), read_throughput(TABLE)

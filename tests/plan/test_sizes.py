@@ -26,6 +26,7 @@ def paper() -> Shapes:
     return read_shapes(PAPER.encoder, PAPER.language_model, str(LANGUAGES))
 
 
+@pytest.mark.slow
 def test_the_papers_parts_have_the_sizes_that_their_shapes_give(paper: Shapes) -> None:
     sizes = part_sizes(stage_model(paper, PAPER, trains=PARTS))
     assert sizes["projector"] == 18_160_384  # the paper's "17.32M", divided by 1024 twice

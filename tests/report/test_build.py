@@ -13,6 +13,7 @@ import soundfile
 import toy_report
 
 from mlcslm.errors import UserError
+from mlcslm.io.files import atomic_folder
 from mlcslm.report.audio import SOURCES, copy_audio
 from mlcslm.report.build import build_report
 from mlcslm.report.data_files import write_data
@@ -100,13 +101,25 @@ def test_a_full_disk_is_no_fault_of_the_audio(tmp_path: Path) -> None:
 def test_pages_without_anything_to_show_are_left_out(tmp_path: Path) -> None:
     inputs = toy_report.toy.make_inputs(tmp_path / "results")
     database = inputs.build(training_logs=[])
-    (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "training.html").write_text("of an earlier report", encoding="utf-8")
+    with atomic_folder(tmp_path / "report", "report") as earlier:
+        (earlier / "training.html").write_text("of an earlier report", encoding="utf-8")
     build_report(database, tmp_path / "report", audio=False)
     pages = {path.name for path in (tmp_path / "report").glob("*.html")}
     assert pages == {"index.html", "groups.html", "utterances.html"}
     assert not (tmp_path / "report" / "audio").exists()
     assert "diarization.html" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_is_no_report_or_holds_the_database_stays(tmp_path: Path, force: bool) -> None:
+    database = toy_report.toy.make_inputs(tmp_path / "results").build(training_logs=[])
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "index.html").write_text("my own pages", encoding="utf-8")
+    for out, told in ((tmp_path / "www", "no report that mlcslm wrote"), (database.parent, "holds what is read here")):
+        with pytest.raises(UserError, match=told):
+            build_report(database, out, audio=False, force=force)
+    assert (tmp_path / "www" / "index.html").read_text(encoding="utf-8") == "my own pages"
+    assert database.is_file()
 
 
 def test_without_a_database_nothing_is_written(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_two_systems_side_by_side(look: Any, ask: Any, change: str, where: str) 
     seen.settle(lambda: page.select_option("#change", change))
     assert sorted(ids(page)) == sorted(expected)
     # Of ckpt-7000 and ckpt-4000 on dev: 4 and 9 errors in 20 tokens.
-    page.wait_for_function("() => document.getElementById('summary').textContent.includes('points [')")
+    page.wait_for_function("() => document.getElementById('summary').textContent.includes('points, p = ')")
     [difference] = ask(
         f"SELECT difference FROM comparisons WHERE system_a = '{OTHER}' AND system_b = '{BEST}' AND "
         "split = 'dev' AND grp = 'all'"

@@ -23,6 +23,20 @@ def inputs(tmp_path: Path) -> toy.Inputs:
 
 
 @pytest.fixture
+def session_inputs(inputs: toy.Inputs) -> toy.Inputs:
+    """The same with each utterance a session of its own, so that dev has enough of them for an interval: six."""
+    for split in ("dev", "test"):
+        rows = toy.manifest_rows(split)
+        sessions = [f"{row['session_id'].split('_')[0]}_{number}" for number, row in enumerate(rows, start=1)]
+        inputs.with_manifest(split, [row | {"session_id": name} for row, name in zip(rows, sessions, strict=True)])
+        for system in ("baseline-2/greedy", "ckpt-4000/greedy", "ckpt-7000/greedy"):
+            counts = toy.count_rows(system, split)
+            named = [row | {"session_id": name} for row, name in zip(counts, sessions, strict=True)]
+            inputs.with_counts(system, split, named)
+    return inputs
+
+
+@pytest.fixture
 def reasoning_inputs(inputs: toy.Inputs) -> toy.Inputs:
     """The same with ckpt-2000, and with two systems that reflect."""
     return toy.with_reasoning(inputs)

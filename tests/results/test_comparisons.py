@@ -16,6 +16,8 @@ from mlcslm.results.comparison import compare_in_database
 from mlcslm.results.database import open_database
 from mlcslm.scoring.compare import compare_systems
 
+pytestmark = pytest.mark.slow
+
 A, B = "ckpt-4000/greedy", "ckpt-7000/greedy"
 
 
@@ -23,7 +25,7 @@ def test_every_pair_once_in_the_configs_order(inputs: Any) -> None:
     pairs = query(inputs, "SELECT DISTINCT split, system_a, system_b FROM comparisons ORDER BY ALL")
     order = ["baseline-2/greedy", A, B]
     assert pairs == [(split, a, b) for split in ("dev", "test") for i, a in enumerate(order) for b in order[i + 1 :]]
-    assert query(inputs, "SELECT count(*) FROM comparisons") == [(2 * 3 * 4,)]
+    assert query(inputs, "SELECT count(*) FROM comparisons") == [(2 * 3 * 5,)]
 
 
 def test_by_hand(inputs: Any) -> None:
@@ -38,32 +40,25 @@ def test_by_hand(inputs: Any) -> None:
         ("French", 1, 100.0, 100.0, 0.0, 0, 0),
         ("Thai", 1, 33.33, 16.67, -16.67, 1, 0),
         ("all", 4, 50.0, 20.0, -30.0, 3, 0),
+        ("mean of groups", 4, 61.11, 41.67, -19.44, 3, 0),
     ]
     # Changes of -4, -1, 0 and -1: of the 16 ways to exchange, two leave both signs of 6 and the 0 doubles them.
-    assert [row[7] for row in rows] == [0.5, 1.0, 1.0, 0.25]
-    ((low, high),) = query(
-        inputs,
-        "SELECT low, high FROM comparisons "
+    # Of the means, changes of -4/12, -1/12, 0 and -1/6: the same ways.
+    assert [row[7] for row in rows] == [0.5, 1.0, 1.0, 0.25, 0.25]
+    # Four sessions are too few for an interval.
+    assert query(inputs, "SELECT count(low), count(high) FROM comparisons") == [(0, 0)]
+
+
+def test_six_sessions_have_the_interval_of_their_counts(session_inputs: Any) -> None:
+    ((low, high, sessions),) = query(
+        session_inputs,
+        "SELECT low, high, sessions FROM comparisons "
         f"WHERE split = 'dev' AND grp = 'all' AND system_a = '{A}' AND system_b = '{B}'",
     )
-    errors = np.array([[5, 1, 2, 2], [1, 0, 2, 1]])
-    (expected,) = compare_systems(errors, np.array([8, 4, 2, 6]), seed=5)
-    assert (low, high) == pytest.approx((100 * expected.low, 100 * expected.high))
-
-
-def test_the_interval_holds_what_the_two_intervals_are_drawn_from(inputs: Any) -> None:
-    """The same samples: where one system never errs, the difference's interval is the other's, with its sign turned."""
-    for split in ("dev", "test"):
-        rows = [
-            row | {"errors": 0, "insertions": 0, "deletions": 0, "substitutions": 0} for row in counts(inputs, split)
-        ]
-        inputs.with_counts(B, split, rows)
-    ((low, high),) = query(inputs, f"SELECT low, high FROM intervals WHERE system = '{A}' AND split = 'dev'")
-    rows = query(
-        inputs,
-        f"SELECT low, high FROM comparisons WHERE system_a = '{A}' AND split = 'dev' AND grp = 'all'",
-    )
-    assert rows == [pytest.approx((-high, -low))]
+    errors = np.array([[1, 4, 1, 1, 1, 2], [0, 1, 0, 1, 1, 1]])
+    (expected,) = compare_systems(errors, np.array([2, 6, 4, 1, 1, 6]), seed=5)
+    assert (low, high, sessions) == (pytest.approx(100 * expected.low), pytest.approx(100 * expected.high), 6)
+    assert low < -30 < high
 
 
 def counts(inputs: Any, split: str) -> list[dict[str, Any]]:
@@ -81,7 +76,7 @@ def test_groups_without_reference_tokens_are_not_compared(inputs: Any) -> None:
                 row |= {"length": 0, "errors": 0, "insertions": 0, "deletions": 0, "substitutions": 0}
         inputs.with_counts(system, "test", rows)
     groups = "SELECT DISTINCT grp FROM comparisons WHERE split = 'test' ORDER BY grp"
-    assert query(inputs, groups) == [("English-American",), ("French",), ("all",)]
+    assert query(inputs, groups) == [("English-American",), ("French",), ("all",), ("mean of groups",)]
 
 
 def test_changed_utterances_come_most_changed_first(inputs: Any) -> None:
@@ -120,7 +115,10 @@ def test_the_command_prints_to_read(inputs: Any, capsys: Any, monkeypatch: Any) 
     assert lines[:3] == [f"A: {A}", f"B: {B}", "dev, protocol mlcslm-2025"]
     # 4 and 3 errors of 8 tokens in the groups asked for.
     assert lines[5].split()[:4] == ["all", "50.00", "37.50", "-12.50"]
-    assert [line.split()[0] for line in lines[5:8]] == ["all", "French", "Thai"]
+    assert [line[:14].strip() for line in lines[5:9]] == ["all", "mean of groups", "French", "Thai"]
+    # 100 and 33.33, 100 and 16.67; two sessions.
+    assert lines[6][14:].split() == ["66.67", "58.33", "-8.33", "-", "1.0000", "2", "1", "0"]
+    assert lines[9].startswith("-: too few sessions for an interval")
     assert sum(" of " in line and "->" in line for line in lines) == 1
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from toy_queries import changed, make, query
 
 from mlcslm.errors import UserError
 from mlcslm.results.comparison import compare_in_database
+
+pytestmark = pytest.mark.slow
 
 
 def counts_file(inputs: Any, diarizer: str, split: str) -> Path:
@@ -32,14 +32,14 @@ def test_table_5_by_hand(diarization_inputs: Any) -> None:
     ]
     for row in rows:
         for value in ("der", "tcpwer"):
-            assert float(row[f"{value}_low"]) <= float(row[value]) <= float(row[f"{value}_high"])
+            assert row[f"{value}_low"] == row[f"{value}_high"] == "", "four recordings are too few"
     assert "dev: 4 recordings, 0.0 h of reference speech, 20 reference tokens" in page and "collar 5 s" in page
     assert "no stage, decoding or diarizer for: Eres2net, 8; ResNet101, 8." in page
 
 
 def test_pages_show_ablation_and_breakdown(diarization_inputs: Any) -> None:
     _, page = make(diarization_inputs, "table5")
-    assert "| campplus-8 | num_speakers: 2 | 4.00 | 25.00 | -5.00 [" in page
+    assert "| campplus-8 | num_speakers: 2 | 4.00 | 25.00 | -5.00 |" in page
     _, page = make(diarization_inputs, "table7")
     assert "| campplus-8 | dev | 30.00 | 20.00 | 5.00 | 0.00 | 5.00 | 20.00 | ckpt-7000/greedy |" in page
     assert "merged" not in page
@@ -52,7 +52,7 @@ def test_table_7_by_hand(diarization_inputs: Any) -> None:
         ("CAM++", "60", "60.00", "24.64", "42.86", "22.39"),
         ("CAM++", "8", "30.00", "19.32", "28.57", "18.34"),
     ]
-    assert all(row["test_low"] and row["test_high"] for row in rows)
+    assert not any(row["test_low"] or row["test_high"] for row in rows)
 
 
 def test_missing_counts_name_diarizer_and_split(diarization_inputs: Any) -> None:
@@ -115,7 +115,10 @@ def test_ablation_compares_variants_with_the_diarizer_they_vary(diarization_inpu
     ends = query(diarization_inputs, "SELECT low, high FROM diarization_ablation WHERE variant = 'campplus-8-merged'")
     stored = "SELECT -high, -low FROM comparisons WHERE measure = 'tcpwer' AND grp = 'all' AND split = 'dev' "
     assert ends == query(diarization_inputs, stored + "AND system_a = 'campplus-8-merged' AND system_b = 'campplus-8'")
-    assert ends[0][0] <= 10 <= ends[0][1]
+    # Of four recordings there is no interval, but a p-value.
+    assert ends == [(None, None)] and query(diarization_inputs, "SELECT count(p_value) FROM diarization_ablation") == [
+        (2,)
+    ]
 
 
 def test_diarization_by_system_and_group(diarization_inputs: Any) -> None:
@@ -130,17 +133,6 @@ def test_diarization_by_system_and_group(diarization_inputs: Any) -> None:
         "SELECT grp, der, tcp_errors, tcp_length FROM diarization_by_group "
         "WHERE system = 'campplus-60' AND split = 'dev' ORDER BY grp",
     ) == [("English-American", 15, 5, 12), ("French", 10, 2, 2), ("Thai", 10, 5, 6)]
-
-
-def test_intervals_agree_with_a_brute_force_bootstrap(diarization_inputs: Any) -> None:
-    draws = list(itertools.product(range(4), repeat=4))
-    rates = [100 * sum([2, 1, 2, 1][i] for i in draw) / sum([10, 10, 20, 10][i] for i in draw) for draw in draws]
-    ((low, high),) = query(
-        diarization_inputs,
-        "SELECT der_low, der_high FROM diarization_by_system WHERE system = 'campplus-60' AND split = 'dev'",
-    )
-    ends = np.quantile(rates, [0.005, 0.05, 0.95, 0.995])
-    assert ends[0] <= low <= ends[1] < 12 < ends[2] <= high <= ends[3]
 
 
 def test_diarizers_are_compared_by_recording(diarization_inputs: Any) -> None:

@@ -11,6 +11,8 @@ from toy_queries import changed, make, query
 
 from mlcslm.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 BEST = "ckpt-12500/format+accuracy"
 RECONSTRUCTED = "reward set reconstructed: the paper's text lost the symbols"
 
@@ -128,8 +130,7 @@ def test_table_1_by_hand(reasoning_inputs: Any) -> None:
         ("ckpt-7000", "0.313", "0.15", "20.00", "15.48"),
         ("ckpt-10000", "0.250", "0.10", "30.00", "13.42"),
     ]
-    for row in rows:
-        assert float(row["dev_low"]) <= float(row["dev"]) <= float(row["dev_high"])
+    assert not any(row["dev_low"] or row["dev_high"] for row in rows), "four sessions are too few"
     assert "| stage | training loss | training loss published | dev | dev published |" in page
     assert "mean over the last tenth of the stage's own steps" in page
     assert "no stage, decoding or diarizer for: ckpt-9000." in page
@@ -142,7 +143,6 @@ def test_table_2_by_hand(reasoning_inputs: Any) -> None:
         ("ckpt-10000 (without RL)", "30.00", "13.42", "-"),
         ("format+accuracy", "5.00", "13.15", f"collapsed in 2 steps, first in step 2; {RECONSTRUCTED}"),
     ]
-    assert all(row["dev_low"] and row["dev_high"] for row in rows)
     assert page.count(RECONSTRUCTED) == 1
 
 

@@ -16,6 +16,7 @@ HEADER = "checkpoint,method,dev,dev_low,dev_high,dev_published,test,test_low,tes
 FORMULA = '=HYPERLINK("http://example.org","open")'
 
 
+@pytest.mark.slow
 def test_csv_is_the_view(inputs: Any) -> None:
     lines = write_pages(inputs)[0].read_text(encoding="utf-8").splitlines()
     assert lines[0] == HEADER
@@ -32,25 +33,35 @@ def test_csv_is_the_view(inputs: Any) -> None:
         ("14.29", "LoRA SFT"),
     ]
     for row in rows:
-        for split in ("dev", "test"):
-            assert float(row[f"{split}_low"]) <= float(row[split]) <= float(row[f"{split}_high"])
+        ends = [row.pop(f"{split}_{end}") for split in ("dev", "test") for end in ("low", "high")]
+        assert ends == [""] * 4, "four sessions and three are too few"
         assert all(len(value.split(".")[1]) == 2 for key, value in row.items() if key not in ("checkpoint", "method"))
 
 
-def test_page_tells_measured_from_published(inputs: Any) -> None:
-    paths = write_pages(inputs)
+def test_csv_has_intervals_from_five_sessions_on(session_inputs: Any) -> None:
+    rows = list(csv.DictReader(write_pages(session_inputs)[0].open(encoding="utf-8")))
+    # The baseline's errors are nearly all in one session: its interval would say nothing.
+    assert rows[0]["dev_low"] == ""
+    for row in rows[1:]:
+        assert float(row["dev_low"]) < float(row["dev"]) < float(row["dev_high"])
+    assert all(row["test_low"] == row["test_high"] == "" for row in rows)
+
+
+def test_page_tells_measured_from_published(session_inputs: Any) -> None:
+    paths = write_pages(session_inputs)
     page = paths[1].read_text(encoding="utf-8")
     (row,) = [row for row in csv.DictReader(paths[0].open()) if row["checkpoint"] == "ckpt-7000"]
     interval = f"20.00 [{row['dev_low']}, {row['dev_high']}]"
     assert f"| ckpt-7000 | LoRA SFT | {interval} | 15.48 |" in page
     assert "preset toy" in page and "toy-encoder + toy-lm" in page and "`mlcslm-2025`" in page and "collar none" in page
     assert (
-        "dev: 6 utterances, 4 sessions, 20 reference tokens; test: 3 utterances, 3 sessions, 7 reference tokens" in page
+        "dev: 6 utterances, 6 sessions, 20 reference tokens; test: 3 utterances, 3 sessions, 7 reference tokens" in page
     )
-    assert "Not measured here" in page
+    assert "a jackknife below 30 sessions, none below 5." in page and "Not measured here" in page
     assert "no stage, decoding or diarizer for: ckpt-10000, CoT SFT; ckpt-12500, RLVF(format+accuracy);" in page
 
 
+@pytest.mark.slow
 def test_missing_scores_name_system_and_split(inputs: Any) -> None:
     scores = [path for path in inputs.scores if not path.match("ckpt-7000/greedy/test.parquet")]
     with pytest.raises(UserError, match=r"ckpt-7000/greedy on test: no scores") as raised:
@@ -59,6 +70,7 @@ def test_missing_scores_name_system_and_split(inputs: Any) -> None:
     assert not (inputs.folder / "tables").exists()
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_not_decoded_is_missed(inputs: Any) -> None:
     kept = {"scores", "hypotheses"}
     changes = {name: [path for path in getattr(inputs, name) if "ckpt-7000" not in str(path)] for name in kept}
@@ -67,6 +79,7 @@ def test_a_stage_that_is_not_decoded_is_missed(inputs: Any) -> None:
         write_pages(inputs, systems=systems, **changes)
 
 
+@pytest.mark.slow
 def test_a_split_without_reference_tokens_is_no_rate(inputs: Any, count_rows_of: Any) -> None:
     for system in ("baseline-2/greedy", "ckpt-4000/greedy", "ckpt-7000/greedy"):
         rows = count_rows_of(system, "test")
@@ -77,6 +90,7 @@ def test_a_split_without_reference_tokens_is_no_rate(inputs: Any, count_rows_of:
         write_pages(inputs)
 
 
+@pytest.mark.slow
 def test_a_split_without_transcripts_stays_empty(inputs: Any, manifest_rows_of: Any) -> None:
     inputs.with_manifest("test", [{**row, "text": None} for row in manifest_rows_of("test")])
     paths = write_pages(inputs, scores=[path for path in inputs.scores if path.stem == "dev"])
@@ -90,6 +104,7 @@ def test_a_split_without_transcripts_stays_empty(inputs: Any, manifest_rows_of: 
     assert "| not measured | 13.86 |" in paths[1].read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_hostile_labels_are_inert(inputs: Any, tmp_path: Path) -> None:
     content = yaml.safe_load(inputs.tables.read_text(encoding="utf-8"))
     rows = content["table6"]["rows"]
@@ -114,12 +129,14 @@ def test_unknown_table(inputs: Any) -> None:
             write_pages(inputs, name)
 
 
+@pytest.mark.slow
 def test_no_row_at_all(inputs: Any) -> None:
     stages = {name: inputs.config["stages"][name] for name in ("baseline-1", "ckpt-2000")}
     with pytest.raises(UserError, match="no stage and decoding, nor diarizer, that table6 shows"):
         write_pages(inputs, config={**inputs.config, "stages": stages})
 
 
+@pytest.mark.slow
 def test_table_of_a_locked_database(inputs: Any) -> None:
     import duckdb
 

@@ -84,17 +84,23 @@ class Inputs:
             preset="toy",
             config=inputs.config,
             manifests=inputs.manifests,
-            hypotheses=inputs.hypotheses,
+            hypotheses={_system_and_split(path.with_suffix(""), "hypotheses"): path for path in inputs.hypotheses},
             scores=inputs.scores,
             reflections=inputs.reflections,
             training_logs=inputs.training_logs,
             diarization=inputs.diarization,
-            segments=inputs.segments,
+            segments={_system_and_split(path.parent, "diarization"): path for path in inputs.segments},
             tables=inputs.tables,
             languages=ROOT / "config/languages.tsv",
             systems=inputs.systems,
         )
         return self.out
+
+
+def _system_and_split(path: Path, kind: str) -> tuple[str, str]:
+    """What the toy corpus's files are named by: `…/<kind>/<system>/<split>`."""
+    parts = path.parts
+    return "/".join(parts[parts.index(kind) + 1 : -1]), parts[-1]
 
 
 def manifest_rows(split: str) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mlcslm.scoring.bootstrap import bootstrap_interval, group_mean_interval
+from mlcslm.scoring.bootstrap import bootstrap_interval
 
 
 def test_one_session_gives_its_rate_twice():
@@ -68,25 +68,3 @@ def test_totals_over_32_bits_do_not_overflow():
 def test_impossible_arrays_are_refused(errors: list, lengths: list):
     with pytest.raises(ValueError):
         bootstrap_interval(np.array(errors, dtype=int), np.array(lengths, dtype=int), seed=0)
-
-
-def test_groups_count_alike_and_keep_their_sessions():
-    errors, lengths, groups = np.array([0, 10, 6]), np.array([10, 10, 1000]), np.array(["a", "a", "b"])
-    # Group a: 0, 1/2 or 1 with probabilities 1/4, 1/2 and 1/4; b, with its one session, always 0.006.
-    assert group_mean_interval(errors, lengths, groups, seed=1) == pytest.approx((0.003, 0.503))
-    assert group_mean_interval(errors, lengths, groups, level=0.4, seed=1) == pytest.approx((0.253, 0.253))
-
-
-def test_groups_of_as_many_sessions_are_drawn_apart():
-    # Were both drawn alike, the mean of a's rate and b's would be 1/2 in every sample.
-    errors, groups = np.array([0, 10, 10, 0]), np.array(["a", "a", "b", "b"])
-    low, high = group_mean_interval(errors, np.full(4, 10), groups, seed=2)
-    assert low < 0.5 < high
-
-
-def test_groups_without_tokens_have_no_rate():
-    errors, groups = np.array([1, 3]), np.array(["a", "b"])
-    assert group_mean_interval(errors, np.array([4, 0]), groups, seed=0) == (0.25, 0.25)
-    assert all(map(math.isnan, group_mean_interval(errors, np.zeros(2), groups, seed=0)))
-    with pytest.raises(ValueError, match=r"expected three arrays"):
-        group_mean_interval(errors, np.ones(3), groups, seed=0)

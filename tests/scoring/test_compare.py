@@ -26,17 +26,55 @@ def many(systems: int, sessions: int, seed: int = 5) -> tuple[np.ndarray, np.nda
 
 
 def test_by_hand() -> None:
-    # One error less in either session of ten tokens: no draw of sessions can differ.
+    # One error less in either session of ten tokens; two sessions are too few for an interval.
     found = pair([2, 2], [1, 1], [10, 10])
     assert (found.rate_a, found.rate_b, found.difference) == (0.2, 0.1, -0.1)
-    assert (found.low, found.high) == (-0.1, -0.1)
+    assert math.isnan(found.low) and math.isnan(found.high)
     assert (found.sessions, found.fewer, found.more) == (2, 2, 0)
     # Of four ways to exchange the two in two sessions, two give a difference as large.
     assert found.p_value == 0.5
-    # Two errors less in the first session alone: drawn not at all (1 of 4), once, or twice (1 of 4).
-    uneven = pair([2, 1], [0, 1], [10, 10], level=0.9)
-    assert (uneven.low, uneven.high) == (-0.2, 0.0) and (uneven.fewer, uneven.more) == (1, 0)
-    assert uneven.p_value == 1.0
+    # Two errors less in the first session alone.
+    uneven = pair([2, 1], [0, 1], [10, 10])
+    assert (uneven.fewer, uneven.more, uneven.p_value) == (1, 0, 1.0)
+
+
+@pytest.mark.parametrize("sessions", [5, 29])
+def test_few_sessions_of_one_length_have_the_interval_of_the_paired_t_test(sessions: int) -> None:
+    errors, _ = many(2, sessions)
+    lengths = np.full(sessions, 6000)
+    found = pair(errors[0].tolist(), errors[1].tolist(), lengths.tolist(), level=0.9)
+    expected = stats.ttest_rel(errors[1] / 6000, errors[0] / 6000).confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert math.isnan(pair([1, 2, 3, 4], [2, 3, 5, 7], [9] * 4).low)
+
+
+def test_means_of_groups_by_hand() -> None:
+    # Group a: 3 and 1 of 10 tokens, b: 30 and 20 of 100. Pooled 33 and 21 of 110, which b decides.
+    errors, lengths, groups = np.array([[1, 2, 30], [1, 0, 20]]), np.array([5, 5, 100]), np.array(["a", "a", "b"])
+    (found,) = compare_systems(errors, lengths, groups, seed=1)
+    assert (found.rate_a, found.rate_b) == pytest.approx(((0.3 + 0.3) / 2, (0.1 + 0.2) / 2))
+    assert found.difference == pytest.approx(-0.15) and math.isnan(found.low)
+    # Changes of 0, -0.1 and -0.05 of the mean: exchanging both or none leaves 0.15, and the first counts for nothing.
+    assert (found.sessions, found.fewer, found.more, found.p_value) == (3, 2, 0, 0.5)
+    # A group without tokens is left out, its session with it.
+    (more,) = compare_systems(
+        np.array([[1, 2, 30, 7], [1, 0, 20, 0]]), np.array([5, 5, 100, 0]), np.array(["a", "a", "b", "c"]), seed=1
+    )
+    assert more == found or (more.sessions, more.difference, more.p_value) == (3, found.difference, 0.5)
+
+
+def test_means_of_groups_have_welchs_interval() -> None:
+    """Two groups of one length: the difference of the systems' differences, with a sign turned, is Welch's problem."""
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(100, 400, (2, 6)), rng.integers(100, 200, (2, 9))
+    errors, groups = np.concatenate([a, b], axis=1), np.repeat(["a", "b"], [6, 9])
+    (found,) = compare_systems(errors, np.full(15, 1000), groups, seed=1)
+    x, y = (a[1] - a[0]) / 1000, (b[1] - b[0]) / 1000
+    variances = x.var(ddof=1) / 6, y.var(ddof=1) / 9
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / 7 + variances[1] ** 2 / 10) - 2
+    width = stats.t.ppf(0.975, min(freedom, 13)) * math.sqrt(sum(variances)) / 2
+    middle = (x.mean() + y.mean()) / 2
+    assert (found.low, found.high) == pytest.approx((middle - width, middle + width))
 
 
 def test_systems_that_are_the_same_do_not_differ() -> None:
@@ -141,7 +179,10 @@ def test_without_reference_tokens_there_is_no_rate() -> None:
     found = pair([1], [0], [0])
     assert all(map(math.isnan, (found.rate_a, found.difference, found.low, found.high)))
     partly = pair([1, 0], [1, 2], [4, 0])
-    assert partly.difference == pytest.approx(0.5) and not math.isnan(partly.low)
+    assert partly.difference == pytest.approx(0.5) and math.isnan(partly.low)
+    # Sessions without a token do not make five of four.
+    assert math.isnan(pair([1, 2, 3, 4, 0], [2, 3, 5, 7, 1], [9, 9, 9, 9, 0]).low)
+    assert not math.isnan(pair([1, 2, 3, 4, 0], [2, 3, 5, 7, 1], [9, 9, 9, 9, 1]).low)
 
 
 def test_one_system_or_none_gives_no_pair() -> None:
@@ -154,6 +195,7 @@ def test_one_system_or_none_gives_no_pair() -> None:
     [
         ([1, 2], [1, 2], {}),
         ([[1, 2]], [1], {}),
+        ([[1, 2]], [1, 1], {"groups": np.array(["a"])}),
         ([[], []], [], {}),
         ([[-1, 0]], [1, 1], {}),
         ([[1, 0]], [-1, 1], {}),

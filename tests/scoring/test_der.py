@@ -12,7 +12,15 @@ from pyannote.core import Segment as Span
 from pyannote.metrics.diarization import DiarizationErrorRate
 
 from mlcslm.formats.segments import Segment
-from mlcslm.scoring.der import DiarizationErrors, pool_diarization, score_diarization, score_diarizations
+from mlcslm.scoring.der import (
+    DerOptions,
+    DerTask,
+    DiarizationErrors,
+    pool_diarization,
+    score_diarization,
+    score_diarizations,
+    score_task,
+)
 
 TWO = [Segment(1, 5, "O1"), Segment(4, 8, "O2")]  # overlapping from 4 to 5
 
@@ -68,6 +76,7 @@ def turns(speakers: int) -> st.SearchStrategy[list[Segment]]:
 
 @settings(max_examples=150, deadline=None)
 @given(turns(2), turns(4))
+@pytest.mark.slow
 def test_agrees_with_pyannote_called_directly(reference: list[Segment], hypothesis: list[Segment]):
     errors = score_diarization(reference, hypothesis)
     if not reference:
@@ -86,3 +95,46 @@ def test_agrees_with_pyannote_called_directly(reference: list[Segment], hypothes
     assert errors.false_alarm == pytest.approx(metric["false alarm"])
     assert errors.confusion == pytest.approx(metric["confusion"])
     assert errors.scored_speech == pytest.approx(sum(segment.duration for segment in reference))
+
+
+ZONES = st.lists(st.tuples(st.integers(0, 200), st.integers(1, 80)), max_size=3).map(
+    lambda pairs: [(start / 8, (start + length) / 8) for start, length in pairs]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(turns(2), turns(4), st.sampled_from([0.0, 0.25, 0.5]), st.booleans(), st.none() | ZONES, ZONES)
+def test_collar_overlap_and_zones_are_as_pyannote_has_them(reference, hypothesis, collar, skip, scored, unscored):
+    """A collar on either side is half of pyannote's; the scored region is a UEM, or all, less what is not scored."""
+    if not reference:
+        return
+    annotations = []
+    for segments in (reference, hypothesis):
+        annotations.append(Annotation())
+        for number, segment in enumerate(segments):
+            annotations[-1][Span(segment.start, segment.end), number] = segment.speaker
+    region = Timeline([Span(*zone) for zone in scored or ()])
+    if scored is None:
+        region = Timeline([Span(min(s.start for s in reference), max(s.end for s in reference))])
+    region = Timeline([Span(*zone) for zone in unscored]).support().gaps(support=region.support())
+    errors = score_task(DerTask(reference, hypothesis, scored, unscored, DerOptions(collar, skip)))
+    if not region:
+        assert errors == DiarizationErrors.zero()
+        return
+    # One speaker's segments that touch are one, whose inner boundary has no collar.
+    annotations = [annotation.support() for annotation in annotations]
+    found = DiarizationErrorRate(collar=2 * collar, skip_overlap=skip)(*annotations, uem=region, detailed=True)
+    expected = [found[name] for name in ("total", "missed detection", "false alarm", "confusion")]
+    assert list(astuple(errors)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_collar_is_seconds_on_either_side():
+    reference, late = [Segment(1, 5, "A"), Segment(5, 9, "B")], [Segment(1, 5.2, "x"), Segment(5.2, 9, "y")]
+    assert score_diarization(reference, late).confusion == pytest.approx(0.2)
+    assert score_diarization(reference, late, DerOptions(collar=0.25)).confusion == 0
+    # 8 s less a quarter inside of either end and a half around the change of speakers.
+    assert score_diarization(reference, late, DerOptions(collar=0.25)).scored_speech == pytest.approx(7)
+    overlapping = score_diarization(TWO, [], DerOptions(skip_overlap=True))
+    assert overlapping == DiarizationErrors(6, 6, 0, 0)
+    with pytest.raises(ValueError, match="expected 0 or more"):
+        DerOptions(collar=-1)

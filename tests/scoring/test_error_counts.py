@@ -1,18 +1,10 @@
 from __future__ import annotations
 
-import csv
-import gzip
-import os
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlcslm.scoring.error_counts import ErrorCounts, RunOns, count_run_ons, pool
-
-SHARED = Path(os.environ.get("MLCSLM_SHARED", Path(__file__).parents[2] / ".." / "shared"))
-PUBLISHED = SHARED / "published" / "mlcslm_dev_baseline_qwen_wer.csv.gz"
 
 counts = st.builds(
     lambda length, ins, dele, sub: ErrorCounts(ins + dele + sub, length, ins, dele, sub),
@@ -58,17 +50,18 @@ def test_run_ons_are_counted_from_fifty_insertions_on():
     assert count_run_ons([]).share == 0.0
 
 
-@pytest.mark.skipif(not PUBLISHED.is_file(), reason="the challenge's published results are not here")
-def test_published_baseline_is_pooled_to_its_published_rate():
-    with gzip.open(PUBLISHED, "rt", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = ("errors", "length", "insertions", "deletions", "substitutions")
-    scored = [ErrorCounts(**{name: int(row[name]) for name in names}) for row in rows]
-    pooled = pool(scored)
-    assert len(scored) == 29_952
+def test_published_baseline_is_pooled_to_its_published_rate(published_sums):
+    groups = published_sums(track=1)
+    pooled = pool(
+        ErrorCounts(**{field: group[field] for field in ErrorCounts.__dataclass_fields__}) for group in groups
+    )
     assert (pooled.errors, pooled.length) == (95_517, 444_467)
     assert f"{100 * pooled.error_rate:.2f}" == "21.49"
-    run_ons = count_run_ons(count.insertions for count in scored)
-    assert run_ons.utterances == 63
+    run_ons = RunOns(
+        sum(group["run_ons"] for group in groups),
+        sum(group["run_on_insertions"] for group in groups),
+        pooled.insertions,
+    )
+    assert (run_ons.utterances, sum(group["scored"] for group in groups)) == (63, 29_952)
     assert f"{100 * run_ons.share:.0f}" == "39"
     assert f"{100 * run_ons.insertions / pooled.length:.1f}" == "2.2"

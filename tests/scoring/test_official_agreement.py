@@ -6,6 +6,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from meeteval.wer.wer.siso import siso_word_error_rate
@@ -80,6 +81,7 @@ def corpora(draw: st.DrawFn) -> tuple[dict[str, str], dict[str, str]]:
 
 @settings(max_examples=400, deadline=None)
 @given(corpora())
+@pytest.mark.slow
 def test_every_utterance_counts_as_officially(corpus: tuple[dict[str, str], dict[str, str]]):
     references, hypotheses = corpus
     groups = {utterance_id: GROUPS[utterance_id.split("-0001_")[0]] for utterance_id in references}

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import os
 from pathlib import Path
-
-import pytest
 
 from mlcslm.config.languages import read_languages
 from mlcslm.scoring.error_counts import ErrorCounts
@@ -15,19 +10,18 @@ from mlcslm.scoring.recordings import groups_of_recordings
 from mlcslm.scoring.transcripts import TranscriptErrors, pool_transcripts
 
 ROOT = Path(__file__).parents[2]
-SHARED = Path(os.environ.get("MLCSLM_SHARED", ROOT.parent / "shared"))
-PUBLISHED = SHARED / "published/mlcslm_dev_baseline_tcpwer.csv.gz"
-COUNTS = ("errors", "length", "insertions", "deletions", "substitutions")
 
 
-@pytest.mark.skipif(not PUBLISHED.is_file(), reason=f"{PUBLISHED} is not here")
-def test_published_baseline_pools_to_its_published_rate() -> None:
-    with gzip.open(PUBLISHED, "rt", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    errors = {row["recording_id"]: ErrorCounts(*(int(row[name]) for name in COUNTS)) for row in rows}
-    pooled = pool_transcripts(TranscriptErrors(counts, 0, 0, True, None) for counts in errors.values()).tcp
-    assert (pooled.errors, pooled.length, len(errors)) == (335_830, 441_198, 110)
-    assert round(100 * pooled.errors / pooled.length, 2) == 76.12
-    groups = groups_of_recordings(errors, read_languages(ROOT / "config" / "languages.tsv"), str(PUBLISHED))
-    assert len({group.group for group in groups.values()}) == 15
-    assert all(groups[row["recording_id"]].recording_prefix == row["group"] for row in rows)
+def test_published_baseline_pools_to_its_published_rate(published_sums) -> None:
+    groups = published_sums(track=2)
+    counts = [ErrorCounts(**{field: group[field] for field in ErrorCounts.__dataclass_fields__}) for group in groups]
+    pooled = pool_transcripts(TranscriptErrors(errors, 0, 0, True, None) for errors in counts).tcp
+    assert (pooled.errors, pooled.length, sum(group["recordings"] for group in groups)) == (335_830, 441_198, 110)
+    assert f"{100 * pooled.errors / pooled.length:.2f}" == "76.12"
+
+
+def test_published_recordings_belong_to_their_groups(published_sums) -> None:
+    expected = {f"{row['recording_prefix']}_0517_007": row["group"] for row in published_sums(track=2)}
+    found = groups_of_recordings(expected, read_languages(ROOT / "config" / "languages.tsv"), "published")
+    assert len(expected) == 15
+    assert {recording: group.group for recording, group in found.items()} == expected

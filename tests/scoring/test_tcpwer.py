@@ -61,6 +61,7 @@ def timed(reference: list[Utterance], hypothesis: list[Utterance]) -> RecordingW
 
 @settings(max_examples=250, deadline=None)
 @given(sessions())
+@pytest.mark.slow
 def test_counts_and_pairs_as_meeteval(session: tuple[list[Utterance], list[Utterance]]):
     reference, hypothesis = session
     recording, stm = timed(*session), (to_stm(reference), to_stm(hypothesis))
@@ -79,6 +80,7 @@ def test_counts_and_pairs_as_meeteval(session: tuple[list[Utterance], list[Utter
 
 @settings(max_examples=100, deadline=None)
 @given(sessions(), st.sampled_from([0, 1, 30, 1000]))
+@pytest.mark.slow
 def test_a_search_cut_short_finds_no_less_and_never_more_than_tcpwer(
     session: tuple[list[Utterance], list[Utterance]], states: int
 ):
@@ -111,6 +113,7 @@ def conversation(seed: int, recording: str, tokens: int) -> tuple[list[Utterance
     return reference, hypothesis
 
 
+@pytest.mark.slow
 def test_agrees_with_the_command_line(tmp_path: Path):
     names = ["American_0517_007", "French_1", "French_2", "German_9"]
     reference, hypothesis = [], []

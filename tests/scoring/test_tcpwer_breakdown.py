@@ -106,6 +106,7 @@ SPOKEN = st.tuples(
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(SPOKEN, min_size=1, max_size=8), st.lists(SPOKEN, max_size=8), st.permutations(["s1", "s2", "s3"]))
+@pytest.mark.slow
 def test_parts_add_up_and_names_do_not_matter(reference: list[Spoken], hypothesis: list[Spoken], names: list[str]):
     found = score(reference, hypothesis)
     parts = found.breakdown

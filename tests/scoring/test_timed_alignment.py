@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from meeteval.wer.matching.cy_levenshtein import time_constrained_levenshtein_distance_with_alignment
@@ -27,6 +28,7 @@ def streams(collar: int) -> st.SearchStrategy[TimedWords]:
 
 @settings(max_examples=500, deadline=None)
 @given(streams(0), st.sampled_from([0, 1, 2, 5]).flatmap(streams))
+@pytest.mark.slow
 def test_counts_as_the_alignment_of_the_whole(reference: TimedWords, hypothesis: TimedWords):
     expected = time_constrained_levenshtein_distance_with_alignment(
         reference.words, hypothesis.words, reference.times, hypothesis.times, prune=False

@@ -11,6 +11,8 @@ import pytest
 from slurm_cluster import Cluster
 from slurm_runs import Interrupter, Interruption, Run, checkpoint_hashes, rows_in
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINTS = ("baseline-2", "ckpt-7000", "ckpt-9000", "ckpt-12500/format+accuracy")
 
 

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from slurm_cluster import Cluster
 from slurm_runs import Interrupter, Interruption, Run, rows_in
 
+pytestmark = pytest.mark.slow
+
 # As docs/slurm.md has it, but for the size.
 NODES = {"mpi": "srun", "nodes": 2, "tasks_per_node": 2, "gpu": 4, "slurm_partition": "gpu", "mem_mb": 1000}
 

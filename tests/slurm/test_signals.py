@@ -11,6 +11,8 @@ import pytest
 from slurm_cluster import Cluster
 from slurm_runs import wait_until
 
+pytestmark = pytest.mark.slow
+
 COUNTING_JOB = Path(__file__).parent / "counting_job.py"
 STEPS = 600  # a minute
 

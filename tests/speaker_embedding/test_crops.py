@@ -24,6 +24,7 @@ def peak(audio: np.ndarray) -> float:
     return float(np.argmax(np.abs(np.fft.rfft(audio, 1 << 17))) * 16_000 / (1 << 17))
 
 
+@pytest.mark.slow
 def test_a_batch_is_a_function_of_seed_and_step(voices: dict[str, Path]) -> None:
     first, second = crops(voices["train"]), crops(voices["train"])
     for _ in second:  # another order of asking

@@ -15,6 +15,7 @@ from mlcslm.speaker_embedding import training as embedding_training
 from mlcslm.speaker_embedding.training import EmbeddingPaths, train_embedding
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_after_the_step_it_was_asked_to_stop_in(
     voices: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def test_asking_does_not_disturb_who_wants_the_lock(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "none.lock")
 
 
+@pytest.mark.slow
 def test_a_real_training_is_done_and_then_outdated(make_config, train, tmp_path: Path) -> None:
     config = make_config({"ckpt-2000": {"steps": 2}}, results=str(tmp_path / "results"))
     train(config, "ckpt-2000", tmp_path / "results" / "checkpoints")

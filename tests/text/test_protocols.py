@@ -101,6 +101,7 @@ def test_unknown_protocol_is_refused_with_the_nearest():
 
 
 @given(st.text())
+@pytest.mark.slow
 def test_normalising_twice_changes_nothing(text: str):
     once = normalise_reference(text)
     assert normalise_reference(once) == once

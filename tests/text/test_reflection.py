@@ -98,6 +98,7 @@ def test_a_unit_that_looks_like_the_cut_is_none() -> None:
 
 @settings(max_examples=400)
 @given(TEXTS | FRAMES, TEXTS, UNITS, st.integers(1, 4))
+@pytest.mark.slow
 def test_what_is_written_is_read_back(hypothesis: str, reference: str, unit: str, longest: int) -> None:
     hypothesis = plain_text(hypothesis)
     written = write_reflection(hypothesis, reference, unit, longest=longest)

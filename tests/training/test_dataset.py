@@ -103,6 +103,18 @@ def test_cached_variants_take_turns_by_pass(
     assert np.array_equal(frames[1].numpy(), cache.read(rows[5]["utterance_id"], 1).frames.astype(np.float32))
 
 
+@pytest.mark.parametrize("max_duration_s", [0.7, 60.0])
+def test_what_is_too_long_is_left_out_and_said_also_beyond_what_the_encoder_hears(
+    rows: list[dict], processor: SpeechProcessor, max_duration_s: float, tmp_path: Path, capsys
+) -> None:
+    long = min(max_duration_s, 30.0)
+    ends = [row["start"] + (long + 0.1 if number < 5 else long - 0.1) for number, row in enumerate(rows)]
+    manifest = changed(rows, tmp_path / "m.parquet", end=ends)
+    assert len(UtteranceDataset(manifest, processor, "plain", max_duration_s=max_duration_s)) == len(rows) - 5
+    said = f"not trained on 5 of 24 utterances, which last longer than {long:g} s: {rows[0]['utterance_id']}, "
+    assert said in capsys.readouterr().err
+
+
 def test_a_fold_is_left_out(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
     """Each group has one session: the first fold has them all, the second none."""
     with pytest.raises(UserError, match=r"none of its 24 utterances outside fold \[0, 2\]"):

@@ -17,6 +17,8 @@ import pytest
 from mlcslm.io.files import read_rows, sha256
 from mlcslm.training.settings import StagePaths
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 300  # for a loaded machine
 
 

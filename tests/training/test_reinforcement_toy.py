@@ -14,6 +14,8 @@ import torch
 from mlcslm.corpus.layout import Utterance, write_session
 from mlcslm.corpus.manifest import build_manifest, write_manifest
 
+pytestmark = pytest.mark.slow
+
 PITCHES = {"yes": 200, "no": 2800}
 
 

@@ -17,6 +17,8 @@ from mlcslm.io.files import sha256
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.training import stage as stage_module
 
+pytestmark = pytest.mark.slow
+
 
 def log_of(folder: Path) -> dict[str, list]:
     return pq.read_table(folder / "training_log.parquet").to_pydict()

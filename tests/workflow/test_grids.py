@@ -61,7 +61,7 @@ def test_a_change_of_one_decoding_reruns_it_alone(grid: Any, tmp_path: Path) -> 
     among_others = hypotheses(grid, "beam-10-150")
     before = [path.stat().st_mtime_ns for path in scores(grid)]
     toy = grid.changed({"decodings.beam-10-150.max_new_tokens": 9})
-    assert toy.planned(*scores(toy)) == {"decode": 1, "score": 1}
+    assert toy.planned(*scores(toy)) == {"decode": 1, "merge_hypotheses": 1, "score": 1}
     toy.run(*scores(toy))
     assert sum(f"decoding {CHECKPOINT} dev, beam 3 up to 9: 100%" in log for log in logs(toy)) == 1
     after = [path.stat().st_mtime_ns for path in scores(toy)]

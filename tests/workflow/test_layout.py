@@ -117,6 +117,30 @@ def test_all_tables_with_a_row_are_shown() -> None:
     ]
 
 
+def test_requested_tables_are_the_targets_or_those_that_have_been_made(tmp_path: Path) -> None:
+    made = layout(results=str(tmp_path))
+    table, database = str(made.table("table6")), str(made.database())
+    assert made.requested_tables([table, str(made.table("table1", ".md"))]) == ["table1", "table6"]
+    for targets in ([], ["all"], [str(made.report())], [table, "all"], [database]):
+        assert made.requested_tables(targets) == ["table1", "table3", "table6"]
+    made.table("table3").parent.mkdir()
+    made.table("table3").touch()
+    assert made.requested_tables([database]) == ["table3"]
+
+
+def test_the_database_needs_what_its_tables_need_and_takes_what_else_there_is(tmp_path: Path) -> None:
+    made = layout(results=str(tmp_path))
+    inputs = made.database_inputs(["table1"])
+    assert set(inputs["scores"]) == set(made.table_inputs("table1")["scores"])
+    for kind in (made.scores, made.hypotheses, made.reflections):
+        for split in ("dev", "test"):
+            path = kind("ckpt-4000", "greedy", split)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    # Dev is an input; test is not, and no job would be run for it.
+    assert made.also_measured(inputs) == [str(made.scores("ckpt-4000", "greedy", "test"))]
+
+
 def test_tables_1_and_2_need_dev_alone() -> None:
     made = layout()
     names = ("ckpt-2000", "ckpt-4000", "ckpt-7000", "ckpt-9000")

@@ -11,6 +11,8 @@ import pytest
 from mlcslm.config.languages import read_languages
 from mlcslm.corpus.layout import Utterance, write_session
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own(toy_config: dict[str, Any], tmp_path: Path) -> dict[str, Any]:

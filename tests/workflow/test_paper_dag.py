@@ -15,6 +15,8 @@ import pytest
 from mlcslm.config.languages import read_languages
 from mlcslm.corpus.layout import Utterance, write_session
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 GROUPS = 15
 # On dev: baseline-1 and -2, the five stages of Table 1, the six reward sets, greedily; Table 3's two with context;
@@ -25,6 +27,7 @@ JOBS = {
     "manifest": 3,
     "train": 2 + 5 + 1 + 6,
     "decode": SYSTEMS * GROUPS,
+    "merge_hypotheses": SYSTEMS,
     "score": SYSTEMS,
     "decode_training_set": GROUPS,
     "reasoning_data": 1,
@@ -33,6 +36,7 @@ JOBS = {
     "diarize": DIARIZED,
     "transcribe_segments": DIARIZED,
     "score_diarization": DIARIZED,
+    "database": 1,
     "table": 7,
 }
 

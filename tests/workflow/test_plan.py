@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mlcslm.config.reading import parse_config
 from mlcslm.plan.jobs import job_counts, needed_for_tables
 from mlcslm.workflow.layout import Layout
+
+pytestmark = pytest.mark.slow
 
 
 def test_jobs_are_those_of_a_dry_run(toy_config: dict[str, Any], make_toy: Any, tmp_path: Path) -> None:

@@ -22,8 +22,16 @@ CHECKPOINTS = ("baseline-1", "baseline-2", "ckpt-2000", "ckpt-4000", "ckpt-7000"
 SYSTEMS = ("baseline-2", "ckpt-4000", "ckpt-7000", "ckpt-10000")
 DECODED = 11  # splits: the systems on dev and test, their three other ancestors on dev
 # Jobs that other reflections cause, and another training set.
-REASONED = {"reasoning_data": 1, "train": 2, "decode": 3, "score": 3, "table": 1}
-ANEW = {"reasoning_data": 1, "decode_training_set": 1, "train": 7, "decode": DECODED, "score": DECODED, "table": 1}
+TABLE = {"database": 1, "table": 1}
+
+
+def measured(count: int) -> dict[str, int]:
+    """Jobs that measure so many systems anew, and make the table."""
+    return dict.fromkeys(("decode", "merge_hypotheses", "score"), count) | TABLE
+
+
+REASONED = measured(3) | {"reasoning_data": 1, "train": 2}
+ANEW = measured(DECODED) | {"reasoning_data": 1, "decode_training_set": 1, "train": 7}
 
 
 def test_table_6_is_complete(finished: Any) -> None:
@@ -42,7 +50,7 @@ def test_table_6_is_complete(finished: Any) -> None:
             counts = pq.read_table(finished.results / "scores" / system / "greedy" / f"{split}.parquet").to_pydict()
             assert len(counts["utterance_id"]) == 3 * 4
             assert row[split] == f"{100 * sum(counts['errors']) / sum(counts['length']):.2f}"
-            assert float(row[f"{split}_low"]) <= float(row[split]) <= float(row[f"{split}_high"])
+            assert row[f"{split}_low"] == row[f"{split}_high"] == "", "three sessions are too few for an interval"
     readable = finished.table.with_suffix(".md").read_text(encoding="utf-8")
     assert all(row["dev"] in readable for row in rows)
 
@@ -96,25 +104,26 @@ def test_nothing_temporary_is_left(finished: Any) -> None:
 def test_a_second_run_has_nothing_to_do(finished: Any) -> None:
     before = finished.table.stat().st_mtime_ns
     assert "Nothing to be done" in finished.run().stdout
+    assert finished.planned(finished.results / "results.duckdb") == {}
     assert finished.table.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"decodings.greedy.max_new_tokens": 61}, {"decode": DECODED, "score": DECODED, "table": 1}),
+        ({"decodings.greedy.max_new_tokens": 61}, measured(DECODED)),
         ({"decodings.beam.max_new_tokens": 61}, {}),
         ({"decodings.sampled.temperature": 2}, REASONED | {"decode_training_set": 1}),
         ({"reasoning.snr_db": [0, 5]}, REASONED | {"decode_training_set": 1}),
         ({"reasoning.max_details": 2}, REASONED),
-        ({"stages.ckpt-10000.prompt_loss_weight.last": 0.2}, {"train": 1, "decode": 2, "score": 2, "table": 1}),
-        ({"scoring.protocol": "whisper-norm"}, {"score": DECODED, "table": 1}),
-        ({"scoring.bootstrap_samples": 200}, {"table": 1}),
+        ({"stages.ckpt-10000.prompt_loss_weight.last": 0.2}, measured(2) | {"train": 1}),
+        ({"scoring.protocol": "whisper-norm"}, TABLE | {"score": DECODED}),
+        ({"scoring.bootstrap_samples": 200}, TABLE),
         (
             {"stages.ckpt-7000.steps": 4},
-            REASONED | {"decode_training_set": 1, "train": 3, "decode": 5, "score": 5},
+            REASONED | measured(5) | {"decode_training_set": 1, "train": 3},
         ),
-        ({"stages.baseline-1.learning_rate": 1e-4}, {"train": 2, "decode": 3, "score": 3, "table": 1}),
+        ({"stages.baseline-1.learning_rate": 1e-4}, measured(3) | {"train": 2}),
         ({"augmentation.probability": 0.5}, ANEW | {"encoder_cache": 1}),
         ({"resources.training_threads": 2, "preset": "renamed"}, {}),
     ],
@@ -140,7 +149,7 @@ def test_shards_decode_what_one_job_decodes(finished: Any, tmp_path: Path) -> No
     sharded = finished.copied(tmp_path).changed({"resources.languages_per_shard": 2})
     hypotheses = Path("hypotheses", "ckpt-4000", "greedy", "dev.parquet")
     (tmp_path / "results" / hypotheses).unlink()
-    assert sharded.planned(tmp_path / "results" / hypotheses) == {"decode": 2, "score": 1}
+    assert sharded.planned(tmp_path / "results" / hypotheses) == {"decode": 2, "merge_hypotheses": 1}
     sharded.run(tmp_path / "results" / hypotheses)
     shards = tmp_path / "results" / hypotheses.with_suffix("")
     assert {path.stem for path in shards.glob("*.parquet")} == {"all", "English-American", "Thai"}

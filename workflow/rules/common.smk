@@ -1,17 +1,22 @@
+import sys
+
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from mlcslm.config.reading import parse_config
 from mlcslm.errors import UserError
 from mlcslm.config.inputs import describe_missing_inputs
-from mlcslm.runtime.machine_faults import check_results_folder, refuse_file
+from mlcslm.runtime.machine_faults import check_interpreter, check_results_folder, refuse_file
+from mlcslm.io.places import refuse_tildes
 from mlcslm.workflow.job import without_workflow_keys
 from mlcslm.workflow.layout import Layout
 
 try:
+    check_interpreter(sys.executable)
     source = ", ".join(map(str, workflow.configfiles)) or "configuration"
     layout = Layout(parse_config(without_workflow_keys(config), source))
     refuse_file(layout.root)
+    refuse_tildes(sys.argv[1:])  # targets; the workflow does not know them yet
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -46,3 +51,11 @@ wildcard_constraints:
 def submitted_split(wildcards):
     """Split of a submission: the test set's lie in the system's own folder, the development set's in `dev/`."""
     return "dev" if wildcards.of_dev else "test"
+
+
+def database_inputs():
+    """What results.duckdb is made from: what the requested tables need. A job of its own finds what has been made."""
+    if workflow.is_main_process:
+        targets = map(str, workflow.dag_settings.targets)
+        return layout.database_inputs(layout.requested_tables(targets))
+    return layout.database_inputs(())

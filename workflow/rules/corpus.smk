@@ -2,11 +2,11 @@ rule demo_corpus:
     input:
         languages=preset.languages,
     output:
-        layout.root / "corpus" / "corpus.json",
+        layout.demo_corpus(),
     log:
-        layout.root / "logs" / "demo_corpus.log",
+        layout.log("demo_corpus"),
     benchmark:
-        layout.root / "benchmarks" / "demo_corpus.tsv"
+        layout.benchmark("demo_corpus")
     conda:
         "../../envs/mlcslm.yaml"
     threads: 2
@@ -22,16 +22,17 @@ rule manifest:
         corpus=lambda wildcards: layout.corpus_marker(wildcards.split),
         languages=preset.languages,
     output:
-        layout.root / "manifests" / "{split}.parquet",
+        layout.manifest("{split}"),
     log:
-        layout.root / "logs" / "manifest" / "{split}.log",
+        layout.log("manifest", "{split}"),
     benchmark:
-        layout.root / "benchmarks" / "manifest" / "{split}.tsv"
+        layout.benchmark("manifest", "{split}")
     conda:
         "../../envs/mlcslm.yaml"
     params:
         folder=lambda wildcards: str(layout.corpus(wildcards.split)),
         skip_faulty=preset.corpus.skip_faulty,
+        channels=preset.corpus.channels,
     script:
         "../scripts/manifest.py"
 
@@ -40,11 +41,11 @@ rule encoder_cache:
     input:
         rules.manifest.output,
     output:
-        layout.root / "features" / "{split}" / "cache.json",
+        layout.cache_card("{split}"),
     log:
-        layout.root / "logs" / "encoder_cache" / "{split}.log",
+        layout.log("encoder_cache", "{split}"),
     benchmark:
-        layout.root / "benchmarks" / "encoder_cache" / "{split}.tsv"
+        layout.benchmark("encoder_cache", "{split}")
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads

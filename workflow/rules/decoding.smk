@@ -6,11 +6,11 @@ rule decode:
         manifest=rules.manifest.output[0],
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, wildcards.split),
     output:
-        layout.root / "hypotheses" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.parquet",
+        layout.shard_hypotheses("{checkpoint}", "{decoding}", "{split}", "{shard}"),
     log:
-        layout.root / "logs" / "decode" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.log",
+        layout.log("decode", "{checkpoint}", "{decoding}", "{split}", "{shard}"),
     benchmark:
-        layout.root / "benchmarks" / "decode" / "{checkpoint}" / "{decoding}" / "{split}" / "{shard}.tsv"
+        layout.benchmark("decode", "{checkpoint}", "{decoding}", "{split}", "{shard}")
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads
@@ -27,11 +27,11 @@ rule decode_training_set:
         checkpoint=rules.train.output.checkpoint,
         manifest=layout.manifest("train"),
     output:
-        layout.root / "reasoning" / "hypotheses" / "{checkpoint}" / "{shard}.parquet",
+        layout.training_hypotheses("{checkpoint}", "{shard}"),
     log:
-        layout.root / "logs" / "decode_training_set" / "{checkpoint}" / "{shard}.log",
+        layout.log("decode_training_set", "{checkpoint}", "{shard}"),
     benchmark:
-        layout.root / "benchmarks" / "decode_training_set" / "{checkpoint}" / "{shard}.tsv"
+        layout.benchmark("decode_training_set", "{checkpoint}", "{shard}")
     # Reinforcement comes after it: the longest chain decides when the workflow ends.
     priority: 10
     conda:

@@ -3,12 +3,12 @@ rule diarize:
         manifest=rules.manifest.output[0],
         embedding=lambda wildcards: layout.embedding_file(wildcards.diarizer),
     output:
-        segments=layout.root / "diarization" / "{diarizer}" / "{split}" / "segments.parquet",
-        rttm=directory(layout.root / "diarization" / "{diarizer}" / "{split}" / "rttm"),
+        segments=layout.diarization_segments("{diarizer}", "{split}"),
+        rttm=directory(layout.diarization_rttm("{diarizer}", "{split}")),
     log:
-        layout.root / "logs" / "diarize" / "{diarizer}" / "{split}.log",
+        layout.log("diarize", "{diarizer}", "{split}"),
     benchmark:
-        layout.root / "benchmarks" / "diarize" / "{diarizer}" / "{split}.tsv"
+        layout.benchmark("diarize", "{diarizer}", "{split}")
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads
@@ -27,13 +27,13 @@ rule transcribe_segments:
         checkpoint=lambda wildcards: layout.transcriber_file(wildcards.diarizer),
         segments=rules.diarize.output.segments,
     output:
-        hypotheses=layout.root / "diarization" / "{diarizer}" / "{split}" / "hypotheses.parquet",
-        stm=layout.root / "diarization" / "{diarizer}" / "{split}" / "hypothesis.stm",
-        seglst=layout.root / "diarization" / "{diarizer}" / "{split}" / "hypothesis.seglst.json",
+        hypotheses=layout.diarization_hypotheses("{diarizer}", "{split}"),
+        stm=layout.diarization_stm("{diarizer}", "{split}"),
+        seglst=layout.diarization_seglst("{diarizer}", "{split}"),
     log:
-        layout.root / "logs" / "transcribe_segments" / "{diarizer}" / "{split}.log",
+        layout.log("transcribe_segments", "{diarizer}", "{split}"),
     benchmark:
-        layout.root / "benchmarks" / "transcribe_segments" / "{diarizer}" / "{split}.tsv"
+        layout.benchmark("transcribe_segments", "{diarizer}", "{split}")
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads
@@ -51,11 +51,11 @@ rule draw_turns:
         manifest=rules.manifest.output[0],
         rttm=rules.diarize.output.rttm,
     output:
-        directory(layout.root / "diarization" / "{diarizer}" / "{split}" / "pictures"),
+        directory(layout.turn_pictures("{diarizer}", "{split}")),
     log:
-        layout.root / "logs" / "draw_turns" / "{diarizer}" / "{split}.log",
+        layout.log("draw_turns", "{diarizer}", "{split}"),
     benchmark:
-        layout.root / "benchmarks" / "draw_turns" / "{diarizer}" / "{split}.tsv"
+        layout.benchmark("draw_turns", "{diarizer}", "{split}")
     conda:
         "../../envs/mlcslm.yaml"
     script:

@@ -10,11 +10,11 @@ rule score_diarization:
             wildcards.split,
         ),
     output:
-        layout.root / "diarization" / "{diarizer}" / "{split}" / "counts.parquet",
+        layout.diarization_counts("{diarizer}", "{split}"),
     log:
-        layout.root / "logs" / "score_diarization" / "{diarizer}" / "{split}.log",
+        layout.log("score_diarization", "{diarizer}", "{split}"),
     benchmark:
-        layout.root / "benchmarks" / "score_diarization" / "{diarizer}" / "{split}.tsv"
+        layout.benchmark("score_diarization", "{diarizer}", "{split}")
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads

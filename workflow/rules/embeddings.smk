@@ -1,11 +1,11 @@
 # A corpus is listed once: with its folder as an input, a file beside it would train every embedding again.
 rule speaker_corpus:
     output:
-        layout.root / "speakers" / "{corpus}.parquet",
+        layout.speaker_corpus("{corpus}"),
     log:
-        layout.root / "logs" / "speaker_corpus" / "{corpus}.log",
+        layout.log("speaker_corpus", "{corpus}"),
     benchmark:
-        layout.root / "benchmarks" / "speaker_corpus" / "{corpus}.tsv"
+        layout.benchmark("speaker_corpus", "{corpus}")
     conda:
         "../../envs/mlcslm.yaml"
     params:
@@ -23,12 +23,12 @@ rule train_embedding:
             rules.speaker_corpus.output[0], corpus=preset.embeddings[wildcards.embedding].corpora
         ),
     output:
-        weights=layout.root / "embeddings" / "{embedding}" / "model.safetensors",
-        card=layout.root / "embeddings" / "{embedding}" / "model.json",
+        weights=layout.embedding_weights("{embedding}"),
+        card=layout.embedding_card("{embedding}"),
     log:
-        layout.root / "logs" / "train_embedding" / "{embedding}.log",
+        layout.log("train_embedding", "{embedding}"),
     benchmark:
-        layout.root / "benchmarks" / "train_embedding" / "{embedding}.tsv"
+        layout.benchmark("train_embedding", "{embedding}")
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.training_threads

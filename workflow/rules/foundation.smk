@@ -1,9 +1,9 @@
 # The demo's foundation models, shipped in resources/foundation: `make foundation` makes them anew (about two hours).
 rule foundation_speech:
     output:
-        layout.root / "foundation" / "speech" / "index.jsonl",
+        layout.foundation("speech", "index.jsonl"),
     log:
-        layout.root / "logs" / "foundation" / "speech.log",
+        layout.log("foundation", "speech"),
     conda:
         "../../envs/mlcslm.yaml"
     threads: 2
@@ -18,10 +18,10 @@ rule foundation_encoder:
     input:
         rules.foundation_speech.output,
     output:
-        layout.root / "foundation" / "encoder" / "model.safetensors",
-        log=layout.root / "foundation" / "encoder_training.jsonl",
+        layout.foundation("encoder", "model.safetensors"),
+        log=layout.foundation("encoder_training.jsonl"),
     log:
-        layout.root / "logs" / "foundation" / "encoder.log",
+        layout.log("foundation", "encoder"),
     conda:
         "../../envs/mlcslm.yaml"
     threads: 1
@@ -31,10 +31,10 @@ rule foundation_encoder:
 
 rule foundation_language_model:
     output:
-        layout.root / "foundation" / "language_model" / "model.safetensors",
-        log=layout.root / "foundation" / "language_model_training.jsonl",
+        layout.foundation("language_model", "model.safetensors"),
+        log=layout.foundation("language_model_training.jsonl"),
     log:
-        layout.root / "logs" / "foundation" / "language_model.log",
+        layout.log("foundation", "language_model"),
     conda:
         "../../envs/mlcslm.yaml"
     threads: 1
@@ -48,9 +48,9 @@ rule foundation_card:
         language_model=rules.foundation_language_model.output,
         manifest=layout.manifest("dev"),
     output:
-        layout.root / "foundation" / "README.md",
+        layout.foundation("README.md"),
     log:
-        layout.root / "logs" / "foundation" / "card.log",
+        layout.log("foundation", "card"),
     conda:
         "../../envs/mlcslm.yaml"
     params:

@@ -2,18 +2,17 @@
 # written whole, and audio of an earlier report is used again.
 rule report:
     input:
-        tables=[layout.root / "tables" / f"{table}.csv" for table in layout.measured_tables()],
+        database=rules.database.output[0],
+        tables=[layout.table(name) for name in layout.measured_tables()],
     output:
-        layout.root / "report" / "index.html",
+        layout.report(),
     log:
-        layout.root / "logs" / "report.log",
+        layout.log("report"),
     benchmark:
-        layout.root / "benchmarks" / "report.tsv"
+        layout.benchmark("report")
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.report.threads
-    resources:
-        database=1,
     params:
         audio=preset.report.audio,
     script:

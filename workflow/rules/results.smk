@@ -1,25 +1,47 @@
-# Each table also renews results.duckdb with everything that has been measured so far: one table can be had without
-# paying for the others, and the database always holds what the tables show. `database` keeps two from writing at once.
+# Everything that has been measured, in one file. Its inputs are what the requested tables need, so that one table can be
+# had without paying for the others; what else has been measured so far goes in too, as it is.
+rule database:
+    input:
+        unpack(lambda wildcards: database_inputs()),
+        tables=preset.tables,
+        languages=preset.languages,
+    output:
+        update(layout.database()),
+    log:
+        layout.log("database"),
+    benchmark:
+        layout.benchmark("database")
+    conda:
+        "../../envs/mlcslm.yaml"
+    params:
+        also=lambda wildcards: layout.also_measured(database_inputs()),
+        bootstrap_samples=preset.scoring.bootstrap_samples,
+        seed=preset.seed,
+    script:
+        "../scripts/database.py"
+
+
+# A table is a view of the database. The database's age does not matter, what the table itself needs does: another table
+# leaves this one as it is.
 rule table:
     input:
         unpack(lambda wildcards: layout.table_inputs(wildcards.table)),
         tables=preset.tables,
+        database=ancient(rules.database.output[0]),
     output:
         csv=report(
-            layout.root / "tables" / "{table}.csv",
+            layout.table("{table}"),
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
-        markdown=layout.root / "tables" / "{table}.md",
+        markdown=layout.table("{table}", ".md"),
     log:
-        layout.root / "logs" / "tables" / "{table}.log",
+        layout.log("tables", "{table}"),
     benchmark:
-        layout.root / "benchmarks" / "tables" / "{table}.tsv"
+        layout.benchmark("tables", "{table}")
     conda:
         "../../envs/mlcslm.yaml"
-    resources:
-        database=1,
     params:
         bootstrap_samples=preset.scoring.bootstrap_samples,
         seed=preset.seed,
@@ -32,17 +54,16 @@ rule tcpmer:
     input:
         unpack(lambda wildcards: layout.tcpmer_inputs()),
         tables=preset.tables,
+        database=ancient(rules.database.output[0]),
     output:
-        csv=layout.root / "tables" / "tcpmer.csv",
-        markdown=layout.root / "tables" / "tcpmer.md",
+        csv=layout.table("tcpmer"),
+        markdown=layout.table("tcpmer", ".md"),
     log:
-        layout.root / "logs" / "tables" / "tcpmer.log",
+        layout.log("tables", "tcpmer"),
     benchmark:
-        layout.root / "benchmarks" / "tables" / "tcpmer.tsv"
+        layout.benchmark("tables", "tcpmer")
     conda:
         "../../envs/mlcslm.yaml"
-    resources:
-        database=1,
     params:
         measure="tcpwer",
         bootstrap_samples=preset.scoring.bootstrap_samples,

@@ -1,15 +1,30 @@
-rule score:
+rule merge_hypotheses:
     input:
         manifest=rules.manifest.output[0],
         shards=lambda wildcards: layout.shard_files(wildcards.checkpoint, wildcards.decoding, wildcards.split),
     output:
-        hypotheses=layout.root / "hypotheses" / "{checkpoint}" / "{decoding}" / "{split}.parquet",
-        scores=layout.root / "scores" / "{checkpoint}" / "{decoding}" / "{split}.parquet",
-        reflections=layout.root / "reflections" / "{checkpoint}" / "{decoding}" / "{split}.parquet",
+        layout.hypotheses("{checkpoint}", "{decoding}", "{split}"),
     log:
-        layout.root / "logs" / "score" / "{checkpoint}" / "{decoding}" / "{split}.log",
+        layout.log("merge_hypotheses", "{checkpoint}", "{decoding}", "{split}"),
     benchmark:
-        layout.root / "benchmarks" / "score" / "{checkpoint}" / "{decoding}" / "{split}.tsv"
+        layout.benchmark("merge_hypotheses", "{checkpoint}", "{decoding}", "{split}")
+    conda:
+        "../../envs/mlcslm.yaml"
+    script:
+        "../scripts/merge_hypotheses.py"
+
+
+rule score:
+    input:
+        manifest=rules.manifest.output[0],
+        hypotheses=rules.merge_hypotheses.output[0],
+    output:
+        scores=layout.scores("{checkpoint}", "{decoding}", "{split}"),
+        reflections=layout.reflections("{checkpoint}", "{decoding}", "{split}"),
+    log:
+        layout.log("score", "{checkpoint}", "{decoding}", "{split}"),
+    benchmark:
+        layout.benchmark("score", "{checkpoint}", "{decoding}", "{split}")
     conda:
         "../../envs/mlcslm.yaml"
     params:

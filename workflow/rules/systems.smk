@@ -4,13 +4,13 @@ rule evaluate:
         files=lambda wildcards: layout.external_files(wildcards.external, wildcards.split),
         manifest=rules.manifest.output[0],
     output:
-        card=layout.root / "systems" / "{external}" / "{split}" / "system.json",
-        counts=layout.root / "systems" / "{external}" / "{split}" / "counts.parquet",
-        hypotheses=layout.root / "systems" / "{external}" / "{split}" / "hypotheses.parquet",
+        card=layout.external_card("{external}", "{split}"),
+        counts=layout.external_counts("{external}", "{split}"),
+        hypotheses=layout.external_hypotheses("{external}", "{split}"),
     log:
-        layout.root / "logs" / "evaluate" / "{external}" / "{split}.log",
+        layout.log("evaluate", "{external}", "{split}"),
     benchmark:
-        layout.root / "benchmarks" / "evaluate" / "{external}" / "{split}.tsv"
+        layout.benchmark("evaluate", "{external}", "{split}")
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads
@@ -28,12 +28,12 @@ rule submission_track1:
         hypotheses=lambda wildcards: layout.submission_inputs(wildcards.system, submitted_split(wildcards), 1),
         manifest=lambda wildcards: layout.manifest(submitted_split(wildcards)),
     output:
-        submission=layout.root / "submissions" / "{system}" / "{of_dev}track1.txt",
-        check=layout.root / "submissions" / "{system}" / "{of_dev}track1.json",
+        submission=layout.submission("{system}", 1, "{of_dev}"),
+        check=layout.submission("{system}", 1, "{of_dev}", ".json"),
     log:
-        layout.root / "logs" / "submissions" / "{system}" / "{of_dev}track1.log",
+        layout.log("submissions", "{system}", "{of_dev}track1"),
     benchmark:
-        layout.root / "benchmarks" / "submissions" / "{system}" / "{of_dev}track1.tsv"
+        layout.benchmark("submissions", "{system}", "{of_dev}track1")
     wildcard_constraints:
         system="|".join(map(re.escape, layout.submitting(1))),
     conda:
@@ -50,12 +50,12 @@ rule submission_track2:
         hypotheses=lambda wildcards: layout.submission_inputs(wildcards.system, submitted_split(wildcards), 2),
         manifest=lambda wildcards: layout.manifest(submitted_split(wildcards)),
     output:
-        submission=layout.root / "submissions" / "{system}" / "{of_dev}track2.stm",
-        check=layout.root / "submissions" / "{system}" / "{of_dev}track2.json",
+        submission=layout.submission("{system}", 2, "{of_dev}"),
+        check=layout.submission("{system}", 2, "{of_dev}", ".json"),
     log:
-        layout.root / "logs" / "submissions" / "{system}" / "{of_dev}track2.log",
+        layout.log("submissions", "{system}", "{of_dev}track2"),
     benchmark:
-        layout.root / "benchmarks" / "submissions" / "{system}" / "{of_dev}track2.tsv"
+        layout.benchmark("submissions", "{system}", "{of_dev}track2")
     wildcard_constraints:
         system="|".join(map(re.escape, layout.submitting(2))) or NONE,
     conda:

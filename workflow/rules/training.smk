@@ -5,12 +5,12 @@ rule train:
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, "train"),
         reasoning=lambda wildcards: layout.reasoning_file(wildcards.checkpoint),
     output:
-        checkpoint=layout.root / "checkpoints" / "{checkpoint}" / "checkpoint.json",
-        log=layout.root / "checkpoints" / "{checkpoint}" / "training_log.parquet",
+        checkpoint=layout.checkpoint_card("{checkpoint}"),
+        log=layout.training_log("{checkpoint}"),
     log:
-        layout.root / "logs" / "train" / "{checkpoint}.log",
+        layout.log("train", "{checkpoint}"),
     benchmark:
-        layout.root / "benchmarks" / "train" / "{checkpoint}.tsv"
+        layout.benchmark("train", "{checkpoint}")
     # Parents of many children first: the longest chain decides when the workflow ends.
     priority: 10
     conda:
@@ -32,9 +32,9 @@ rule reasoning_data:
     output:
         layout.reasoning(),
     log:
-        layout.root / "logs" / "reasoning_data.log",
+        layout.log("reasoning_data"),
     benchmark:
-        layout.root / "benchmarks" / "reasoning_data.tsv"
+        layout.benchmark("reasoning_data")
     conda:
         "../../envs/mlcslm.yaml"
     params:

@@ -8,7 +8,8 @@ with job(snakemake) as (config, layout):
     of = snakemake.wildcards
     names = grid_of(layout, of.checkpoint, of.decoding, of.split)
     grid = Grid(layout, of.checkpoint, of.split, of.shard, names)
-    if not grid.reuse():
+    out = Path(snakemake.output[0])
+    if not grid.collect(out):
         from mlcslm.config.languages import read_languages
         from mlcslm.decoding.generation import decode_with_all
 
@@ -23,4 +24,4 @@ with job(snakemake) as (config, layout):
             compiled=config.resources.compile_decoding,
             groups=snakemake.params.groups,
         )
-        grid.reuse()
+        grid.collect(out)

@@ -6,7 +6,7 @@ with job(snakemake) as (config, layout):
     from mlcslm.report.build import build_report
 
     build_report(
-        layout.root / "results.duckdb",
+        layout.database(),
         Path(snakemake.output[0]).parent,
         audio=config.report.audio,
         threads=snakemake.threads,

@@ -3,12 +3,10 @@ from pathlib import Path
 from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
-    from mlcslm.decoding.hypothesis_files import merge_shards
     from mlcslm.scoring.self_correction import write_self_correction
     from mlcslm.scoring.wer_counts import score_hypotheses
 
-    manifest, hypotheses = Path(snakemake.input.manifest), Path(snakemake.output.hypotheses)
-    merge_shards([Path(shard) for shard in snakemake.input.shards], manifest, hypotheses)
+    manifest, hypotheses = Path(snakemake.input.manifest), Path(snakemake.input.hypotheses)
     for count, out in (
         (score_hypotheses, snakemake.output.scores),
         (write_self_correction, snakemake.output.reflections),

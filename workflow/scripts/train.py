@@ -9,7 +9,7 @@ with job(snakemake) as (config, layout):
     name = snakemake.wildcards.checkpoint
     paths = StagePaths(
         out=Path(snakemake.output.checkpoint).parent,
-        work=layout.root / "work" / name,
+        work=layout.training_work(name),
         manifest=Path(snakemake.input.manifest),
         parent=Path(snakemake.input.parent[0]).parent if snakemake.input.parent else None,
         cache=Path(snakemake.input.cache[0]).parent if snakemake.input.cache else None,

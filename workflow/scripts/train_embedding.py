@@ -8,7 +8,7 @@ with job(snakemake) as (config, layout):
     name = snakemake.wildcards.embedding
     paths = EmbeddingPaths(
         out=Path(snakemake.output.card).parent,
-        work=layout.root / "work" / "embeddings" / name,
+        work=layout.embedding_work(name),
         manifest=Path(snakemake.input.manifest),
         held_out=Path(snakemake.input.held_out),
         noise=layout.noise("noise"),

@@ -34,6 +34,7 @@ def main() -> None:
     for module in (compare, convert, corpus, evaluate, export, plan, report, score, show, status, transcribe):
         module.register(app)
     arrange(app)
+    sys.argv[1:] = map(_expand, sys.argv[1:])
     try:
         app()
     except UserError as error:
@@ -41,6 +42,14 @@ def main() -> None:
         sys.exit(1)
     except Exception as error:
         sys.exit(_unforeseen(error))
+
+
+def _expand(argument: str) -> str:
+    """An argument with the home folder for `~`, also behind `--option=`, where no shell expands it."""
+    from mlcslm.io.places import expand_tildes
+
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return option + equals + expand_tildes(value)
 
 
 def _unforeseen(error: Exception) -> int:

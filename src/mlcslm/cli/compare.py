@@ -28,10 +28,12 @@ def compare(
     most: Annotated[int, typer.Option(min=0, help="How many of the utterances that changed most to show.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare two systems session by session: paired bootstrap intervals and p-values, by group and pooled.
+    """Compare two systems session by session, with intervals and p-values: pooled, mean of groups, and by group.
 
-    The error rates' difference is B - A: negative where SYSTEM_B is better. Its interval is a paired bootstrap's over
-    sessions, its p-value a randomisation test's. Then the utterances whose errors changed most.
+    The error rates' difference is B - A: negative where SYSTEM_B is better. "all" pools the errors of all groups; in
+    "mean of groups" each group counts alike, as in the ranking of the 2026 challenge. The interval is paired over
+    sessions, none where they are too few (fewer than five); the p-value is a randomisation test's, which holds for any
+    number of sessions. Then the utterances whose errors changed most.
     """
     from mlcslm.results.comparison import compare_in_database
     from mlcslm.runtime.progress import waiting
@@ -51,11 +53,13 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
             f"{'sessions':>8}{'better':>8}{'worse':>7}"
         )
         for row in rows:
-            interval = f"[{row['low']:+.2f}, {row['high']:+.2f}]"
+            interval = "-" if row["low"] is None else f"[{row['low']:+.2f}, {row['high']:+.2f}]"
             yield (
                 f"{row['grp']:{width}}  {row['rate_a']:8.2f}{row['rate_b']:8.2f}{row['difference']:+8.2f}  "
                 f"{interval:20}{row['p_value']:7.4f}  {row['sessions']:8}{row['fewer']:8}{row['more']:7}"
             )
+        if any(row["low"] is None for row in rows):
+            yield "-: too few sessions for an interval; the p-value holds all the same"
     if found["changed"]:
         yield "\nErrors of A and of B where they changed most, and reference tokens:"
     for changed in found["changed"]:

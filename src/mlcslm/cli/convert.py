@@ -29,22 +29,31 @@ def convert(
         typer.Option(help="kaldi: wav.scp, segments, text, …; lhotse: recordings and supervisions."),
     ],
     languages: Annotated[Path | None, typer.Option(help="The languages table.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace DIR with what was added to it, if it is of an earlier run.")
+    ] = False,
 ) -> None:
     """Write a manifest as a Kaldi data folder, or as Lhotse's recordings and supervisions.
 
-    `mlcslm manifest DIR` reads both back: ids, times and transcripts are kept as they are.
+    `mlcslm manifest DIR` reads both back: ids and times are kept as they are, and so are transcripts, but for white
+    space that Kaldi's own check refuses. What is changed is said.
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.config.languages import read_languages
     from mlcslm.corpus.kaldi import write_kaldi_folder
     from mlcslm.corpus.lhotse import write_lhotse_folder
     from mlcslm.corpus.manifest import read_manifest
+    from mlcslm.runtime.progress import say
 
     rows = read_manifest(manifest).to_pylist()
+    changes: list[str] = []
     if to == "kaldi":
-        write_kaldi_folder(rows, folder)
+        changes = write_kaldi_folder(rows, folder, force=force, inputs=[manifest])
     else:
         groups = read_languages(languages or find_languages())
-        write_lhotse_folder(rows, folder, {name: group.language for name, group in groups.items()})
+        codes = {name: group.language for name, group in groups.items()}
+        write_lhotse_folder(rows, folder, codes, force=force, inputs=[manifest])
+    for change in changes:
+        say(change)
     sessions = len({row["session_id"] for row in rows})
     typer.echo(f"{folder}: {len(rows)} utterances, {sessions} recordings for {to.capitalize()}")

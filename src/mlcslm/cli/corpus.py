@@ -3,47 +3,120 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mlcslm.errors import FaultyInput
 
+if TYPE_CHECKING:
+    from mlcslm.corpus.statistics import CorpusStatistics
+
+EXAMPLES = """
+**Examples**
+
+    mlcslm manifest corpora/mine/dev --out dev.parquet
+    mlcslm manifest corpora/mine/dev --out dev.parquet --stats --other train.parquet
+    mlcslm manifest data/kaldi --out dev.parquet --skip-faulty
+"""
+_SHOWN_OUTLIERS = 5
+
 
 def register(app: typer.Typer) -> None:
     """Add the corpus commands to `app`."""
-    app.command("manifest")(manifest)
+    app.command("manifest", epilog=EXAMPLES)(manifest)
 
 
 def manifest(
-    root: Annotated[Path, typer.Argument(help="One split of a corpus in the MLC-SLM layout.")],
+    root: Annotated[Path, typer.Argument(help="One split of a corpus: MLC-SLM layout, a Kaldi or a Lhotse folder.")],
     out: Annotated[Path, typer.Option(help="The manifest to write (Parquet).")],
-    languages: Annotated[Path, typer.Option(help="The languages table.")] = Path("config/languages.tsv"),
+    languages: Annotated[
+        Path | None,
+        typer.Option(help="Languages sheet; by default config/languages.tsv here, or else in mlcslm's own checkout."),
+    ] = None,
     skip_faulty: Annotated[
         bool, typer.Option("--skip-faulty", help="Go on without what is faulty; record it in OUT.faults.tsv.")
     ] = False,
+    every_fault: Annotated[
+        bool, typer.Option("--every-fault", help="List each fault, also where many are of one kind.")
+    ] = False,
+    channels: Annotated[
+        Literal["ask", "mean"],
+        typer.Option(help="Of recordings with a speaker on each channel: refuse them, or read the mean of both."),
+    ] = "ask",
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Print what the corpus holds and what stands out; write OUT.stats.json.")
+    ] = False,
+    other: Annotated[
+        list[Path] | None, typer.Option(help="With --stats: another split's manifest, to find sessions in both.")
+    ] = None,
 ) -> None:
     """List a corpus's utterances, with their official ids, in a Parquet file.
 
     Every fault of the corpus is listed with its file and line; nothing is then written, and the exit status is 1.
     """
+    from mlcslm.cli.score import find_languages
     from mlcslm.config.languages import read_languages
-    from mlcslm.corpus.faults import describe_faults, faults_path, write_faults
-    from mlcslm.corpus.manifest import build_manifest, write_manifest
+    from mlcslm.corpus.faults import describe_faults, record_faults
+    from mlcslm.corpus.manifest import check_manifest_file, read_corpus, read_manifest, write_manifest
+    from mlcslm.runtime.progress import say
 
-    record = faults_path(out)
+    check_manifest_file(out)  # before a corpus is read that takes an hour
+    others = {str(path): read_manifest(path) for path in other or []}
     try:
-        table, faults = build_manifest(root, read_languages(languages), skip_faulty=skip_faulty)
+        reading = read_corpus(
+            root,
+            read_languages(languages or find_languages()),
+            skip_faulty=skip_faulty,
+            channels=channels,
+            levels=stats,
+            every_fault=every_fault,
+        )
     except FaultyInput as error:
         title = str(error).splitlines()[0]
         remedy = "Nothing was written." if skip_faulty else "Nothing was written; correct them, or give --skip-faulty."
         raise FaultyInput(f"{title} {remedy}", error.faults) from error
-    if skip_faulty:
-        write_faults(record, faults)
-        typer.echo(f"{record}: left out {describe_faults(faults)}")
-    else:
-        record.unlink(missing_ok=True)
+    table, faults = reading.table, reading.faults
     write_manifest(table, out)
+    record = record_faults(out, faults if skip_faulty else None)
+    if skip_faulty:
+        typer.echo(f"{record or out}: left out {describe_faults(faults)}")
+    for notice in reading.notices:
+        say(notice)
     sessions, groups = (len(table.column(name).unique()) for name in ("session_id", "grp"))
     hours = sum(table.column("end").to_numpy() - table.column("start").to_numpy()) / 3600
     typer.echo(f"{out}: {table.num_rows} utterances, {sessions} sessions, {groups} groups, {hours:.2f} h of segments")
+    if stats:
+        from mlcslm.corpus.statistics import corpus_statistics
+        from mlcslm.io.files import write_json
+
+        found = corpus_statistics(table, reading.samples, others)
+        path = out.with_name(f"{out.name}.stats.json")
+        write_json(path, found.as_json())
+        _print_statistics(found, path)
+
+
+def _print_statistics(statistics: CorpusStatistics, path: Path) -> None:
+    """A table of the groups, and below it what stands out, by kind. path: of the file that has all of it."""
+    from mlcslm.cli.text_table import print_grid, printable
+
+    columns = ["group", "sessions", "speakers", "recorded h", "speech h", "utterances", "seconds"]
+    columns += ["characters/s", "silence %", "clipped %", "scripts %"]
+    rows = []
+    for one in statistics.groups:
+        counts = [f"{one.sessions:,}", f"{one.speakers:,}", f"{one.recorded_h:.2f}", f"{one.speech_h:.2f}"]
+        spreads = [" ".join(f"{value:.1f}" for value in three) for three in (one.seconds, one.characters_a_second)]
+        shares = [f"{100 * one.silence:.1f}", f"{100 * one.clipping:.2g}"]
+        scripts = ", ".join(f"{name} {100 * share:.3g}" for name, share in list(one.scripts.items())[:3])
+        rows.append([one.group, *counts, f"{one.utterances:,}", *spreads, *shares, scripts or "-"])
+    title = "seconds: shortest, median, longest utterance; characters/s: 5 %, median, 95 %"
+    print_grid(title, columns, rows, [False, *[True] * 9, False])
+    for why in dict.fromkeys(outlier.why for outlier in statistics.outliers):
+        those = [outlier for outlier in statistics.outliers if outlier.why == why]
+        typer.echo(f"{why}: {len(those):,}")
+        for outlier in those[:_SHOWN_OUTLIERS]:
+            typer.echo(f"  {printable(' and '.join(outlier.names))}: {printable(outlier.found)}")
+        if len(those) > _SHOWN_OUTLIERS:
+            typer.echo(f"  … and {len(those) - _SHOWN_OUTLIERS:,} more in {path}")
+    if not statistics.outliers:
+        typer.echo("nothing stands out")

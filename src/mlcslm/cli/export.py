@@ -44,6 +44,9 @@ def export(
     licence: Annotated[
         str | None, typer.Option(help="Licence of the weights for the card, as hubs call it: apache-2.0, …")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace DIR with what was added to it, if it is of an earlier run.")
+    ] = False,
 ) -> None:
     """Write a checkpoint as a model-hub folder: weights, configuration, tokenizer, model card.
 
@@ -67,5 +70,6 @@ def export(
             dtype=dtype,
             name=name,
             licence=licence,
+            force=force,
         )
     typer.echo(found)

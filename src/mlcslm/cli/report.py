@@ -16,10 +16,14 @@ def register(app: typer.Typer) -> None:
 def report(
     database: Annotated[Path, typer.Option(help="Results database.")] = Path("results/results.duckdb"),
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write; by default `report` beside the database. It is replaced.")
+        Path | None,
+        typer.Option(help="New folder, or an earlier report; by default `report` beside the database."),
     ] = None,
     audio: Annotated[bool, typer.Option(help="Copy the sessions' audio into it, to listen to utterances.")] = True,
     threads: Annotated[int, typer.Option(min=1, help="Threads that copy audio.")] = 1,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier report with whatever was added to it since.")
+    ] = False,
 ) -> None:
     """Build the report: pages that open from disk, with charts, heat maps and a browser of utterances and errors.
 
@@ -29,5 +33,5 @@ def report(
     from mlcslm.report.build import build_report
 
     folder = out or database.parent / "report"
-    build_report(database, folder, audio=audio, threads=threads)
+    build_report(database, folder, audio=audio, threads=threads, force=force)
     typer.echo(folder / "index.html")

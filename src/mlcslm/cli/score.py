@@ -14,6 +14,12 @@ Languages = Annotated[
     typer.Option(help="Languages table; by default config/languages.tsv here, or else in mlcslm's own checkout."),
 ]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor core.")]
+TURNS = "RTTM, or STM, SegLST or CTM"
+TRANSCRIPTS = "STM, SegLST, CTM or NeMo lines"
+GroupOption = Annotated[
+    str | None, typer.Option("--group", help="Group of all of them; by default told by names, and words where by none.")
+]
+TEXTS = "`id text` lines, UTF-8; or NeMo lines, or STM, SegLST or CTM with ids for recordings"
 
 score = typer.Typer(name="score", help="Score hypotheses against references.", no_args_is_help=True)
 
@@ -31,17 +37,19 @@ def _keep_command_names() -> None:
 
 @score.command("wer")
 def wer(
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="References: `id text` lines, UTF-8.")],
-    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypotheses: `id text` lines, UTF-8.")],
+    reference: Annotated[Path, typer.Argument(metavar="REF", help=f"References: {TEXTS}.")],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help=f"Hypotheses: {TEXTS}.")],
     protocol: Annotated[str, typer.Option(help="Scoring protocol: mlcslm-2025 or whisper-norm.")] = "mlcslm-2025",
     languages: Languages = None,
+    group: GroupOption = None,
     normalise_hypothesis: Annotated[
         bool, typer.Option("--normalise-hypothesis", help="Normalise hypotheses as references; named in the result.")
     ] = False,
 ) -> None:
     """Print the pooled word (or character) error counts of HYP against REF as JSON, in all and by group.
 
-    An utterance's group is read off its official id. Missing hypotheses count as deletions.
+    An utterance's group is read off its official id. Missing hypotheses count as deletions. A line on standard error
+    says how many errors are capitals and punctuation of the hypotheses.
     """
     from mlcslm.runtime.progress import waiting
     from mlcslm.scoring.files import score_kaldi_texts
@@ -49,7 +57,7 @@ def wer(
     languages_table = languages or find_languages()
     with waiting("scoring"):
         scores = score_kaldi_texts(
-            reference, hypothesis, protocol, languages_table, normalise_hypothesis=normalise_hypothesis
+            reference, hypothesis, protocol, languages_table, normalise_hypothesis=normalise_hypothesis, group=group
         )
     print_json(scores)
 
@@ -67,29 +75,51 @@ def print_json(value: Any) -> None:
 
 @score.command("der")
 def der(
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference turns: RTTM.")],
-    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Turns found: RTTM.")],
+    reference: Annotated[Path, typer.Argument(metavar="REF", help=f"Reference turns: {TURNS}.")],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help=f"Turns found: {TURNS}.")],
     languages: Languages = None,
+    group: GroupOption = None,
+    collar: Annotated[
+        float, typer.Option(min=0, max=60, help="Seconds left out on either side of reference boundaries, as md-eval.")
+    ] = 0.0,
+    skip_overlap: Annotated[
+        bool, typer.Option("--skip-overlap", help="Leave out where several speak at once in the reference.")
+    ] = False,
+    uem: Annotated[
+        Path | None, typer.Option(help="Zones to score, `<recording> <channel> <start> <end>` a line.")
+    ] = None,
     jobs: Jobs = None,
 ) -> None:
     """Print the diarization error rate of HYP against REF as JSON, in all, by group and by session.
 
-    Collar 0, overlap scored, from each recording's first reference start to its last end. A missing hypothesis is all
-    missed speech.
+    By default no collar, overlap scored, from each recording's first reference start to its last end. NOSCORE regions
+    of the reference are left out, channels scored apart. A missing hypothesis is all missed speech.
     """
 
-    from mlcslm.scoring.files import score_rttm_files
+    from mlcslm.scoring.der import DerOptions
+    from mlcslm.scoring.files import score_turn_files
     from mlcslm.scoring.recordings import available_cores
 
-    print_json(score_rttm_files(reference, hypothesis, languages or find_languages(), jobs=jobs or available_cores()))
+    print_json(
+        score_turn_files(
+            reference,
+            hypothesis,
+            languages or find_languages(),
+            group=group,
+            options=DerOptions(collar, skip_overlap),
+            uem=uem,
+            jobs=jobs or available_cores(),
+        )
+    )
 
 
 @score.command("tcpwer")
 def tcpwer(
-    reference: Annotated[Path, typer.Argument(metavar="REF", help="Reference utterances: STM, or SegLST (.json).")],
-    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help="Hypothesis utterances: STM, or SegLST (.json).")],
+    reference: Annotated[Path, typer.Argument(metavar="REF", help=f"Reference utterances: {TRANSCRIPTS}.")],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help=f"Hypothesis utterances: {TRANSCRIPTS}.")],
     protocol: Annotated[str, typer.Option(help="Scoring protocol: mlcslm-2025 or whisper-norm.")] = "mlcslm-2025",
     languages: Languages = None,
+    group: GroupOption = None,
     normalise_hypothesis: Annotated[
         bool, typer.Option("--normalise-hypothesis", help="Normalise hypotheses as references; named in the result.")
     ] = False,
@@ -99,6 +129,7 @@ def tcpwer(
     """Print tcpWER (tcpCER), cpWER and tcORC-WER of HYP against REF as JSON, in all, by group and by session.
 
     Collar 5 s. Both files have raw text; the protocol makes it tokens. A missing hypothesis counts as deletions.
+    Stretches that an STM reference marks IGNORE_TIME_SEGMENT_IN_SCORING are left out on both sides.
     """
 
     from mlcslm.scoring.files import score_transcript_files
@@ -111,6 +142,7 @@ def tcpwer(
             protocol,
             languages or find_languages(),
             normalise_hypothesis=normalise_hypothesis,
+            group=group,
             breakdown=breakdown,
             jobs=jobs or available_cores(),
         )

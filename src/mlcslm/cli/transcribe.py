@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlcslm.cli.text_table import printable
-from mlcslm.errors import UserError
+from mlcslm.errors import FaultyInput, UserError
 
 if TYPE_CHECKING:
     from mlcslm.decoding.transcription import Transcriber
@@ -52,11 +52,14 @@ def transcribe(
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.config.languages import read_languages
+    from mlcslm.io.places import is_stream
+    from mlcslm.io.reading import check_input
     from mlcslm.runtime.progress import waiting
 
     for path in audio:
-        if not path.is_file():
-            raise UserError(f"{path}: no such file. Expected wav or flac files, or one manifest.")
+        check_input(path, "wav or flac files, or one manifest")
+        if is_stream(path):
+            raise UserError(f"{path}: is a pipe, and audio is read from a file. Save it as one first.")
     is_manifest = [path.suffix == ".parquet" for path in audio]
     if any(is_manifest) and len(audio) > 1:
         raise UserError("A manifest stands alone: it names its audio. Give it, or audio files.")
@@ -86,7 +89,16 @@ def _manifest_lines(transcriber: Transcriber, audio: list[Path], group: str | No
 
 
 def _audio_lines(transcriber: Transcriber, audio: list[Path], group: str | None, as_json: bool) -> Iterable[str]:
-    by_file = {path: transcriber.rows_of(path, group) for path in audio}
+    by_file: dict[Path, list[dict[str, Any]]] = {}
+    faults = []
+    for path in audio:
+        try:
+            by_file[path] = transcriber.rows_of(path, group)
+        except UserError as error:
+            faults.append(str(error))
+            transcriber.find_group(group)  # what is wrong with the group is wrong for every file
+    if faults and not by_file:
+        raise UserError("\n".join(faults))
     found = {one["utterance_id"]: one for one in transcriber.decode([row for rows in by_file.values() for row in rows])}
     for path, rows in by_file.items():
         if as_json:
@@ -94,6 +106,8 @@ def _audio_lines(transcriber: Transcriber, audio: list[Path], group: str | None,
             continue
         text = " ".join(filter(None, (printable(found[row["utterance_id"]]["transcript"]) for row in rows)))
         yield text if len(audio) == 1 else f"{path}\t{text}"
+    if faults:
+        raise FaultyInput(f"{len(faults)} of {len(audio)} files not transcribed:", faults)
 
 
 def _json(row: dict[str, Any], hypothesis: dict[str, Any]) -> str:

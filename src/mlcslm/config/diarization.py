@@ -1,4 +1,4 @@
-"""Diarization in the configuration: the networks of the speaker embeddings, and the diarizers that use them."""
+"""Diarization in the configuration: speaker embeddings and the diarizers that use them."""
 
 from __future__ import annotations
 
@@ -29,53 +29,53 @@ PUBLIC_SIZES: dict[str, dict[str, int | tuple[int, ...]]] = {
     },
     "resnet101": {"embedding_size": 256, "channels": 32, "blocks": (3, 4, 23, 3)},
 }
-"""Arguments of each network of a speaker embedding, and their values in the public checkpoint."""
+"""Arguments of each embedding network, and their values in its public checkpoint."""
 
 
 class SpeakerCorpusConfig(Section):
-    """A corpus of speakers on disk (CN-Celeb, VoxBlink), to train speaker embeddings on besides the training split."""
+    """A corpus of speakers on disk (CN-Celeb, VoxBlink) to train speaker embeddings on besides the training split."""
 
-    folder: str = Field(min_length=1, description="folder of the corpus, as it is unpacked")
+    folder: str = Field(min_length=1, description="folder of the unpacked corpus")
     speakers: str = Field(
         "*",
         min_length=1,
-        description="pattern of the folders below it that hold one speaker each; all wav and flac files in such a "
-        "folder, at any depth, are its utterances",
+        description="pattern of the folders below `folder` that hold one speaker each; all wav and flac files in such "
+        "a folder, at any depth, are that speaker's utterances",
     )
-    source: str = Field("", description="where to get it; told where it is missing")
+    source: str = Field("", description="where to get it; printed if the folder is missing")
 
     @model_validator(mode="after")
     def _speakers_are_below_the_folder(self) -> SpeakerCorpusConfig:
         parts = self.speakers.split("/")
         if "" in parts or ".." in parts or "**" in parts:
             raise ValueError(
-                f"speakers is {self.speakers!r}: expected a pattern of folders below `folder`, as `data/*`"
+                f"speakers is {self.speakers!r}: expected a pattern of folders below `folder`, such as `data/*`"
             )
         return self
 
 
 class EmbeddingTrainingConfig(Section):
-    """Training of a speaker embedding: additive angular margin softmax over the speakers of the training split."""
+    """Training of a speaker embedding: additive angular margin softmax over speakers."""
 
     conversations: bool = Field(True, description="train on the speakers of the training split")
     corpora: tuple[Name, ...] = Field(
-        (), description="train on the speakers of these `speaker_corpora` too (paper, section 2.3)"
+        (), description="also train on the speakers of these `speaker_corpora` (paper, section 2.3)"
     )
     steps: int = Field(ge=1, description="optimiser steps")
-    batch_size: int = Field(64, ge=1, description="stretches of speech a step")
+    batch_size: int = Field(64, ge=1, description="crops of speech per step")
     sessions: int | None = Field(
-        None, ge=1, description="sessions whose speakers to train on, evenly spread over the training split; none: all"
+        None, ge=1, description="number of sessions to train on, spread evenly over the training split; none: all"
     )
     learning_rate: Rate = Field(1e-3, description="peak learning rate")
     weight_decay: float = Field(0.01, ge=0, description="weight decay of AdamW")
     margin: float = Field(0.2, ge=0, description="angular margin, in radians")
-    margin_warmup: Share = Field(0.5, description="share of the steps in which the margin rises from 0")
-    scale: Rate = Field(32.0, description="factor of the cosines in front of the softmax")
-    crop_s: Rate = Field(2.0, description="length of a stretch of speech, in seconds")
+    margin_warmup: Share = Field(0.5, description="share of the steps over which the margin rises from 0")
+    scale: Rate = Field(32.0, description="factor applied to the cosines before the softmax")
+    crop_s: Rate = Field(2.0, description="length of a crop, in seconds")
     speeds: tuple[Rate, ...] = Field(
-        (0.9, 1.1), description="speed perturbations; each makes a new speaker of every speaker"
+        (0.9, 1.1), description="speed perturbations; each turns every speaker into a new one"
     )
-    augmentation: Share = Field(0.5, description="share of the stretches that get noise or reverberation")
+    augmentation: Share = Field(0.5, description="share of the crops that get noise or reverberation")
     save_steps: int = Field(500, ge=1, description="steps between resumable states")
 
     @model_validator(mode="after")
@@ -83,30 +83,30 @@ class EmbeddingTrainingConfig(Section):
         if not self.conversations and not self.corpora:
             raise ValueError("conversations is false and corpora is empty: there are no speakers to train on")
         if len(set(self.corpora)) < len(self.corpora):
-            raise ValueError(f"corpora is {list(self.corpora)}: one of them is there twice")
+            raise ValueError(f"corpora is {list(self.corpora)}: expected each only once")
         return self
 
 
 class EmbeddingConfig(Section):
-    """One speaker embedding: a public checkpoint, or a network that is trained here."""
+    """A speaker embedding: a public checkpoint, or a network trained by this workflow."""
 
     network: Literal["campplus", "eres2net", "resnet101"] = Field(description="architecture")
-    checkpoint: str | None = Field(None, description="public checkpoint: hub id, folder or file; none: trained here")
+    checkpoint: str | None = Field(None, description="public checkpoint: hub id, folder or file; none: train it")
     size: dict[str, Size | tuple[Size, ...]] = Field(
-        default_factory=dict, description="arguments of the network that differ from the public checkpoint's"
+        default_factory=dict, description="network arguments that differ from the public checkpoint's"
     )
-    training: EmbeddingTrainingConfig | None = Field(None, description="how it is trained; none: it is public")
+    training: EmbeddingTrainingConfig | None = Field(None, description="how to train it; none: use `checkpoint`")
     batch_size: int = Field(64, ge=1, description="windows embedded at a time; results do not depend on it")
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """The speaker corpora that it is trained on; none where it is public."""
+        """The speaker corpora to train on; empty for a public checkpoint."""
         return self.training.corpora if self.training else ()
 
     @model_validator(mode="after")
     def _one_origin(self) -> EmbeddingConfig:
         if (self.checkpoint is None) == (self.training is None):
-            raise ValueError("expected checkpoint (a public one) or training (a network trained here), one of the two")
+            raise ValueError("expected either checkpoint (a public one) or training, not both")
         return self
 
     @model_validator(mode="after")
@@ -114,8 +114,9 @@ class EmbeddingConfig(Section):
         public = PUBLIC_SIZES[self.network]
         for key, value in self.size.items():
             if key not in public:
-                raise ValueError(f"size.{key}: {self.network} has no such size; expected some of {', '.join(public)}")
-            expected = len(public[key]) if isinstance(public[key], tuple) else 0
+                raise ValueError(f"size.{key}: no such argument of {self.network}; expected one of {', '.join(public)}")
+            default = public[key]
+            expected = len(default) if isinstance(default, tuple) else 0
             if (len(value) if isinstance(value, tuple) else 0) != expected:
                 numbers = f"{expected} numbers" if expected else "a number"
                 raise ValueError(f"size.{key} of {self.network} is {value!r}; expected {numbers}")
@@ -123,32 +124,34 @@ class EmbeddingConfig(Section):
 
 
 class SegmentTranscriptionConfig(Section):
-    """What transcribes a diarizer's segments: a Track 1 system."""
+    """The Track 1 system that transcribes a diarizer's segments."""
 
-    checkpoint: Name = Field(description="checkpoint's name")
-    decoding: Name = Field(description="decoding's name")
+    checkpoint: Name = Field(description="name of the checkpoint")
+    decoding: Name = Field(description="name of the decoding")
 
 
 class DiarizerConfig(Section):
-    """Who spoke when, and what: voice activity, embeddings, clustering, transcription (paper, section 5)."""
+    """Who spoke what and when: voice activity, embeddings, clustering, transcription (paper, section 5)."""
 
     vad: Literal["silero", "fsmn"] = Field(
         "silero", description="voice activity detector; fsmn, the paper's, needs the extra `fsmn`"
     )
     vad_model: str | None = Field(None, description="with vad fsmn: hub id or folder; none: the public model")
     max_segment_s: float = Field(8.0, ge=1, description="longest segment of the voice activity detector, in seconds")
-    embedding: Name = Field(description="speaker embedding, of `embeddings`")
-    num_speakers: int | None = Field(None, ge=1, description="speakers a session; none: found by the clustering")
+    embedding: Name = Field(description="speaker embedding, one of `embeddings`")
+    num_speakers: int | None = Field(None, ge=1, description="speakers per session; none: estimated by the clustering")
     keep_vad_boundaries: bool = Field(
         True,
-        description="false: touching segments of one speaker become one, as in 3D-Speaker's recipe, which undoes "
+        description="false: merge adjacent segments of the same speaker, as 3D-Speaker's recipe does, which undoes "
         "max_segment_s",
     )
     seed: int = Field(0, ge=0, description="seed of the clustering")
-    asr: SegmentTranscriptionConfig = Field(description="what transcribes the segments")
+    asr: SegmentTranscriptionConfig = Field(description="the system that transcribes the segments")
 
     @model_validator(mode="after")
     def _model_is_of_the_detector(self) -> DiarizerConfig:
         if self.vad == "silero" and self.vad_model is not None:
-            raise ValueError(f"vad_model is {self.vad_model!r}, but vad is 'silero', whose weights its package has")
+            raise ValueError(
+                f"vad_model is {self.vad_model!r}, but vad is 'silero', whose package includes its weights"
+            )
         return self

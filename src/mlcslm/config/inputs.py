@@ -1,4 +1,4 @@
-"""What a configuration needs that the workflow cannot make: is it there, and if not, what provides it."""
+"""Inputs that a configuration needs and the workflow cannot produce: which are missing, and where to get them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _EMBEDDINGS = {
 
 @dataclass(frozen=True)
 class MissingInput:
-    """An input that is not there: key and value in the configuration, what provides it, what it is needed for."""
+    """A missing input: its key and value in the configuration, what provides it, what needs it."""
 
     key: str
     value: str
@@ -43,21 +43,21 @@ class MissingInput:
 
 
 def missing_inputs(config: Config) -> list[MissingInput]:
-    """Folders, models and packages that `config` names and this machine lacks, in the order of the file.
+    """Folders, models and packages that `config` names and this machine lacks, in file order.
 
-    A hub id counts as there if this machine's cache has it: jobs on nodes without a network need it so. Nothing is
-    read but the names of folders.
+    A hub id counts as present if it is in this machine's cache, since jobs on nodes without a network cannot download
+    it. Only folder names are looked at; no file is read.
     """
     return [*_corpus(config), *_augmentation(config), *_models(config), *_speakers(config), *_diarizers(config)]
 
 
 def describe_missing_inputs(config: Config) -> str:
-    """A message that names every missing input with what provides it; empty where none is missing."""
+    """A message that names every missing input and what provides it; empty if none is missing."""
     missing = missing_inputs(config)
     if not missing:
         return ""
-    title = f"{len(missing)} input(s) of preset {config.preset!r} are not there yet"
-    advice = "A job that needs one ends with its name; docs/fullsize.md tells where to put them"
+    title = f"missing {len(missing)} input(s) of preset {config.preset!r}"
+    advice = "A job that needs one stops and names it; docs/fullsize.md says where to put them"
     return "\n".join([f"{title}. {advice}:", *(f"  {one}" for one in missing)])
 
 
@@ -67,7 +67,7 @@ def _corpus(config: Config) -> Iterator[MissingInput]:
     for split, folder in config.corpus.folders.items():
         what, purpose = _SPLITS[split]
         if not Path(folder).is_dir():
-            provider = f"{what} from its organisers, or sessions of yours in that layout (docs/corpus.md)"
+            provider = f"{what} from its organisers, or your own sessions in that layout (docs/corpus.md)"
             yield MissingInput(f"corpus.folders.{split}", folder, provider, purpose)
 
 
@@ -106,17 +106,17 @@ def _diarizers(config: Config) -> Iterator[MissingInput]:
         return
     first = f"diarizers.{next(iter(detectors))}"
     if importlib.util.find_spec("funasr") is None:
-        provider = "the package funasr: pip install 'mlcslm[fsmn]' (or take silero)"
+        provider = "the package funasr: pip install 'mlcslm[fsmn]' (or set vad: silero)"
         yield MissingInput(f"{first}.vad", "fsmn", provider, purpose)
     for model in dict.fromkeys(diarizer.vad_model for diarizer in detectors.values()):
         if model is not None and not Path(model).is_dir() and not _in_modelscope_cache(model):
-            provider = "FSMN-VAD; funasr downloads it when first used, where there is a network"
+            provider = "FSMN-VAD; funasr downloads it on first use if there is a network"
             yield MissingInput(f"{first}.vad_model", model, provider, purpose)
 
 
 def _download(name: str) -> str:
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return f"`hf download {name}` where there is a network"
+        return f"`hf download {name}` on a machine with a network"
     return "config.json and *.safetensors in that folder"
 
 

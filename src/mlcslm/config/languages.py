@@ -1,4 +1,4 @@
-"""The groups of a corpus: one row of `config/languages.tsv` each."""
+"""The groups of a corpus, one row of `config/languages.tsv` each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlcslm.errors import UserError
+from mlcslm.io.reading import read_input
 
 COLUMNS = ("group", "folder", "language", "token", "unit", "prompt")
 
@@ -19,8 +20,8 @@ COLUMNS = ("group", "folder", "language", "token", "unit", "prompt")
 class Group:
     """One language (or accent) of a corpus.
 
-    group: its name in ids and tables; folder: where its sessions lie below a split; language: ISO 639-1;
-    token: its language token; unit: what its error rate counts; prompt: "Transcribe the speech above" in it.
+    group: its name in ids and tables; folder: its sessions' folder below a split; language: ISO 639-1 code;
+    token: its language token; unit: what its error rate counts; prompt: "Transcribe the speech above" in its language.
     """
 
     group: str
@@ -32,17 +33,16 @@ class Group:
 
     @property
     def recording_prefix(self) -> str:
-        """First part of a Track 2 recording's name: the accent, or the language where there is none."""
+        """First part of a Track 2 recording's name: the accent, or the language if there is none."""
         return self.folder.rsplit("/", 1)[-1]
 
 
 def read_languages(path: str | os.PathLike[str]) -> dict[str, Group]:
     """Read a languages table; return its groups by name, in file order. Raises UserError naming the line at fault."""
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Expected the languages table, tab-separated: {', '.join(COLUMNS)}.")
+    content = read_input(path, f"the languages table, tab-separated: {', '.join(COLUMNS)}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error}); save it as UTF-8.") from None
     groups: dict[str, Group] = {}
@@ -62,14 +62,14 @@ def read_languages(path: str | os.PathLike[str]) -> dict[str, Group]:
             raise UserError(f"{path}:{number}: group {group.group!r} is listed twice; remove one line.")
         groups[group.group] = group
     if not groups:
-        raise UserError(f"{path}: no group in it; expected a line each, below the column names.")
+        raise UserError(f"{path}: no groups; expected one per line below the column names.")
     return groups
 
 
 def group_shares(groups: dict[str, Group]) -> dict[str, float]:
-    """Share of training data of each group, 1 in all: a language's grows with the square root of its groups.
+    """Share of the training data for each group, summing to 1: a language's grows with the square root of its groups.
 
-    Between as much of each group (English, with five accents, would be a third of the demo) and of each language.
+    A compromise between equal groups (English, with five accents, would be a third of the demo) and equal languages.
 
     >>> english = {name: Group(name, "", "en", "", "word", "") for name in ("A", "B", "C", "D")}
     >>> group_shares(english | {"German": Group("German", "", "de", "", "word", "")})["German"]
@@ -90,4 +90,6 @@ def group_of_utterance(utterance_id: str, groups: dict[str, Group]) -> str:
     for group in sorted(groups, key=len, reverse=True):
         if utterance_id.startswith(f"{group}-"):
             return group
-    raise UserError(f"{utterance_id}: no group of the languages table begins this id; known: {', '.join(groups)}.")
+    raise UserError(
+        f"{utterance_id}: the id begins with no group of the languages table; expected one of {', '.join(groups)}."
+    )

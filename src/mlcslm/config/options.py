@@ -1,4 +1,4 @@
-"""Resources in the configuration: how the work is cut into jobs, and what the machine is used for."""
+"""Resources, report and experiment trackers in the configuration."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from mlcslm.config.base import Section
 
 
 class ResourcesConfig(Section):
-    """How the work is cut into jobs."""
+    """How the work is split into jobs, and what each may use."""
 
-    languages_per_shard: int = Field(0, ge=0, description="groups a decoding job takes; 0: all in one job")
-    cache_encoder: bool = Field(True, description="keep encoder outputs on disk while the encoder is frozen")
-    data_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: in the training process")
-    training_threads: int = Field(1, ge=1, description="CPU threads of a training job")
+    languages_per_shard: int = Field(0, ge=0, description="groups per decoding job; 0: all in one job")
+    cache_encoder: bool = Field(True, description="cache encoder outputs on disk while the encoder is frozen")
+    data_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: the training process does it")
+    training_threads: int = Field(1, ge=1, description="CPU threads per training job")
     cpu_precision: Literal["float32", "auto"] = Field(
         "float32",
-        description="of training on a CPU; auto: matrix products in bfloat16 where the processor has instructions for "
-        "it, which is faster, but then processors of different kinds make different weights",
+        description="precision of training on a CPU; auto: matrix products in bfloat16 if the processor has "
+        "instructions for it, which is faster, but processors of different kinds then give different weights",
     )
-    decoding_threads: int = Field(1, ge=1, description="CPU threads of a decoding job")
+    decoding_threads: int = Field(1, ge=1, description="CPU threads per decoding job")
     compile_decoding: bool = Field(
         False,
-        description="on a GPU, compile the step of a decoding once and replay it, whole; that takes a minute or more. "
-        "Not for `context: hypotheses`",
+        description="on a GPU, compile a whole decoding step once and replay it; compiling takes a minute or more. "
+        "Ignored for `context: hypotheses`",
     )
 
 
 class ReportConfig(Section):
-    """What `<results>/report` holds beside its pages."""
+    """What `<results>/report` holds besides its pages."""
 
     audio: bool = Field(
-        True, description="lossless copies of the sessions' audio, to listen to utterances: about 70 MB an hour"
+        True, description="include the sessions' audio, losslessly, to listen to utterances: about 70 MB per hour"
     )
-    threads: int = Field(1, ge=1, description="CPU threads that copy audio")
+    threads: int = Field(1, ge=1, description="CPU threads for copying audio")
 
 
 Tracker = Literal["tensorboard", "wandb"]
 
 
 class TrackingConfig(Section):
-    """Trackers that training reports to as it goes; they change no weight, and no job is made anew for them."""
+    """Experiment trackers that training reports to; changing them changes no weight and reruns no job."""
 
     report_to: tuple[Tracker, ...] = Field(
         (),
         description="tensorboard: files in `<results>/tensorboard`; wandb: Weights & Biases, over the network unless "
-        "WANDB_MODE=offline. Each is an extra of the package: pip install 'mlcslm[tensorboard]'",
+        "WANDB_MODE=offline. Each is an extra: pip install 'mlcslm[tensorboard]'",
     )
-    project: str = Field("mlcslm", min_length=1, description="project of the runs at Weights & Biases")
+    project: str = Field("mlcslm", min_length=1, description="Weights & Biases project")

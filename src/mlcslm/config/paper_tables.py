@@ -1,4 +1,4 @@
-"""The paper's seven tables as data (`config/tables.yaml`): labels, published numbers, and what measures each row."""
+"""The paper's seven tables as data (`config/tables.yaml`): labels, published numbers, the system behind each row."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class _Section(BaseModel):
 
 
 class Measures(_Section):
-    """What measures a row: a checkpoint and a decoding (Track 1), or a diarizer (Track 2)."""
+    """The system that measures a row: a checkpoint and a decoding (Track 1), or a diarizer (Track 2)."""
 
-    checkpoint: str | None = Field(None, description="checkpoint's name, which is its stage's name in the preset")
-    decoding: str | None = Field(None, description="decoding's name in the preset")
-    diarizer: str | None = Field(None, description="diarizer's name in the preset")
+    checkpoint: str | None = Field(None, description="name of the checkpoint, which is its stage's in the preset")
+    decoding: str | None = Field(None, description="name of the decoding in the preset")
+    diarizer: str | None = Field(None, description="name of the diarizer in the preset")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Measures:
         track1 = (self.checkpoint is not None, self.decoding is not None)
         if track1 not in ((True, True), (False, False)) or track1[0] == (self.diarizer is not None):
-            raise ValueError("expected checkpoint and decoding, or diarizer alone")
+            raise ValueError("expected either checkpoint and decoding, or diarizer")
         return self
 
     @property
@@ -48,18 +48,18 @@ class PaperRow(_Section):
 
     labels: dict[str, str] = Field(description="text of each label column")
     published: dict[str, Annotated[float, Field(ge=0)]] = Field({}, description="the paper's numbers by value column")
-    measures: Measures = Field(description="the system whose numbers stand beside the published ones")
+    measures: Measures = Field(description="the system whose numbers appear beside the published ones")
     note: str | None = Field(None, description="what a reader must know about the row")
 
 
 class PaperTable(_Section):
-    """One table of the paper, rows in the paper's order."""
+    """One table of the paper."""
 
     title: str = Field(description="heading of the table")
     labels: list[str] = Field(min_length=1, description="columns that name a row")
     values: list[str] = Field(min_length=1, description="columns that hold a published number")
     rows: list[PaperRow] = Field(min_length=1, description="the rows, in the paper's order")
-    all_diarizers: bool = Field(False, description="whether every diarizer of the preset is measured with its rows'")
+    all_diarizers: bool = Field(False, description="whether all diarizers of the preset are measured with it")
 
     @model_validator(mode="after")
     def _known_columns(self) -> PaperTable:
@@ -81,20 +81,21 @@ def read_paper_tables(path: str | os.PathLike[str]) -> dict[str, PaperTable]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML in UTF-8: {error}") from None
     try:
-        return TypeAdapter(dict[TableName, PaperTable]).validate_python(content)
+        tables = TypeAdapter(dict[TableName, PaperTable]).validate_python(content)
     except ValidationError as error:
         faults = [_fault(details["loc"], details["msg"], details["input"]) for details in error.errors()]
         raise FaultyInput(
-            f"{path}: keys at fault; compare with the comment at the top of config/tables.yaml:", faults
+            f"{path}: {len(faults)} fault(s); the comment at the top of config/tables.yaml describes the keys", faults
         ) from None
+    return {str(name): table for name, table in tables.items()}
 
 
 def rows_for(
     table: PaperTable, stages: Collection[str], decodings: Collection[str], diarizers: Collection[str] = ()
 ) -> list[PaperRow]:
-    """Rows of `table` that a preset with these stages, decodings and diarizers measures, in the paper's order.
+    """Rows of `table` that a preset with these stages, decodings and diarizers can measure, in the paper's order.
 
-    Any other row is left out of the table, never shown with empty cells.
+    All other rows are omitted, never shown with empty cells.
 
     >>> labels = ["checkpoint"]
     >>> row = PaperRow(labels={"checkpoint": "a"}, measures=Measures(checkpoint="ckpt-4000", decoding="greedy"))

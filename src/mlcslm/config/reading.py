@@ -1,4 +1,4 @@
-"""Configuration files as Snakemake takes them: several, each changing what those before it say."""
+"""Reads configuration files as Snakemake does: several may be given, each overriding those before it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,22 @@ from pydantic import ValidationError
 from mlcslm.config.schema import Config
 from mlcslm.config.stages import STAGE_KINDS
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.io.places import expand_tildes, is_stream
+from mlcslm.io.reading import read_input
 from mlcslm.runtime.secrets import refuse_secrets
+
+RENAMED = {
+    "stages.*.longest_s": "max_duration_s",
+    "reasoning.longest_details": "max_details",
+    "decodings.*.context: own": "hypotheses",
+}
+"""New names of keys and, as `key: value`, of values that earlier configurations have; `*` stands for any name."""
 
 
 def read_config_files(paths: Sequence[Path]) -> Config:
-    """The configuration of `paths`, merged section by section in their order as `--configfile` does.
+    """The configuration of `paths`, merged in order, section by section, as `--configfile` does.
 
-    Raises UserError for a file that is missing or is no YAML, FaultyInput for keys at fault.
+    Raises UserError for a file that is missing or not YAML, FaultyInput for faulty keys.
     """
     values: dict[str, Any] = {}
     for path in paths:
@@ -27,7 +36,7 @@ def read_config_files(paths: Sequence[Path]) -> Config:
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with `changes`: sections are merged key by key, everything else is replaced.
+    """`values` updated with `changes`: sections are merged key by key, everything else is replaced.
 
     >>> merged({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": 3}, "d": [2]})
     {'a': {'b': 1, 'c': 3}, 'd': [2]}
@@ -40,43 +49,55 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "configuration") -> Config:
-    """Check `values`; raises FaultyInput that lists each fault with its key's path, what was found and expected."""
+    """Check `values`; raises FaultyInput, which lists each fault with its key's path, what was found and expected."""
     refuse_secrets(values, source)
     try:
-        return Config.model_validate(dict(values))
+        return Config.model_validate(expand_tildes(dict(values)))
     except ValidationError as error:
         faults = []
         for fault in error.errors():
-            # Below a stage, pydantic names the kind first: no part of the path in a file.
-            path = [part for at, part in enumerate(fault["loc"]) if at != 2 or fault["loc"][0] != "stages"]
-            key = ".".join(str(part) for part in path) or "(whole file)"
+            # Below a stage, pydantic names the kind first, which is not part of the path in the file.
+            path = [str(part) for at, part in enumerate(fault["loc"]) if at != 2 or fault["loc"][0] != "stages"]
+            key = ".".join(path) or "(whole file)"
             if fault["type"] == "extra_forbidden":
-                faults.append(f"{key}: unknown key; {_known_keys(fault['loc'])}")
+                new = _new_name(path)
+                faults.append(f"{key}: unknown key; {f'renamed to {new}' if new else _known_keys(fault['loc'])}")
             else:
                 found = "" if fault["type"] in ("missing", "value_error") else f"; found {fault['input']!r}"
+                if path and (new := _new_name([*path[:-1], f"{path[-1]}: {fault['input']}"])):
+                    found += f", renamed to {new!r}"
                 faults.append(f"{key}: {fault['msg'].removeprefix('Value error, ')}{found}")
         raise FaultyInput(f"{source}: {len(faults)} fault(s); config/README.md describes every key", faults) from None
 
 
 def read_config(path: str | os.PathLike[str]) -> Config:
-    """Read and check a YAML configuration."""
+    """Read and check a single YAML configuration; raises as `read_config_files` does."""
     return parse_config(read_values(path), path)
 
 
 def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Sections of a YAML configuration, unchecked. Raises UserError for a file that is missing, or is none."""
+    """The sections of a YAML configuration, unchecked. Raises UserError for a file that is missing or not YAML."""
     import yaml
 
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such configuration. Presets are in config/: demo.yaml, small.yaml, paper.yaml.")
+    if not path.is_file() and not is_stream(path):
+        raise UserError(f"{path}: no such file. Presets are in config/: demo.yaml, small.yaml, paper.yaml.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_input(path, "a configuration (YAML)").decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: found {type(values).__name__}, expected a mapping of sections.")
     return values
+
+
+def _new_name(path: Sequence[str]) -> str | None:
+    """What RENAMED says of a key at `path`, or of a value as the last part, `key: value`."""
+    for old, new in RENAMED.items():
+        parts = old.split(".")
+        if len(parts) == len(path) and all(part in ("*", found) for part, found in zip(parts, path, strict=True)):
+            return new
+    return None
 
 
 def _known_keys(location: tuple[int | str, ...]) -> str:

@@ -1,6 +1,6 @@
-"""config/README.md: every key of a configuration, from the descriptions in `mlcslm.config`.
+"""config/README.md: every configuration key, from the descriptions in `mlcslm.config`.
 
-`python -m mlcslm.config.reference config/README.md` writes it anew.
+`python -m mlcslm.config.reference config/README.md` rewrites it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from mlcslm.config.schema import Config, Section
+from mlcslm.config.base import Section
+from mlcslm.config.schema import Config
 from mlcslm.io.files import atomic_path
 
 INTRODUCTION = """\
@@ -20,15 +21,15 @@ INTRODUCTION = """\
 
 <!-- `make reference` writes this file from src/mlcslm/config/. -->
 
-A preset is one YAML file that says everything: `demo.yaml` (the default), `small.yaml`, `paper.yaml`,
-`challenge2026.yaml`. Whatever is not in it has the default given below. Unknown keys and impossible values are refused
-before anything runs, all of them in one go, each with its path. `languages.tsv` is the sheet of groups, `tables.yaml`
-the paper's tables; the 2026 challenge has its own of both. `controls/` has what the paper should be compared with and
-was not, to be merged into a preset (docs/reasoning.md).
+A preset is one YAML file that defines a whole run: `demo.yaml` (the default), `small.yaml`, `paper.yaml`,
+`challenge2026.yaml`. Keys it omits have the defaults given below. Unknown keys and impossible values are rejected
+before anything runs, all at once, each with its path. `languages.tsv` is the table of groups, `tables.yaml` has the
+paper's tables; the 2026 challenge has its own versions of both. `controls/` has control experiments that the paper
+lacks, to be merged into a preset (docs/reasoning.md).
 
 ## Changing a preset
 
-A file with only what differs, given after the preset, or single values on the command line; both are merged into the
+Give a file with only the differences after the preset, or single values on the command line. Both are merged into the
 preset key by key, at any depth:
 
 ```
@@ -36,28 +37,28 @@ snakemake --cores all --configfile config/small.yaml mine.yaml
 snakemake --cores all --configfile config/small.yaml --config results=results-mine 'models={encoder: /models/whisper}'
 ```
 
-- `--configfile` and `--config` take everything up to the next option: name a target before them
-  (`snakemake results-mine/tables/table6.csv --cores all --configfile …`), or leave it out, which makes Table 6.
-- Merging adds and replaces keys, it removes none: to leave out a stage or a decoding, copy the preset.
-- Give the preset with `--configfile` when you change its stages, `config/demo.yaml` too: a configuration that has
-  stages is taken to be whole, so without it the demo is not read at all.
-- Give each configuration a `results` folder of its own. Within one folder a changed key makes Snakemake repeat what
+- `--configfile` and `--config` swallow everything up to the next option: put the target before them
+  (`snakemake results-mine/tables/table6.csv --cores all --configfile …`), or omit it to get Table 6.
+- Merging adds and replaces keys but never removes any: to drop a stage or a decoding, copy the preset.
+- When you change stages, name the preset with `--configfile`, even `config/demo.yaml`: a configuration that has
+  stages is taken as complete, so the demo is not read at all unless it is named.
+- Give each configuration its own `results` folder. Within one folder, changing a key makes Snakemake rerun whatever
   depends on it, and nothing else.
-- A new stage or decoding is a new entry, such as `beam-4: {method: beam, beams: 4}` below `decodings`. A table shows
-  the paper's rows whose checkpoints the preset has; another system is scored by asking for its file
-  (`results/scores/ckpt-7000/beam-4/dev.parquet`), and `--forcerun table` takes it into `results.duckdb`.
+- A new stage or decoding is a new entry, such as `beam-4: {method: beam, beams: 4}` under `decodings`. A table shows
+  the paper's rows whose checkpoints the preset has; to score any other system, request its file
+  (`results/scores/ckpt-7000/beam-4/dev.parquet`); `--forcerun table` then adds it to `results.duckdb`.
 
 """
 
 
 def render_reference() -> str:
-    """The text of config/README.md: an introduction, then a table of keys for each section."""
+    """The text of config/README.md: an introduction, then a table of keys per section."""
     sections = "\n".join(_section(path, section) for path, section in _sections("", Config))
     return INTRODUCTION + sections
 
 
 def _sections(path: str, section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
-    """`section` and all below it, each with its path as in a file: `corpus.demo`, `stages.<name>`."""
+    """`section` and all sections below it, each with its path in a file: `corpus.demo`, `stages.<name>`."""
     yield path, section
     for key, field in section.model_fields.items():
         below, of_names = _below(field.annotation)
@@ -67,7 +68,7 @@ def _sections(path: str, section: type[Section]) -> Iterator[tuple[str, type[Sec
 
 
 def _below(annotation: Any) -> tuple[list[type[Section]], bool]:
-    """The kinds of sections that a key holds, if it does, and whether it holds several of them by name."""
+    """The kinds of sections that a key holds, if any, and whether it holds several of them by name."""
     if get_origin(annotation) is dict:
         return _below(get_args(annotation)[1])[0], True
     if get_origin(annotation) is Annotated or get_origin(annotation) in (Union, types.UnionType):
@@ -76,7 +77,7 @@ def _below(annotation: Any) -> tuple[list[type[Section]], bool]:
 
 
 def _kind(section: type[Section]) -> str:
-    """What sets a section apart from others that may stand in its place."""
+    """The value of `kind` that selects this section among its alternatives."""
     return get_args(section.model_fields["kind"].annotation)[0]
 
 
@@ -108,7 +109,7 @@ def _default(field: FieldInfo, below: list[type[Section]]) -> str:
 
 
 def _literal(value: Any) -> str:
-    """`value` as one would type it into a YAML file."""
+    """`value` as typed into a YAML file."""
     match value:
         case None:
             return "none"
@@ -124,7 +125,7 @@ def _literal(value: Any) -> str:
 
 
 def _values(annotation: Any, limits: list[Any]) -> str:
-    """Which values a key takes, in words."""
+    """The values that a key accepts, in words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _values(arguments[0], [*limits, *arguments[1:]])
@@ -144,7 +145,7 @@ def _values(annotation: Any, limits: list[Any]) -> str:
 
 
 def _bounds(limit: Any) -> Iterator[tuple[str, Any]]:
-    """Sign and bound of a constraint such as `annotated_types.Ge`; nothing of other constraints."""
+    """Sign and bound of a constraint such as `annotated_types.Ge`; nothing for other constraints."""
     for attribute, sign in (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<")):
         if hasattr(limit, attribute):
             yield sign, getattr(limit, attribute)

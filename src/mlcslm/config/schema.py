@@ -1,4 +1,4 @@
-"""The configuration of a run: one class a section, a description a field; what is unknown or impossible is refused."""
+"""The configuration of a run: one class per section, a description per field; rejects what is unknown or impossible."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ Split = Literal["train", "dev", "test"]
 
 
 class DemoCorpusConfig(Section):
-    """Size of the demo corpus, which espeak-ng speaks."""
+    """Size of the demo corpus, synthesised by espeak-ng."""
 
     train_sessions: int = Field(
-        12, ge=1, description="training conversations a group, on average: a language of many groups has fewer in each"
+        12, ge=1, description="training sessions per group on average; groups that share a language have fewer each"
     )
-    dev_sessions: int = Field(2, ge=1, description="dev conversations a group, unseen voices and sentences")
-    test_sessions: int = Field(2, ge=1, description="test conversations a group, other unseen voices and sentences")
-    turns_per_session: int = Field(16, ge=2, description="utterances a conversation")
-    noises: int = Field(24, ge=1, description="generated noises for augmentation, four seconds each")
-    room_responses: int = Field(24, ge=1, description="generated room impulse responses for augmentation")
+    dev_sessions: int = Field(2, ge=1, description="dev sessions per group, unseen voices and sentences")
+    test_sessions: int = Field(2, ge=1, description="test sessions per group, other unseen voices and sentences")
+    turns_per_session: int = Field(16, ge=2, description="utterances per session")
+    noises: int = Field(24, ge=1, description="noises generated for augmentation, four seconds each")
+    room_responses: int = Field(24, ge=1, description="room impulse responses generated for augmentation")
 
 
 class CorpusConfig(Section):
     """Where the conversations come from."""
 
     kind: Literal["demo", "folder"] = Field(
-        "demo", description="demo: made here with espeak-ng; folder: MLC-SLM layout"
+        "demo", description="demo: synthesised with espeak-ng; folder: existing data in the MLC-SLM layout"
     )
     demo: DemoCorpusConfig = Field(default_factory=DemoCorpusConfig, description="size of the demo corpus")
     folders: dict[Split, str] = Field(default_factory=dict, description="with kind folder: the folder of each split")
-    skip_faulty: bool = Field(
-        False, description="leave out faulty lines and sessions instead of stopping; they are recorded"
+    skip_faulty: bool = Field(False, description="skip faulty lines and sessions, and list them, instead of stopping")
+    channels: Literal["ask", "mean"] = Field(
+        "ask", description="recordings with a speaker on each channel: ask stops and names them, mean reads the mean"
     )
 
     @model_validator(mode="after")
     def _folders_are_given(self) -> CorpusConfig:
         if self.kind == "folder" and (missing := {"train", "dev", "test"} - set(self.folders)):
-            raise ValueError(f"kind is 'folder' but folders lacks {', '.join(sorted(missing))}")
+            raise ValueError(f"kind is 'folder', but folders lacks {', '.join(sorted(missing))}")
         return self
 
 
@@ -52,59 +53,61 @@ class AugmentationConfig(Section):
     """Additive noise or reverberation of training samples (paper, section 2.3)."""
 
     probability: float = Field(0.7, ge=0, le=1, description="share of training samples that are augmented")
-    noise: str | None = Field(None, description="folder of noises (MUSAN); none: the demo corpus's own, or no noise")
-    room_responses: str | None = Field(None, description="folder of room impulse responses (SLR28); none: as for noise")
+    noise: str | None = Field(None, description="folder of noises (MUSAN); none: the demo corpus's, or no noise")
+    room_responses: str | None = Field(
+        None, description="folder of room impulse responses (SLR28); none: as for `noise`"
+    )
     snr_db: tuple[float, float] = Field((0.0, 15.0), description="lowest and highest signal-to-noise ratio, in dB")
     cached_variants: int = Field(
-        2, ge=1, description="with cached encoder outputs: differently augmented copies of each training sample"
+        2, ge=1, description="with cached encoder outputs: number of differently augmented copies per training sample"
     )
 
     @model_validator(mode="after")
     def _snr_is_a_range(self) -> AugmentationConfig:
         if self.snr_db[0] > self.snr_db[1]:
-            raise ValueError(f"snr_db is {list(self.snr_db)}: expected the lowest first")
+            raise ValueError(f"snr_db is {list(self.snr_db)}: expected [lowest, highest]")
         return self
 
 
 class LoraConfig(Section):
-    """Low-rank adapters on all linear layers of the language model and of the encoder (paper, section 3.3)."""
+    """Low-rank adapters on all linear layers of the language model and the encoder (paper, section 3.3)."""
 
     rank: int = Field(16, ge=1, description="rank")
     alpha: int = Field(32, ge=1, description="alpha; the update is scaled by alpha / rank")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout in front of the adapters")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the adapters")
 
 
 class ModelsConfig(Section):
-    """The foundation models and what joins them."""
+    """The foundation models, and what is added to them."""
 
     encoder: str = Field(description="Whisper checkpoint: hub id or folder")
     language_model: str = Field(description="causal language model: hub id or folder")
     encoder_window: Literal["true_length", "full"] = Field(
-        "true_length", description="true_length: as many frames as the utterance has; full: Whisper's 30 s window"
+        "true_length", description="true_length: the utterance's own frames; full: padded to Whisper's 30 s window"
     )
     projector_hidden: int = Field(2048, ge=1, description="width of the projector's hidden layer")
     lora: LoraConfig = Field(default_factory=LoraConfig, description="low-rank adapters")
 
 
 class ReasoningConfig(Section):
-    """The reasoning data: hypotheses of the training set, whose errors the model is taught to name and correct."""
+    """The reasoning data: hypotheses for the training set whose errors the model learns to name and correct."""
 
     checkpoint: Name | Annotated[tuple[Name, ...], Field(min_length=2)] = Field(
         "ckpt-7000",
-        description="checkpoint whose hypotheses are corrected (paper, section 3.4); or as many as there are folds, "
-        "each of which decodes the sessions that it was not trained on",
+        description="checkpoint whose hypotheses are corrected (paper, section 3.4); or one per fold, each decoding "
+        "the sessions that it was not trained on",
     )
-    decoding: Name = Field("greedy", description="decoding of the training set; a sampling one makes worse hypotheses")
+    decoding: Name = Field("greedy", description="decoding of the training set; sampling gives worse hypotheses")
     snr_db: tuple[float, float] | None = Field(
         None,
-        description="decode with noise or reverberation of this range, so that as many errors are made as on unseen "
-        "speech; none: the paper's plain way",
+        description="decode with noise or reverberation in this range, so that there are as many errors as on unseen "
+        "speech; none: clean, as in the paper",
     )
-    max_details: int = Field(6, ge=1, description="errors that a reflection names at most, of each type")
+    max_details: int = Field(6, ge=1, description="maximum number of errors of each type that a reflection names")
 
     @property
     def checkpoints(self) -> tuple[str, ...]:
-        """The checkpoints that decode the training set, in the order of their folds where there are several."""
+        """The checkpoints that decode the training set, in fold order if there are several."""
         return (self.checkpoint,) if isinstance(self.checkpoint, str) else self.checkpoint
 
 
@@ -112,34 +115,32 @@ class ScoringConfig(Section):
     """How hypotheses are scored."""
 
     protocol: Literal["mlcslm-2025", "whisper-norm"] = Field("mlcslm-2025", description="text normalisation")
-    normalise_hypothesis: bool = Field(
-        False, description="normalise hypotheses as references are; named in the results"
-    )
+    normalise_hypothesis: bool = Field(False, description="normalise hypotheses like references; the results say so")
     bootstrap_samples: int = Field(1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals")
 
 
 class Config(Section):
-    """A whole run. `config/demo.yaml` and `config/small.yaml` are two of them."""
+    """A whole run, such as `config/demo.yaml`."""
 
     preset: str = Field("custom", description="name of the preset, for readers of the results")
-    results: str = Field("results", min_length=1, description="folder of everything that is made")
-    seed: int = Field(17, ge=0, description="seed of everything that is drawn")
+    results: str = Field("results", min_length=1, description="folder for all outputs")
+    seed: int = Field(17, ge=0, description="seed of all random draws")
     languages: str = Field("config/languages.tsv", description="the languages table")
     tables: str = Field("config/tables.yaml", description="the tables' rows and published numbers")
     corpus: CorpusConfig = Field(default_factory=CorpusConfig, description="the conversations")
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig, description="noise and reverberation")
     models: ModelsConfig = Field(description="the foundation models")
     stages: dict[Name, AnyStageConfig] = Field(
-        min_length=1, description="training stages by checkpoint name: a tree by parent"
+        min_length=1, description="training stages by checkpoint name; their parents form a tree"
     )
     decodings: dict[Name, DecodingConfig] = Field(min_length=1, description="decodings by name")
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
     speaker_corpora: dict[Name, SpeakerCorpusConfig] = Field(
-        default_factory=dict, description="further speakers for embeddings that are trained here, by name"
+        default_factory=dict, description="further speakers to train embeddings on, by name"
     )
     embeddings: dict[Name, EmbeddingConfig] = Field(default_factory=dict, description="speaker embeddings by name")
     diarizers: dict[Name, DiarizerConfig] = Field(default_factory=dict, description="diarizers (Track 2) by name")
-    systems: dict[SystemName, SystemConfig] = Field(default_factory=dict, description="systems of others by name")
+    systems: dict[SystemName, SystemConfig] = Field(default_factory=dict, description="external systems by name")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
     report: ReportConfig = Field(default_factory=ReportConfig, description="the report")
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="experiment trackers")
@@ -148,43 +149,48 @@ class Config(Section):
     @model_validator(mode="after")
     def _stages_form_a_tree(self) -> Config:
         if "foundation" in self.stages:
-            raise ValueError("stages.foundation: that name stands for the pretrained models; take another")
+            raise ValueError("stages.foundation: the name is reserved for the pretrained models; choose another")
         for name, stage in self.stages.items():
             lineage = [name]
             while (parent := self.stages[lineage[-1]].parent) != "foundation":
                 if parent not in self.stages:
-                    raise ValueError(f"stages.{lineage[-1]}.parent is {parent!r}: no such stage (nor 'foundation')")
+                    raise ValueError(
+                        f"stages.{lineage[-1]}.parent is {parent!r}: expected another stage or 'foundation'"
+                    )
                 if parent in lineage:
-                    raise ValueError(f"stages.{name}: its parents form a circle, {' -> '.join([*lineage, parent])}")
+                    raise ValueError(f"stages.{name}: its parents form a cycle, {' -> '.join([*lineage, parent])}")
                 lineage.append(parent)
             if "encoder_lora" in stage.trains and "lm_lora" not in stage.trains:
-                raise ValueError(f"stages.{name}.trains has encoder_lora without lm_lora; the paper adapts both")
+                raise ValueError(f"stages.{name}.trains has encoder_lora but not lm_lora; add it")
         return self
 
     @model_validator(mode="after")
-    def _reasoning_data_can_be_made(self) -> Config:
+    def _reasoning_data_are_possible(self) -> Config:
         if not any(map(self.needs_reasoning_data, self.stages)):
             return self
         if self.reasoning.decoding not in self.decodings:
-            raise ValueError(f"reasoning.decoding is {self.reasoning.decoding!r}: no such decoding")
+            raise ValueError(
+                f"reasoning.decoding is {self.reasoning.decoding!r}; expected one of {', '.join(self.decodings)}"
+            )
         checkpoints = self.reasoning.checkpoints
         for number, name in enumerate(checkpoints):
             if name not in self.stages:
-                raise ValueError(f"reasoning.checkpoint has {name!r}: no such stage")
+                raise ValueError(f"reasoning.checkpoint names {name!r}; expected one of {', '.join(self.stages)}")
             if needing := next(filter(self.needs_reasoning_data, self.lineage(name)), None):
                 raise ValueError(
-                    f"reasoning.checkpoint has {name!r}: it comes after {needing}, which needs its hypotheses"
+                    f"reasoning.checkpoint names {name!r}, but {needing}, from which it is trained, needs its "
+                    "hypotheses; name an earlier stage"
                 )
             expected = (number, len(checkpoints)) if len(checkpoints) > 1 else None
             if (found := getattr(self.stages[name], "fold", None)) != expected:
                 raise ValueError(
-                    f"reasoning.checkpoint has {name!r}, whose fold is {found}; expected {expected}: a single one is "
-                    "trained on all sessions, of several each leaves out one of as many folds"
+                    f"reasoning.checkpoint names {name!r}, whose fold is {found}; expected {expected}: a single "
+                    "checkpoint is trained on all sessions, each of several leaves out its own fold"
                 )
         return self
 
     @model_validator(mode="after")
-    def _diarizers_name_what_there_is(self) -> Config:
+    def _diarizers_refer_to_existing_names(self) -> Config:
         for name, diarizer in self.diarizers.items():
             for key, found, known in (
                 ("embedding", diarizer.embedding, self.embeddings),
@@ -196,23 +202,23 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _systems_have_names_of_their_own(self) -> Config:
+    def _system_names_are_unique(self) -> Config:
         if taken := sorted(set(self.systems) & {*self.diarizers, *self.stages}):
-            raise ValueError(f"systems.{taken[0]}: a diarizer or stage has that name; take another")
+            raise ValueError(f"systems.{taken[0]}: a diarizer or stage already has that name; choose another")
         return self
 
     @model_validator(mode="after")
-    def _embeddings_name_what_there_is(self) -> Config:
+    def _embeddings_refer_to_existing_corpora(self) -> Config:
         for name, embedding in self.embeddings.items():
             if unknown := [corpus for corpus in embedding.corpora if corpus not in self.speaker_corpora]:
                 raise ValueError(
-                    f"embeddings.{name}.training.corpora has {unknown[0]!r}; expected some of speaker_corpora: "
-                    f"{', '.join(self.speaker_corpora) or 'there are none'}"
+                    f"embeddings.{name}.training.corpora names {unknown[0]!r}; expected names of speaker_corpora: "
+                    f"{', '.join(self.speaker_corpora) or '(none)'}"
                 )
         return self
 
     def needs_reasoning_data(self, checkpoint: str) -> bool:
-        """Whether a stage is trained on reflections: a supervised one with template reasoning."""
+        """Whether a stage is trained on reflections: supervised, with template `reasoning`."""
         stage = self.stages[checkpoint]
         return stage.kind == "supervised" and stage.template == "reasoning"
 
@@ -224,5 +230,5 @@ class Config(Section):
         return names
 
     def encoder_is_frozen(self, checkpoint: str) -> bool:
-        """Whether `checkpoint` and all its ancestors leave the encoder as the foundation gave it."""
+        """Whether neither `checkpoint` nor any of its ancestors trains the encoder."""
         return all("encoder_lora" not in self.stages[name].trains for name in self.lineage(checkpoint))

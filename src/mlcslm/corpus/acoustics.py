@@ -13,7 +13,7 @@ import soundfile
 from scipy.signal import lfilter
 
 from mlcslm.corpus.audio import SAMPLE_RATE
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
 
 NOISE_SECONDS = 4.0
 RT60_SECONDS = (0.15, 0.6)
@@ -140,8 +140,7 @@ def _write(
 ) -> list[Path]:
     """Write one file a name, each from a generator of its own; `folder` appears once all are there."""
     folder = Path(folder)
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
+    with atomic_folder(folder, "folder of sounds", own=["noise-*.wav", "room-*.wav"]) as temporary:
         for number, (name, make) in enumerate(makers.items()):
             audio = make(np.random.default_rng([seed, number]))
             soundfile.write(temporary / name, PEAK * audio / np.abs(audio).max(), SAMPLE_RATE, subtype="PCM_16")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +20,21 @@ import soxr
 from mlcslm.errors import UserError
 
 SAMPLE_RATE = 16_000
+RATES = (2_000, 768_000)
+"""Sampling rates in Hz that recordings of speech may have."""
 # soxr's HQ filter reaches 160 samples of the lower rate to either side (measured, 8 to 96 kHz): 20 ms at 8 kHz.
 # With this much context a resampled stretch equals the same stretch of the resampled whole, to float32 rounding.
 CONTEXT_SECONDS = 0.05
-# What a writer to a pipe puts for a size that it cannot know.
-UNKNOWN_SIZE = 0xFFFFFFFF
+# What writers to a pipe put for a size that they cannot know: ffmpeg 2^32 - 1, others 2^31, sox 0x7FFFF000. A size at
+# most this far below a power of two is taken for one of these, and the audio then goes to the end of the file.
+_UNKNOWN_SIZES, _UNKNOWN_SIZE_MARGIN = (2**31, 2**32), 0x1000
+# Resampling may overshoot full scale by some decibels. What goes beyond this is not scaled to +-1: int16's range.
+LOUDEST = 16.0
+# Bytes behind the audio that are no chunk: less than this much of it is taken for padding.
+_PADDING_SECONDS = 0.1
+_FLOATS = ("FLOAT", "DOUBLE")
+# The mean of channels may have this share of their power before they are said to cancel each other (correlation -0.98).
+CANCELLED_SHARE = 0.01
 
 Audio = npt.NDArray[np.float32]
 
@@ -45,15 +56,14 @@ class AudioHeader:
 def read_header(path: str | os.PathLike[str]) -> AudioHeader:
     """Return a file's header, having checked that the file holds all the audio it announces, without decoding it.
 
-    Raises UserError where the file is missing, is no audio, holds none, or is cut short.
+    Raises UserError where the file is missing, is no audio, holds none, holds less or more than its header announces,
+    or is in a format that can only be read from the beginning.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         header = AudioHeader(file.samplerate, file.channels, file.frames)
-        if _wav_bytes(path) is None and header.frames:
+        if file.format not in ("WAV", "WAVEX", "RF64"):
             _read_frames(path, file, header.frames - 1, header.frames)
-    if header.frames == 0:
-        raise UserError(f"{path}: holds no audio (0 samples). Copy the file again, or remove the session.")
     return header
 
 
@@ -80,23 +90,28 @@ def read_segment(path: str | os.PathLike[str], start: float, end: float, sample_
 
 def read_samples(path: str | os.PathLike[str], first: int, last: int, sample_rate: int = SAMPLE_RATE) -> Audio:
     """Return samples `first` to `last` (exclusive) of the file as it would be at `sample_rate`; see `read_segment`."""
-    with _opened(path) as file:
+    with opened(path) as file:
         if file.samplerate == sample_rate:
-            return _read_frames(path, file, first, last).mean(axis=1, dtype=np.float32)
+            return _mean(_read_frames(path, file, first, last))
         return _read_resampled(path, file, max(first, 0), max(last, 0), sample_rate)
 
 
 def read_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE, channel: int | None = None) -> Audio:
-    """Return the whole file as (samples,) float32 at `sample_rate`: one channel of it, or None for their average."""
-    with _opened(path) as file:
+    """Return the whole file as (samples,) float32 at `sample_rate`: one channel of it, or None for their average.
+
+    Raises UserError naming the file where it cannot be read, or where its channels cancel each other.
+    """
+    with opened(path) as file:
         frames = _read_frames(path, file, 0, file.frames)
-        mono = frames.mean(axis=1, dtype=np.float32) if channel is None else np.ascontiguousarray(frames[:, channel])
+        mono = _mean(frames) if channel is None else np.ascontiguousarray(frames[:, channel])
+        if channel is None and cancel_each_other(power(mono), power(frames)):
+            raise UserError(f"{path}: {CANCELLING}")
         return mono if file.samplerate == sample_rate else _resample(mono, file.samplerate, sample_rate)
 
 
 def count_samples(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> int:
     """Samples of the whole file at `sample_rate`, by its header alone."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return file.frames * sample_rate // file.samplerate
 
 
@@ -108,7 +123,28 @@ def _read_resampled(path: str | os.PathLike[str], file: soundfile.SoundFile, fir
     block = max(0, (first * file.samplerate // rate - context) // frames_in)
     frames = _read_frames(path, file, block * frames_in, math.ceil(last * file.samplerate / rate) + context)
     offset = block * samples_out
-    return _resample(frames.mean(axis=1, dtype=np.float32), file.samplerate, rate)[first - offset : last - offset]
+    return _resample(_mean(frames), file.samplerate, rate)[first - offset : last - offset]
+
+
+def power(frames: npt.NDArray[np.floating]) -> float:
+    """Mean square of all samples, 0 where there are none."""
+    flat = frames.ravel()
+    return float(np.dot(flat, flat)) / max(1, flat.size)
+
+
+def cancel_each_other(mean_power: float, channel_power: float) -> bool:
+    """Whether channels are so opposed that almost nothing is left of their mean: their power, and that of the mean."""
+    return mean_power < CANCELLED_SHARE * channel_power
+
+
+CANCELLING = (
+    "its channels cancel each other: one is the other with its sign turned, and their mean, which is what is read, is "
+    "next to nothing. Keep one channel (`sox FILE mono.wav remix 1`)."
+)
+
+
+def _mean(frames: Audio) -> Audio:
+    return frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
 
 
 def _resample(audio: Audio, source: int, target: int) -> Audio:
@@ -122,52 +158,143 @@ def _read_frames(path: str | os.PathLike[str], file: soundfile.SoundFile, first:
     try:
         file.seek(first)
         frames = file.read(wanted, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+    except (soundfile.SoundFileError, ValueError) as error:
         raise _unreadable(path, str(error)) from error
     if len(frames) < wanted:
         raise _unreadable(path, f"ends after frame {first + len(frames):,}, its header announces {file.frames:,}")
+    if file.subtype in _FLOATS and (problem := float_problem(frames)):
+        raise UserError(f"{path}: {problem}")
     return frames
 
 
+def float_problem(frames: npt.NDArray[Any]) -> str | None:
+    """What is wrong with samples that were written in floating point: no numbers, or not scaled to +-1."""
+    peak = float(np.abs(frames).max(initial=0.0))  # NaN and infinity show in it
+    if not math.isfinite(peak):
+        count = int(frames.size - np.count_nonzero(np.isfinite(frames)))
+        what = f"holds samples that are no numbers ({count:,} NaN or infinite)"
+        return f"{what}. Copy the file again, or remove the session."
+    if peak > LOUDEST:
+        return (
+            f"its samples reach {peak:,.0f}, expected about 1 at most: they are not scaled (16-bit ones in floating "
+            "point?). Write it as 16-bit PCM, or divide by 32768."
+        )
+    return None
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a regular file; False also for what no file system takes as a name."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
+def opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
+    """The open file, whose header was checked. Raises UserError as `read_header` does."""
+    if not is_file(path):  # a pipe would be waited for
+        raise _unreadable(path, "not a file" if os.path.lexists(path) else "no such file")
     try:
         file = soundfile.SoundFile(os.fspath(path))
-    except (soundfile.LibsndfileError, OSError, TypeError) as error:
-        raise _unreadable(path, str(error) if Path(path).exists() else "no such file") from error
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+        raise _unreadable(path, str(error)) from error
     with file:
-        _refuse_cut_short(Path(path))
+        _refuse_wrong_size(Path(path), file)
+        if file.frames <= 0:
+            raise UserError(f"{path}: holds no audio (0 samples). Copy the file again, or remove the session.")
+        if not RATES[0] <= file.samplerate <= RATES[1]:
+            raise UserError(
+                f"{path}: its header announces {file.samplerate:,} Hz, expected {RATES[0]:,} to {RATES[1]:,}. Copy the "
+                "file again, or remove the session."
+            )
+        if not file.seekable():
+            raise UserError(
+                f"{path}: is {file.subtype_info} in {file.format}, which can only be read from its beginning; "
+                f"expected PCM. Convert it (`sox FILE -e signed-integer -b 16 out.wav`)."
+            )
         yield file
 
 
-def _refuse_cut_short(path: Path) -> None:
-    """libsndfile would quietly read what is left of a wav file, whenever it was cut: 30 microseconds to notice."""
-    sizes = _wav_bytes(path)
-    if sizes is not None and sizes[0] > sizes[1]:
+def _refuse_wrong_size(path: Path, file: soundfile.SoundFile) -> None:
+    """libsndfile reads what there is of a wav file cut short, and no more than is announced: 30 microseconds to notice.
+
+    Nothing is amiss where the writer could not know the size, and libsndfile reads to the end.
+    """
+    if (data := _wav_data(path)) is None or _is_unknown(data.announced):
+        return
+    if data.announced > data.present:
         raise UserError(
-            f"{path}: is cut short: its header announces {sizes[0]:,} bytes of audio, {sizes[1]:,} are there. "
-            "Copy the file again, or remove the session."
+            f"{path}: is cut short: its header announces {data.announced:,} bytes of audio, {data.present:,} are "
+            "there. Copy the file again, or remove the session."
         )
+    seconds = data.stray / max(1, data.bytes_per_second)
+    if data.stray and (data.announced == 0 or seconds > _PADDING_SECONDS):
+        why = "its writer never closed it" if data.announced == 0 else "a size beyond 4 GB, or a recorder that stopped"
+        raise UserError(
+            f"{path}: its header announces {data.announced:,} bytes of audio where {data.present:,} are there ({why}); "
+            f"{seconds:.1f} s would not be read. Write the header anew (`sox --ignore-length FILE out.wav`)."
+        )
+
+
+def _is_unknown(size: int) -> bool:
+    return any(limit - _UNKNOWN_SIZE_MARGIN <= size <= limit for limit in _UNKNOWN_SIZES)
 
 
 def _unreadable(path: str | os.PathLike[str], reason: str) -> UserError:
     return UserError(f"{path}: cannot be read as audio ({reason}); expected a wav or flac file. Copy the file again.")
 
 
-def _wav_bytes(path: Path) -> tuple[int, int] | None:
-    """Bytes of audio that a wav file's header announces, and bytes that are there; None for other formats."""
+@dataclass(frozen=True)
+class _WavData:
+    """Bytes of audio that a wav file's header announces, bytes that are there, and how many of these, behind the
+    announced ones, are no chunk.
+    """
+
+    announced: int
+    present: int
+    stray: int
+    bytes_per_second: int
+
+
+def _wav_data(path: Path) -> _WavData | None:
+    """None for other formats."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         form = file.read(12)
         if form[:4] not in (b"RIFF", b"RF64") or form[8:] != b"WAVE":
             return None
-        long_size = 0
+        long_size = rate = 0
         for name, length in _chunks(file):
-            if name == b"ds64" and len(body := file.read(16)) == 16:
+            if name == b"fmt " and len(body := file.read(12)) == 12:
+                rate = struct.unpack_from("<I", body, 8)[0]
+            elif name == b"ds64" and len(body := file.read(16)) == 16:
                 long_size = struct.unpack_from("<Q", body, 8)[0]
             elif name == b"data":
-                return length if length != UNKNOWN_SIZE else long_size, size - file.tell()
-    return 0, 0
+                announced = long_size if length == 0xFFFFFFFF and long_size else length
+                present = size - file.tell()
+                return _WavData(announced, present, _stray(file, announced, present), rate)
+    return _WavData(0, 0, 0, rate)
+
+
+def _stray(file: BinaryIO, announced: int, present: int) -> int:
+    """Bytes behind the announced ones, 0 where a chunk begins there or nothing but zeros follow."""
+    if announced >= present:
+        return 0
+    behind = present - announced
+    file.seek(announced, os.SEEK_CUR)
+    # The byte that makes a chunk's length even is left out by some writers.
+    head = file.read(9)
+    for start in {announced % 2, 0}:
+        if len(one := head[start : start + 8]) == 8:
+            name, length = struct.unpack("<4sI", one)
+            if re.fullmatch(rb"[A-Za-z][A-Za-z0-9_]{2}[A-Za-z0-9_ ]", name) and length <= behind:
+                return 0
+    file.seek(-len(head), os.SEEK_CUR)
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            return behind
+    return 0
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,10 @@ from pathlib import Path
 from mlcslm.io.csv import guard
 from mlcslm.io.files import atomic_path
 
+SHOWN = 5
+"""So many faults of a kind are listed each by itself; more are one line with their number."""
 COLUMNS = ("file", "line", "fault", "left_out", "message")
+_HEADER = "\t".join(COLUMNS).encode()
 
 
 class FaultKind(StrEnum):
@@ -25,6 +29,11 @@ class FaultKind(StrEnum):
     UNREADABLE_FOLDER = "unreadable-folder"
     MISSING_AUDIO = "missing-audio"
     UNREADABLE_AUDIO = "unreadable-audio"
+    SAMPLES = "samples"
+    CANCELLING_CHANNELS = "cancelling-channels"
+    SPEAKER_CHANNELS = "speaker-channels"
+    DECLARED_AUDIO = "declared-audio"
+    TRANSFORMED_AUDIO = "transformed-audio"
     AUDIO_SOURCE = "audio-source"
     MISSING_TRANSCRIPT = "missing-transcript"
     UNREADABLE_TRANSCRIPT = "unreadable-transcript"
@@ -53,9 +62,22 @@ class Fault:
     left_out: str
     message: str
 
+    @property
+    def place(self) -> str:
+        """`file:line`, or the file."""
+        return self.path if self.line is None else f"{self.path}:{self.line}"
+
     def __str__(self) -> str:
-        place = self.path if self.line is None else f"{self.path}:{self.line}"
-        return f"{place}: {self.message}"
+        return visible(f"{self.place}: {self.message}")
+
+
+def visible(text: str) -> str:
+    """Text that moves no cursor and ends no line, whatever it is about: what cannot be printed, as escapes.
+
+    >>> visible("a\\x1b[2Jb")
+    'a\\\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def faults_path(manifest: str | os.PathLike[str]) -> Path:
@@ -67,12 +89,52 @@ def faults_path(manifest: str | os.PathLike[str]) -> Path:
 def write_faults(path: str | os.PathLike[str], faults: Iterable[Fault]) -> None:
     """Write faults as tab-separated lines under a header (`COLUMNS`), atomically; no faults, only the header."""
     out = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-    with atomic_path(path) as temporary, temporary.open("w", **out) as file:
+    with atomic_path(path, begins=_HEADER) as temporary, temporary.open("w", **out) as file:
         rows = csv.writer(file, delimiter="\t", lineterminator="\n")
         rows.writerow(COLUMNS)
         for fault in faults:
             line = "" if fault.line is None else fault.line
             rows.writerow(map(guard, (fault.path, line, fault.kind, fault.left_out, fault.message)))
+
+
+def record_faults(manifest: str | os.PathLike[str], faults: Sequence[Fault] | None) -> Path | None:
+    """Record what was left out of a manifest beside it, and return where; None: nothing was to be left out.
+
+    The record of an earlier run does not stay. A manifest that went into a device or pipe has none.
+    """
+    path = faults_path(manifest)
+    if Path(manifest).exists() and not Path(manifest).is_file():
+        return None
+    if faults is not None:
+        write_faults(path, faults)
+        return path
+    if path.is_file() and path.read_bytes().startswith(_HEADER):
+        path.unlink()
+    return None
+
+
+def list_faults(faults: Iterable[Fault], *, every: bool = False) -> list[str]:
+    """A line for each fault, or with more than `SHOWN` of a kind one line for all of them; every: each by itself.
+
+    >>> many = [Fault(f"{n}.txt", 1, FaultKind.TIME, "line", "the end is 'x'.") for n in range(180)]
+    >>> print(*list_faults(many))
+    180 of kind time: 0.txt:1: the end is 'x'. Also 1.txt:1, 2.txt:1, 3.txt:1, 4.txt:1 and 175 more (--every-fault).
+    """
+    kinds: defaultdict[FaultKind, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        kinds[fault.kind].append(fault)
+    alone = {kind for kind, found in kinds.items() if every or len(found) <= SHOWN}
+    lines = [str(fault) for fault in sorted((f for kind in alone for f in kinds[kind]), key=_by_place)]
+    for kind, found in kinds.items():
+        if kind not in alone:
+            others = visible(", ".join(fault.place for fault in found[1:SHOWN]))
+            more = len(found) - SHOWN
+            lines.append(f"{len(found):,} of kind {kind}: {found[0]} Also {others} and {more:,} more (--every-fault).")
+    return lines
+
+
+def _by_place(fault: Fault) -> tuple[str, int]:
+    return fault.path, fault.line or 0
 
 
 def describe_faults(faults: Sequence[Fault]) -> str:

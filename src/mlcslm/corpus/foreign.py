@@ -7,17 +7,22 @@ are, and become the manifest's columns.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlcslm.config.languages import Group, group_of_utterance
-from mlcslm.corpus.audio import AudioHeader, read_header
+from mlcslm.corpus.audio import AudioHeader, is_file
 from mlcslm.corpus.faults import Fault, FaultKind
+from mlcslm.corpus.samples import Inspection
 from mlcslm.corpus.transcripts import interval_problems
 from mlcslm.errors import UserError
 from mlcslm.runtime.progress import watched
+
+Inspect = Callable[[Path], Inspection]
+DURATION_TOLERANCE = 0.025
+"""Seconds by which a declared length may differ from the file's: Lhotse's own tolerance."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,13 @@ class Place:
 
 @dataclass(frozen=True)
 class ForeignRecording:
-    """A recording by its id, and the file that it is in."""
+    """A recording by its id, and the file that it is in; what its corpus says of it: Hz and seconds, if it does."""
 
     name: str
     audio: Path
     place: Place
+    declared_rate: float | None = None
+    declared_duration: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,27 +64,40 @@ class ForeignSegment:
 
 @dataclass
 class ForeignCorpus:
-    """What a reader found, the faults among it."""
+    """What a reader found, the faults among it. faulty: names of recordings that one of the faults is of."""
 
     recordings: dict[str, ForeignRecording] = field(default_factory=dict)
     segments: list[ForeignSegment] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    faulty: set[str] = field(default_factory=set)
 
-    def add_recording(self, name: str, audio: Path, place: Place) -> None:
-        """Add a recording, or a fault where there is one of that name."""
+    def leave_out_recording(self, name: str, place: Place, kind: FaultKind, message: str) -> None:
+        """Record the fault of a recording; segments of it are left out with it, without a fault each."""
+        self.faults.append(place.fault(kind, message))
+        self.faulty.add(name)
+
+    def add_recording(
+        self, name: str, audio: Path, place: Place, rate: float | None = None, duration: float | None = None
+    ) -> None:
+        """Add a recording, or a fault where there is one of that name. rate, duration: as declared."""
         if name in self.recordings:
             first = self.recordings[name].place
             message = f"recording {name} is already on line {first.line} of {first.path}; keep one."
             self.faults.append(place.fault(FaultKind.DUPLICATE_SESSION, message))
             return
-        self.recordings[name] = ForeignRecording(name, audio, place)
+        self.recordings[name] = ForeignRecording(name, audio, place, rate, duration)
 
 
-def manifest_rows(corpus: ForeignCorpus, languages: Mapping[str, Group]) -> tuple[list[dict[str, Any]], list[Fault]]:
-    """The manifest's rows, sorted as it is, and all faults: the corpus's own and those found here."""
+def manifest_rows(
+    corpus: ForeignCorpus, languages: Mapping[str, Group], inspect: Inspect
+) -> tuple[list[dict[str, Any]], list[Fault]]:
+    """The manifest's rows, sorted as it is, and all faults: the corpus's own and those found here.
+
+    inspect: what to look at a recording with.
+    """
     faults = list(corpus.faults)
     used = {segment.recording for segment in corpus.segments}
-    headers = _headers([one for one in corpus.recordings.values() if one.name in used], faults)
+    headers = _headers([one for one in corpus.recordings.values() if one.name in used], faults, inspect)
     rows: list[dict[str, Any]] = []
     seen: dict[str, Place] = {}
     for segment in corpus.segments:
@@ -134,14 +154,33 @@ def speaker_name(row: Mapping[str, Any]) -> str:
     return f"{row['session_id']}-{row['speaker']}"
 
 
-def _headers(recordings: Sequence[ForeignRecording], faults: list[Fault]) -> dict[str, AudioHeader]:
+def _headers(recordings: Sequence[ForeignRecording], faults: list[Fault], inspect: Inspect) -> dict[str, AudioHeader]:
+    """Headers of the sound recordings."""
     headers = {}
-    for recording in watched(recordings, "reading headers", "recording"):
+    for recording in watched(recordings, "reading recordings", "recording"):
         try:
-            headers[recording.name] = read_header(recording.audio)
+            found = inspect(recording.audio)
         except UserError as error:
             faults.append(recording.place.fault(FaultKind.UNREADABLE_AUDIO, str(error)))
+            continue
+        problems = [(kind, f"{recording.audio}: {message}") for kind, message in found.problems]
+        problems += _declared_problems(recording, found.header)
+        faults += [recording.place.fault(kind, message) for kind, message in problems]
+        if not problems:
+            headers[recording.name] = found.header
     return headers
+
+
+def _declared_problems(recording: ForeignRecording, header: AudioHeader) -> list[tuple[FaultKind, str]]:
+    """Where the file is not what the corpus says that it is: then its times may not be the file's either."""
+    rate, duration = recording.declared_rate, recording.declared_duration
+    wrong = []
+    if rate is not None and rate != header.sample_rate:
+        wrong.append(f"{rate:g} Hz are declared, the file has {header.sample_rate} Hz")
+    if duration is not None and abs(duration - header.duration) > DURATION_TOLERANCE:
+        wrong.append(f"{duration:g} s are declared, the file lasts {header.duration:g} s")
+    message = f"{recording.audio}: {'; '.join(wrong)}. Recreate the recordings from the files."
+    return [(FaultKind.DECLARED_AUDIO, message)] if wrong else []
 
 
 def _problems(
@@ -151,11 +190,10 @@ def _problems(
     seen: Mapping[str, Place],
     languages: Mapping[str, Group],
 ) -> Iterable[tuple[FaultKind, str]]:
-    if segment.recording not in corpus.recordings:
+    if segment.recording not in corpus.recordings and segment.recording not in corpus.faulty:
         yield FaultKind.MISSING_AUDIO, f"its recording {segment.recording} is not listed; add it, or remove the line."
     duration = headers[segment.recording].duration if segment.recording in headers else None
-    if segment.end is not None:
-        yield from interval_problems(segment.start, segment.end, duration)
+    yield from interval_problems(segment.start, duration if segment.end is None else segment.end, duration)
     if (first := seen.get(segment.utterance_id)) is not None:
         message = f"its id {segment.utterance_id} is already that of line {first.line}; expected one utterance an id."
         yield FaultKind.DUPLICATE_ID, message
@@ -187,9 +225,7 @@ def _row(
     }
 
 
-def check_folder(folder: Path, own: Sequence[str]) -> None:
-    """Raise UserError where `folder` holds anything but the files `own`: writing replaces the whole folder."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file. Name a new folder.")
-    if folder.is_dir() and (others := sorted({path.name for path in folder.iterdir()} - set(own))):
-        raise UserError(f"{folder}: holds other files ({', '.join(others[:3])} …). Name a new folder, or empty it.")
+def located(audio: Path, root: Path) -> Path:
+    """A recording's path: as it is given, from the working directory, or else from the corpus's folder `root`."""
+    beside = root / audio
+    return beside if not is_file(audio) and is_file(beside) else audio

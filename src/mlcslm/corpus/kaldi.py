@@ -5,19 +5,29 @@ https://kaldi-asr.org/doc/data_prep.html. Nothing that a wav.scp asks to run is 
 
 from __future__ import annotations
 
-import math
+import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlcslm.corpus.faults import FaultKind
-from mlcslm.corpus.foreign import ForeignCorpus, ForeignSegment, Place, check_folder, speaker_name
+from mlcslm.corpus.foreign import ForeignCorpus, ForeignSegment, Place, located, speaker_name
+from mlcslm.corpus.notices import code_points
+from mlcslm.corpus.transcripts import decode_lines, parse_seconds
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
+from mlcslm.io.places import check_output_folder
+from mlcslm.io.reading import read_input
 
-FILES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt", "utt2lang")
+KIND = "Kaldi data folder"
+_FILES = ("wav.scp", "segments", "text", "utt2spk", "utt2lang")
 _DECODER = ("flac", "-c", "-d", "-s")
+# Kaldi's own scripts separate at these alone: a no-break space is part of a word.
+_WHITE = re.compile("[ \t]+")
+# What Kaldi's validate_data_dir.sh refuses in `text`, by `grep -w`.
+_ILLEGAL = re.compile(r"(?<!\w)(?:<s>|</s>|#0)(?!\w)", re.ASCII)
 # Kaldi reads wav files, and of anything else what a command prints.
 _COMMAND = " ".join(_DECODER)
 
@@ -26,7 +36,7 @@ Lines = dict[str, tuple[int, str]]
 
 def is_kaldi_folder(root: Path) -> bool:
     """Whether `root` is a Kaldi data folder."""
-    return (root / "wav.scp").is_file()
+    return any((root / name).is_file() for name in ("wav.scp", "wav.scp.gz"))
 
 
 def read_kaldi_folder(root: Path) -> ForeignCorpus:
@@ -35,16 +45,18 @@ def read_kaldi_folder(root: Path) -> ForeignCorpus:
     Without `segments` each recording is an utterance; without `text` none has a transcript. Lines of `text` and
     `utt2lang` for utterances that are not there are passed over, as Kaldi's own scripts do.
     """
+    for name in _FILES:
+        if (root / f"{name}.gz").is_file() and not (root / name).is_file():
+            raise UserError(f"{root / name}.gz: is gzipped, and Kaldi's own files are plain. Unpack it (gunzip).")
     corpus = ForeignCorpus()
     for name, (line, value) in _read(root / "wav.scp", corpus).items():
         place = Place(str(root / "wav.scp"), line)
         audio = _audio_of(value)
         if audio is None:
             message = f"found the command {value!r}, which is not run; expected a wav or flac file. Name its output."
-            corpus.faults.append(place.fault(FaultKind.AUDIO_SOURCE, message))
+            corpus.leave_out_recording(name, place, FaultKind.AUDIO_SOURCE, message)
             continue
-        beside = root / audio
-        corpus.add_recording(name, beside if not audio.exists() and beside.exists() else audio, place)
+        corpus.add_recording(name, located(audio, root), place)
     if not (root / "utt2spk").is_file():
         raise UserError(f"{root / 'utt2spk'}: no such file. Expected `<utterance> <speaker>` a line, as Kaldi does.")
     speakers, languages = _read(root / "utt2spk", corpus), _read(root / "utt2lang", corpus)
@@ -52,6 +64,10 @@ def read_kaldi_folder(root: Path) -> ForeignCorpus:
     for name, recording, start, end, place in _segments(root, corpus):
         if name not in speakers:
             corpus.faults.append(place.fault(FaultKind.SPEAKER, f"utterance {name} has no line in utt2spk; add one."))
+        elif len(words := _WHITE.split(speakers[name][1])) != 1 or not words[0]:
+            message = f"found {len(words) + bool(words[0])} fields, expected 2: utterance, speaker."
+            at = Place(str(root / "utt2spk"), speakers[name][0])
+            corpus.faults.append(at.fault(FaultKind.COLUMN_COUNT, message))
         elif texts is not None and name not in texts:
             message = f"utterance {name} has no line in text; add one, or remove the file text."
             corpus.faults.append(place.fault(FaultKind.MISSING_TRANSCRIPT, message))
@@ -63,18 +79,25 @@ def read_kaldi_folder(root: Path) -> ForeignCorpus:
     return corpus
 
 
-def write_kaldi_folder(rows: Iterable[Mapping[str, Any]], folder: Path) -> None:
-    """Write manifest rows as a data folder, whole or not at all; sorted by bytes, as Kaldi wants it.
+def write_kaldi_folder(
+    rows: Iterable[Mapping[str, Any]], folder: Path, *, force: bool = False, inputs: Iterable[Path] = ()
+) -> list[str]:
+    """Write manifest rows as a data folder, whole or not at all, such that Kaldi's validate_data_dir.sh accepts it.
 
-    Times are written in full. Speakers are named as `speaker_name` does, groups are in utt2lang, audio paths absolute.
-    `text` has no line for utterances without a transcript, and is not there where none has one. Raises UserError for
-    ids with white space in them, and for a folder with other files.
+    Files are sorted by bytes, times written in full. Speakers are named as `speaker_name` does, groups are in utt2lang,
+    audio paths absolute. Where no utterance has a transcript there is no `text`; where some have none, their lines are
+    empty. Returns what was changed of the texts, a line for each kind of change. Raises UserError for ids with white
+    space in them, and as `check_output_folder` does, which takes `force` and `inputs`.
     """
-    check_folder(folder, FILES)
     rows = list(rows)
+    inputs = [*inputs, *{Path(row["audio"]) for row in rows}]
+    check_output_folder(folder, KIND, force=force, inputs=inputs)
     _check_ids(rows)
     utterances: dict[str, dict[str, str]] = {name: {} for name in ("segments", "text", "utt2spk", "utt2lang")}
-    recordings, spoken = {}, {}
+    recordings: dict[str, str] = {}
+    spoken: dict[str, list[str]] = {}
+    changes = _Changes()
+    with_text = any(row["text"] is not None for row in rows)
     for row in rows:
         name, speaker = row["utterance_id"], speaker_name(row)
         recordings[row["session_id"]] = _source(Path(row["audio"]))
@@ -82,15 +105,16 @@ def write_kaldi_folder(rows: Iterable[Mapping[str, Any]], folder: Path) -> None:
         utterances["segments"][name] = f"{row['session_id']} {row['start']!r} {row['end']!r}"
         utterances["utt2spk"][name] = speaker
         utterances["utt2lang"][name] = row["grp"]
-        if row["text"] is not None:
-            utterances["text"][name] = _one_line(row["text"])
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
+        if with_text:
+            utterances["text"][name] = changes.accepted(name, row["text"])
+    with atomic_folder(folder, KIND, force=force, inputs=inputs) as temporary:
         _write(temporary / "wav.scp", recordings)
         _write(temporary / "spk2utt", {speaker: " ".join(sorted(names, key=_key)) for speaker, names in spoken.items()})
         for file, lines in utterances.items():
             if lines:
                 _write(temporary / file, lines)
+    by_id = sorted(utterances["utt2spk"].items(), key=lambda item: _key(item[0]))
+    return [*changes.described(), *_unsorted_speakers(by_id)]
 
 
 def _segments(root: Path, corpus: ForeignCorpus) -> Iterator[tuple[str, str, float, float | None, Place]]:
@@ -100,12 +124,12 @@ def _segments(root: Path, corpus: ForeignCorpus) -> Iterator[tuple[str, str, flo
             yield recording.name, recording.name, 0.0, None, recording.place
         return
     for name, (line, value) in _read(path, corpus).items():
-        place, fields = Place(str(path), line), value.split()
+        place, fields = Place(str(path), line), _WHITE.split(value)
         if len(fields) != 3:
             message = f"found {len(fields) + 1} fields, expected 4: utterance, recording, start, end."
             corpus.faults.append(place.fault(FaultKind.COLUMN_COUNT, message))
             continue
-        times = [_seconds(field) for field in fields[1:]]
+        times = [parse_seconds(field) for field in fields[1:]]
         for what, found, time in zip(("start", "end"), fields[1:], times, strict=True):
             if time is None:
                 message = f"the {what} is {found!r}, expected a time in seconds."
@@ -120,19 +144,13 @@ def _read(path: Path, corpus: ForeignCorpus) -> Lines:
     lines: Lines = {}
     if not path.is_file():
         return lines
-    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        place = Place(str(path), number)
-        try:
-            fields = raw.decode("utf-8").strip().split(maxsplit=1)
-        except UnicodeDecodeError as error:
-            message = f"byte {error.start + 1} is {raw[error.start]:#04x}, not UTF-8; save the file as UTF-8."
-            corpus.faults.append(place.fault(FaultKind.ENCODING, message))
-            continue
-        if not fields:
-            continue
+    decoded, faults = decode_lines(str(path), read_input(path, "a file of a Kaldi data folder"))
+    corpus.faults += faults
+    for number, line in decoded:
+        fields = _WHITE.split(line.strip(" \t"), maxsplit=1)
         if fields[0] in lines:
             message = f"{fields[0]} is already on line {lines[fields[0]][0]}; remove one."
-            corpus.faults.append(place.fault(FaultKind.DUPLICATE_ID, message))
+            corpus.faults.append(Place(str(path), number).fault(FaultKind.DUPLICATE_ID, message))
             continue
         lines[fields[0]] = number, fields[1] if len(fields) > 1 else ""
     return lines
@@ -163,8 +181,48 @@ def _check_ids(rows: Iterable[Mapping[str, Any]]) -> None:
         raise FaultyInput("Kaldi files have no place for names with white space in them; rename:", faulty[:20])
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.splitlines()).strip()
+class _Changes:
+    """Texts as Kaldi's check accepts them, and what was done to which of them."""
+
+    def __init__(self) -> None:
+        self._characters: Counter[str] = Counter()
+        self._names: dict[str, list[str]] = {}
+
+    def accepted(self, name: str, text: str | None) -> str:
+        """The text of utterance `name` with plain spaces alone, none at its ends, and without Kaldi's own symbols."""
+        if text is None:
+            self._note("no transcript: its line is empty", name)
+            return ""
+        if white := [c for c in text if c.isspace() and c != " "]:
+            self._characters.update(white)
+            self._note("white space other than a space became one", name)
+            text = "".join(" " if c.isspace() else c for c in text)
+        if text != (inner := text.strip(" ")):
+            self._note("spaces at the beginning or the end were dropped", name)
+        if inner != (legal := _ILLEGAL.sub(lambda found: found[0].strip("<>#"), inner)):
+            self._note("<s>, </s> and #0, which are Kaldi's own, became s, /s and 0", name)
+        return legal
+
+    def described(self) -> list[str]:
+        """A line for each kind of change: what, how often, and the first utterances."""
+        lines = []
+        for what, names in self._names.items():
+            found = ""
+            if what.startswith("white"):
+                found = f" ({code_points(self._characters)})"
+            some = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+            lines.append(f"{len(names):,} {'text' if len(names) == 1 else 'texts'} changed: {what}{found}: {some}")
+        return lines
+
+    def _note(self, what: str, name: str) -> None:
+        self._names.setdefault(what, []).append(name)
+
+
+def _unsorted_speakers(by_id: Sequence[tuple[str, str]]) -> list[str]:
+    """Kaldi wants utterances that are sorted by id to be sorted by speaker, too, or --no-spk-sort."""
+    if by_id == sorted(by_id, key=lambda item: _key(f"{item[1]} {item[0]}")):
+        return []
+    return ["speakers are not what utterance ids begin with: give validate_data_dir.sh --no-spk-sort"]
 
 
 def _write(path: Path, lines: Mapping[str, str]) -> None:
@@ -175,11 +233,3 @@ def _write(path: Path, lines: Mapping[str, str]) -> None:
 def _key(name: str) -> bytes:
     """Sorted by bytes, as LC_ALL=C sorts."""
     return name.encode("utf-8")
-
-
-def _seconds(field: str) -> float | None:
-    try:
-        time = float(field)
-    except ValueError:
-        return None
-    return time if math.isfinite(time) and "_" not in field else None

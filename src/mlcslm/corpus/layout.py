@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,12 +108,28 @@ def _walk(folder: Path, above: frozenset[str], faults: list[Fault]) -> Iterator[
 
 
 def _sessions_of_folder(names: list[str]) -> dict[str, list[str]]:
-    """Audio and transcript file names by session; other files are no part of the layout."""
+    """Audio and transcript file names by session; other files are no part of the layout.
+
+    Names that differ only in case, or in how an accent is written, are one session's: some file systems, and later
+    steps that look for a name, do not tell them apart.
+    """
     sessions: dict[str, list[str]] = {}
     for name in names:
         if _is_audio(name) or name.lower().endswith(".txt"):
-            sessions.setdefault(Path(name).stem, []).append(name)
-    return sessions
+            sessions.setdefault(same_name(Path(name).stem), []).append(name)
+    return {
+        min((Path(f).stem for f in files if _is_audio(f)), default=Path(files[0]).stem): files
+        for files in sessions.values()
+    }
+
+
+def same_name(name: str) -> str:
+    """What names have in common that differ only in case, or in how an accent is written.
+
+    >>> same_name("Caf\u00e9") == same_name("CAFE\u0301")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _is_audio(name: str) -> bool:
@@ -161,23 +178,28 @@ def _session(group: Group, folder: Path, name: str, files: list[str], faults: li
     problems = []
     if not audio:
         message = f"has no audio; expected {name}.wav beside it. Add it, or remove the transcript."
-        problems.append((FaultKind.MISSING_AUDIO, message))
+        problems.append((FaultKind.MISSING_AUDIO, place, message))
     if not transcript:
         message = f"has no transcript; expected {name}.txt beside it. Add it, or remove the audio."
-        problems.append((FaultKind.MISSING_TRANSCRIPT, message))
-    if len(audio) > 1:
-        message = f"is one of {len(audio)} recordings of one session ({', '.join(p.name for p in audio)}); keep one."
-        problems.append((FaultKind.DUPLICATE_SESSION, message))
-    faults += [Fault(place, None, kind, "session", message) for kind, message in problems]
+        problems.append((FaultKind.MISSING_TRANSCRIPT, place, message))
+    for what, found in (("recordings", audio), ("transcripts", transcript)):
+        if len(found) > 1:
+            message = f"is one of {len(found)} {what} of one session ({', '.join(p.name for p in found)}); keep one."
+            problems.append((FaultKind.DUPLICATE_SESSION, str(found[0]), message))
+    faults += [Fault(at, None, kind, "session", message) for kind, at, message in problems]
     return Session(group, name, next(iter(audio), None), next(iter(transcript), None), sound=not problems)
 
 
 def _mark_duplicates(sessions: list[Session], faults: list[Fault]) -> list[Session]:
-    """The sessions, every one but the first of several with the same Track 2 name marked as not sound."""
+    """The sessions, every one but the first of several with the same Track 2 name marked as not sound.
+
+    Names are the same that differ only in case (see `same_name`).
+    """
     first: dict[str, Session] = {}
     for session in sessions:
-        if (other := first.setdefault(session.recording, session)) is not session:
+        if (other := first.setdefault(same_name(session.recording), session)) is not session:
             place, original = session.audio or session.transcript, other.audio or other.transcript
-            message = f"is a second session named {session.recording}; the first is {original}. Rename one."
+            but = "" if session.recording == other.recording else f" (but for case: {other.recording})"
+            message = f"is a second session named {session.recording}{but}; the first is {original}. Rename one."
             faults.append(Fault(str(place), None, FaultKind.DUPLICATE_SESSION, "session", message))
-    return [s if first[s.recording] is s else replace(s, sound=False) for s in sessions]
+    return [s if first[same_name(s.recording)] is s else replace(s, sound=False) for s in sessions]

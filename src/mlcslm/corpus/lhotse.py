@@ -7,9 +7,9 @@ nothing is fetched.
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,16 +17,19 @@ from typing import Any
 
 from mlcslm.corpus.audio import read_header
 from mlcslm.corpus.faults import FaultKind
-from mlcslm.corpus.foreign import ForeignCorpus, ForeignSegment, Place, check_folder, speaker_name
+from mlcslm.corpus.foreign import ForeignCorpus, ForeignSegment, Place, located, speaker_name
+from mlcslm.corpus.transcripts import LONGEST_TIME
 from mlcslm.errors import UserError
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
 
+KIND = "folder of Lhotse manifests"
 FILES = ("recordings.jsonl.gz", "supervisions.jsonl.gz")
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 def is_lhotse_folder(root: Path) -> bool:
-    """Whether `root` has Lhotse's recordings and supervisions."""
-    return all(_files(root, kind) for kind in ("recordings", "supervisions"))
+    """Whether `root` has manifests of Lhotse's: recordings, supervisions or cuts."""
+    return any(_files(root, kind) for kind in ("recordings", "supervisions", "cuts"))
 
 
 def read_lhotse_folder(root: Path) -> ForeignCorpus:
@@ -35,16 +38,27 @@ def read_lhotse_folder(root: Path) -> ForeignCorpus:
     There has to be one `*recordings*.jsonl` and one `*supervisions*.jsonl`, or `.jsonl.gz`; raises UserError else. Of a
     recording of several channels all are averaged, whichever channel a supervision is of.
     """
+    if (cuts := _files(root, "cuts")) and not (_files(root, "recordings") and _files(root, "supervisions")):
+        raise UserError(
+            f"{cuts[0]}: found Lhotse cuts, expected recordings and supervisions. Make them: "
+            f"`lhotse cut decompose {cuts[0].name} FOLDER`."
+        )
     corpus = ForeignCorpus()
     for place, entry in _entries(_only(root, "recordings"), corpus, ("id", "sources")):
-        audio = _audio_of(entry["sources"])
+        audio, name = _audio_of(entry["sources"]), str(entry["id"])
         if audio is None:
             message = "found sources that are not one file, which are not read; expected one of type `file`."
-            corpus.faults.append(place.fault(FaultKind.AUDIO_SOURCE, message))
+            corpus.leave_out_recording(name, place, FaultKind.AUDIO_SOURCE, message)
             continue
-        beside = root / audio
-        name = str(entry["id"])
-        corpus.add_recording(name, beside if not audio.exists() and beside.exists() else audio, place)
+        if entry.get("transforms"):
+            message = (
+                f"recording {name} is transformed ({_transforms(entry['transforms'])}), so its times are not those of "
+                f"{audio}; expected recordings as they are on disk. Save the transformed audio, or take the original."
+            )
+            corpus.leave_out_recording(name, place, FaultKind.TRANSFORMED_AUDIO, message)
+            continue
+        found = located(audio, root)
+        corpus.add_recording(name, found, place, _seconds(entry.get("sampling_rate")), _declared_seconds(entry))
     for place, entry in _entries(_only(root, "supervisions"), corpus, ("id", "recording_id", "start", "duration")):
         times = [_seconds(entry[key]) for key in ("start", "duration")]
         if None in times:
@@ -68,18 +82,23 @@ def read_lhotse_folder(root: Path) -> ForeignCorpus:
     return corpus
 
 
-def write_lhotse_folder(rows: Iterable[Mapping[str, Any]], folder: Path, languages: Mapping[str, str]) -> None:
+def write_lhotse_folder(
+    rows: Iterable[Mapping[str, Any]],
+    folder: Path,
+    languages: Mapping[str, str],
+    *,
+    force: bool = False,
+    inputs: Iterable[Path] = (),
+) -> None:
     """Write manifest rows as recordings and supervisions, whole or not at all.
 
     languages: ISO 639-1 code by group. The group is `custom["group"]`; `custom["end"]` is there where start + duration
     is another number in floating point. Speakers are named as `speaker_name` does, audio paths are absolute. Raises
-    UserError for audio that cannot be read, and for a folder with other files.
+    UserError for audio that cannot be read, and as `check_output_folder` does, which takes `force` and `inputs`.
     """
-    check_folder(folder, FILES)
     rows = list(rows)
     audio = {row["session_id"]: Path.cwd() / row["audio"] for row in rows}
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
+    with atomic_folder(folder, KIND, force=force, inputs=[*inputs, *audio.values()]) as temporary:
         _write(temporary / FILES[0], (_recording(name, path) for name, path in audio.items()))
         _write(temporary / FILES[1], (_supervision(row, languages) for row in rows))
 
@@ -139,18 +158,29 @@ def _entries(path: Path, corpus: ForeignCorpus, keys: Iterable[str]) -> Iterator
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}). Copy the file again.") from None
-    for number, line in enumerate(io.BytesIO(content), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
         place = Place(str(path), number)
+        half = None
         try:
             entry = json.loads(line)
-        except ValueError as error:
+            if b"\\ud" in line.lower():
+                half = _HALF_CHARACTER.search(json.dumps(entry, ensure_ascii=False))
+        except (ValueError, RecursionError) as error:
             corpus.faults.append(place.fault(FaultKind.ENCODING, f"is no JSON ({error}); expected an object a line."))
             continue
         missing = [key for key in keys if key not in entry] if isinstance(entry, dict) else list(keys)
         if missing:
             message = f"lacks {', '.join(missing)}; expected an entry of Lhotse's."
+            corpus.faults.append(place.fault(FaultKind.COLUMN_COUNT, message))
+            continue
+        if half:
+            message = f"holds half a character (U+{ord(half[0]):04X}), which is no text; write the whole, or remove it."
+            corpus.faults.append(place.fault(FaultKind.ENCODING, message))
+            continue
+        if no_names := [key for key in keys if key.endswith("id") and not isinstance(entry[key], str | int)]:
+            message = f"{', '.join(no_names)}: {entry[no_names[0]]!r} found, expected a name."
             corpus.faults.append(place.fault(FaultKind.COLUMN_COUNT, message))
             continue
         yield place, entry
@@ -170,5 +200,28 @@ def _end(start: float, duration: float, end: Any) -> float:
     return end if same else start + duration
 
 
+def _transforms(transforms: Any) -> str:
+    """Names and values of a recording's transforms: `Speed 1.1`."""
+    entries = transforms if isinstance(transforms, list) else [transforms]
+    words = []
+    for entry in entries:
+        known = entry if isinstance(entry, dict) else {}
+        values = known.get("kwargs")
+        words.append(
+            " ".join(map(str, [known.get("name", entry), *(values.values() if isinstance(values, dict) else ())]))
+        )
+    return ", ".join(words)
+
+
+def _declared_seconds(entry: Mapping[str, Any]) -> float | None:
+    """How long a recording is said to be: its duration, or else by its samples."""
+    duration, rate, samples = (_seconds(entry.get(key)) for key in ("duration", "sampling_rate", "num_samples"))
+    if duration is None and rate and samples is not None:
+        return samples / rate
+    return duration
+
+
 def _seconds(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    """A number within `LONGEST_TIME`; None for anything else."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) <= LONGEST_TIME else None

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
 from mlcslm.config.languages import Group
-from mlcslm.corpus.audio import AudioHeader, read_header
-from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
-from mlcslm.corpus.foreign import manifest_rows
+from mlcslm.corpus.audio import AudioHeader
+from mlcslm.corpus.faults import Fault, FaultKind, describe_faults, list_faults
+from mlcslm.corpus.foreign import Inspect, manifest_rows
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.corpus.kaldi import is_kaldi_folder, read_kaldi_folder
 from mlcslm.corpus.layout import Session, find_sessions
 from mlcslm.corpus.lhotse import is_lhotse_folder, read_lhotse_folder
+from mlcslm.corpus.notices import notices_of
+from mlcslm.corpus.samples import Inspection, Samples, inspect_audio
 from mlcslm.corpus.transcripts import TranscriptLine, parse_transcript
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.io.parquet import read_table, write_table
+from mlcslm.io.parquet import PARQUET, read_table, write_table
+from mlcslm.io.places import check_output_file
 from mlcslm.runtime.progress import watched
 
 SCHEMA = pa.schema(
@@ -37,48 +42,107 @@ SCHEMA = pa.schema(
 )
 
 
+Channels = Literal["ask", "mean"]
+
+
+@dataclass(frozen=True)
+class CorpusReading:
+    """A corpus as it was read.
+
+    table: its manifest (`SCHEMA`); faults: what was left out of it; notices: what is in it and may surprise, a line
+    each; samples: what each recording's samples show, by the manifest's `audio`.
+    """
+
+    table: pa.Table
+    faults: list[Fault]
+    notices: list[str]
+    samples: dict[str, Samples]
+
+
 def build_manifest(
     root: str | os.PathLike[str], languages: dict[str, Group], *, skip_faulty: bool = False
 ) -> tuple[pa.Table, list[Fault]]:
-    """Return the manifest (`SCHEMA`) of the corpus at `root`, and the faults that were left out.
+    """The manifest of the corpus at `root`, and the faults that were left out: see `read_corpus`."""
+    reading = read_corpus(root, languages, skip_faulty=skip_faulty)
+    return reading.table, reading.faults
 
-    `root` is one split in the challenge's layout, a Kaldi data folder, or a folder of Lhotse manifests.
+
+def read_corpus(
+    root: str | os.PathLike[str],
+    languages: dict[str, Group],
+    *,
+    skip_faulty: bool = False,
+    channels: Channels = "ask",
+    levels: bool = False,
+    every_fault: bool = False,
+) -> CorpusReading:
+    """Read the corpus at `root`: one split in the challenge's layout, a Kaldi data folder, or Lhotse manifests.
+
     Rows are sorted by group (in the order of `languages`), session, start, speaker; `turn` counts them from 0 within a
-    session; `audio` is `root` joined with the file's path below it. Raises UserError where `root` is no folder,
-    FaultyInput listing every fault where there is one, or, with `skip_faulty`, where nothing is left without them.
+    session; `audio` is `root` joined with the file's path below it. Each recording is read once.
+    channels: "ask" makes a fault of a recording with a speaker on each channel, "mean" takes it as any other;
+    levels: see `Samples`; every_fault: list also what many have in common one by one.
+    Raises UserError where `root` is no folder, FaultyInput listing the faults where there is one, or, with
+    `skip_faulty`, where nothing is left without them.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(
             f"{root}: no such folder. Expected one split of a corpus: <group's folder>/<session>.wav and .txt."
         )
-    table, faults = _read_corpus(root, languages)
+    look = _Look(channels, levels)
+    table, faults = _read_corpus(root, languages, look)
     faults.sort(key=lambda fault: (fault.path, fault.line or 0))
+    listed = list_faults(faults, every=every_fault)
     if faults and not skip_faulty:
-        raise FaultyInput(f"{root}: {describe_faults(faults)}.", [str(fault) for fault in faults])
+        raise FaultyInput(f"{root}: {describe_faults(faults)}.", listed)
     if not table.num_rows:
         title = f"{root}: no utterance {'is left without the faulty ones' if faults else 'in it'}. \
 Expected <group's folder>/<session>.wav and .txt, the folders being {', '.join(g.folder for g in languages.values())}."
-        raise FaultyInput(title, [str(fault) for fault in faults])
-    return table, faults
+        raise FaultyInput(title, listed)
+    return CorpusReading(table, faults, notices_of(table, look.samples), look.samples)
 
 
-def _read_corpus(root: Path, languages: dict[str, Group]) -> tuple[pa.Table, list[Fault]]:
+@dataclass
+class _Look:
+    """Looks at recordings, and keeps what their samples show by their path."""
+
+    channels: Channels
+    levels: bool
+    samples: dict[str, Samples] = field(default_factory=dict)
+
+    def __call__(self, path: Path) -> Inspection:
+        found = inspect_audio(path, levels=self.levels)
+        self.samples[str(path)] = found.samples
+        if self.channels == "ask":
+            return found
+        problems = tuple(problem for problem in found.problems if problem[0] is not FaultKind.SPEAKER_CHANNELS)
+        return Inspection(found.header, found.samples, problems)
+
+
+def _read_corpus(root: Path, languages: dict[str, Group], look: Inspect) -> tuple[pa.Table, list[Fault]]:
     """Manifest of what is sound of a corpus, and the faults of the rest."""
     for belongs, read in ((is_kaldi_folder, read_kaldi_folder), (is_lhotse_folder, read_lhotse_folder)):
         if belongs(root):
-            rows, faults = manifest_rows(read(root), languages)
+            rows, faults = manifest_rows(read(root), languages, look)
             return pa.Table.from_pylist(rows, schema=SCHEMA), faults
     sessions, faults = find_sessions(root, languages)
     tables: list[pa.Table] = []
     seen: dict[str, str] = {}
     for session in watched(sessions, f"reading {root}", "session"):
-        header, lines, found = _read_session(session)
+        header, lines, found = _read_session(session, look)
         faults += found
+        if any(fault.left_out == "session" for fault in found):
+            continue
         lines = _without_duplicates(session, lines, seen if session.sound else {}, faults)
         if session.sound and header is not None:
             tables.append(_table(session, header, lines))
     return pa.concat_tables([SCHEMA.empty_table(), *tables]).combine_chunks(), faults
+
+
+def check_manifest_file(path: str | os.PathLike[str]) -> None:
+    """Raise UserError where `write_manifest` could not write to `path`, or would overwrite what is no manifest."""
+    check_output_file(path, begins=PARQUET)
 
 
 def write_manifest(table: pa.Table, path: str | os.PathLike[str]) -> None:
@@ -98,19 +162,21 @@ def read_manifest(path: str | os.PathLike[str]) -> pa.Table:
     return table.select(SCHEMA.names).cast(SCHEMA)
 
 
-def _read_session(session: Session) -> tuple[AudioHeader | None, list[TranscriptLine], list[Fault]]:
+def _read_session(session: Session, look: Inspect) -> tuple[AudioHeader | None, list[TranscriptLine], list[Fault]]:
     """Header and lines of a session; the transcript is checked even where the audio has a fault."""
     header, faults = None, []
     if session.audio is not None:
         try:
-            header = read_header(session.audio)
+            found = look(session.audio)
+            header = found.header
+            faults += [Fault(str(session.audio), None, kind, "session", message) for kind, message in found.problems]
         except UserError as error:
             message = str(error).removeprefix(f"{session.audio}: ")
             faults.append(Fault(str(session.audio), None, FaultKind.UNREADABLE_AUDIO, "session", message))
     if session.transcript is None:
         return header, [], faults
-    lines, found = parse_transcript(session.transcript, header.duration if header else None)
-    return header, lines, faults + found
+    lines, problems = parse_transcript(session.transcript, header.duration if header else None)
+    return header, lines, faults + problems
 
 
 def _without_duplicates(

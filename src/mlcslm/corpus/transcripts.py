@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,17 @@ from mlcslm.corpus.audio import segment_samples
 from mlcslm.corpus.faults import Fault, FaultKind
 from mlcslm.errors import FaultyInput
 from mlcslm.io.files import atomic_path
+from mlcslm.io.reading import GZIP
 
 SPEAKERS = ("O1", "O2")
 # One audio token (10 Hz). Annotation tools let the last boundary slip past the recording's end by some
 # milliseconds; reading clips it, and what is lost is shorter than anything the model can tell apart.
 OVERSHOOT = 0.1
+LONGEST_TIME = 1e7
+"""Seconds, over a hundred days: no time in a recording is later, and arithmetic with it is exact to the sample."""
+LINE_END = re.compile(rb"\r\n|\n|\r")
+"""What ends a line in every reader. Unicode's line separators (U+2028) do not: they stand within texts."""
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -56,13 +63,18 @@ def parse_transcript(
 ) -> tuple[list[TranscriptLine], list[Fault]]:
     """Return the good lines of a transcript, ordered by start then speaker, and the faults of the others by line.
 
-    Blank lines, a byte-order mark and Windows line ends are let pass, as the official scripts do.
+    Blank lines, a byte-order mark at the beginning and the line ends of Windows and old Macs are let pass.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
         return [], [Fault(str(path), None, FaultKind.UNREADABLE_TRANSCRIPT, "session", f"cannot be read: {error}.")]
-    decoded, faults = _decode(path, content.removeprefix(b"\xef\xbb\xbf"))
+    if content.startswith(GZIP):
+        message = "is gzipped, expected plain text. Unpack it (gunzip)."
+        return [], [Fault(str(path), None, FaultKind.UNREADABLE_TRANSCRIPT, "session", message)]
+    if content.startswith(_UTF16_MARKS):
+        return [], [Fault(str(path), None, FaultKind.ENCODING, "session", "is UTF-16; save the file as UTF-8.")]
+    decoded, faults = decode_lines(str(path), content)
     rows = [(number, line.split("\t")) for number, line in decoded]
     with_text = any(len(columns) == 4 for _, columns in rows) or not any(len(columns) == 3 for _, columns in rows)
     lines = []
@@ -97,19 +109,22 @@ def write_transcript(path: str | os.PathLike[str], utterances: Iterable[Utteranc
             file.write("\t".join([*times, utterance.speaker, *text]) + "\n")
 
 
-def _decode(path: str | os.PathLike[str], content: bytes) -> tuple[list[tuple[int, str]], list[Fault]]:
-    """Non-blank lines with their numbers. Split at line feeds only: str.splitlines would also split at U+2028."""
+def decode_lines(path: str, content: bytes) -> tuple[list[tuple[int, str]], list[Fault]]:
+    """Non-blank lines of a file with their 1-based numbers, and the faults of those that are not UTF-8."""
     lines, faults = [], []
-    for number, raw in enumerate(content.split(b"\n"), start=1):
+    for number, raw in enumerate(LINE_END.split(content.removeprefix(b"\xef\xbb\xbf")), start=1):
         try:
-            line = raw.removesuffix(b"\r").decode("utf-8")
+            line = raw.decode("utf-8")
         except UnicodeDecodeError as error:
             message = (
                 f"byte {error.start + 1} of the line is {raw[error.start]:#04x}, not UTF-8; save the file as UTF-8."
             )
-            faults.append(Fault(str(path), number, FaultKind.ENCODING, "line", message))
+            faults.append(Fault(path, number, FaultKind.ENCODING, "line", message))
             continue
-        if line.strip():
+        if line.startswith("\ufeff"):
+            message = "begins with a byte-order mark (U+FEFF), as where files were joined; remove it."
+            faults.append(Fault(path, number, FaultKind.ENCODING, "line", message))
+        elif line.strip():
             lines.append((number, line))
     return lines, faults
 
@@ -120,11 +135,11 @@ def _problems(columns: Sequence[str], with_text: bool, duration: float | None) -
         message = f"found {len(columns)} columns, expected {len(expected)} separated by tabs: {', '.join(expected)}."
         return [(FaultKind.COLUMN_COUNT, message)]
     problems = []
-    times = [_seconds(column) for column in columns[:2]]
+    times = [parse_seconds(column) for column in columns[:2]]
     for name, column, time in zip(expected, columns, times, strict=False):
         if time is None:
             problems.append((FaultKind.TIME, f"the {name} is {column!r}, expected a time in seconds."))
-    problems += interval_problems(*times, duration)
+    problems += interval_problems(times[0], times[1], duration)
     if (speaker := columns[2].strip()) not in SPEAKERS:
         problems.append((FaultKind.SPEAKER, f"the speaker is {speaker!r}, expected {' or '.join(SPEAKERS)}."))
     return problems
@@ -135,7 +150,9 @@ def interval_problems(start: float | None, end: float | None, duration: float | 
     problems = []
     if start is not None and start < 0:
         problems.append((FaultKind.NEGATIVE_START, f"starts at {start:g} s, expected 0 or later."))
-    if start is not None and end is not None and segment_samples(start, end) < 1:
+    if start is not None and duration is not None and end == duration and segment_samples(start, end) < 1:
+        problems += _past_the_end(start, end, duration)  # up to the end, and from behind it
+    elif start is not None and end is not None and segment_samples(start, end) < 1:
         problems.append((FaultKind.END_BEFORE_START, f"ends at {end} s, expected later than its start at {start} s."))
     elif start is not None and end is not None and duration is not None:
         problems += _past_the_end(start, end, duration)
@@ -153,10 +170,10 @@ def _past_the_end(start: float, end: float, duration: float) -> list[tuple[Fault
     return []
 
 
-def _seconds(column: str) -> float | None:
-    """The time in a column, None where it is not a finite number (Python's `1_0` is not one)."""
+def parse_seconds(column: str) -> float | None:
+    """The time in a column, None where it is not a number within `LONGEST_TIME` (Python's `1_0` is not one)."""
     try:
         time = float(column)
     except ValueError:
         return None
-    return time if math.isfinite(time) and "_" not in column else None
+    return time if math.isfinite(time) and abs(time) <= LONGEST_TIME and "_" not in column else None

@@ -74,15 +74,15 @@ class EncodedAudio:
 
     def read(self, rows: Sequence[dict[str, Any]]) -> list[Encoded]:
         """Outputs for manifest rows, on the CPU; missing ones are computed in one batch."""
-        if self._cache is None:
-            self.encode(rows)
+        self.encode(rows)
         return [self._read(row["utterance_id"]) for row in rows]
 
     def encode(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Compute the missing outputs of manifest rows in one batch: cheapest for utterances of similar length."""
-        if self._cache is not None:
-            return
-        new = [row for row in rows if row["utterance_id"] not in self._places]
+        """Compute the missing outputs of manifest rows in one batch: cheapest for utterances of similar length.
+
+        A cache has whole utterances; pieces of long ones are computed.
+        """
+        new = [row for row in rows if row["utterance_id"] not in self._places and not self._is_cached(row)]
         if not new:
             return
         audio = []
@@ -103,8 +103,11 @@ class EncodedAudio:
         self._file.write(frames.contiguous().view(torch.uint8).numpy().tobytes())
         self._places[name] = _Place(start, len(frames), audio_tokens)
 
+    def _is_cached(self, row: dict[str, Any]) -> bool:
+        return self._cache is not None and row["utterance_id"] in self._cache
+
     def _read(self, name: str) -> Encoded:
-        if self._cache is not None:
+        if self._cache is not None and name in self._cache:
             cached = self._cache.read(name)
             frames = torch.from_numpy(cached.frames.astype("float32"))
             return Encoded(frames, self._processor.audio_token_count(cached.samples))

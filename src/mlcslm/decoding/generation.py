@@ -14,11 +14,13 @@ import torch
 
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.languages import Group
+from mlcslm.corpus.audio import SAMPLE_RATE
 from mlcslm.decoding.batching import FittingBatches, length_buckets
 from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.decoder import SCHEMA, Decoder
 from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
 from mlcslm.decoding.hypothesis_files import PartialHypotheses, provenance, rows_to_decode
+from mlcslm.decoding.long_utterances import Pieces
 from mlcslm.io.parquet import write_table
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -26,7 +28,7 @@ from mlcslm.model.encoder_cache import open_cache
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
 from mlcslm.runtime.interruption import between_steps
-from mlcslm.runtime.progress import progress
+from mlcslm.runtime.progress import progress, say
 
 __all__ = ["SCHEMA", "Decoder", "DecodingPaths", "Noise", "decode_split", "decode_with_all", "length_buckets"]
 
@@ -125,15 +127,30 @@ def _decode(
 
     decoding = decoder.decoding
     context = context_size(decoding, recipe, label)
-    if decoding.context == "hypotheses":
-        yield from decode_with_hypothesis_context(decoder, rows, context, dict(done))
-        return
     waiting = [row for row in rows if row["utterance_id"] not in done]
     if decoding.context == "reference":
         waiting = with_reference_context(waiting, manifest, context)
+    pieces = pieces_to_decode(waiting, decoder, label)
+    if decoding.context == "hypotheses":
+        known = [row for row in rows if row["utterance_id"] in done]
+        for hypotheses in decode_with_hypothesis_context(decoder, [*known, *pieces.rows], context, dict(done)):
+            yield pieces.join(hypotheses)
+        return
     decode = FittingBatches(decoder.decode, decoding.batch_size, label)
-    for batch in length_buckets(waiting, decoding.batch_size, lengths):
-        yield from decode(batch)
+    for batch in length_buckets(pieces.rows, decoding.batch_size, lengths):
+        for hypotheses in decode(batch):
+            yield pieces.join(hypotheses)
+
+
+def pieces_to_decode(rows: Sequence[dict[str, Any]], decoder: Decoder, label: str) -> Pieces:
+    """The rows in pieces that the encoder hears at once; what is in several is told."""
+    max_duration_s = decoder.processor.features.max_samples / SAMPLE_RATE
+    pieces = Pieces(rows, max_duration_s)
+    if count := len(pieces.long):
+        some = ", ".join(pieces.long[:3]) + (", …" if count > 3 else "")
+        what = "1 utterance is" if count == 1 else f"{count:,} utterances are"
+        say(f"{label}: {what} longer than the encoder's {max_duration_s:g} s, decoded in pieces cut at pauses: {some}")
+    return pieces
 
 
 SEGMENT_COLUMNS = ("recording", "grp", "speaker", "start", "end", "audio")

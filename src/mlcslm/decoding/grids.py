@@ -41,10 +41,10 @@ class Grid:
     shard: str
     names: list[str]
 
-    def reuse(self) -> bool:
-        """Move the job's own hypotheses into place if another job has made them; False if not."""
+    def collect(self, out: Path) -> bool:
+        """Move the job's own hypotheses to `out`, its output, if they exist; False if they do not."""
         own = self.names[0]
-        return reuse_finished(self._kept(own), self.shard_file(own), *self._expected(own))
+        return reuse_finished(self._pending(own), out, *self._expected(own))
 
     def missing(self) -> Iterator[tuple[Path, DecodingConfig]]:
         """Decodings to run now, each with the file to write: those that are missing and that no other job is running.
@@ -57,16 +57,13 @@ class Grid:
             yield from self._if_missing(name, wait=False)
         yield from self._if_missing(self.names[0], wait=True)
 
-    def shard_file(self, name: str) -> Path:
-        """The file with a decoding's hypotheses for this shard."""
-        return self.layout.hypotheses(self.checkpoint, name, self.split).with_suffix("") / f"{self.shard}.parquet"
-
     def _if_missing(self, name: str, wait: bool) -> Iterator[tuple[Path, DecodingConfig]]:
-        kept = self._kept(name)
-        with _lock(kept.with_suffix(".lock"), wait) as locked:
+        pending = self._pending(name)
+        done = self.layout.shard_hypotheses(self.checkpoint, name, self.split, self.shard)
+        with _lock(pending.with_suffix(".lock"), wait) as locked:
             expected = self._expected(name)
-            if locked and not any(is_finished(path, *expected) for path in (self.shard_file(name), kept)):
-                yield kept, self.layout.config.decodings[name]
+            if locked and not any(is_finished(path, *expected) for path in (done, pending)):
+                yield pending, self.layout.config.decodings[name]
 
     def _expected(self, name: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
         """Expected provenance of a decoding's hypotheses, and the utterances they should answer."""
@@ -74,9 +71,8 @@ class Grid:
         expected = provenance(folder, manifest, self.layout.config.decodings[name])
         return expected, rows_to_decode(manifest, self.layout.shards()[self.shard])
 
-    def _kept(self, name: str) -> Path:
-        folder = self.layout.root / "work" / "decoding" / self.checkpoint
-        return folder / name / self.split / f"{self.shard}.parquet"
+    def _pending(self, name: str) -> Path:
+        return self.layout.pending_hypotheses(self.checkpoint, name, self.split, self.shard)
 
 
 @contextmanager

@@ -11,9 +11,12 @@ import torch
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import SAMPLE_RATE, count_samples, read_audio
+from mlcslm.corpus.faults import FaultKind
+from mlcslm.corpus.samples import inspect_audio
 from mlcslm.decoding.batching import FittingBatches, length_buckets
 from mlcslm.decoding.context import context_size, decode_with_hypothesis_context
 from mlcslm.decoding.decoder import Decoder
+from mlcslm.decoding.generation import pieces_to_decode
 from mlcslm.errors import UserError
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
@@ -22,7 +25,7 @@ from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.runtime.progress import progress
+from mlcslm.runtime.progress import progress, say
 
 _PROMPTS_OF_A_LANGUAGE = ("tagged-own-language", "reasoning")
 
@@ -95,9 +98,16 @@ class Transcriber:
     def rows_of(self, audio: Path, group: str | None = None) -> list[dict[str, Any]]:
         """Manifest rows of a recording: one, or one per segment of speech if it exceeds the encoder's window (30 s).
 
-        Speech is found by Silero VAD and split into segments of at most that length.
+        Speech is found by Silero VAD and split into segments of at most that length. Raises UserError if the file or
+        any of its samples cannot be transcribed; a speaker on each channel is reported, and both are heard as one.
         """
         name = self.find_group(group)
+        for kind, message in inspect_audio(audio).problems:
+            if kind is not FaultKind.SPEAKER_CHANNELS:
+                raise UserError(f"{audio}: {message}")
+            say(
+                f"{audio}: has a speaker on each channel; the mean of both is transcribed. Split it to tell them apart."
+            )
         samples = count_samples(audio)
         spans = [(0.0, samples / SAMPLE_RATE)]
         if samples > (longest := self.processor.features.max_samples):
@@ -124,10 +134,12 @@ class Transcriber:
             self.find_group(row["grp"])
         decoder = Decoder(self.model, self.processor, self.recipe["template"], self.decoding)
         label = f"transcribing with {self.name}"
+        pieces = pieces_to_decode(rows, decoder, label)
         with progress(len(rows), label, "utterance") as bar:
-            for hypotheses in self._batches(decoder, rows, label):
-                bar.update(len(hypotheses))
-                yield from hypotheses
+            for hypotheses in self._batches(decoder, pieces.rows, label):
+                whole = pieces.join(hypotheses)
+                bar.update(len(whole))
+                yield from whole
 
     def find_group(self, group: str | None) -> str:
         """The group called `group`, by its name or its language, ignoring case; None: any.

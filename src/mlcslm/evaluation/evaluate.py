@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +18,25 @@ from mlcslm.evaluation.request import Evaluation
 from mlcslm.formats.rttm import write_rttm
 from mlcslm.formats.segments import by_recording
 from mlcslm.formats.stm import write_stm
-from mlcslm.io.files import atomic_path, read_json, sha256, write_json
+from mlcslm.io.files import atomic_folder, read_json, sha256, write_json
 from mlcslm.io.parquet import write_table
+from mlcslm.io.places import is_stream
+from mlcslm.io.reading import read_stream
 from mlcslm.scoring.diarization_counts import (
     DIARIZATION_COUNTS_SCHEMA,
     count_recordings,
     groups_of_sessions,
     reference_utterances,
 )
+from mlcslm.scoring.error_counts import ErrorCounts, pool
+from mlcslm.scoring.explanation import describe_normalised, explain_characters, explain_normalisation, normalising
+from mlcslm.scoring.files import count_changed
+from mlcslm.scoring.wer import score_texts
 from mlcslm.scoring.wer_counts import check_texts, count_utterances, groups_of_rows
 from mlcslm.workflow.layout import CARD
 
 COUNTS, HYPOTHESES = "counts.parquet", "hypotheses.parquet"
+_RECORDINGS = ("turns.rttm", "hypothesis.stm")
 TEXTS_SCHEMA = pa.schema([("utterance_id", pa.string()), ("transcript", pa.string())])
 SEGMENTS_SCHEMA = pa.schema(
     [
@@ -37,6 +47,15 @@ SEGMENTS_SCHEMA = pa.schema(
 )
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A system's answers, their counts (`COUNTS_SCHEMA`, or on Track 2 `DIARIZATION_COUNTS_SCHEMA`) and its card."""
+
+    loaded: LoadedHypotheses
+    counts: pa.Table
+    card: dict[str, Any]
+
+
 def evaluate(request: Evaluation, out: Path) -> dict[str, Any]:
     """Score a system's files and write the folder `out` anew; return what `system.json` in it says.
 
@@ -45,8 +64,16 @@ def evaluate(request: Evaluation, out: Path) -> dict[str, Any]:
     or FaultyInput, and leaves `out` as it was, for files that cannot be read, what has no reference (unless it is
     skipped) and what cannot be scored.
     """
+    scored = score_system(request)
+    write_system(scored, out)
+    return scored.card
+
+
+def score_system(request: Evaluation) -> Scored:
+    """Read and score a system's files. Raises UserError or FaultyInput as `evaluate` does."""
     loaded = load_external(request)
     counts = (_count_utterances if loaded.track == 1 else _count_recordings)(request, loaded)
+    explained = _explain(request, loaded, counts)
     card = {
         "system": request.name,
         "split": request.split,
@@ -61,17 +88,23 @@ def evaluate(request: Evaluation, out: Path) -> dict[str, Any]:
         "references": len(loaded.references.ids if loaded.track == 1 else loaded.references.prefixes),
         "unknown": loaded.unknown,
         "missing": loaded.missing,
+        "notes": loaded.notes,
+        **explained,
     }
-    with atomic_path(out) as folder:
-        folder.mkdir()
-        write_table(counts, folder / COUNTS)
+    return Scored(loaded, counts, card)
+
+
+def write_system(scored: Scored, out: Path) -> None:
+    """Write a scored system as the folder `out`, anew."""
+    loaded = scored.loaded
+    with atomic_folder(out, "system", own=[CARD, COUNTS, HYPOTHESES, *_RECORDINGS]) as folder:
+        write_table(scored.counts, folder / COUNTS)
         if loaded.track == 1:
             rows = [{"utterance_id": name, "transcript": text} for name, text in loaded.texts.items()]
             write_table(pa.Table.from_pylist(rows, schema=TEXTS_SCHEMA), folder / HYPOTHESES)
         else:
             _write_recordings(loaded, folder)
-        write_json(folder / CARD, card)
-    return card
+        write_json(folder / CARD, scored.card)
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -80,6 +113,8 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def _fingerprint(path: Path) -> dict[str, str]:
+    if is_stream(path):
+        return {"sha256": hashlib.sha256(read_stream(path)).hexdigest()}
     return {"sha256": sha256(path)} if path.is_file() else {}
 
 
@@ -99,20 +134,58 @@ def _count_recordings(request: Evaluation, loaded: LoadedHypotheses) -> pa.Table
     if loaded.transcripts is None:  # DER needs no reference texts
         rows = {**rows, "text": ["" for _ in rows["text"]]}
     spoken = by_recording(reference_utterances(rows, request.manifest))
-    options = {"labels": {"system": request.name, "split": request.split}, "jobs": request.jobs}
+    labels = {"system": request.name, "split": request.split}
     counts = [
         row
         for protocol in request.protocols
-        for row in count_recordings(spoken, groups, loaded.turns, loaded.transcripts, protocol, **options)
+        for row in count_recordings(
+            spoken, groups, loaded.turns, loaded.transcripts, protocol, labels=labels, jobs=request.jobs
+        )
     ]
     return pa.Table.from_pylist(counts, schema=DIARIZATION_COUNTS_SCHEMA)
+
+
+def _explain(request: Evaluation, loaded: LoadedHypotheses, counts: pa.Table) -> dict[str, Any]:
+    """What normalising the hypotheses would make of the rate, also said by a warning; nothing where it is no matter.
+
+    counts: as written, whose first protocol is the results' own.
+    """
+    protocol, rows = request.protocols[0], loaded.references.rows
+    other = normalising(protocol)
+    if other is None or (loaded.track == 2 and loaded.transcripts is None):
+        return {}
+    languages_table, prefix = read_languages(request.languages), "" if loaded.track == 1 else "tcp_"
+    own = [row for row in counts.to_pylist() if row["protocol"] == protocol.name]
+    names = ("errors", "length", "insertions", "deletions", "substitutions")
+    before = {
+        row["utterance_id" if loaded.track == 1 else "recording"]: ErrorCounts(*(row[prefix + name] for name in names))
+        for row in own
+    }
+    if loaded.track == 1:
+        groups = {name: languages_table[group] for name, group in zip(rows["utterance_id"], rows["grp"], strict=True)}
+        references = dict(zip(rows["utterance_id"], rows["text"], strict=True))
+        after = score_texts(references, loaded.texts, other, groups)
+        texts = list(loaded.texts.values())
+    else:
+        spoken, found = by_recording(loaded.references.utterances()), loaded.transcripts or {}
+        groups = {name: languages_table[group] for name, group in loaded.references.groups.items()}
+        after = before | count_changed(spoken, found, groups, (protocol, other), {}, jobs=request.jobs)
+        texts = [utterance.text for of_recording in found.values() for utterance in of_recording]
+    pooled, normalised = pool(before.values()), pool(after.values())
+    notes = [
+        *explain_characters(rows["text"], texts),
+        explain_normalisation(pooled, normalised, protocol.name),
+    ]
+    for note in filter(None, notes):
+        logging.getLogger(__name__).warning("%s: %s", request.source, note)
+    return {"with_normalised_hypotheses": describe_normalised(normalised, other)}
 
 
 def _write_recordings(loaded: LoadedHypotheses, folder: Path) -> None:
     references, transcripts = loaded.references, loaded.transcripts or {}
     spoken = [utterance for recording in references.prefixes for utterance in transcripts.get(recording, ())]
-    write_rttm(folder / "turns.rttm", loaded.turns)
-    write_stm(folder / "hypothesis.stm", spoken)
+    write_rttm(folder / _RECORDINGS[0], loaded.turns)
+    write_stm(folder / _RECORDINGS[1], spoken)
     rows = [
         {
             "utterance_id": official_segment_id(utterance, references),

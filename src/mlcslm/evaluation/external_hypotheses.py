@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlcslm.config.languages import read_languages
 from mlcslm.errors import UserError
 from mlcslm.evaluation.matching import References, check_known, describe_missing, tell_track, texts_of_utterances
 from mlcslm.evaluation.request import Evaluation
@@ -19,7 +20,8 @@ class LoadedHypotheses:
     """A system's hypotheses with their references.
 
     texts: by utterance id (Track 1); transcripts, turns: by recording (Track 2), transcripts None where turns alone
-    were given; unknown: what was left out; missing: references without a hypothesis; formats: of the files.
+    were given; unknown: what was left out; missing: references without a hypothesis; formats: of the files;
+    notes: what they have that is not scored.
     """
 
     references: References
@@ -30,6 +32,7 @@ class LoadedHypotheses:
     texts: dict[str, str] = field(default_factory=dict)
     transcripts: dict[str, list[Utterance]] | None = None
     turns: dict[str, list[Segment]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def load_external(request: Evaluation) -> LoadedHypotheses:
@@ -56,12 +59,13 @@ def _load_utterances(request: Evaluation, given: Given, references: References) 
         raise UserError(
             f"{request.source}: found turns (RTTM), which Track 1 has no use for; leave them out, or take Track 2."
         )
-    texts = texts_of_utterances(given, references, request.source)
+    prefixes = [group.recording_prefix for group in read_languages(request.languages).values()]
+    texts = texts_of_utterances(given, references, request.source, prefixes)
     unknown, missing = check_known(
         texts, references.ids, request.source, kind="utterances", skip_unknown=request.skip_unknown
     )
     known = {name: texts[name] for name in references.ids if name in texts}
-    return LoadedHypotheses(references, 1, given.kinds, unknown, missing, texts=known)
+    return LoadedHypotheses(references, 1, given.kinds, unknown, missing, texts=known, notes=given.notes)
 
 
 def _load_recordings(request: Evaluation, given: Given, references: References) -> LoadedHypotheses:
@@ -78,7 +82,9 @@ def _load_recordings(request: Evaluation, given: Given, references: References) 
     )
     transcripts, turns = _without(transcripts, unknown), _without(turns, unknown)
     words = transcripts if given.has_transcripts else None
-    return LoadedHypotheses(references, 2, given.kinds, unknown, missing, transcripts=words, turns=turns)
+    return LoadedHypotheses(
+        references, 2, given.kinds, unknown, missing, transcripts=words, turns=turns, notes=given.notes
+    )
 
 
 def _turns(spoken: Sequence[Utterance]) -> list[Segment]:

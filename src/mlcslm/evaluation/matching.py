@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 from mlcslm.corpus.identifiers import centiseconds
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.formats.detect import Given
 from mlcslm.formats.nemo import NemoEntry
 from mlcslm.formats.segments import Utterance
+from mlcslm.formats.timed_lines import rendered
 from mlcslm.scoring.diarization_counts import reference_utterances
+from mlcslm.scoring.recordings import difference_in_normalisation
 from mlcslm.scoring.wer import SHOWN_IDS, nearest_ids
 from mlcslm.scoring.wer_counts import read_rows
 
@@ -48,20 +52,50 @@ class References:
 
     @cached_property
     def _by_start(self) -> dict[tuple[str, int], list[int]]:
-        """Rows by recording, and by audio file's name, and start."""
+        """Rows by recording and start."""
         found: dict[tuple[str, int], list[int]] = {}
         for row, start in enumerate(self.rows["start"]):
-            names = {self.rows["session_id"][row], Path(self.rows["audio"][row]).stem}
-            for name in names:
-                found.setdefault((name, centiseconds(start)), []).append(row)
+            found.setdefault((self.rows["session_id"][row], centiseconds(start)), []).append(row)
         return found
+
+    @cached_property
+    def _by_audio(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """Recordings by the name of their audio file without its suffix, with the folders it lies in."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for recording, audio in zip(self.rows["session_id"], self.rows["audio"], strict=True):
+            path = PurePosixPath(audio)
+            found.setdefault(path.stem, {})[recording] = path.parent.parts
+        return found
+
+    def recordings_of(self, name: str, audio: str | None, prefixes: Collection[str]) -> list[str]:
+        """Recordings that a name may mean: one, none, or several that it does not tell apart.
+
+        name: of a recording, or of its audio file; audio: the path of that file where one is given, of which the folder
+        of a group counts (`prefixes`: the last folder of each group), and then as many folders as agree. A file name
+        alone is no identity: French's 0001.wav and American's are two recordings.
+        """
+        if name in self.prefixes:
+            return [name]
+        folders = self._by_audio.get(name, {})
+        if audio is None or not folders:
+            return list(folders)
+        parents = [part.casefold() for part in PurePosixPath(audio).parent.parts]
+        agreeing = {recording: _shared(parents, its_parents) for recording, its_parents in folders.items()}
+        known = {prefix.casefold() for prefix in prefixes}
+        if group := next((part for part in reversed(parents) if part in known), None):
+            agreeing = {
+                recording: count
+                for recording, count in agreeing.items()
+                if recording.casefold().startswith(f"{group}_")
+            }
+        return [recording for recording, count in agreeing.items() if count == max(agreeing.values())]
 
     def utterances(self) -> list[Utterance]:
         """All utterances, with their raw texts. Raises FaultyInput for those without one."""
         return reference_utterances(self.rows, Path(self.source))
 
     def at(self, name: str, start: float, end: float, speaker: str | None) -> list[str]:
-        """Utterances of a recording (or audio file) from `start` to `end` s, of any speaker where none is given."""
+        """Utterances of a recording from `start` to `end` s, of any speaker where none is given."""
         first = centiseconds(start)
         rows = [row for shift in range(-SLACK, SLACK + 1) for row in self._by_start.get((name, first + shift), ())]
         return [
@@ -72,6 +106,16 @@ class References:
         ]
 
 
+def _shared(parents: Sequence[str], others: Sequence[str]) -> int:
+    """How many folders agree, from the file upwards.
+
+    >>> _shared(["data", "french"], ["corpus", "French"])
+    1
+    """
+    pairs = zip(reversed(parents), reversed(others), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0].casefold() == pair[1].casefold(), pairs))
+
+
 def tell_track(given: Given, references: References) -> int:
     """1 where ids are those of utterances, 2 where they are of recordings; turns alone are Track 2's."""
     if given.texts or given.entries:
@@ -79,23 +123,26 @@ def tell_track(given: Given, references: References) -> int:
     return 1 if any(utterance.recording in references.ids for utterance in given.utterances) else 2
 
 
-def texts_of_utterances(given: Given, references: References, source: str) -> dict[str, str]:
+def texts_of_utterances(
+    given: Given, references: References, source: str, prefixes: Collection[str] = ()
+) -> dict[str, str]:
     """Text of each utterance, ids that no reference has included.
 
     Segments of a recording belong to the utterance of the same speaker and times (to a centisecond); several of one
-    utterance, as the words of a CTM, are joined in order of start. Raises FaultyInput for what is given twice, and for
-    entries that fit two utterances.
+    utterance, as the words of a CTM, are joined in order of start. prefixes: the last folder of each group, by which a
+    path says whose file it is. Raises FaultyInput for what is given twice, and for entries that fit two recordings or
+    two utterances.
     """
     texts = dict(given.texts)
     faults: list[str] = []
     for entry in given.entries:
-        name = _id_of_entry(entry, references, faults)
+        name = _id_of_entry(entry, references, prefixes, faults)
         if name in texts:
             faults.append(f"{name}: given more than once")
         texts[name] = entry.text
     pieces: dict[str, list[Utterance]] = {}
     for utterance in given.utterances:
-        pieces.setdefault(_id_of_segment(utterance, references), []).append(utterance)
+        pieces.setdefault(_id_of_segment(utterance, references, faults), []).append(utterance)
     faults += [f"{name}: given in two files" for name in pieces if name in texts]
     if faults:
         raise FaultyInput(f"{source}: {len(faults)} entries cannot be told apart:", shortened(faults, SHOWN_IDS))
@@ -133,28 +180,43 @@ def describe_missing(missing: Sequence[str], references: int, kind: str) -> list
     """What to tell of references without a hypothesis: how many, and the first ten."""
     if not missing:
         return []
-    title = f"no hypothesis for {len(missing)} of {references} {kind}; all of them counts as deleted:"
+    title = f"no hypothesis for {len(missing)} of {references} {kind}; all of their words count as deleted:"
     return [title, *(f"  {name}" for name in shortened(missing, SHOWN_IDS))]
 
 
-def _id_of_entry(entry: NemoEntry, references: References, faults: list[str]) -> str:
+def _id_of_entry(entry: NemoEntry, references: References, prefixes: Collection[str], faults: list[str]) -> str:
     if entry.name in references.ids or entry.offset is None or entry.duration is None:
         return entry.name
+    recordings = references.recordings_of(entry.name, entry.audio, prefixes)
+    if len(recordings) > 1:
+        faults.append(f"{rendered(entry.audio or entry.name)}: {_ambiguous(recordings)}, or an utterance_id")
     end = entry.offset + entry.duration
-    found = references.at(entry.name, entry.offset, end, entry.speaker)
-    place = f"{references.prefixes.get(entry.name, entry.name)}-{entry.speaker or '?'}-{_times(entry.offset, end)}"
-    if len(found) > 1:
+    found = [name for recording in recordings for name in references.at(recording, entry.offset, end, entry.speaker)]
+    if len(found) == 1 and len(recordings) == 1:
+        return found[0]
+    prefix = references.prefixes[recordings[0]] if len(recordings) == 1 else entry.audio or entry.name
+    place = f"{prefix}-{entry.speaker or '?'}-{_times(entry.offset, end)}"
+    if len(found) > 1 and len(recordings) == 1:
         faults.append(f"{place}: fits {' and '.join(found)}; give each line a speaker, or an utterance_id")
-    return found[0] if len(found) == 1 else place
+    return place
 
 
-def _id_of_segment(utterance: Utterance, references: References) -> str:
+def _id_of_segment(utterance: Utterance, references: References, faults: list[str]) -> str:
     if utterance.recording in references.ids:
         return utterance.recording
-    found = references.at(utterance.recording, utterance.start, utterance.end, utterance.speaker)
-    if len(found) == 1:
-        return found[0]
+    recordings = references.recordings_of(utterance.recording, None, ())
+    if len(recordings) > 1:
+        faults.append(f"{rendered(utterance.recording)}: {_ambiguous(recordings)}")
+    elif recordings:
+        found = references.at(recordings[0], utterance.start, utterance.end, utterance.speaker)
+        if len(found) == 1:
+            return found[0]
+        utterance = replace(utterance, recording=recordings[0])
     return official_segment_id(utterance, references)
+
+
+def _ambiguous(recordings: Sequence[str]) -> str:
+    return f"may be {' or '.join(shortened(recordings, 3))}, whose files have one name; give the recording, its folder"
 
 
 def official_segment_id(utterance: Utterance, references: References) -> str:
@@ -171,7 +233,9 @@ def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> 
     nearest = nearest_ids(names[:SHOWN_IDS], others)
     alone = words.rpartition("; ")[0]
     faults = [
-        f"{_rendered(name)}: {words}{_rendered(near)}" if near else f"{_rendered(name)}: {alone}"
+        f"{_rendered(name)}: {words}{_rendered(near)}{difference_in_normalisation(name, [near])}"
+        if near
+        else f"{_rendered(name)}: {alone}"
         for name, near in zip(names, nearest, strict=False)
     ]
     return [*faults, *([f"… and {len(names) - SHOWN_IDS} more"] if len(names) > SHOWN_IDS else [])]

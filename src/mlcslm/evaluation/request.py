@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mlcslm.config.reading import parse_config, read_config
 from mlcslm.config.schema import Config
@@ -66,7 +67,7 @@ def ask(
             "or change the files there."
         )
     values["results"] = str(results) if results is not None else values["results"]
-    given = {"files": {split: [str(path) for path in files]}, "format": file_format, "track": track}
+    given: dict[str, Any] = {"files": {split: [str(path) for path in files]}, "format": file_format, "track": track}
     given |= {"protocols": list(protocols), "skip_unknown": skip_unknown, "method": method}
     # Everything that the configuration's section forbids is forbidden here.
     checked = parse_config(values | {"systems": values["systems"] | {name: given}}, f"mlcslm evaluate --name {name}")

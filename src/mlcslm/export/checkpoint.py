@@ -11,7 +11,8 @@ from mlcslm.config.languages import read_languages
 from mlcslm.config.reading import parse_config
 from mlcslm.errors import UserError
 from mlcslm.export.model_card import Measured, model_card, read_measured
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
+from mlcslm.io.places import check_output_folder
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import CheckpointInfo, read_checkpoint
 from mlcslm.model.exported import EXPORT_FILE, save_export
@@ -20,6 +21,7 @@ from mlcslm.model.precision import model_dtype
 
 _CHECKPOINTS = "checkpoints"
 _DATABASE = "results.duckdb"
+_KIND = "model export"
 
 
 def export_checkpoint(
@@ -34,14 +36,17 @@ def export_checkpoint(
     dtype: str | None = None,
     name: str | None = None,
     licence: str | None = None,
+    force: bool = False,
 ) -> str:
     """Write the checkpoint in the folder `checkpoint` to `folder`, whole or not at all; say what was written.
 
     database: a results database for the card, by default that of the results which the checkpoint lies in; decoding:
     name of the default one, whose settings are the database's; others as `load_checkpoint` takes them. Raises UserError
-    for a checkpoint that cannot be loaded, and for a `folder` that holds anything but an earlier export.
+    for a checkpoint that cannot be loaded, and as `check_output_folder` does, which takes `force`.
     """
-    _refuse_to_replace(folder)
+    given = (checkpoint, languages, database, encoder, language_model)
+    inputs = [one for one in given if one is not None and Path(one).exists()]
+    check_output_folder(folder, _KIND, sign=EXPORT_FILE, force=force, inputs=inputs)
     info = read_checkpoint(checkpoint)
     measured = _measured(checkpoint, info, database, decoding)
     settings = _settings(measured, decoding, info)
@@ -50,8 +55,7 @@ def export_checkpoint(
         checkpoint, languages=groups, encoder=encoder, language_model=language_model, dtype=dtype or model_dtype()
     )
     merge_lora(model)
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
+    with atomic_folder(folder, _KIND, sign=EXPORT_FILE, force=force, inputs=inputs) as temporary:
         exported = save_export(
             temporary, model, processor, info, languages=languages, decoding=settings.model_dump(mode="json")
         )
@@ -60,14 +64,6 @@ def export_checkpoint(
         size = sum(path.stat().st_size for path in temporary.iterdir())
     scored = "its card has no results" if measured is None or not measured.systems else "with the results in its card"
     return f"{folder}: {info.name} as {exported.dtype}, {size / 1e6:,.1f} MB, {scored}"
-
-
-def _refuse_to_replace(folder: Path) -> None:
-    """An earlier export may be replaced, and nothing else."""
-    if folder.is_dir() and not (folder / EXPORT_FILE).is_file() and any(folder.iterdir()):
-        raise UserError(f"{folder}: holds other files than an export. Name a new folder, or empty that one.")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file. Name a new folder.")
 
 
 def _measured(checkpoint: Path, info: CheckpointInfo, database: Path | None, decoding: str) -> Measured | None:

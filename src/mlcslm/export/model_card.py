@@ -142,8 +142,8 @@ def _results(decoding: str, measured: Measured | None) -> str:
         lines.append(f"| {_text(used)} | {split} | {utterances:,} | {rendered} | {interval} |")
     about = (
         f"Corpus: {_text(measured.corpus)}. Errors over reference tokens, pooled over all groups, protocol "
-        f"`{measured.protocol}`; characters in languages without spaces, words in the others. The interval is a "
-        "bootstrap's over sessions."
+        f"`{measured.protocol}`; characters in languages without spaces, words in the others. The interval is "
+        "over sessions; fewer than five have none."
     )
     return "\n".join(lines) + f"\n\n{about}" + _by_group(decoding, measured.groups)
 

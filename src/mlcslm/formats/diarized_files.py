@@ -9,7 +9,7 @@ from mlcslm.formats.rttm import write_rttm
 from mlcslm.formats.seglst import write_seglst
 from mlcslm.formats.segments import Segment, Utterance
 from mlcslm.formats.stm import write_stm
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
 from mlcslm.io.parquet import read_table
 
 
@@ -18,8 +18,7 @@ def write_turns(segments: Path, recordings: Iterable[str], folder: Path) -> None
     turns: dict[str, list[Segment]] = {recording: [] for recording in recordings}
     for row in read_table(segments, columns=["recording", "speaker", "start", "end"]).to_pylist():
         turns[row["recording"]].append(Segment(row["start"], row["end"], row["speaker"]))
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
+    with atomic_folder(folder, "folder of turns", own=["*.rttm"]) as temporary:
         for recording, found in turns.items():
             write_rttm(temporary / f"{recording}.rttm", {recording: found})
 
@@ -31,7 +30,7 @@ def write_transcripts(hypotheses: Path, stm: Path, seglst: Path) -> None:
     """
     columns = ["recording", "speaker", "start", "end", "transcript"]
     utterances = [
-        Utterance(*(row[name] for name in columns[:-1]), row["transcript"] or "")
+        Utterance(row["recording"], row["speaker"], row["start"], row["end"], row["transcript"] or "")
         for row in read_table(hypotheses, columns=columns).to_pylist()
     ]
     write_stm(stm, utterances)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mlcslm.errors import FaultyInput, UserError, shortened
-
-SHOWN_FAULTS = 50
+from mlcslm.formats.timed_lines import name_fault, raise_faults, read_lines, rendered
 
 
 def read_kaldi_text(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -17,28 +15,18 @@ def read_kaldi_text(path: str | os.PathLike[str]) -> dict[str, str]:
     listing every line (the first 50) that is not UTF-8 or repeats an id.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file. Expected a Kaldi text file, `<utterance id> <text>` a line.")
+    lines, faults = read_lines(path, "a Kaldi text file, `<utterance id> <text>` a line", comments=False)
     texts: dict[str, str] = {}
     first_lines: dict[str, int] = {}
-    faults = []
-    # Split at line feeds alone: str.splitlines would also cut at characters that a transcript may hold, as U+2028.
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        try:
-            parts = line.decode("utf-8").strip().split(maxsplit=1)
-        except UnicodeDecodeError as error:
-            faults.append(
-                f"{path}:{number}: found byte 0x{line[error.start]:02x} at column {error.start + 1}, expected UTF-8"
-            )
-            continue
-        if not parts:
-            continue
-        utterance_id = parts[0]
-        if utterance_id in texts:
-            faults.append(f"{path}:{number}: {utterance_id} was given on line {first_lines[utterance_id]} already")
-            continue
-        texts[utterance_id] = parts[1] if len(parts) > 1 else ""
-        first_lines[utterance_id] = number
-    if faults:
-        raise FaultyInput(f"{path}: {len(faults)} faulty lines; correct or remove:", shortened(faults, SHOWN_FAULTS))
+    for number, line in lines:
+        utterance_id, *text = line.split(maxsplit=1)
+        if fault := name_fault("id", utterance_id):
+            faults.append(f"{path}:{number}: {fault}")
+        elif utterance_id in texts:
+            name = utterance_id if utterance_id.isprintable() else rendered(utterance_id)
+            faults.append(f"{path}:{number}: {name} was given on line {first_lines[utterance_id]} already")
+        else:
+            texts[utterance_id] = "".join(text)
+            first_lines[utterance_id] = number
+    raise_faults(path, faults)
     return texts

@@ -6,9 +6,9 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mlcslm.formats.timed_lines import parse_seconds, raise_faults, read_lines
+from mlcslm.formats.timed_lines import LATEST, name_fault, parse_seconds, raise_faults, read_lines, rendered, text_fault
 
 ID_KEYS = ("utterance_id", "id")
 
@@ -18,7 +18,8 @@ class NemoEntry:
     """What was recognised in a file, or in a stretch of it.
 
     name: the utterance's id, or the audio file's name without its suffix; offset, duration: seconds, None where the
-    line has none; speaker: None where the line has none.
+    line has none; speaker: None where the line has none; audio: the path of the audio file, with `/`, where it is what
+    names the entry.
     """
 
     name: str
@@ -26,29 +27,34 @@ class NemoEntry:
     offset: float | None = None
     duration: float | None = None
     speaker: str | None = None
+    audio: str | None = None
 
 
-def read_nemo(path: str | os.PathLike[str]) -> list[NemoEntry]:
+def read_nemo(path: str | os.PathLike[str], side: Literal["reference", "hypothesis"] = "hypothesis") -> list[NemoEntry]:
     """Entries in the order of the file.
 
     An entry's name is its `utterance_id` or `id`, or else its audio file's name; its text is `pred_text`, or `text` in
-    a file without any `pred_text` (beside one, `text` is the reference). Raises UserError where there is no file,
-    FaultyInput listing every faulty line: no JSON object, no name, no text, impossible times, bytes that are not UTF-8.
+    a file without any `pred_text` (beside one, `text` is the reference, which `side` asks for). Raises UserError where
+    there is no file, FaultyInput listing every faulty line: no JSON object, no name, no text or half a character in it,
+    impossible times, bytes that are not UTF-8.
     """
     path = Path(path)
-    lines, faults = read_lines(path, "a NeMo manifest, a JSON object with `audio_filepath` and `pred_text` a line")
+    lines, faults = read_lines(
+        path, "a NeMo manifest, a JSON object with `audio_filepath` and `pred_text` a line", comments=False
+    )
     objects: list[tuple[int, dict[str, Any]]] = []
     for number, line in lines:
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter for brackets thousands deep
             faults.append(f"{path}:{number}: not JSON ({error}), expected an object a line")
             continue
         if isinstance(value, dict):
             objects.append((number, value))
         else:
             faults.append(f"{path}:{number}: found {type(value).__name__}, expected an object with `audio_filepath`")
-    key = "pred_text" if any("pred_text" in value for _, value in objects) else "text"
+    recognised = side == "hypothesis" and any("pred_text" in value for _, value in objects)
+    key = "pred_text" if recognised else "text"
     entries = []
     for number, value in objects:
         entry = _entry(value, key)
@@ -67,13 +73,20 @@ def _entry(value: dict[str, Any], key: str) -> NemoEntry | str:
     if not isinstance(given if given is not None else audio, str) or not (given or audio):
         return f"found no text under {', '.join(ID_KEYS)} or audio_filepath, expected one that names the utterance"
     if not isinstance(value.get(key), str):
-        return f"found {value.get(key)!r} under {key}, expected what was recognised"
+        return f"found {rendered(value.get(key))} under {key}, expected what was recognised"
+    if fault := text_fault(key, value[key]):
+        return fault
     times: list[float | None] = []
     for name in ("offset", "duration"):
         seconds = parse_seconds(value[name]) if value.get(name) is not None else None
-        if value.get(name) is not None and (seconds is None or seconds < 0):
-            return f"found the {name} {value[name]!r}, expected a time in seconds"
+        if value.get(name) is not None and (seconds is None or not 0 <= seconds <= LATEST):
+            return f"found the {name} {rendered(value[name])}, expected a time in seconds"
         times.append(seconds)
-    speaker = value.get("speaker")
-    name = given if given is not None else Path(str(audio).replace("\\", "/")).stem
-    return NemoEntry(str(name), value[key], times[0], times[1], None if speaker is None else str(speaker))
+    speaker = None if value.get("speaker") is None else str(value["speaker"])
+    path = None if given is not None else str(audio).replace("\\", "/")
+    name = str(given) if path is None else Path(path).stem
+    if not name:
+        return f"found {rendered(audio)} under audio_filepath, expected a file's path"
+    if fault := name_fault("name", name) or name_fault("speaker", speaker or ""):
+        return fault
+    return NemoEntry(name, value[key], times[0], times[1], speaker, path)

@@ -11,7 +11,16 @@ from typing import Any
 
 from mlcslm.errors import UserError
 from mlcslm.formats.segments import Utterance
-from mlcslm.formats.timed_lines import check_written, interval_fault, parse_seconds, raise_faults, read_bytes
+from mlcslm.formats.timed_lines import (
+    check_written,
+    interval_fault,
+    name_fault,
+    parse_seconds,
+    raise_faults,
+    read_bytes,
+    rendered,
+    text_fault,
+)
 from mlcslm.io.files import write_json
 
 KEYS = ("session_id", "speaker", "start_time", "end_time", "words")
@@ -24,11 +33,11 @@ def read_seglst(path: str | os.PathLike[str]) -> list[Utterance]:
 
     Other keys are let pass. Raises UserError where there is no file or no JSON array in UTF-8, naming the line at
     fault, FaultyInput listing every faulty entry by the line it begins on: keys that are missing, names and words that
-    are no text, times that are none, an end before the start.
+    are no text or hold half a character, times that are none, an end before the start.
     """
     path = Path(path)
     try:
-        text = read_bytes(path, _FORMAT).decode("utf-8")
+        text = read_bytes(path, _FORMAT).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error}); save it as UTF-8.") from None
     utterances, faults = [], []
@@ -70,7 +79,10 @@ def _entries(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         try:
             entry, after = decoder.raw_decode(text, place)
         except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{error.lineno}: not JSON ({error.msg}). Expected {_FORMAT}.") from None
+            found = f", found {rendered(text[error.pos])}" if error.pos < len(text) else ""
+            raise UserError(f"{path}:{error.lineno}: not JSON ({error.msg}{found}). Expected {_FORMAT}.") from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
+            raise UserError(f"{path}:{_line(text, place)}: not readable ({error}). Expected {_FORMAT}.") from None
         line, counted = line + text.count("\n", counted, place), place
         yield line, entry
         place = _skip(text, after)
@@ -94,11 +106,15 @@ def _skip(text: str, place: int) -> int:
 
 def _fault(entry: Any) -> str | None:
     if not isinstance(entry, dict):
-        return f"found {json.dumps(entry, ensure_ascii=False)}, expected an object with {', '.join(KEYS)}"
+        return f"found {rendered(entry)}, expected an object with {', '.join(KEYS)}"
     if lacking := [key for key in KEYS if key not in entry]:
         return f"found no {', '.join(lacking)}, expected {', '.join(KEYS)}"
     for key in ("session_id", "speaker", "words"):
-        if not isinstance(entry[key], str) or (key != "words" and not entry[key]):
-            return f"found the {key} {entry[key]!r}, expected text"
+        if not isinstance(entry[key], str) or (key != "words" and not entry[key].split()):
+            return f"found the {key} {rendered(entry[key])}, expected text"
+    if fault := name_fault("session_id", entry["session_id"]) or name_fault("speaker", entry["speaker"]):
+        return fault
+    if fault := text_fault("words", entry["words"]):
+        return fault
     times = entry["start_time"], entry["end_time"]
     return interval_fault(parse_seconds(times[0]), parse_seconds(times[1]), times)

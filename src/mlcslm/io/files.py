@@ -1,49 +1,100 @@
-"""Files that are either complete or absent: write to a temporary name, flush to disk, rename."""
+"""Files and folders that are either complete or absent, and that never replace what is not ours.
+
+Everything that mlcslm writes is written here: to a temporary name, flushed to disk, renamed. `mlcslm.io.places` decides
+what may already be there, and is always consulted, so that no command can forget it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import glob
 import hashlib
 import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlcslm.errors import UserError
+from mlcslm.io.places import MARKER, check_output_file, check_output_folder, is_stream, write_marker
+
+_EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
+_HERE = -100  # AT_FDCWD of fcntl.h
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed and renamed to `path`, on any error removed.
+def atomic_path(
+    path: str | os.PathLike[str], *, begins: bytes = b"", inputs: Iterable[str | os.PathLike[str]] = ()
+) -> Iterator[Path]:
+    """Yield a temporary path for the file `path`; on success it is flushed and renamed, on any error removed.
 
-    The caller may write a file or create a folder there. An existing folder at `path` is replaced. Leftovers of
-    processes on this machine that were killed while writing `path` are removed.
+    begins, inputs: as for `check_output_file`, which is called before anything is written. A link keeps its target, and
+    the file there is replaced; finished content is written into a device or pipe. Leftovers of this machine's
+    processes that were killed while writing `path` are removed.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    host = socket.gethostname()
-    temporary = path.with_name(f".{path.name}.{host}.{os.getpid()}.tmp")
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}.*.tmp"):
-        if not _is_running(int(left.name.split(".")[-2])):
-            _remove(left)
-    _remove(temporary)
-    try:
+    target = check_output_file(path, begins=begins, inputs=inputs)
+    if is_stream(target):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder, target.name)
+            yield temporary
+            _write_through(temporary, target)
+        return
+    with _temporary_beside(target) as temporary:
         yield temporary
         _flush(temporary)
-        if path.is_dir():
-            _remove(path)
-        temporary.replace(path)
-        _flush_entry(path.parent)
-    except OSError as error:
-        if error.errno is not None and (error.filename is None or str(temporary) in (error.filename, error.filename2)):
-            error.filename, error.filename2 = str(path), None  # name the file itself, not the temporary one
-        raise
-    finally:
-        _remove(temporary)
+        temporary.replace(target)
+        _flush_entry(target.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(
+    path: str | os.PathLike[str],
+    kind: str,
+    *,
+    own: Sequence[str] = (),
+    sign: str = MARKER,
+    force: bool = False,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+) -> Iterator[Path]:
+    """Yield a new, empty temporary folder; on success it is flushed and takes the place of `path`, or else is removed.
+
+    Arguments are those of `check_output_folder`, which is asked first. Without `own` the folder gets a marker. There is
+    no moment at which a folder that is replaced is away: the two are exchanged, and only then the old one is removed.
+    """
+    options = {"own": own, "sign": sign, "force": force, "inputs": inputs}
+    target = check_output_folder(path, kind, **options)
+    with _temporary_beside(target) as temporary:
+        _restore(target)
+        temporary.mkdir()
+        yield temporary
+        if not own:
+            write_marker(temporary, kind)
+        _flush(temporary)
+        check_output_folder(path, kind, **options)  # making it may have taken hours
+        _put_in_place(temporary, target)
+        _flush_entry(target.parent)
+
+
+@contextlib.contextmanager
+def restored_on_error(folder: Path) -> Iterator[None]:
+    """Put a folder of ours back as it was, or remove it where it was not there, if the block ends in an error."""
+    with _temporary_beside(folder, "before") as before:
+        there = folder.exists()
+        if there:
+            shutil.copytree(folder, before)
+        try:
+            yield
+        except BaseException:
+            if there:
+                _put_in_place(before, folder)
+            elif folder.exists():
+                _remove(folder)
+            raise
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -73,6 +124,89 @@ def fingerprint(value: Any) -> str:
     True
     """
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _write_through(content: Path, target: Path) -> None:
+    try:
+        # Opened so, a pipe that nobody reads is a fault instead of an endless wait.
+        handle = os.open(target, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise UserError(f"{target}: is a pipe that nobody reads. Start its reader first, or name a file.") from None
+        raise
+    os.set_blocking(handle, True)
+    try:
+        with open(content, "rb") as source, open(handle, "wb") as out:
+            shutil.copyfileobj(source, out)
+    except BrokenPipeError:
+        raise UserError(f"{target}: its reader ended before all was written.") from None
+
+
+@contextlib.contextmanager
+def _temporary_beside(target: Path, ending: str = "tmp") -> Iterator[Path]:
+    """A free hidden name beside `target`; what is left under it is removed in the end, and that of killed processes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _hidden(target, ending)
+    for left in _left_by_the_dead(target, ending):
+        _remove(left)
+    _remove(temporary)
+    try:
+        yield temporary
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or str(temporary) in (error.filename, error.filename2)):
+            error.filename, error.filename2 = str(target), None  # what a full disk has cut short, by its own name
+        raise
+    finally:
+        _remove(temporary)
+
+
+def _hidden(target: Path, ending: str) -> Path:
+    return target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.{ending}")
+
+
+def _left_by_the_dead(target: Path, ending: str) -> list[Path]:
+    """What processes of this machine that have ended left under a hidden name of `target`."""
+    pattern = f".{glob.escape(target.name)}.{glob.escape(socket.gethostname())}.*.{ending}"
+    found = ((left, left.name.split(".")[-2]) for left in target.parent.glob(pattern))
+    return [left for left, process in found if process.isdecimal() and not _is_running(int(process))]
+
+
+def _restore(target: Path) -> None:
+    """Put back a folder that a killed process had moved away, where folders cannot be exchanged."""
+    for left in _left_by_the_dead(target, "old"):
+        if target.exists():
+            _remove(left)
+        else:
+            left.rename(target)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    """Rename a folder to `target`; what lay there is now at `temporary`, or removed."""
+    try:
+        if not target.exists() or not any(target.iterdir()):
+            temporary.rename(target)
+        elif not _exchange(temporary, target):
+            old = _hidden(target, "old")
+            target.rename(old)
+            try:
+                temporary.rename(target)
+            except BaseException:
+                old.rename(target)
+                raise
+            _remove(old)
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.EXDEV):
+            raise UserError(f"{target}: is a mount point, which cannot be replaced. Name a folder in it.") from None
+        raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two paths in one step; False where system or file system cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
 
 
 def _is_running(process: int) -> bool:

@@ -20,7 +20,7 @@ import torch
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.errors import UserError
-from mlcslm.io.files import atomic_path, sha256
+from mlcslm.io.files import atomic_folder, sha256
 from mlcslm.io.parquet import read_table, write_table
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import EncoderWindow, LogMel
@@ -69,8 +69,7 @@ def write_encoder_cache(
     )
     index: dict[str, list] = {name: [] for name in _INDEX}
     total = 0
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
+    with atomic_folder(folder, "encoder cache", own=["frames.bin", "index.parquet", "cache.json"]) as temporary:
         with (
             open(temporary / "frames.bin", "wb") as file,
             progress(len(work), f"encoding {Path(manifest).stem}", "utterance") as bar,
@@ -148,6 +147,9 @@ class EncoderCache:
         self._places = {
             (utterance, variant): tuple(place) for utterance, variant, *place in zip(*index.values(), strict=True)
         }
+
+    def __contains__(self, utterance_id: str) -> bool:
+        return (utterance_id, 0) in self._places
 
     def read(self, utterance_id: str, variant: int = 0) -> CachedAudio:
         """Frames of an utterance; `variant` is taken modulo the number of variants.

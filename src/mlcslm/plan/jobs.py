@@ -65,6 +65,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "decode_training_set": len(needed.reasoning) * shards,
         "reasoning_data": int(bool(needed.reasoning)),
         "decode": len(needed.systems) * shards,
+        "merge_hypotheses": len(needed.systems),
         "score": len(needed.systems),
         "speaker_corpus": len(needed.speaker_corpora),
         "train_embedding": len(needed.embeddings),
@@ -72,6 +73,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "transcribe_segments": len(needed.diarized),
         "score_diarization": len(needed.diarized),
         "evaluate": len(layout.external_inputs()),
+        "database": int(bool(needed.tables)),
         "table": len(needed.tables),
         "all": 1,
     }

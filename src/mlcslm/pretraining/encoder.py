@@ -17,9 +17,9 @@ from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
 from mlcslm.errors import UserError
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder, atomic_path
 from mlcslm.model.encoder import SpeechEncoder
-from mlcslm.pretraining.phases import train_phase
+from mlcslm.pretraining.phases import MODEL_FILES, train_phase
 from mlcslm.text.protocols import normalise_reference
 
 _BLANK = 0
@@ -215,8 +215,7 @@ def _train(
 def _save(model: CtcEncoder, recipe: EncoderRecipe, out: str | os.PathLike[str], vocabulary: str) -> None:
     from safetensors.torch import save_file
 
-    with atomic_path(out) as folder:
-        folder.mkdir()
+    with atomic_folder(out, "foundation model", own=MODEL_FILES) as folder:
         tensors = {
             f"model.encoder.{name}": tensor.to(torch.float16).contiguous()
             for name, tensor in model.encoder.state_dict().items()

@@ -21,9 +21,9 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from mlcslm.config.languages import Group
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
 from mlcslm.pretraining.heard_text import END, PAD, START, Example, LanguageModelRecipe, Phase, Writer, collate, embed
-from mlcslm.pretraining.phases import train_phase
+from mlcslm.pretraining.phases import MODEL_FILES, train_phase
 from mlcslm.text.protocols import normalise_reference
 
 _CHAT_TEMPLATE = (
@@ -98,7 +98,7 @@ def pretrain_language_model(
             for row in _train(model, writer, recipe, phase, rng):
                 lines.write(json.dumps(asdict(phase) | row) + "\n")
                 lines.flush()
-            with atomic_path(out) as folder:
+            with atomic_folder(out, "foundation model", own=MODEL_FILES) as folder:
                 _save(model, tokenizer, folder)
 
 
@@ -127,7 +127,6 @@ def _train(
 def _save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    folder.mkdir()
     tensors = {name: tensor.to(torch.float16).contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     config = {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"} | {

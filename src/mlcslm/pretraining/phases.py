@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
+MODEL_FILES = ("*.json", "model.safetensors", "chat_template.jinja")
+"""Names of all that a foundation model's folder can hold."""
+
 
 def train_phase(
     model: nn.Module,

@@ -15,11 +15,12 @@ from mlcslm.corpus.augmentation import Augmenter, generate_noises, generate_room
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.corpus.demo.synthesis import Voice, speak_many
 from mlcslm.corpus.demo.voices import draw_voice
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
 
 _SENTENCES_A_VOICE = 20
 # So small an encoder hears nothing at 0 dB, and learns nothing from it.
 _SNR_DB = (5.0, 20.0)
+_FILES = ("mels.f16", "index.jsonl")
 
 
 def write_speech_pool(
@@ -34,11 +35,13 @@ def write_speech_pool(
 
     extract = WhisperFeatureExtractor(feature_size=mels)
     rng = np.random.default_rng([seed, 1])
-    with tempfile.TemporaryDirectory() as sounds, atomic_path(folder) as temporary:
+    with (
+        tempfile.TemporaryDirectory() as sounds,
+        atomic_folder(folder, "speech pool", own=_FILES) as temporary,
+    ):
         generate_noises(Path(sounds) / "noise", seed + 1, 40)
         generate_room_responses(Path(sounds) / "room", seed + 1, 40)
         augment = Augmenter(0.5, Path(sounds) / "noise", Path(sounds) / "room", _SNR_DB)
-        temporary.mkdir()
         frames = 0
         with (
             open(temporary / "mels.f16", "wb") as data,

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 from plotly.offline import get_plotlyjs
 
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
 from mlcslm.report.audio import copy_audio
 from mlcslm.report.data_files import write_data
 from mlcslm.report.pages import write_pages
@@ -18,14 +18,17 @@ from mlcslm.results.database import open_database
 from mlcslm.runtime.progress import progress
 
 
-def build_report(database: Path, out: Path, *, audio: bool = True, threads: int = 1) -> None:
+def build_report(database: Path, out: Path, *, audio: bool = True, threads: int = 1, force: bool = False) -> None:
     """Write the report of `database` as the folder `out`, whole or not at all; `out/index.html` is its first page.
 
     audio: whether to copy the sessions' audio into it, so that utterances can be heard; threads: for those copies.
-    Sessions whose audio cannot be read are named on standard output. Raises UserError if there is no database.
+    Sessions whose audio cannot be read are named on standard output. Raises UserError if there is no database, and as
+    `check_output_folder` does, which takes `force`.
     """
-    with open_database(database) as connection, atomic_path(out) as folder:
-        folder.mkdir()
+    with (
+        open_database(database) as connection,
+        atomic_folder(out, "report", force=force, inputs=[database]) as folder,
+    ):
         _write_assets(folder)
         splits = _scored_splits(connection)
         expected = {split: _session_audio(connection, split) for split in splits} if audio else {}
@@ -36,7 +39,8 @@ def build_report(database: Path, out: Path, *, audio: bool = True, threads: int 
         with progress(steps, "utterances of the report", "system") as bar:
             for split in splits:
                 systems = write_utterances(connection, folder, split, copied[split], protocol, bar.update)
-                index[split] = {"systems": systems}
+                if systems:
+                    index[split] = {"systems": systems}
         write_data(folder, "splits", index)
         write_timelines(connection, folder, copied)
         write_pages(connection, folder)

@@ -12,13 +12,13 @@ from mlcslm.report.tables import utterances_link
 
 
 def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Sections of the decoding page as `charts.html.j2` takes them; none where the config has no grid."""
+    """Sections of the decoding page as `charts.html.j2` takes them; none where no setting of the grid was scored."""
     rows = connection.execute(
         "SELECT r.labels['method'] || ' · ' || r.labels['beam_size'] || ' · ' || r.labels['max_new_tokens'], r.system, "
         "r.cells['dev'].value, r.cells['dev'].low, r.cells['dev'].high, r.cells['dev'].published, "
         "a.real_time_factor, a.percent_cut, a.percent_looping "
         "FROM rendered_rows AS r LEFT JOIN answers_by_system AS a ON a.system = r.system AND a.split = 'dev' "
-        "WHERE r.table_name = 'table4' ORDER BY r.position DESC"
+        "WHERE r.table_name = 'table4' AND r.cells['dev'].value IS NOT NULL ORDER BY r.position DESC"
     ).fetchall()
     if not rows:
         return []
@@ -34,8 +34,8 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         error_x={
             "type": "data",
             "symmetric": False,
-            "array": [high - value for high, value in zip(highs, values, strict=True)],
-            "arrayminus": [value - low for low, value in zip(lows, values, strict=True)],
+            "array": [None if high is None else high - value for high, value in zip(highs, values, strict=True)],
+            "arrayminus": [None if low is None else value - low for low, value in zip(lows, values, strict=True)],
             "thickness": 2,
         },
         hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
@@ -66,9 +66,9 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
     sections = [
         {
             "heading": "Error rate of each setting",
-            "text": "Method · beam size · longest answer in tokens. Bars are 95 % intervals over sessions; which of "
-            "two settings is better, the paired comparison on the page of utterances tells. A click on a point leads "
-            "there.",
+            "text": "Method · beam size · longest answer in tokens. Bars are 95 % intervals over sessions, from five "
+            "on; which of two settings is better, the paired comparison on the page of utterances tells. A click on a "
+            "point leads there.",
             "charts": [chart([measured, paper], x=rate, height=60 + 38 * len(names), legend=legend)],
         },
         {
@@ -102,20 +102,20 @@ def _by_group(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     rows = connection.execute(
         "SELECT g.grp, g.method || ' · ' || g.beam_size || ' · ' || g.max_new_tokens, g.wer, g.above_best, g.system "
         "FROM grid_by_group AS g JOIN table_rows AS r ON r.system = g.system AND r.table_name = 'table4' "
-        "JOIN groups AS n ON n.grp = g.grp ORDER BY n.rowid, r.position"
+        "JOIN groups AS n ON n.grp = g.grp WHERE g.wer IS NOT NULL ORDER BY n.rowid, r.position"
     ).fetchall()
     if not rows:
         return []
     groups, settings = list(dict.fromkeys(row[0] for row in rows)), list(dict.fromkeys(row[1] for row in rows))
     cells = {(row[1], row[0]): row for row in rows}
-    grid = [[cells[setting, group] for group in groups] for setting in reversed(settings)]
+    grid = [[cells.get((setting, group)) for group in groups] for setting in reversed(settings)]
     heat = go.Heatmap(
         x=groups,
         y=settings[::-1],
-        z=[[row[3] for row in line] for line in grid],
-        text=[[f"{row[2]:.1f}" for row in line] for line in grid],
+        z=[[row and row[3] for row in line] for line in grid],
+        text=[[f"{row[2]:.1f}" if row else "" for row in line] for line in grid],
         texttemplate="%{text}",
-        customdata=[[utterances_link(split="dev", a=row[4], group=row[0]) for row in line] for line in grid],
+        customdata=[[row and utterances_link(split="dev", a=row[4], group=row[0]) for row in line] for line in grid],
         colorscale=[[0, "rgba(209,96,61,0)"], [0.2, "rgba(209,96,61,0.3)"], [1, "rgba(209,96,61,0.95)"]],
         xgap=2,
         ygap=2,

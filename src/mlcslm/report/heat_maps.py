@@ -48,7 +48,9 @@ def diarizer_maps(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]
             ).fetchall()
             cells = {(system, group): (rate, f"{group}: {count} recordings") for system, group, rate, count in rates}
             groups = _groups(connection, {group for _, group in cells})
-            maps.append(_heat_map(f"{title}, {split}", "diarizer", dict(totals), groups, cells, {}))
+            # Turns that came without words have no tcpWER, and may be all there is.
+            if any(total is not None for _, total in totals):
+                maps.append(_heat_map(f"{title}, {split}", "diarizer", dict(totals), groups, cells, {}))
     return maps
 
 

@@ -15,6 +15,7 @@ from mlcslm.report.reasoning_charts import reasoning_sections
 from mlcslm.report.tables import read_external, read_tables
 from mlcslm.report.training_charts import training_sections
 from mlcslm.report.utterance_data import FLAGS
+from mlcslm.results.intervals import about_intervals
 
 
 def write_pages(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -62,8 +63,7 @@ def _contents(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str
 def _run(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     """What the database was made with."""
     settings = dict(connection.execute("SELECT key, value FROM settings WHERE key <> 'config'").fetchall())
-    level, samples = 100 * float(settings["bootstrap_level"]), int(settings["bootstrap_samples"])
-    return {**settings, "level": f"{level:g}", "samples": f"{samples:,}"}
+    return {**settings, "intervals": about_intervals(settings)}
 
 
 def _facts(connection: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:

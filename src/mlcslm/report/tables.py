@@ -15,21 +15,23 @@ from mlcslm.results.markdown import SECTIONS
 
 def read_tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """Every table that has a row measured, as the template `index.html.j2` takes it."""
-    titles = connection.execute("SELECT table_name, title FROM paper_tables ORDER BY table_name").fetchall()
-    tables = (_table(connection, name, title) for name, title in titles)
-    return [table for table in tables if table["rows"]]
+    titles = connection.execute(
+        "SELECT table_name, title FROM paper_tables SEMI JOIN (SELECT table_name FROM table_rows WHERE measured) "
+        "USING (table_name) ORDER BY table_name"
+    ).fetchall()
+    return [_table(connection, name, title) for name, title in titles]
 
 
 def read_external(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """What was brought from elsewhere: name, label and rates (percent, with intervals) by split and measure."""
     found = connection.execute(
         "SELECT s.system, s.method, w.split, 'WER/CER', w.wer, w.low, w.high, s.source FROM systems AS s "
-        "JOIN wer_by_system AS w USING (system) WHERE s.source IS NOT NULL UNION ALL "
+        "JOIN wer_by_system AS w USING (system) WHERE s.source IS NOT NULL AND w.wer IS NOT NULL UNION ALL "
         "SELECT d.diarizer, d.method, w.split, 'tcpWER/tcpCER', w.tcpwer, w.low, w.high, d.source FROM diarizers AS d "
         "JOIN diarization_by_system AS w ON w.system = d.diarizer WHERE d.source IS NOT NULL AND w.tcpwer IS NOT NULL "
         "UNION ALL SELECT d.diarizer, d.method, w.split, 'DER', w.der, w.der_low, w.der_high, d.source "
         "FROM diarizers AS d JOIN diarization_by_system AS w ON w.system = d.diarizer WHERE d.source IS NOT NULL "
-        "ORDER BY ALL"
+        "AND w.der IS NOT NULL ORDER BY ALL"
     ).fetchall()
     names = ("name", "method", "split", "measure", "value", "low", "high", "source")
     external = [dict(zip(names, row, strict=True)) for row in found]
@@ -76,7 +78,7 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str) -> dict
                 "cells": [_cell(row, value, tops[value]) for value in values],
                 "extras": [row[extra] for extra in extras],
                 "note": row["note"] if row.get("note", "-") != "-" else None if "note" in columns else note,
-                "link": _link(system, diarizer),
+                "link": _link(row, system, diarizer),
             }
             for row, (system, diarizer, note) in zip(rows, measured, strict=True)
         ],
@@ -119,10 +121,13 @@ def _top(rows: Sequence[dict[str, Any]], column: str) -> float:
     return math.ceil(round(most / unit, 6)) * unit
 
 
-def _link(system: str | None, diarizer: str | None) -> str | None:
-    if system is not None:
-        return utterances_link(split="dev", a=system)
-    return None if diarizer is None else "diarization.html"
+def _link(row: dict[str, Any], system: str | None, diarizer: str | None) -> str | None:
+    """Where a row's errors can be looked at; None where nothing of it was scored."""
+    if diarizer is not None:
+        scored = any(row.get(column) is not None for column in ("dev", "test", "tcpwer", "der"))
+        return "diarization.html" if scored else None
+    splits = [split for split in ("dev", "test") if row.get(split) is not None]
+    return utterances_link(split=splits[0], a=system) if splits else None
 
 
 def _section(connection: duckdb.DuckDBPyConnection, name: str) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from mlcslm.formats.rttm import read_rttm
 from mlcslm.formats.segments import Segment
-from mlcslm.io.files import atomic_path
+from mlcslm.io.files import atomic_folder
 from mlcslm.io.parquet import read_table
 from mlcslm.runtime.progress import watched
 
@@ -28,8 +28,7 @@ def draw_sessions(manifest: Path, rttm: Path, folder: Path) -> None:
     references: dict[str, list[Segment]] = {}
     for row in rows:
         references.setdefault(row["session_id"], []).append(Segment(row["start"], row["end"], row["speaker"]))
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
+    with atomic_folder(folder, "folder of pictures", own=["*.svg"]) as temporary:
         for recording, reference in watched(list(references.items()), "pictures", "recording"):
             file = rttm / f"{recording}.rttm"
             if file.is_file():

@@ -178,7 +178,7 @@ def _align(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[str, st
 def _comparisons(
     connection: duckdb.DuckDBPyConnection, split: str, systems: Sequence[dict[str, Any]]
 ) -> list[list[Any]]:
-    """Each pair of systems, by their numbers: pair, group, difference, its interval and its p-value."""
+    """Each pair of systems, by their numbers: pair, group, difference, interval (null: too few sessions), p-value."""
     number = {system["name"]: place for place, system in enumerate(systems)}
     found = connection.execute(
         "SELECT system_a, system_b, grp, round(difference, 3), round(low, 3), round(high, 3), round(p_value, 5) "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,8 @@ from mlcslm.errors import UserError
 from mlcslm.io.csv import write_csv
 from mlcslm.io.files import atomic_path
 from mlcslm.results.database import open_database
-from mlcslm.scoring.bootstrap import group_mean_interval
+from mlcslm.results.intervals import about_intervals
+from mlcslm.scoring.intervals import group_mean_interval
 
 TITLES = {"wer": "WER/CER (Track 1)", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
 _FIXED = (
@@ -24,9 +26,10 @@ _FIXED = (
 _ABOUT = (
     "Percent. **pooled**: all errors over all reference tokens, as the 2025 challenge reports. **mean of groups**: the "
     "mean of the groups' own rates, each counting alike, as the 2026 challenge reports tcpMER. Neither stands for the "
-    "other: in the first a group weighs as many tokens as it has. In brackets: {level:g} % bootstrap intervals over "
-    "sessions, which for the second are drawn within their groups. Protocol `{protocol}`; counted in characters: "
-    "{characters}; all others in words; collar of tcpWER/tcpCER 5 s."
+    "other: in the first a group weighs as many tokens as it has. In brackets, of the first: {intervals}; of the "
+    "second: a jackknife over the sessions of each group, none where a group has a single one or all have too few "
+    "together. Protocol `{protocol}`; counted in characters: {characters}; all others in words; collar of "
+    "tcpWER/tcpCER 5 s."
 )
 
 
@@ -46,8 +49,9 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
         raise UserError(f"{database}: no system has {TITLES[measure]}; score one first (docs/challenge2026.md).")
     with atomic_path(csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, [*_FIXED, *groups], rows)
-    level, characters = 100 * float(settings["bootstrap_level"]), ", ".join(in_characters) or "none"
-    about = _ABOUT.format(level=level, protocol=settings["protocol"], characters=characters)
+    characters = ", ".join(in_characters) or "none"
+    intervals = about_intervals(settings)
+    about = _ABOUT.format(intervals=intervals, protocol=settings["protocol"], characters=characters)
     parts = [f"# {TITLES[measure]} by system", _summary(rows), about, "## By group", _by_group(groups, rows)]
     page = "\n\n".join(parts)
     with atomic_path(markdown) as temporary:
@@ -86,30 +90,29 @@ def _rows(
 
 def _mean_intervals(
     connection: duckdb.DuckDBPyConnection, measure: str, settings: Mapping[str, str]
-) -> dict[tuple[str, str], list[Decimal]]:
-    """Ends of the interval of the mean of groups, in percent, by split and system."""
+) -> dict[tuple[str, str], list[Decimal | None]]:
+    """Ends of the interval of the mean of groups, in percent, by split and system; None where there is none."""
     sessions = connection.execute(
         "SELECT split, system, list(errors ORDER BY session_id), list(length ORDER BY session_id), "
         "list(grp ORDER BY session_id) FROM session_errors WHERE measure = ? AND protocol = ? GROUP BY ALL",
         [measure, settings["protocol"]],
     ).fetchall()
-    options = {
-        "samples": int(settings["bootstrap_samples"]),
-        "level": float(settings["bootstrap_level"]),
-        "seed": int(settings["seed"]),
-    }
-    found = {}
+    found: dict[tuple[str, str], list[Decimal | None]] = {}
     for split, system, *columns in sessions:
-        ends = group_mean_interval(*map(np.array, columns), **options)
-        found[split, system] = [Decimal(f"{100 * end:.2f}") for end in ends]
+        ends = group_mean_interval(*map(np.array, columns), level=float(settings["bootstrap_level"]))
+        found[split, system] = [None if math.isnan(end) else Decimal(f"{100 * end:.2f}") for end in ends]
     return found
 
 
 def _summary(rows: Sequence[Sequence[Any]]) -> str:
     lines = ["| split | system | groups | pooled | mean of groups |", "|:---|:---|---:|---:|---:|"]
-    for split, system, groups, pooled, low, high, mean, mean_low, mean_high, *_ in rows:
-        lines.append(f"| {split} | {system} | {groups} | {pooled} [{low}, {high}] | {mean} [{mean_low}, {mean_high}] |")
+    for split, system, groups, *rates in rows:
+        lines.append(f"| {split} | {system} | {groups} | {_rate(*rates[:3])} | {_rate(*rates[3:6])} |")
     return "\n".join(lines)
+
+
+def _rate(rate: Decimal, low: Decimal | None, high: Decimal | None) -> str:
+    return str(rate) if low is None else f"{rate} [{low}, {high}]"
 
 
 def _by_group(groups: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

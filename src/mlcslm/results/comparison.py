@@ -20,9 +20,10 @@ def compare_in_database(
 
     groups: compared and pooled (all by default); most: how many utterances, or recordings of diarizers, to list. Keys:
     system_a, system_b, split, protocol, bootstrap_samples; `measures`: by measure, the rows of table `comparisons` from
-    grp on (grp `all`: pooled over `groups`), percent and points; `changed`: utterances of view `changed_utterances`, of
-    diarizers recordings. Raises UserError for a database that cannot be read, systems that were not scored on the
-    split, one compared with itself, a system with a diarizer, and unknown groups.
+    grp on (grp `all`: pooled over `groups`; `mean of groups`: each counting alike), percent and points; `changed`:
+    utterances of view `changed_utterances`, of diarizers recordings. Raises UserError for a database that cannot be
+    read, systems that were not scored on the split, one compared with itself, a system with a diarizer, and unknown
+    groups.
     """
     with open_database(database) as connection:
         settings = dict(connection.execute("SELECT key, value FROM settings").fetchall())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,12 @@ from mlcslm.config.reading import parse_config
 from mlcslm.config.schema import Config
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import atomic_path, fingerprint, sha256
+from mlcslm.io.locks import exclusive
+from mlcslm.io.places import check_output_file
 from mlcslm.results import intervals, loading
 from mlcslm.results.external_systems import ExternalSystem, counts_of, insert_systems, load_answers
 from mlcslm.text.protocols import get_protocol
-from mlcslm.workflow.layout import SPLITS, Layout
+from mlcslm.workflow.layout import CARD, SPLITS, Layout
 
 _VIEWS = ("views.sql", "diarization_views.sql", "average_views.sql", "table_views.sql")
 
@@ -59,31 +63,32 @@ def build_database(
     preset: str,
     config: Mapping[str, Any],
     manifests: Mapping[str, Path],
-    hypotheses: Sequence[Path],
+    hypotheses: Mapping[tuple[str, str], Path],
     scores: Sequence[Path],
     reflections: Sequence[Path],
     training_logs: Sequence[Path],
     diarization: Sequence[Path],
-    segments: Sequence[Path],
+    segments: Mapping[tuple[str, str], Path],
     tables: Path,
     languages: Path,
     systems: Sequence[SystemRow],
     external: Sequence[ExternalSystem] = (),
+    renaming: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Write `out`, tables of schema.sql and the views over them, from the workflow's Parquet files.
 
     preset: the config's name, for readers; config: the whole configuration as JSON, checked here (its `scoring` section
-    names the protocol that the views show); manifests: by split; hypotheses: files named
-    `…/hypotheses/<system>/<split>.parquet`; diarization: counts of each diarizer and split; segments: what was
-    transcribed of them, files named `…/<diarizer>/<split>/hypotheses.parquet`; tables, languages: tables.yaml and
-    languages.tsv; systems: all that the config decodes; brought: what others decoded. Raises UserError, and leaves
+    names the protocol that the views show); manifests: by split; hypotheses: by system and split; diarization: counts
+    of each diarizer and split; segments: their transcripts, by diarizer and split; tables, languages: tables.yaml and
+    languages.tsv; systems: all that the config decodes; external: what others decoded; renaming: entered before the
+    finished file gets its name, and left after that. Raises UserError, and leaves
     `out` as it was, if the files do not agree with each other (counts must hold exactly the manifest's utterances) or
     another process is writing to `out`.
     """
     checked, paper_tables, groups = parse_config(config), read_paper_tables(tables), read_languages(languages)
     settings = _settings(preset, checked, manifests, tables)
-    _refuse_if_locked(out)
-    with atomic_path(out) as temporary:
+    _check_replaceable(out)
+    with ExitStack() as until_renamed, atomic_path(out) as temporary:
         try:
             with duckdb.connect(str(temporary)) as connection:
                 connection.begin()
@@ -98,13 +103,13 @@ def build_database(
                 _insert_rows(connection, "diarizers", _diarizers(checked))
                 insert_systems(connection, external, manifests)
                 loading.load_manifests(connection, manifests)
-                loading.load_hypotheses(connection, hypotheses, [row.system for row in systems])
+                loading.load_hypotheses(connection, hypotheses)
                 loading.load_counts(connection, [*scores, *counts_of(external, 1)])
                 loading.load_reflections(connection, reflections)
                 loading.load_training_logs(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
                 loading.load_diarization(connection, [*diarization, *counts_of(external, 2)])
-                loading.load_segments(connection, segments, checked.diarizers)
+                loading.load_segments(connection, segments)
                 load_answers(connection, external)
                 _check_protocol(connection, settings["protocol"])
                 _insert_paper_tables(connection, paper_tables, checked)
@@ -117,6 +122,7 @@ def build_database(
                 connection.execute("CHECKPOINT")
         finally:
             _write_ahead_log(temporary).unlink(missing_ok=True)
+        until_renamed.enter_context(renaming())
         # A log left beside the old file by a killed session would be replayed onto the new one.
         _write_ahead_log(out).unlink(missing_ok=True)
 
@@ -212,14 +218,24 @@ def _insert_paper_tables(
     _insert_rows(connection, "published", published)
 
 
-def _refuse_if_locked(path: Path) -> None:
-    """Raise UserError if another process is writing to `path`: replacing it would let that process write to nothing."""
-    if Path(path).is_file():
-        try:
-            duckdb.connect(str(path), read_only=True).close()
-        except duckdb.Error as error:
-            if _is_lock(error):
-                raise _locked(path, error) from None
+def _check_replaceable(path: Path) -> None:
+    """Raise UserError if another process is writing to `path`, which would then write to nothing, or if it is not ours.
+
+    A damaged file is one of ours if it begins as DuckDB's do.
+    """
+    path = check_output_file(path)
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            ours = bool(connection.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'settings'").fetchall())
+    except duckdb.Error as error:
+        if _is_lock(error):
+            raise _locked(path, error) from None
+        with path.open("rb") as file:
+            ours = file.read(12)[8:] == b"DUCK"
+    if not ours:
+        raise UserError(f"{path}: is there, and is no results database of mlcslm. Move it away; nothing was changed.")
 
 
 def _is_lock(error: duckdb.Error) -> bool:
@@ -237,28 +253,82 @@ def _write_ahead_log(path: Path) -> Path:
     return path.with_name(f"{path.name}.wal")
 
 
+_PATIENCE = 3
+
+
+class _OvertakenError(Exception):
+    """While the database was written, another process added to the results."""
+
+
 def collect_database(config: Config, layout: Layout) -> Path:
     """Write the database of what has been measured so far and is part of the configuration, or was brought.
 
-    Returns its path. Raises UserError as `build_database` does.
+    Returns its path. Several processes may do this at once, and none loses what another has added: each writes a file
+    of its own without waiting, and then, one at a time, looks whether the results are still those that it has read. If
+    not, it begins again; the fourth time it keeps the others waiting. Raises UserError as `build_database` does.
     """
+    database = layout.database()
+    for attempt in range(_PATIENCE + 1):
+        last = attempt == _PATIENCE
+        with exclusive(database) if last else contextlib.nullcontext():
+            found = _found(config, layout)
+            before = _stamps(found)
+            try:
+                build_database(database, **found, renaming=lambda before=before: _unchanged(config, layout, before))
+            except _OvertakenError:
+                continue
+            except UserError:  # it may be of what another process has put there, and taken back
+                if last or _stamps(_found(config, layout)) == before:
+                    raise
+            else:
+                return database
+    raise AssertionError("nobody overtakes the holder of the lock")
+
+
+@contextlib.contextmanager
+def _unchanged(config: Config, layout: Layout, before: Mapping[Path, Any]) -> Iterator[None]:
+    """Hold all others off while a database is renamed that was made of what `before` describes, if it is still so."""
+    with exclusive(layout.database()):
+        if _stamps(_found(config, layout)) != before:
+            raise _OvertakenError
+        yield
+
+
+def _found(config: Config, layout: Layout) -> dict[str, Any]:
+    """Arguments of `build_database`: what the results folder holds."""
     systems, diarizers = layout.on_disk(), layout.diarization_on_disk()
-    logs = (layout.checkpoint(name) / "training_log.parquet" for name in config.stages)
-    database = layout.root / "results.duckdb"
-    build_database(
-        database,
-        preset=layout.preset,
-        config=config.model_dump(mode="json"),
-        manifests={split: layout.manifest(split) for split in SPLITS if layout.manifest(split).exists()},
-        hypotheses=[layout.hypotheses(*system) for system in systems],
-        scores=[layout.scores(*system) for system in systems],
-        reflections=[layout.reflections(*system) for system in systems],
-        training_logs=[log for log in logs if log.exists()],
-        diarization=[layout.diarization_counts(*diarizer) for diarizer in diarizers],
-        segments=[layout.diarization_hypotheses(*diarizer) for diarizer in diarizers],
-        tables=Path(config.tables),
-        languages=Path(config.languages),
-        systems=[SystemRow.from_config(config, *names) for names in dict.fromkeys(system[:2] for system in systems)],
-        external=[ExternalSystem.read(folder) for folder in layout.external_on_disk()],
-    )
-    return database
+    logs = (layout.training_log(name) for name in config.stages)
+    return {
+        "preset": layout.preset,
+        "config": config.model_dump(mode="json"),
+        "manifests": {split: layout.manifest(split) for split in SPLITS if layout.manifest(split).exists()},
+        "hypotheses": {(f"{system[0]}/{system[1]}", system[2]): layout.hypotheses(*system) for system in systems},
+        "scores": [layout.scores(*system) for system in systems],
+        "reflections": [layout.reflections(*system) for system in systems],
+        "training_logs": [log for log in logs if log.exists()],
+        "diarization": [layout.diarization_counts(*diarizer) for diarizer in diarizers],
+        "segments": {diarizer: layout.diarization_hypotheses(*diarizer) for diarizer in diarizers},
+        "tables": Path(config.tables),
+        "languages": Path(config.languages),
+        "systems": [SystemRow.from_config(config, *names) for names in dict.fromkeys(one[:2] for one in systems)],
+        "external": [ExternalSystem.read(folder) for folder in layout.external_on_disk()],
+    }
+
+
+def _stamps(found: Mapping[str, Any]) -> dict[Path, tuple[int, int, int] | None]:
+    """What tells each file of `_found` from another in its place: all are renamed into it, so none keeps its inode."""
+    paths = [*found["manifests"].values(), found["tables"], found["languages"]]
+    for kind in ("scores", "reflections", "training_logs", "diarization"):
+        paths += found[kind]
+    for kind in ("hypotheses", "segments"):
+        paths += found[kind].values()
+    paths += [system.folder / CARD for system in found["external"]]
+    stamps: dict[Path, tuple[int, int, int] | None] = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            stamps[path] = None
+        else:
+            stamps[path] = status.st_ino, status.st_size, status.st_mtime_ns
+    return stamps

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from mlcslm.config.schema import Config
-from mlcslm.errors import UserError
-from mlcslm.evaluation.evaluate import evaluate
+from mlcslm.evaluation.evaluate import score_system, write_system
 from mlcslm.evaluation.request import Evaluation
+from mlcslm.io.files import restored_on_error
 from mlcslm.results.database import collect_database, open_database
 from mlcslm.workflow.layout import Layout
 
@@ -29,18 +28,14 @@ def join_results(config: Config, layout: Layout, request: Evaluation) -> dict[st
     Keys: those of `system.json`; database; others: systems to compare it with; scores: for each measure and protocol
     the pooled rate with its interval, the mean of the groups' rates, and each group's errors, length (seconds, of
     measure der) and rate (percent). Raises UserError as `evaluate` and `build_database` do; a system that the database
-    refuses leaves nothing behind.
+    refuses leaves everything as it was.
     """
     folder = layout.external(request.name, request.split)
-    before = folder.exists()
-    card = evaluate(request, folder)
-    try:
+    scored = score_system(request)
+    with restored_on_error(folder):
+        write_system(scored, folder)
         database = collect_database(config, layout)
-    except UserError:
-        if not before:
-            shutil.rmtree(folder)
-        raise
-    return {**card, "database": str(database), **_scores(database, request)}
+    return {**scored.card, "database": str(database), **_scores(database, request)}
 
 
 def _scores(database: Path, request: Evaluation) -> dict[str, Any]:

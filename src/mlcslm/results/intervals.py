@@ -1,9 +1,9 @@
-"""How sure the rates of `results.duckdb` are: bootstrap intervals, and comparisons of all pairs of systems."""
+"""How sure the rates of `results.duckdb` are: intervals, and comparisons of all pairs of systems."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from mlcslm.runtime.progress import watched
-from mlcslm.scoring.bootstrap import bootstrap_interval
 from mlcslm.scoring.compare import Comparison, compare_systems
+from mlcslm.scoring.intervals import BOOTSTRAP_SESSIONS, FEWEST_SESSIONS, pooled_interval
 
 LEVEL = 0.95
 POOLED = "all"
+MEAN = "mean of groups"
 _COMPARISONS = pa.schema(
     [
         *((name, pa.string()) for name in ("measure", "split", "grp", "system_a", "system_b")),
@@ -26,15 +27,29 @@ _COMPARISONS = pa.schema(
 )
 
 
+def about_intervals(settings: Mapping[str, str]) -> str:
+    """What an interval of a pooled rate is, for readers. settings: those of the database.
+
+    >>> about_intervals({"bootstrap_level": "0.95", "bootstrap_samples": "1000"})
+    '95 % interval over sessions: a bootstrap of 1,000 samples, a jackknife below 30 sessions, none below 5'
+    """
+    level, samples = 100 * float(settings["bootstrap_level"]), int(settings["bootstrap_samples"])
+    return (
+        f"{level:g} % interval over sessions: a bootstrap of {samples:,} samples, a jackknife below "
+        f"{BOOTSTRAP_SESSIONS} sessions, none below {FEWEST_SESSIONS}"
+    )
+
+
 def insert_intervals(connection: duckdb.DuckDBPyConnection, samples: int, seed: int) -> None:
-    """Fill `intervals` from `session_errors`; without any reference token there is no rate and no interval."""
+    """Fill `intervals` from `session_errors`; rates of too few sessions, or without a reference token, have none."""
     sessions = connection.execute(
         "SELECT measure, system, split, protocol, list(errors ORDER BY session_id), list(length ORDER BY session_id) "
         "FROM session_errors GROUP BY ALL HAVING sum(length) > 0 ORDER BY ALL"
     ).fetchall()
     for *key, errors, lengths in watched(sessions, "intervals", "system"):
-        ends = bootstrap_interval(np.array(errors), np.array(lengths), samples=samples, level=LEVEL, seed=seed)
-        connection.execute("INSERT INTO intervals VALUES (?, ?, ?, ?, ?, ?)", [*key, *(100 * end for end in ends)])
+        low, high = pooled_interval(np.array(errors), np.array(lengths), samples=samples, level=LEVEL, seed=seed)
+        if not math.isnan(low):
+            connection.execute("INSERT INTO intervals VALUES (?, ?, ?, ?, ?, ?)", [*key, 100 * low, 100 * high])
 
 
 def insert_comparisons(connection: duckdb.DuckDBPyConnection, protocol: str, samples: int, seed: int) -> None:
@@ -67,10 +82,11 @@ def comparison_rows(
     samples: int,
     seed: int,
 ) -> Iterator[dict[str, Any]]:
-    """Each of `systems` with each later one: pooled over `groups` (all by default), then each group, from grp on the
-    columns of `comparisons`.
+    """Each of `systems` with each later one: pooled over `groups` (all by default), the means of groups where there
+    are several, then each group, from grp on the columns of `comparisons`.
 
-    All systems must have been scored on the same sessions. Rates without any reference token are left out.
+    All systems must have been scored on the same sessions. Rates without any reference token are left out; low and high
+    are None where sessions are too few for an interval.
     """
     sessions = connection.execute(
         "SELECT grp, any_value(length), list(errors ORDER BY list_position(?, system)) FROM session_errors "
@@ -82,15 +98,19 @@ def comparison_rows(
         return
     group_of, lengths, errors = zip(*sessions, strict=True)
     of_group, by_session, by_system = np.array(group_of), np.array(lengths), np.array(errors).T
-    for group in (POOLED, *sorted(set(group_of))):
-        chosen = np.full(len(sessions), True) if group == POOLED else of_group == group
-        options = {"samples": samples, "level": LEVEL, "seed": seed}
-        for found in compare_systems(by_system[:, chosen], by_session[chosen], **options):
+    several = len(set(of_group[by_session > 0])) > 1
+    for group in (POOLED, *([MEAN] if several else []), *sorted(set(group_of))):
+        chosen = np.full(len(sessions), True) if group in (POOLED, MEAN) else of_group == group
+        means = of_group if group == MEAN else None
+        for found in compare_systems(
+            by_system[:, chosen], by_session[chosen], means, samples=samples, level=LEVEL, seed=seed
+        ):
             if not math.isnan(found.difference):
                 yield {"grp": group, **_row(found, systems)}
 
 
 def _row(found: Comparison, systems: Sequence[str]) -> dict[str, Any]:
     percents = {name: 100 * getattr(found, name) for name in ("rate_a", "rate_b", "difference", "low", "high")}
+    percents = {name: None if math.isnan(value) else value for name, value in percents.items()}
     counts = {name: getattr(found, name) for name in ("sessions", "p_value", "fewer", "more")}
     return {"system_a": systems[found.a], "system_b": systems[found.b], **counts, **percents}

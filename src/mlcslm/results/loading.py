@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -147,13 +147,13 @@ def load_manifests(connection: duckdb.DuckDBPyConnection, manifests: Mapping[str
     insert_checked(connection, "utterances", staged, _MANIFEST_CHECKS)
 
 
-def load_hypotheses(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], systems: Sequence[str]) -> None:
-    """Fill `hypotheses` from files named `…/hypotheses/<system>/<split>.parquet`, whose name says what they hold.
+def load_hypotheses(connection: duckdb.DuckDBPyConnection, paths: Mapping[tuple[str, str], Path]) -> None:
+    """Fill `hypotheses` from the file of each system and split.
 
-    Raises UserError for another name, FaultyInput for repeated ids and for utterances that no manifest has.
+    Raises FaultyInput for repeated ids and for utterances that no manifest has.
     """
     staged = stage_files(
-        (path, {"system": _named(path.parent, "hypotheses", systems), "split": path.stem}, HYPOTHESES) for path in paths
+        (path, {"system": system, "split": split}, HYPOTHESES) for (system, split), path in paths.items()
     )
     insert_checked(connection, "hypotheses", staged, HYPOTHESES_CHECKS)
 
@@ -184,15 +184,12 @@ def load_diarization(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path
     insert_checked(connection, "diarization_counts", staged, _DIARIZATION_CHECKS)
 
 
-def load_segments(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path], diarizers: Collection[str]) -> None:
-    """Fill `diarized_segments` from files named `…/diarization/<diarizer>/<split>/hypotheses.parquet`.
+def load_segments(connection: duckdb.DuckDBPyConnection, paths: Mapping[tuple[str, str], Path]) -> None:
+    """Fill `diarized_segments` from the file of each diarizer and split.
 
-    Raises UserError for another name, FaultyInput for recordings that the manifest lacks.
+    Raises FaultyInput for recordings that the manifest lacks.
     """
-    files = (
-        (path, {"system": _named(path.parents[1], "diarization", diarizers), "split": path.parent.name}, SEGMENTS)
-        for path in paths
-    )
+    files = ((path, {"system": diarizer, "split": split}, SEGMENTS) for (diarizer, split), path in paths.items())
     insert_checked(connection, "diarized_segments", stage_files(files), SEGMENTS_CHECKS)
 
 
@@ -268,14 +265,3 @@ def insert_checked(
         raise FaultyInput(f"The files behind {table} do not agree; make those at fault again:", faults)
     connection.execute(f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (file) FROM staged")
     connection.unregister("staged")
-
-
-def _named(folder: Path, kind: str, names: Collection[str]) -> str:
-    """Whose files `folder` has: the one of `names` that stands below a folder `kind` in its path."""
-    for name in names:
-        if folder.as_posix().endswith(f"{kind}/{name}"):
-            return name
-    raise UserError(
-        f"{folder}: found no system or diarizer of the config in the path. Expected …/{kind}/ and one of: "
-        f"{', '.join(names)}."
-    )

@@ -9,6 +9,8 @@ from typing import Any
 
 import duckdb
 
+from mlcslm.results.intervals import about_intervals
+
 # What stands below a table that has the column.
 LEGENDS = {
     "training_loss": "**Training loss**: mean over the last tenth of the stage's own steps, in nats a labelled token, "
@@ -131,12 +133,10 @@ def _cell(row: dict[str, Any], column: str) -> str:
 
 def _provenance(connection: duckdb.DuckDBPyConnection, sizes: Sequence[str], rates: str) -> str:
     settings = dict(connection.execute("SELECT key, value FROM settings").fetchall())
-    level, samples = 100 * float(settings["bootstrap_level"]), int(settings["bootstrap_samples"])
     preset, models, corpus = (_escape(settings[key]) for key in ("preset", "models", "corpus"))
     return (
         f"**Measured here**: preset {preset}, models {models}, corpus {corpus} ({'; '.join(sizes)}). Percent, pooled "
-        f"over all groups: {rates.format(**settings)}. In brackets: the {level:g} % bootstrap interval over sessions "
-        f"({samples:,} samples)."
+        f"over all groups: {rates.format(**settings)}. In brackets: the {about_intervals(settings)}."
     )
 
 

@@ -135,7 +135,7 @@ CREATE TABLE intervals (
     measure VARCHAR NOT NULL CHECK (measure IN ('wer', 'tcpwer', 'der')), system VARCHAR NOT NULL, split VARCHAR NOT NULL,
     protocol VARCHAR NOT NULL, low DOUBLE NOT NULL, high DOUBLE NOT NULL, PRIMARY KEY (measure, system, split, protocol)
 );
-COMMENT ON TABLE intervals IS '95 % bootstrap intervals of the pooled rates, sessions resampled with replacement';
+COMMENT ON TABLE intervals IS '95 % intervals of the pooled rates over sessions: a bootstrap, a jackknife below 30 sessions; below five there is no row (docs/scoring.md)';
 COMMENT ON COLUMN intervals.measure IS 'wer (WER/CER), tcpwer (tcpWER/tcpCER) or der';
 COMMENT ON COLUMN intervals.system IS 'System scored; of tcpwer and der a diarizer';
 COMMENT ON COLUMN intervals.split IS 'Split scored';
@@ -146,20 +146,20 @@ COMMENT ON COLUMN intervals.high IS 'Upper end, percent';
 CREATE TABLE comparisons (
     measure VARCHAR NOT NULL, split VARCHAR NOT NULL, grp VARCHAR NOT NULL, system_a VARCHAR NOT NULL, system_b VARCHAR NOT NULL,
     sessions INTEGER NOT NULL, rate_a DOUBLE NOT NULL, rate_b DOUBLE NOT NULL, difference DOUBLE NOT NULL,
-    low DOUBLE NOT NULL, high DOUBLE NOT NULL, p_value DOUBLE NOT NULL, fewer INTEGER NOT NULL, more INTEGER NOT NULL,
+    low DOUBLE, high DOUBLE, p_value DOUBLE NOT NULL, fewer INTEGER NOT NULL, more INTEGER NOT NULL,
     PRIMARY KEY (measure, split, grp, system_a, system_b)
 );
 COMMENT ON TABLE comparisons IS 'Every two systems scored on a split, compared session by session: each pair once, the one that the config names first as system_a';
 COMMENT ON COLUMN comparisons.measure IS 'wer (WER/CER of systems), tcpwer (tcpWER/tcpCER of diarizers) or der';
 COMMENT ON COLUMN comparisons.split IS 'Split scored';
-COMMENT ON COLUMN comparisons.grp IS 'Language or accent; all: pooled';
+COMMENT ON COLUMN comparisons.grp IS 'Language or accent; all: pooled; mean of groups: each group counting alike';
 COMMENT ON COLUMN comparisons.system_a IS 'System, or diarizer, that is compared with';
 COMMENT ON COLUMN comparisons.system_b IS 'System, or diarizer, that is compared';
 COMMENT ON COLUMN comparisons.sessions IS 'Sessions that both were scored on';
-COMMENT ON COLUMN comparisons.rate_a IS 'Pooled rate of system_a, percent';
-COMMENT ON COLUMN comparisons.rate_b IS 'Pooled rate of system_b, percent';
+COMMENT ON COLUMN comparisons.rate_a IS 'Rate of system_a, percent: pooled, or the mean of its groups'' rates';
+COMMENT ON COLUMN comparisons.rate_b IS 'Rate of system_b likewise';
 COMMENT ON COLUMN comparisons.difference IS 'rate_b - rate_a, points: negative where system_b is better';
-COMMENT ON COLUMN comparisons.low IS 'Lower end of the 95 % paired bootstrap interval of the difference, points';
+COMMENT ON COLUMN comparisons.low IS 'Lower end of the paired 95 % interval of the difference, points; NULL where sessions are too few for one (docs/scoring.md)';
 COMMENT ON COLUMN comparisons.high IS 'Upper end';
 COMMENT ON COLUMN comparisons.p_value IS 'Two-sided p-value of the randomisation test over sessions; with n sessions at least 2 / 2^n';
 COMMENT ON COLUMN comparisons.fewer IS 'Sessions in which system_b made fewer errors';

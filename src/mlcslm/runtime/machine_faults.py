@@ -58,6 +58,7 @@ _BY_PATTERN = (
     # DuckDB's wording for its own files.
     (re.compile(r"Corrupt database file|Could not read enough bytes from file"), "a damaged file"),
 )
+_SPECIAL = re.compile(r"""[\s"'\\$`&|;<>()*?\[\]{}!#~]""")
 _WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:exited unexpectedly|is killed by signal)")
 
 
@@ -98,6 +99,16 @@ def refuse_file(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise UserError(
             f"{root}: is not a folder. Move the file away, or set `results` to another name, and run again."
+        )
+
+
+def check_interpreter(python: str) -> None:
+    """Raise UserError where the path of `python` is no single word to a shell: Snakemake calls it unquoted."""
+    if _SPECIAL.search(python):
+        raise UserError(
+            f"{python}: the path of this Python has a space, a quote or another character that shells treat specially: "
+            "every job would fail. Clone mlcslm into a folder without one, or make .venv elsewhere; data and results "
+            "may lie below such folders."
         )
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcslm.scoring.bootstrap import draw_sessions
+from mlcslm.scoring.bootstrap import draw_sessions, expanded_level
+from mlcslm.scoring.intervals import BOOTSTRAP_SESSIONS, has_interval, with_tokens
+from mlcslm.scoring.jackknife import difference_interval
 
 # Up to so many sessions all ways of exchanging two systems are gone through (4,096 at most), beyond they are drawn.
 EXACT_SESSIONS = 12
@@ -16,8 +18,8 @@ EXACT_SESSIONS = 12
 class Comparison:
     """System `b` against system `a` (indices) on the same sessions. Rates are fractions, nan without reference tokens.
 
-    difference: rate_b - rate_a, negative where b is better; low, high: its paired bootstrap interval; p_value: of the
-    randomisation test; fewer, more: sessions in which b made fewer and more errors than a.
+    difference: rate_b - rate_a, negative where b is better; low, high: its paired interval, nan where sessions are too
+    few for one; p_value: of the randomisation test; fewer, more: sessions in which b made fewer and more errors than a.
     """
 
     a: int
@@ -34,38 +36,52 @@ class Comparison:
 
 
 def compare_systems(
-    errors: np.ndarray, lengths: np.ndarray, *, samples: int = 1000, level: float = 0.95, seed: int
+    errors: np.ndarray,
+    lengths: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    samples: int = 1000,
+    level: float = 0.95,
+    seed: int,
 ) -> list[Comparison]:
-    """Compare each system with each later one, by pooled rates: sum(errors) / sum(lengths).
+    """Compare each system with each later one, by pooled rates sum(errors) / sum(lengths), or by means over groups.
 
     errors: (systems, sessions), each system's errors in each session; lengths: (sessions,), its reference tokens (or
-    seconds). The order of sessions is part of the draw, as in `bootstrap_interval`.
+    seconds). The order of sessions is part of the draw, as in `bootstrap_interval`. groups: (sessions,), to compare the
+    means of the groups' pooled rates, each group counting alike; groups without a reference token are left out.
 
-    - Interval: percentile bootstrap of the difference of rates; each sample draws whole sessions with replacement, the
-      same for both systems (Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance
-      evaluation", 2004).
+    - Interval of pooled rates from 30 sessions on: expanded percentiles of a bootstrap of their difference; each sample
+      draws whole sessions with replacement, the same for both systems (Bisani and Ney, "Bootstrap estimates for
+      confidence intervals in ASR performance evaluation", 2004). Below, and of means over groups: Student's t with the
+      variance of a jackknife of the sessions' differences, within groups (`mlcslm.scoring.jackknife`). None where
+      sessions are too few (`has_interval`).
     - p_value: two-sided randomisation test: how often, if in each session it were chance which system made which
       errors, the difference would be as large (Noreen, "Computer-intensive methods for testing hypotheses", 1989).
-      Unlike the interval it knows when sessions are few: with n of them it is at least 2 / 2^n.
+      It holds for any number of sessions: with n of them it is at least 2 / 2^n.
 
     Raises ValueError for arrays of other shapes, without a session or with negative counts, and impossible options.
     """
     errors, lengths = np.asarray(errors, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
-    if errors.ndim != 2 or errors.shape[1:] != lengths.shape or not lengths.size:
-        raise ValueError(f"expected (systems, sessions) and (sessions,), found {errors.shape} and {lengths.shape}")
+    groups = np.zeros(lengths.shape, dtype=int) if groups is None else np.asarray(groups)
+    if errors.ndim != 2 or errors.shape[1:] != lengths.shape or not lengths.size or groups.shape != lengths.shape:
+        raise ValueError(
+            f"expected (systems, sessions), (sessions,) and (sessions,), found {errors.shape}, {lengths.shape} and "
+            f"{groups.shape}"
+        )
     if min(errors.min(initial=0), lengths.min()) < 0:
         raise ValueError("errors and lengths are counts and cannot be negative")
+    if lengths.any():
+        chosen = with_tokens(lengths, groups)
+        errors, lengths, groups = errors[:, chosen], lengths[chosen], groups[chosen]
+    names, places = np.unique(groups, return_inverse=True)
+    of_group = (places[:, None] == np.arange(names.size)).astype(np.float64)
     first, second = np.triu_indices(len(errors), k=1)
-    sampled = _sampled_rates(errors, lengths, draw_sessions(lengths.size, samples=samples, level=level, seed=seed))
-    ends = (1 - level) / 2, (1 + level) / 2
-    lows, highs = (
-        np.quantile(sampled[:, second] - sampled[:, first], ends, axis=0)
-        if len(sampled)
-        else np.full((2, first.size), np.nan)
-    )
     changes = errors[second] - errors[first]
-    p_values = _p_values(changes, samples, seed)
-    rates = _rates(errors.sum(axis=1), lengths.sum())
+    lows, highs = _intervals(errors, lengths, groups, (first, second), samples, level, seed)
+    # What an error adds to the mean of groups depends on its group; pooled rates are compared by whole errors.
+    weights = np.ones(lengths.shape) if names.size == 1 else 1 / (names.size * (lengths @ of_group))[places]
+    p_values = randomisation_p_values(changes * weights, samples=samples, seed=seed)
+    rates = _rates(errors @ of_group, lengths @ of_group)
     return [
         Comparison(
             a=int(a),
@@ -84,8 +100,31 @@ def compare_systems(
     ]
 
 
-def _rates(errors: np.ndarray, length: float) -> np.ndarray:
-    return errors / length if length > 0 else np.full(errors.shape, np.nan)
+def _intervals(
+    errors: np.ndarray,
+    lengths: np.ndarray,
+    groups: np.ndarray,
+    pairs: tuple[np.ndarray, np.ndarray],
+    samples: int,
+    level: float,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of the intervals of all pairs' differences, (pairs,) each, nan where there is none."""
+    drawn = draw_sessions(lengths.size, samples=samples, level=level, seed=seed)
+    first, second = pairs
+    if not has_interval(lengths, groups):
+        return np.full(first.size, np.nan), np.full(first.size, np.nan)
+    if np.unique(groups).size > 1 or np.count_nonzero(lengths) < BOOTSTRAP_SESSIONS:
+        return difference_interval(errors[second] - errors[first], lengths, groups, level)
+    sampled = _sampled_rates(errors, lengths, drawn)
+    level = expanded_level(level, np.count_nonzero(lengths))
+    lows, highs = np.quantile(sampled[:, second] - sampled[:, first], ((1 - level) / 2, (1 + level) / 2), axis=0)
+    return lows, highs
+
+
+def _rates(errors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Mean over groups of each system's rates: (systems,); errors: (systems, groups), lengths: (groups,)."""
+    return (errors / lengths).mean(axis=1) if lengths.all() else np.full(len(errors), np.nan)
 
 
 def _sampled_rates(errors: np.ndarray, lengths: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -98,8 +137,12 @@ def _sampled_rates(errors: np.ndarray, lengths: np.ndarray, drawn: np.ndarray) -
     return (times[scored] @ errors.T) / lengths_drawn[scored, None]
 
 
-def _p_values(changes: np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """Two-sided p-values of the randomisation test of sum(changes) = 0; changes: (pairs, sessions)."""
+def randomisation_p_values(changes: np.ndarray, *, samples: int = 1000, seed: int) -> np.ndarray:
+    """Two-sided p-values of sum(changes) = 0 under exchange of the systems in each session: (pairs,).
+
+    changes: (pairs, sessions). Up to `EXACT_SESSIONS` sessions all ways of exchanging are gone through, beyond as many
+    as `samples` drawn.
+    """
     sessions = changes.shape[1]
     exact = sessions <= EXACT_SESSIONS
     if exact:

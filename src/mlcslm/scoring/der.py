@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from mlcslm.formats.segments import Segment
+from mlcslm.formats.zones import Zone, without
 from mlcslm.scoring.recordings import map_recordings
+
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -48,28 +51,73 @@ def pool_diarization(errors: Iterable[DiarizationErrors]) -> DiarizationErrors:
     return sum(errors, DiarizationErrors.zero())
 
 
-def score_diarization(reference: Sequence[Segment], hypothesis: Sequence[Segment]) -> DiarizationErrors:
+@dataclass(frozen=True)
+class DerOptions:
+    """How strictly turns are compared.
+
+    collar: seconds left out on either side of every boundary of the reference, as md-eval's (pyannote's `collar` is the
+    whole width, twice as much); skip_overlap: whether what several speak at once in the reference is left out.
+    """
+
+    collar: float = 0.0
+    skip_overlap: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.collar < float("inf"):
+            raise ValueError(f"found a collar of {self.collar} s, expected 0 or more")
+
+
+STRICT = DerOptions()
+"""The challenge's: no collar, overlapping speech scored."""
+
+
+@dataclass(frozen=True)
+class DerTask:
+    """What a recording's turns are scored from.
+
+    scored: zones to score, in seconds; None for all from the reference's first start to its last end. unscored: zones
+    that are left out of these.
+    """
+
+    reference: Sequence[Segment]
+    hypothesis: Sequence[Segment]
+    scored: Sequence[Zone] | None = None
+    unscored: Sequence[Zone] = ()
+    options: DerOptions = STRICT
+
+
+def score_diarization(
+    reference: Sequence[Segment], hypothesis: Sequence[Segment], options: DerOptions = STRICT
+) -> DiarizationErrors:
     """Errors of a recording's segments, speakers named as suits the hypothesis best.
 
-    Scored is the region from the reference's first start to its last end, no collar, overlapping speech included; what
-    the hypothesis has outside of it does not count. Segments of one speaker that overlap are one. An empty hypothesis
-    has missed everything; without any speech in the reference nothing is scored.
+    Scored is the region from the reference's first start to its last end, by default without a collar and overlapping
+    speech included; what the hypothesis has outside of it does not count. Segments of one speaker that overlap are one.
+    An empty hypothesis has missed everything; without any speech in the reference nothing is scored.
+    """
+    return score_task(DerTask(reference, hypothesis, options=options))
+
+
+def score_task(task: DerTask) -> DiarizationErrors:
+    """Errors of a recording's segments within its scored zones; as `score_diarization` otherwise.
+
+    Where zones are given a reference without speech has false alarms.
     """
     from pyannote.core import Segment as Span
     from pyannote.core import Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
 
-    spoken = [segment for segment in reference if segment.end > segment.start]
-    if not spoken:
+    spoken = [segment for segment in task.reference if segment.end > segment.start]
+    scored = task.scored
+    if scored is None:
+        scored = [(min(s.start for s in spoken), max(s.end for s in spoken))] if spoken else []
+    region = Timeline([Span(start, end) for start, end in without(scored, task.unscored)])
+    if not region:
         return DiarizationErrors.zero()
-    region = Timeline([Span(min(segment.start for segment in spoken), max(segment.end for segment in spoken))])
-    metric = DiarizationErrorRate(collar=0.0, skip_overlap=False)
-    parts = metric(_annotation(spoken), _annotation(hypothesis), uem=region, detailed=True)
+    metric = DiarizationErrorRate(collar=2 * task.options.collar, skip_overlap=task.options.skip_overlap)
+    parts = metric(_annotation(spoken), _annotation(task.hypothesis), uem=region, detailed=True)
     return DiarizationErrors(
-        float(parts["total"]),
-        float(parts["missed detection"]),
-        float(parts["false alarm"]),
-        float(parts["confusion"]),
+        *(max(0.0, float(parts[name])) for name in ("total", "missed detection", "false alarm", "confusion"))
     )
 
 
@@ -80,16 +128,18 @@ def score_diarizations(
 
     references, hypotheses: segments by recording; jobs: processes.
     """
+    tasks = {recording: DerTask(spoken, hypotheses.get(recording, ())) for recording, spoken in references.items()}
+    return score_tasks(tasks, jobs=jobs)
+
+
+def score_tasks(tasks: Mapping[Key, DerTask], *, jobs: int = 1) -> dict[Key, DiarizationErrors]:
+    """Errors of every task, in their order; jobs: processes."""
     # Once, before processes are forked from this one.
     import pyannote.metrics.diarization  # noqa: F401
 
-    tasks = [(spoken, hypotheses.get(recording, ())) for recording, spoken in references.items()]
-    sizes = [len(reference) + len(hypothesis) for reference, hypothesis in tasks]
-    return dict(zip(references, map_recordings(_score_pair, tasks, jobs=jobs, sizes=sizes), strict=True))
-
-
-def _score_pair(pair: tuple[Sequence[Segment], Sequence[Segment]]) -> DiarizationErrors:
-    return score_diarization(*pair)
+    sizes = [len(task.reference) + len(task.hypothesis) for task in tasks.values()]
+    found = map_recordings(score_task, list(tasks.values()), jobs=jobs, sizes=sizes)
+    return dict(zip(tasks, found, strict=True))
 
 
 def _annotation(segments: Iterable[Segment]) -> Any:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
+import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
 from mlcslm.config.languages import Group
-from mlcslm.errors import FaultyInput, shortened
+from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.runtime.progress import watched
 
 SHOWN_RECORDINGS = 10
+GROUPLESS = Group("", "", "", "", "word", "")
+"""Of recordings that are of no group: counted in words."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -20,29 +25,69 @@ _work: tuple[Callable[[Any], Any], Sequence[Any]]
 
 
 def groups_of_recordings(
-    recordings: Iterable[str], languages_table: Mapping[str, Group], source: str
+    recordings: Iterable[str], languages_table: Mapping[str, Group], source: str, group: str | None = None
 ) -> dict[str, Group]:
-    """Group of each recording, by its name `<Language or Accent>_<session>`: the longest prefix that fits.
+    """Group of each recording: `group` where it is given, or by its name `<Language or Accent>_<session>`.
 
-    Raises FaultyInput listing the first ten names that begin with none. source: where they are from, for the message.
+    Where no name begins with a group, all are GROUPLESS, which a warning says. Raises UserError for a `group` that the
+    sheet lacks, FaultyInput listing the first ten names that begin with none where others do. source: where they are
+    from, for messages.
     """
     by_prefix = sorted(languages_table.values(), key=lambda group: -len(group.recording_prefix))
-    groups: dict[str, Group] = {}
-    unknown = []
-    for recording in recordings:
-        fitting = (group for group in by_prefix if recording.startswith(f"{group.recording_prefix}_"))
-        if (group := next(fitting, None)) is None:
-            unknown.append(recording)
-        else:
-            groups[recording] = group
-    if unknown:
-        prefixes = ", ".join(group.recording_prefix for group in languages_table.values())
+
+    def find(recording: str) -> Group | None:
+        return next((group for group in by_prefix if recording.startswith(f"{group.recording_prefix}_")), None)
+
+    return assign_groups(
+        recordings, find, languages_table, source, group, kind="recordings", expected="`<Language or Accent>_<session>`"
+    )
+
+
+def assign_groups(
+    names: Iterable[str],
+    find: Callable[[str], Group | None],
+    languages_table: Mapping[str, Group],
+    source: str,
+    group: str | None,
+    *,
+    kind: str,
+    expected: str,
+) -> dict[str, Group]:
+    """As `groups_of_recordings`, for names of any kind. find: the group of a name, None where it tells none."""
+    names = list(names)
+    if group is not None:
+        return dict.fromkeys(names, named_group(group, languages_table))
+    found = {name: find(name) for name in names}
+    unknown = [name for name, its_group in found.items() if its_group is None]
+    if unknown and len(unknown) == len(names):
+        logging.getLogger(__name__).warning(
+            "%s: no name begins with a group of the languages table (first %s): scored without groups, texts in words; "
+            "--group says which group they are of",
+            source,
+            unknown[0],
+        )
+    elif unknown:
+        prefixes = ", ".join(
+            group.recording_prefix if kind == "recordings" else name for name, group in languages_table.items()
+        )
         raise FaultyInput(
-            f"{source}: {len(unknown)} recordings begin with no group of the languages table ({prefixes}). Expected "
-            "`<Language or Accent>_<session>`:",
+            f"{source}: {len(unknown)} {kind} begin with no group of the languages table ({prefixes}). Expected "
+            f"{expected}, or --group for all of them:",
             shortened(unknown, SHOWN_RECORDINGS),
         )
-    return groups
+    return {name: its_group or GROUPLESS for name, its_group in found.items()}
+
+
+def named_group(name: str, languages_table: Mapping[str, Group]) -> Group:
+    """The group of a sheet by its name, or by the accent alone. Raises UserError for one that it lacks."""
+    for group in languages_table.values():
+        if name.casefold() in (group.group.casefold(), group.recording_prefix.casefold()):
+            return group
+    near = difflib.get_close_matches(name, languages_table, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise UserError(
+        f"--group: found {name!r}, expected one of the languages table: {', '.join(languages_table)}.{hint}"
+    )
 
 
 def check_references(references: Collection[str], hypotheses: Collection[str], sources: tuple[str, str]) -> None:
@@ -56,8 +101,21 @@ def check_references(references: Collection[str], hypotheses: Collection[str], s
         raise FaultyInput(
             f"{sources[1]}: {len(unknown)} of {len(hypotheses)} recordings have no reference in {sources[0]}. Expected "
             f"the {len(references)} recordings of the reference only; add references, or remove:",
-            shortened(unknown, SHOWN_RECORDINGS),
+            [name + difference_in_normalisation(name, references) for name in shortened(unknown, SHOWN_RECORDINGS)],
         )
+
+
+def difference_in_normalisation(name: str, known: Collection[str]) -> str:
+    """What to tell of a name that is among `known` but for its Unicode normalisation, which looks alike; else nothing.
+
+    >>> difference_in_normalisation("e\\u0301", ["\\u00e9"])
+    ' (looks like a known one, which is NFC, while this is NFD: Unicode normalisation differs)'
+    """
+    composed = unicodedata.normalize("NFC", name)
+    if name in known or not any(unicodedata.normalize("NFC", other) == composed for other in known):
+        return ""
+    forms = ("NFD", "NFC") if name == composed else ("NFC", "NFD")
+    return f" (looks like a known one, which is {forms[0]}, while this is {forms[1]}: Unicode normalisation differs)"
 
 
 def available_cores() -> int:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mlcslm.config.languages import Group
 from mlcslm.formats.segments import Utterance
+from mlcslm.formats.zones import Zone, covers
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.recordings import map_recordings
 from mlcslm.scoring.speaker_wer import score_cp, score_orc
-from mlcslm.scoring.tcpwer import score_tcp, time_recording
+from mlcslm.scoring.tcpwer import RecordingWords, score_tcp, time_recording
 from mlcslm.scoring.tcpwer_breakdown import Breakdown, break_down
+from mlcslm.scoring.word_timing import TimedWords
 from mlcslm.text.protocols import Protocol
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,8 @@ class TranscriptErrors:
     """Errors of the transcripts of one or many recordings, all against `tcp.length` reference tokens.
 
     tcp: tcpWER's counts; cp, orc: errors of cpWER and tcORC-WER; orc_exact: whether `orc` is none too many
-    (`speaker_wer.OrcScore`); breakdown: where tcpWER's errors come from, None where that was not asked for.
+    (`speaker_wer.OrcScore`); breakdown: where tcpWER's errors come from, None where that was not asked for;
+    unscored_reference, unscored_hypothesis: tokens in stretches that are not scored, which are in no other count.
     """
 
     tcp: ErrorCounts
@@ -28,6 +34,8 @@ class TranscriptErrors:
     orc: int
     orc_exact: bool
     breakdown: Breakdown | None
+    unscored_reference: int = 0
+    unscored_hypothesis: int = 0
 
     @classmethod
     def zero(cls) -> TranscriptErrors:
@@ -44,6 +52,8 @@ class TranscriptErrors:
             self.orc + other.orc,
             self.orc_exact and other.orc_exact,
             None if parts[0] is None or parts[1] is None else parts[0] + parts[1],
+            self.unscored_reference + other.unscored_reference,
+            self.unscored_hypothesis + other.unscored_hypothesis,
         )
 
 
@@ -56,7 +66,8 @@ def pool_transcripts(errors: Iterable[TranscriptErrors]) -> TranscriptErrors:
 class TranscriptTask:
     """What a recording's transcript is scored from: raw utterances of both sides, and how they become tokens.
 
-    breakdown: whether to say where the errors come from, which takes half as long again.
+    breakdown: whether to say where the errors come from, which takes half as long again; unscored: stretches, in
+    seconds: the words of either side whose middle lies in one are left out, as sclite's.
     """
 
     reference: Sequence[Utterance]
@@ -64,15 +75,42 @@ class TranscriptTask:
     group: Group
     protocol: Protocol
     breakdown: bool = True
+    unscored: Sequence[Zone] = ()
 
 
 def score_transcript(task: TranscriptTask) -> TranscriptErrors:
     """Errors of a recording's transcript."""
-    recording = time_recording(task.reference, task.hypothesis, task.group, task.protocol)
+    recording, left_out = _scored_words(task)
     tcp = score_tcp(recording)
     orc = score_orc(recording, tcp)
     parts = break_down(recording, tcp, task.reference, task.hypothesis) if task.breakdown else None
-    return TranscriptErrors(tcp.counts, score_cp(recording), orc.errors, orc.exact, parts)
+    return TranscriptErrors(tcp.counts, score_cp(recording), orc.errors, orc.exact, parts, *left_out)
+
+
+def score_tcp_alone(task: TranscriptTask) -> ErrorCounts:
+    """tcpWER's counts of a recording's transcript, without what stands beside them."""
+    return score_tcp(_scored_words(task)[0]).counts
+
+
+def _scored_words(task: TranscriptTask) -> tuple[RecordingWords, tuple[int, int]]:
+    """Words of a task that are scored, and how many of reference and hypothesis are not."""
+    recording = time_recording(task.reference, task.hypothesis, task.group, task.protocol)
+    if not task.unscored:
+        return recording, (0, 0)
+    sides = recording.reference, recording.hypothesis
+    kept = [[_outside(utterance, task.unscored) for utterance in side] for side in sides]
+    before, after = ([sum(len(utterance.words) for utterance in side) for side in these] for these in (sides, kept))
+    return RecordingWords(*kept), (before[0] - after[0], before[1] - after[1])
+
+
+def _outside(utterance: TimedWords, zones: Sequence[Zone]) -> TimedWords:
+    places = [place for place, middle in enumerate(utterance.middles) if not covers(zones, middle)]
+    return TimedWords(
+        utterance.speaker,
+        [utterance.words[place] for place in places],
+        [utterance.times[place] for place in places],
+        [utterance.middles[place] for place in places],
+    )
 
 
 def score_transcripts(
@@ -82,19 +120,30 @@ def score_transcripts(
     protocol: Protocol,
     *,
     breakdown: bool = True,
+    unscored: Mapping[str, Sequence[Zone]] | None = None,
     jobs: int = 1,
 ) -> dict[str, TranscriptErrors]:
     """Errors of every recording of `references`, in their order; one without a hypothesis has all tokens deleted.
 
     references, hypotheses: utterances by recording; groups: of each recording; breakdown: whether to say where errors
-    come from; jobs: processes.
+    come from; unscored: stretches of recordings that are left out; jobs: processes.
     """
+    zones = unscored or {}
+    tasks = [
+        TranscriptTask(
+            spoken, hypotheses.get(recording, ()), groups[recording], protocol, breakdown, zones.get(recording, ())
+        )
+        for recording, spoken in references.items()
+    ]
+    return dict(zip(references, map_transcripts(score_transcript, tasks, jobs=jobs), strict=True))
+
+
+def map_transcripts(
+    function: Callable[[TranscriptTask], Result], tasks: Sequence[TranscriptTask], *, jobs: int
+) -> list[Result]:
+    """`function` of every task, in their order, in up to `jobs` processes."""
     # Once, before processes are forked from this one.
     import meeteval.wer.matching.cy_levenshtein  # noqa: F401
 
-    tasks = [
-        TranscriptTask(spoken, hypotheses.get(recording, ()), groups[recording], protocol, breakdown)
-        for recording, spoken in references.items()
-    ]
     sizes = [len(task.reference) + len(task.hypothesis) for task in tasks]
-    return dict(zip(references, map_recordings(score_transcript, tasks, jobs=jobs, sizes=sizes), strict=True))
+    return map_recordings(function, tasks, jobs=jobs, sizes=sizes)

@@ -11,6 +11,7 @@ import kaldialign
 from mlcslm.config.languages import Group
 from mlcslm.errors import FaultyInput
 from mlcslm.scoring.error_counts import ErrorCounts
+from mlcslm.scoring.recordings import difference_in_normalisation
 from mlcslm.text.protocols import Protocol
 
 SHOWN_IDS = 10
@@ -59,7 +60,8 @@ def check_hypothesis_ids(hypotheses: Collection[str], references: Collection[str
         return
     nearest = nearest_ids(unknown[:SHOWN_IDS], references)
     faults = [
-        f"{utterance_id}: not among the references" + (f"; nearest: {near}" if near else "")
+        f"{utterance_id}: not among the references"
+        + (f"; nearest: {near}{difference_in_normalisation(utterance_id, [near])}" if near else "")
         for utterance_id, near in zip(unknown, nearest, strict=False)
     ]
     if len(unknown) > SHOWN_IDS:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.io.files import atomic_path, sha256
+from mlcslm.io.files import atomic_folder, sha256
 from mlcslm.io.metadata import changed_files, read_metadata
 from mlcslm.speaker_embedding.networks import build_network
 
@@ -53,8 +53,7 @@ class EmbeddingCard:
 
 def save_embedding(folder: str | os.PathLike[str], model: nn.Module, **card: Any) -> EmbeddingCard:
     """Write `model.safetensors` and `model.json` as `folder`, which is replaced whole; return what the latter says."""
-    with atomic_path(folder) as temporary:
-        temporary.mkdir()
+    with atomic_folder(folder, "speaker embedding", own=[CARD_FILE, WEIGHTS_FILE]) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, temporary / WEIGHTS_FILE)
         written = EmbeddingCard(

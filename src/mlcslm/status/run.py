@@ -43,15 +43,15 @@ def read_status(layout: Layout) -> list[Part]:
 
 def _corpus(layout: Layout) -> Iterator[Part]:
     if layout.config.corpus.kind == "demo":
-        marker = layout.root / "corpus" / "corpus.json"
-        yield Part("corpus", "demo corpus", _made(marker, _log(layout, "demo_corpus")))
+        marker = layout.demo_corpus()
+        yield Part("corpus", "demo corpus", _made(marker, layout.log("demo_corpus")))
     for split in SPLITS:
-        yield Part("corpus", f"manifest of {split}", _made(layout.manifest(split), _log(layout, "manifest", split)))
+        yield Part("corpus", f"manifest of {split}", _made(layout.manifest(split), layout.log("manifest", split)))
     cached = {name for name in needed_stages(layout) if layout.uses_cache(name)}
     decoded = {split for name, _, split in _systems(layout) if name in cached}
     for split in SPLITS:
         if cached and (split == "train" or split in decoded):
-            trace = _made(layout.cache(split) / "cache.json", _log(layout, "encoder_cache", split))
+            trace = _made(layout.cache(split) / "cache.json", layout.log("encoder_cache", split))
             yield Part("corpus", f"encoder outputs of {split}", trace, "utterances")
 
 
@@ -69,7 +69,7 @@ def _training(layout: Layout) -> Iterator[Part]:
 
 
 def _stage(layout: Layout, name: str, steps: int) -> Trace:
-    trace = training_trace(layout.root / "work" / name, steps)
+    trace = training_trace(layout.training_work(name), steps)
     folder = layout.checkpoint(name)
     if trace.state == "running" or not (folder / CHECKPOINT_FILE).is_file():
         return trace
@@ -87,7 +87,7 @@ def _reasoning(layout: Layout) -> Trace:
         return DONE
     files = layout.reasoning_hypotheses()
     if all(Path(path).is_file() for path in files):
-        return log_trace(_log(layout, "reasoning_data"))
+        return log_trace(layout.log("reasoning_data"))
     return decoding_trace([(Path(path), _utterances(layout, "train", Path(path).stem)) for path in files])
 
 
@@ -97,13 +97,15 @@ def _decoding(layout: Layout) -> Iterator[Part]:
         if layout.scores(checkpoint, decoding, split).is_file():
             yield Part("decoding", name, DONE, "utterances")
             continue
-        work = layout.root / "work" / "decoding" / checkpoint / decoding / split
+        system = checkpoint, decoding, split
         shards = [
             (
-                done if (done := Path(path)).is_file() else work / done.name,
-                _utterances(layout, split, done.stem),
+                done
+                if (done := layout.shard_hypotheses(*system, shard)).is_file()
+                else layout.pending_hypotheses(*system, shard),
+                _utterances(layout, split, shard),
             )
-            for path in layout.shard_files(checkpoint, decoding, split)
+            for shard in layout.shards()
         ]
         yield Part("decoding", name, decoding_trace(shards), "utterances")
 
@@ -113,8 +115,8 @@ def _diarization(layout: Layout) -> Iterator[Part]:
     names = dict.fromkeys(layout.config.diarizers[diarizer].embedding for diarizer, _ in needed)
     for embedding in names:
         if not layout.config.embeddings[embedding].checkpoint:
-            made = layout.root / "embeddings" / embedding / "model.safetensors"
-            trace = _made(made, _log(layout, "train_embedding", embedding))
+            made = layout.embedding_weights(embedding)
+            trace = _made(made, layout.log("train_embedding", embedding))
             yield Part("diarization", f"embedding {embedding}", trace, "steps")
     for diarizer, split in needed:
         folder = layout.diarization_counts(diarizer, split).parent
@@ -125,13 +127,13 @@ def _diarization(layout: Layout) -> Iterator[Part]:
         )
         # Of several consecutive jobs, the first unfinished one shows how far the diarizer is.
         waiting = [(rule, unit) for file, rule, unit in steps if not (folder / file).is_file()]
-        trace = log_trace(_log(layout, waiting[0][0], diarizer, split)) if waiting else DONE
+        trace = log_trace(layout.log(waiting[0][0], diarizer, split)) if waiting else DONE
         yield Part("diarization", f"{diarizer} on {split}", trace, waiting[0][1] if waiting else "")
 
 
 def _tables(layout: Layout) -> Iterator[Part]:
     for table in layout.measured_tables():
-        yield Part("tables", table, DONE if (layout.root / "tables" / f"{table}.csv").is_file() else TO_DO)
+        yield Part("tables", table, DONE if layout.table(table).is_file() else TO_DO)
 
 
 def needed_stages(layout: Layout) -> set[str]:
@@ -164,7 +166,3 @@ def _utterances(layout: Layout, split: str, shard: str) -> int:
 
 def _made(file: Path, log: Path) -> Trace:
     return DONE if file.is_file() else log_trace(log)
-
-
-def _log(layout: Layout, *names: str) -> Path:
-    return layout.root.joinpath("logs", *names[:-1], f"{names[-1]}.log")

@@ -95,6 +95,18 @@ def parse_reflection(think: str) -> Reflection | None:
     return None if named is None else Reflection(hypothesis, *named)
 
 
+def join_reflections(reflections: Sequence[Reflection]) -> str:
+    """The reflection of an utterance that was decoded in pieces: their hypotheses, and all the errors that they name.
+
+    >>> one = parse_reflection("The speech sounds like: oh, but it might have some insertion: oh, let me correct it.")
+    >>> join_reflections([one, one])
+    'The speech sounds like: oh oh, but it might have some insertion: oh, oh, let me correct it.'
+    """
+    edits = [edit for reflection in reflections for edit in reflection.edits]
+    hypothesis = " ".join(reflection.hypothesis for reflection in reflections if reflection.hypothesis)
+    return f"{BEGINNING}{hypothesis}{MIDDLE}{_write_details(edits, max(1, len(edits)))}{END}"
+
+
 def _write_details(edits: Sequence[Edit], longest: int) -> str:
     sections = []
     for kind in KINDS:

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from mlcslm.corpus.audio import read_segment
+from mlcslm.corpus.audio import SAMPLE_RATE, read_segment
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
 from mlcslm.io.parquet import read_table
 from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng
 from mlcslm.model.processor import SpeechProcessor
+from mlcslm.runtime.progress import say
 from mlcslm.text.context import context_lines, utterances_before
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
@@ -55,11 +56,24 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     ) -> None:
         rows = read_table(manifest, columns=_COLUMNS).to_pylist()
         left_out = sessions_of_fold(rows, fold) if fold else set()
+        # What is behind the encoder's window would be in the answer to learn, but not be heard.
+        max_duration_s = min(max_duration_s, processor.features.max_samples / SAMPLE_RATE)
         self.rows = [
             row
             for row in rows
             if row["text"] and row["end"] - row["start"] <= max_duration_s and row["session_id"] not in left_out
         ]
+        left_out_long = [
+            row for row in rows if row["end"] - row["start"] > max_duration_s and row["session_id"] not in left_out
+        ]
+        if self.rows and left_out_long:
+            some = ", ".join(row["utterance_id"] for row in left_out_long[:3]) + (
+                ", …" if len(left_out_long) > 3 else ""
+            )
+            say(
+                f"{manifest}: not trained on {len(left_out_long):,} of {len(rows):,} utterances, which last longer "
+                f"than {max_duration_s:g} s: {some}"
+            )
         if not self.rows:
             without = f" outside fold {list(fold)}" if fold else ""
             raise UserError(

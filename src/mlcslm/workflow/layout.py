@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mlcslm.config.diarization import EmbeddingConfig
@@ -14,6 +16,7 @@ from mlcslm.io.files import read_json
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 ALL = "all"
 CARD = "system.json"
+TCPMER = "tcpmer"
 SCORED = ("dev", "test")
 
 
@@ -27,22 +30,17 @@ class Layout:
         self.groups = list(read_languages(config.languages))
         self.tables: dict[str, PaperTable] = read_paper_tables(Path(config.tables))
 
+    # Paths. Names may be Snakemake's wildcards: a rule's outputs are `layout.manifest("{split}")` and the like.
+
     def corpus(self, split: str) -> Path:
         """Folder of a split's sessions."""
         if self.config.corpus.kind == "demo":
             return self.root / "corpus" / split
         return Path(self.config.corpus.folders[split])  # type: ignore[index]
 
-    def corpus_marker(self, split: str) -> list[str]:
-        """What says that a split's sessions are there: the demo corpus's description, or the folder itself.
-
-        Nothing where that folder is missing and has no manifest yet: the manifest's job then says what is expected,
-        while Snakemake would only name its rule.
-        """
-        if self.config.corpus.kind == "demo":
-            return [str(self.root / "corpus" / "corpus.json")]
-        folder = self.corpus(split)
-        return [str(folder)] if folder.is_dir() or self.manifest(split).exists() else []
+    def demo_corpus(self) -> Path:
+        """Description of the demo corpus, written last."""
+        return self.root / "corpus" / "corpus.json"
 
     def manifest(self, split: str) -> Path:
         """Manifest of a split."""
@@ -52,29 +50,48 @@ class Layout:
         """Folder of a split's cached encoder outputs."""
         return self.root / "features" / split
 
+    def cache_card(self, split: str) -> Path:
+        """`cache.json` of a split's cached encoder outputs, written last."""
+        return self.cache(split) / "cache.json"
+
     def checkpoint(self, name: str) -> Path:
         """Folder of a checkpoint."""
         return self.root / "checkpoints" / name
+
+    def checkpoint_card(self, name: str) -> Path:
+        """`checkpoint.json` of a checkpoint, written last."""
+        return self.checkpoint(name) / "checkpoint.json"
+
+    def training_log(self, checkpoint: str) -> Path:
+        """Loss and learning rate by step."""
+        return self.checkpoint(checkpoint) / "training_log.parquet"
+
+    def training_work(self, checkpoint: str) -> Path:
+        """Folder of the resumable states of a stage under way."""
+        return self.root / "work" / checkpoint
+
+    def shard_hypotheses(self, checkpoint: str, decoding: str, split: str, shard: str) -> Path:
+        """Hypotheses of one shard of a system."""
+        return self.root / "hypotheses" / checkpoint / decoding / split / f"{shard}.parquet"
+
+    def pending_hypotheses(self, checkpoint: str, decoding: str, split: str, shard: str) -> Path:
+        """The same, decoded by the job of another decoding of the checkpoint: its own job collects it."""
+        return self.root / "work" / "decoding" / checkpoint / decoding / split / f"{shard}.parquet"
 
     def hypotheses(self, checkpoint: str, decoding: str, split: str) -> Path:
         """Hypotheses of a system on a split."""
         return self.root / "hypotheses" / checkpoint / decoding / f"{split}.parquet"
 
+    def training_hypotheses(self, checkpoint: str, shard: str) -> Path:
+        """Hypotheses of one shard of the training set, for the reasoning data.
+
+        They lie apart from others: they may be of noisy audio, or of only the sessions that a checkpoint has not seen.
+        """
+        return self.root / "reasoning" / "hypotheses" / checkpoint / f"{shard}.parquet"
+
     def reasoning(self) -> Path:
         """Reflections on the training set."""
         return self.root / "reasoning" / "reasoning.parquet"
-
-    def reasoning_hypotheses(self) -> list[str]:
-        """Hypotheses of the training set that reflections are on: each checkpoint's shards.
-
-        They lie apart from others: they may be of noisy audio, or of the sessions alone that a checkpoint has not seen.
-        """
-        folder = self.root / "reasoning" / "hypotheses"
-        return [
-            str(folder / name / f"{shard}.parquet")
-            for name in self.config.reasoning.checkpoints
-            for shard in self.shards()
-        ]
 
     def scores(self, checkpoint: str, decoding: str, split: str) -> Path:
         """Error counts of a system on a split."""
@@ -83,6 +100,121 @@ class Layout:
     def reflections(self, checkpoint: str, decoding: str, split: str) -> Path:
         """What the reflections of a system did on a split; empty for a system that does not reflect."""
         return self.root / "reflections" / checkpoint / decoding / f"{split}.parquet"
+
+    def speaker_corpus(self, name: str) -> Path:
+        """List of a speaker corpus's recordings."""
+        return self.root / "speakers" / f"{name}.parquet"
+
+    def embedding(self, name: str) -> Path:
+        """Folder of a speaker embedding that is trained here."""
+        return self.root / "embeddings" / name
+
+    def embedding_weights(self, name: str) -> Path:
+        """Weights of a speaker embedding that is trained here."""
+        return self.embedding(name) / "model.safetensors"
+
+    def embedding_card(self, name: str) -> Path:
+        """Architecture and training of a speaker embedding that is trained here."""
+        return self.embedding(name) / "model.json"
+
+    def embedding_work(self, name: str) -> Path:
+        """Folder of the resumable states of an embedding's training under way."""
+        return self.root / "work" / "embeddings" / name
+
+    def diarization(self, diarizer: str, split: str) -> Path:
+        """Folder of a diarizer's results on a split."""
+        return self.root / "diarization" / diarizer / split
+
+    def diarization_segments(self, diarizer: str, split: str) -> Path:
+        """Segments with their speakers."""
+        return self.diarization(diarizer, split) / "segments.parquet"
+
+    def diarization_rttm(self, diarizer: str, split: str) -> Path:
+        """Folder of a diarizer's turns, one RTTM per session."""
+        return self.diarization(diarizer, split) / "rttm"
+
+    def diarization_hypotheses(self, diarizer: str, split: str) -> Path:
+        """Transcripts of a diarizer's segments on a split."""
+        return self.diarization(diarizer, split) / "hypotheses.parquet"
+
+    def diarization_stm(self, diarizer: str, split: str) -> Path:
+        """The same as STM."""
+        return self.diarization(diarizer, split) / "hypothesis.stm"
+
+    def diarization_seglst(self, diarizer: str, split: str) -> Path:
+        """The same as SegLST."""
+        return self.diarization(diarizer, split) / "hypothesis.seglst.json"
+
+    def diarization_counts(self, diarizer: str, split: str) -> Path:
+        """Error counts of a diarizer on a split."""
+        return self.diarization(diarizer, split) / "counts.parquet"
+
+    def turn_pictures(self, diarizer: str, split: str) -> Path:
+        """Folder of pictures of a diarizer's turns beside the reference's."""
+        return self.diarization(diarizer, split) / "pictures"
+
+    def external(self, system: str, split: str) -> Path:
+        """Folder of an external system on a split."""
+        return self.root / "systems" / system / split
+
+    def external_card(self, system: str, split: str) -> Path:
+        """`system.json` of an external system on a split, written last."""
+        return self.external(system, split) / CARD
+
+    def external_counts(self, system: str, split: str) -> Path:
+        """Error counts of an external system on a split."""
+        return self.external(system, split) / "counts.parquet"
+
+    def external_hypotheses(self, system: str, split: str) -> Path:
+        """Transcripts of an external system on a split."""
+        return self.external(system, split) / "hypotheses.parquet"
+
+    def database(self) -> Path:
+        """`results.duckdb`: everything that has been measured."""
+        return self.root / "results.duckdb"
+
+    def table(self, name: str, suffix: str = ".csv") -> Path:
+        """A table as CSV, or as a page to read (`.md`)."""
+        return self.root / "tables" / f"{name}{suffix}"
+
+    def report(self) -> Path:
+        """First page of the report."""
+        return self.root / "report" / "index.html"
+
+    def submission(self, system: str, track: int, of_dev: str = "", suffix: str | None = None) -> Path:
+        """A submission file of the test set; of the development set with `of_dev="dev/"`. `.json`: what checked it."""
+        suffix = suffix or (".txt" if track == 1 else ".stm")
+        return self.root / "submissions" / system / f"{of_dev}track{track}{suffix}"
+
+    def foundation(self, *names: str) -> Path:
+        """A file of the foundation models' pretraining."""
+        return self.root.joinpath("foundation", *names)
+
+    def log(self, *names: str) -> Path:
+        """Log file of a job, named by its rule and wildcards."""
+        return self.root / "logs" / f"{'/'.join(names)}.log"
+
+    def benchmark(self, *names: str) -> Path:
+        """Snakemake's measurements of a job, named by its rule and wildcards."""
+        return self.root / "benchmarks" / f"{'/'.join(names)}.tsv"
+
+    # What depends on what.
+
+    def corpus_marker(self, split: str) -> list[str]:
+        """What says that a split's sessions are there: the demo corpus's description, or the folder itself.
+
+        Nothing where that folder is missing and has no manifest yet: the manifest's job then says what is expected,
+        while Snakemake would only name its rule.
+        """
+        if self.config.corpus.kind == "demo":
+            return [str(self.demo_corpus())]
+        folder = self.corpus(split)
+        return [str(folder)] if folder.is_dir() or self.manifest(split).exists() else []
+
+    def reasoning_hypotheses(self) -> list[str]:
+        """Hypotheses of the training set that reflections are on: each checkpoint's shards."""
+        checkpoints = self.config.reasoning.checkpoints
+        return [str(self.training_hypotheses(name, shard)) for name in checkpoints for shard in self.shards()]
 
     def noise(self, kind: str) -> Path | None:
         """Folder of noises ("noise") or room responses ("room_responses"): the configured one, or the demo's own."""
@@ -100,11 +232,11 @@ class Layout:
     def parent_file(self, checkpoint: str) -> list[str]:
         """`checkpoint.json` of the parent; nothing where that is the foundation."""
         parent = self.config.stages[checkpoint].parent
-        return [] if parent == "foundation" else [str(self.checkpoint(parent) / "checkpoint.json")]
+        return [] if parent == "foundation" else [str(self.checkpoint_card(parent))]
 
     def cache_file(self, checkpoint: str, split: str) -> list[str]:
         """`cache.json` of the encoder outputs that a job of `checkpoint` reads on `split`, if it does."""
-        return [str(self.cache(split) / "cache.json")] if self.uses_cache(checkpoint) else []
+        return [str(self.cache_card(split))] if self.uses_cache(checkpoint) else []
 
     def reasoning_file(self, checkpoint: str) -> list[str]:
         """The reflections, for stages that are trained on them."""
@@ -119,8 +251,7 @@ class Layout:
 
     def shard_files(self, checkpoint: str, decoding: str, split: str) -> list[str]:
         """Hypotheses of each shard."""
-        folder = self.root / "hypotheses" / checkpoint / decoding / split
-        return [str(folder / f"{shard}.parquet") for shard in self.shards()]
+        return [str(self.shard_hypotheses(checkpoint, decoding, split, shard)) for shard in self.shards()]
 
     def embedding_of(self, diarizer: str) -> EmbeddingConfig:
         """The speaker embedding of a diarizer."""
@@ -130,19 +261,11 @@ class Layout:
         """The weights that a diarizer waits for; nothing where its embedding is a public checkpoint."""
         if self.embedding_of(diarizer).checkpoint:
             return []
-        return [str(self.root / "embeddings" / self.config.diarizers[diarizer].embedding / "model.safetensors")]
+        return [str(self.embedding_weights(self.config.diarizers[diarizer].embedding))]
 
     def transcriber_file(self, diarizer: str) -> str:
         """`checkpoint.json` of what transcribes a diarizer's segments."""
-        return str(self.checkpoint(self.config.diarizers[diarizer].asr.checkpoint) / "checkpoint.json")
-
-    def diarization_counts(self, diarizer: str, split: str) -> Path:
-        """Error counts of a diarizer on a split."""
-        return self.root / "diarization" / diarizer / split / "counts.parquet"
-
-    def diarization_hypotheses(self, diarizer: str, split: str) -> Path:
-        """What was transcribed of a diarizer's segments on a split."""
-        return self.root / "diarization" / diarizer / split / "hypotheses.parquet"
+        return str(self.checkpoint_card(self.config.diarizers[diarizer].asr.checkpoint))
 
     def measured_tables(self) -> list[str]:
         """The tables of which the configuration measures a row at least, in the paper's order."""
@@ -195,7 +318,7 @@ class Layout:
             "reflections": [str(self.reflections(*system)) for system in measured],
             "diarization": [str(self.diarization_counts(*diarizer)) for diarizer in self.diarized(table)],
             "segments": [str(self.diarization_hypotheses(*diarizer)) for diarizer in self.diarized(table)],
-            "logs": [str(self.checkpoint(name) / "training_log.parquet") for name in checkpoints],
+            "logs": [str(self.training_log(name)) for name in checkpoints],
             "manifests": [str(self.manifest(split)) for split in SPLITS],
             "external": self.external_inputs(),
         }
@@ -217,10 +340,6 @@ class Layout:
         kinds = (self.diarization_counts, self.diarization_hypotheses)
         return [diarizer for diarizer in found if all(path(*diarizer).exists() for path in kinds)]
 
-    def external(self, system: str, split: str) -> Path:
-        """Folder of a system of others on a split."""
-        return self.root / "systems" / system / split
-
     def external_files(self, system: str, split: str) -> list[str]:
         """The files, or folders, that the configuration names for a system on a split."""
         given = self.config.systems[system].files[split]  # type: ignore[index]
@@ -229,18 +348,50 @@ class Layout:
     def external_inputs(self) -> list[str]:
         """What says that each system of the configuration has been scored on each of its splits."""
         return [
-            str(self.external(name, split) / CARD)
+            str(self.external_card(name, split))
             for name, system in self.config.systems.items()
             for split in SCORED
             if split in system.files
         ]
+
+    def requested_tables(self, targets: Iterable[str]) -> list[str]:
+        """The tables that Snakemake's targets need, of which the database must hold everything.
+
+        Targets are tables, or something that needs all of them. For the database alone they are the tables that have
+        been made, or else all.
+        """
+        names = [*self.measured_tables(), TCPMER]
+        files = {str(self.table(name, suffix)): name for name in names for suffix in (".csv", ".md")}
+        found = [os.path.normpath(target) for target in targets]
+        if found and all(target in files for target in found):
+            return [name for name in names if name in {files[target] for target in found}]
+        if found == [str(self.database())] and (made := [name for name in names if self.table(name).exists()]):
+            return made
+        return self.measured_tables()
+
+    def database_inputs(self, tables: Iterable[str]) -> dict[str, list[str]]:
+        """Files that `results.duckdb` is made from so that it holds all of `tables`, by kind."""
+        merged: dict[str, dict[str, None]] = {}
+        for table in tables:
+            for kind, files in (self.tcpmer_inputs() if table == TCPMER else self.table_inputs(table)).items():
+                merged.setdefault(kind, {}).update(dict.fromkeys(files))
+        manifests = [str(self.manifest(split)) for split in SPLITS]
+        return {"manifests": manifests, **{kind: list(files) for kind, files in merged.items()}}
+
+    def also_measured(self, inputs: Mapping[str, Sequence[str]]) -> list[str]:
+        """What else has been measured, beyond `inputs`: it goes into the database as it is, without a job for it."""
+        known = {file for files in inputs.values() for file in files}
+        found = [str(self.scores(*system)) for system in self.on_disk()]
+        found += [str(self.diarization_counts(*diarizer)) for diarizer in self.diarization_on_disk()]
+        found += [str(folder / CARD) for folder in self.external_on_disk()]
+        return [file for file in found if file not in known]
 
     def tcpmer_inputs(self) -> dict[str, list[str]]:
         """Files that the comparison of all diarizers is made from, by kind: on dev, and on test where a table asks."""
         expected = {(diarizer, "dev") for diarizer in self.config.diarizers}
         expected.update(pair for table in self.measured_tables() for pair in self.diarized(table))
         files = [str(self.diarization_counts(*pair)) for pair in expected]
-        return {"counts": sorted(files), "external": self.external_inputs()}
+        return {"diarization": sorted(files), "external": self.external_inputs()}
 
     def submitting(self, track: int) -> list[str]:
         """Systems that may be handed in on a track: every checkpoint with every decoding, or every diarizer; others."""
@@ -253,7 +404,7 @@ class Layout:
         if system in self.config.systems:
             return self.external_files(system, split)
         if track == 2:
-            return [str(self.root / "diarization" / system / split / "hypothesis.stm")]
+            return [str(self.diarization_stm(system, split))]
         pairs = ((checkpoint, decoding) for checkpoint in self.config.stages for decoding in self.config.decodings)
         checkpoint, decoding = next(pair for pair in pairs if "/".join(pair) == system)
         return self.shard_files(checkpoint, decoding, split)
@@ -267,7 +418,8 @@ class Layout:
         commanded = [
             card.parent
             for card in sorted(self.root.glob(f"systems/*/*/{CARD}"))
-            if card.parent not in expected
+            if not card.parent.name.startswith(".")  # what a process is writing, or was killed at
+            and card.parent not in expected
             and read_json(card, f"Delete {card.parent} and evaluate the system again.")["origin"] == "command"
         ]
         return [folder for folder in expected if (folder / CARD).exists()] + commanded

@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,13 @@ from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice, speak_many
 from mlcslm.corpus.demo.voices import draw_voice
 from mlcslm.corpus.layout import Utterance, write_session
+from mlcslm.errors import UserError
 from mlcslm.io.files import write_json
 from mlcslm.runtime.progress import watched
 
 # Conversations breathe: a pause of 0.35 s on average, and one turn in ten begins before the other one has ended.
 _MEAN_PAUSE_S, _OVERLAP_SHARE, _LONGEST_OVERLAP_S = 0.35, 0.1, 0.4
+_MARKER = "made-by-mlcslm"
 _SPEECH_LEVEL, _NOISE_LEVEL = 0.08, 0.0008
 
 
@@ -53,10 +55,7 @@ def write_demo_corpus(
         "dev": dict.fromkeys(groups, config.dev_sessions),
         "test": dict.fromkeys(groups, config.test_sessions),
     }
-    (root / "corpus.json").unlink(missing_ok=True)
-    for split in sessions:
-        if (root / split).exists():
-            shutil.rmtree(root / split)
+    _remove_earlier(root, tuple(sessions))
     summary: dict[str, dict[str, float]] = {}
     for split, counts in sessions.items():
         scripts = [
@@ -77,6 +76,21 @@ def write_demo_corpus(
     generate_noises(root / "augmentation" / "noise", seed, config.noises)
     generate_room_responses(root / "augmentation" / "room", seed, config.room_responses)
     write_json(root / "corpus.json", {"seed": seed, "config": config.model_dump(), "splits": summary})
+
+
+def _remove_earlier(root: Path, splits: Sequence[str]) -> None:
+    """Remove the splits of an earlier demo corpus; raises UserError where they may be somebody's own recordings."""
+    there = [root / split for split in splits if (root / split).exists()]
+    if there and not (root / _MARKER).is_file() and not (root / "corpus.json").is_file():
+        raise UserError(
+            f"{there[0]}: is not of a demo corpus, whose place it has. Move it away, or set `results` to another one."
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    # Snakemake removes corpus.json before its job begins, so that it cannot tell whose the folders are.
+    (root / _MARKER).touch()
+    (root / "corpus.json").unlink(missing_ok=True)
+    for folder in there:
+        shutil.rmtree(folder)
 
 
 def write_script(group: Group, split: str, index: int, turns: int, seed: int) -> Script:

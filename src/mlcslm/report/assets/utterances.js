@@ -21,15 +21,19 @@
     return `${mlcslm.percent(errors, length)} (${errors.toLocaleString("en")}/${length.toLocaleString("en")})`;
   };
 
-  /** What the paired bootstrap says of the two systems, of the group or all of the split. */
+  /** What the paired comparison says of the two systems: of the group, or of all of the split and the mean of groups. */
   const comparison = async () => {
     const [a, b] = [numberOf(state.a), numberOf(state.b)];
     const rows = await mlcslm.load(`${state.split}/comparisons`);
-    const group = state.group || "all";
-    const row = rows.find((one) => one[2] === group && ((one[0] === a && one[1] === b) || (one[0] === b && one[1] === a)));
-    if (!row) return "";
-    const [, , , difference, low, high, p] = row[0] === a ? row : [0, 0, 0, -row[3], -row[5], -row[4], row[6]];
-    return ` · second − first, ${group}: ${difference.toFixed(2)} points [${low.toFixed(2)}, ${high.toFixed(2)}], p = ${p.toPrecision(2)}`;
+    return (state.group ? [state.group] : ["all", "mean of groups"]).map((group) => {
+      const row = rows.find((one) => one[2] === group && ((one[0] === a && one[1] === b) || (one[0] === b && one[1] === a)));
+      if (!row) return "";
+      const turned = row[0] === a ? 1 : -1;
+      // Too few sessions have no interval.
+      const ends = row[4] === null ? [] : [turned * row[4], turned * row[5]].sort((one, other) => one - other);
+      const interval = ends.length ? ` [${ends.map((end) => end.toFixed(2)).join(", ")}]` : "";
+      return ` · second − first, ${group}: ${(turned * row[3]).toFixed(2)} points${interval}, p = ${row[6].toPrecision(2)}`;
+    }).join("");
   };
 
   const summarise = async (chosen) => {

@@ -1,0 +1,108 @@
+"""Utterances longer than the encoder hears at once (30 s): decoded in pieces that are cut at pauses, and joined again.
+
+Without this the encoder would drop what is behind its window, and the words there would count as deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_segment, segment_samples
+from mlcslm.text.reflection import join_reflections, parse_reflection
+
+Row = dict[str, Any]
+_EARLIEST_SHARE = 0.6  # of the longest piece: a pause before that is no place for a cut
+_PAUSE_SECONDS = 0.2
+_STEP_SECONDS = 0.02
+_WORST = ("end", "malformed", "length")  # reasons to stop, the worst last
+
+
+class Pieces:
+    """Manifest rows as they are decoded, and their hypotheses as they are expected.
+
+    rows: those given, in their order, but several for each that is longer than `longest_s`, each with an id of its own.
+    `long` names these utterances.
+    """
+
+    def __init__(self, rows: Sequence[Row], max_duration_s: float) -> None:
+        self.rows: list[Row] = []
+        self.long: list[str] = []
+        self._whole: dict[str, str] = {}
+        self._parts: dict[str, dict[str, Row | None]] = {}
+        for row in rows:
+            if segment_samples(row["start"], row["end"]) <= round(max_duration_s * SAMPLE_RATE):
+                self.rows.append(row)
+                continue
+            name = row["utterance_id"]
+            pieces = _cut(row, max_duration_s)
+            self.long.append(name)
+            self._parts[name] = {piece["utterance_id"]: None for piece in pieces}
+            self._whole |= {piece["utterance_id"]: name for piece in pieces}
+            self.rows += pieces
+
+    def join(self, hypotheses: Iterable[Row]) -> list[Row]:
+        """Hypotheses of whole utterances: those given that are, and others once the last of their pieces is given."""
+        whole = []
+        for hypothesis in hypotheses:
+            name = self._whole.get(hypothesis["utterance_id"])
+            if name is None:
+                whole.append(hypothesis)
+                continue
+            parts = self._parts[name]
+            parts[hypothesis["utterance_id"]] = hypothesis
+            found = [part for part in parts.values() if part is not None]
+            if len(found) == len(parts):
+                whole.append(_joined(name, found))
+        return whole
+
+
+def cut_at_pauses(audio: Audio, longest: int) -> list[int]:
+    """Samples at which `audio` (samples,) is cut into pieces of at most `longest`: where it is quietest.
+
+    A piece is at least 0.6 of `longest`, but for the last.
+    """
+    window, step = round(_PAUSE_SECONDS * SAMPLE_RATE), round(_STEP_SECONDS * SAMPLE_RATE)
+    energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
+    cuts: list[int] = []
+    begin = 0
+    while len(audio) - begin > longest:
+        first, last = begin + round(_EARLIEST_SHARE * longest), begin + longest
+        middles = np.arange(last, first - 1, -step)  # from the back, so that of equal pauses the last is taken
+        low, high = np.maximum(middles - window // 2, 0), np.minimum(middles + window // 2, len(audio))
+        begin = int(middles[np.argmin((energy[high] - energy[low]) / (high - low))])
+        cuts.append(begin)
+    return cuts
+
+
+def _cut(row: Row, max_duration_s: float) -> list[Row]:
+    audio = read_segment(row["audio"], row["start"], row["end"])
+    first = round(row["start"] * SAMPLE_RATE)
+    edges = [
+        row["start"],
+        *((first + cut) / SAMPLE_RATE for cut in cut_at_pauses(audio, round(max_duration_s * SAMPLE_RATE))),
+    ]
+    return [
+        row | {"utterance_id": f"{row['utterance_id']}#{number}", "start": start, "end": end}
+        for number, (start, end) in enumerate(zip(edges, [*edges[1:], row["end"]], strict=True))
+    ]
+
+
+def _joined(name: str, parts: Sequence[Row]) -> Row:
+    """The hypothesis of an utterance from those of its pieces, in order; it has a reflection where all pieces have."""
+    reflections = [parse_reflection(part["think"]) for part in parts if part["think"] is not None]
+    known = [reflection for reflection in reflections if reflection is not None]
+    return {
+        "utterance_id": name,
+        "raw_text": " ".join(part["raw_text"] for part in parts),
+        "language": next((part["language"] for part in parts if part["language"]), None),
+        "transcript": " ".join(part["transcript"] for part in parts if part["transcript"]),
+        "think": join_reflections(known) if len(known) == len(parts) else None,
+        "tokens": sum(part["tokens"] for part in parts),
+        "audio_tokens": sum(part["audio_tokens"] for part in parts),
+        "stop_reason": max((part["stop_reason"] for part in parts), key=_WORST.index),
+        "loop": any(part["loop"] for part in parts),
+        "seconds": sum(part["seconds"] for part in parts),
+    }

@@ -1,0 +1,204 @@
+"""What may be written where: a path that a user named is never emptied or replaced unless what lies there is ours.
+
+docs/cli.md has the rules for those who type such paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlcslm.errors import UserError
+
+MARKER = ".mlcslm"
+"""File in each folder that a user named: the folder's kind, and its files with their sizes in bytes."""
+
+# In front of it may stand what a model's name may begin with, `remote-code:`.
+_HOME = re.compile(r"((?:[a-z-]+:)?)(~[^/]*(?:/.*)?)", re.DOTALL)
+
+
+def check_output_file(
+    path: str | os.PathLike[str], *, begins: bytes = b"", inputs: Iterable[str | os.PathLike[str]] = ()
+) -> Path:
+    """Where a file `path` would be written: itself, what it links to, or the device or pipe that it is.
+
+    begins: what a file of ours begins with; one that begins otherwise is not replaced; inputs: what the output is made
+    of. Raises UserError for a folder, an input, a write-protected file and one that is not ours, a socket, and a pipe
+    that nobody reads.
+    """
+    path = Path(path)
+    _refuse_tilde(path)
+    target = resolved(path)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return target
+    except NotADirectoryError:
+        raise UserError(f"{path}: a folder of its path is a file. Name another place.") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{path}: is an existing folder, expected a file's name; nothing was changed.")
+    if stat.S_ISSOCK(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        raise UserError(f"{path}: is a socket or a disk. Name a file.")
+    if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode):
+        _refuse_standard_output(path, status)
+        return path
+    if str(path).startswith(("/dev/", "/proc/")):
+        raise UserError(f"{path}: stands for a file that another process has open. Name that file itself.")
+    if any(_same(path, one) for one in inputs):
+        raise UserError(f"{path}: is read, and would be overwritten. Name another file.")
+    if not status.st_mode & 0o222:
+        raise UserError(f"{path}: is write-protected. Allow writing (chmod u+w), or name another file.")
+    if begins and status.st_size:
+        with open(path, "rb") as file:
+            if file.read(len(begins)) != begins:
+                raise UserError(
+                    f"{path}: is there, and mlcslm has not written it. Name another file, or delete that one; "
+                    "nothing was changed."
+                )
+    return target
+
+
+def check_output_folder(
+    path: str | os.PathLike[str],
+    kind: str,
+    *,
+    own: Sequence[str] = (),
+    sign: str = MARKER,
+    force: bool = False,
+    inputs: Sequence[str | os.PathLike[str]] = (),
+) -> Path:
+    """Where a folder `path` would be written: itself, or what it links to.
+
+    kind: what the folder is, in a word or two. Where a user names it, it is known by the marker in it, or, made by an
+    earlier version, by the file `sign`; force: whether to replace one to which files were added since. own: where the
+    results have a place for it: names of all that it can hold, as fnmatch has them. inputs: what the output is made of.
+    Raises UserError for a file, for any other folder unless it is empty, and where an input would go with it.
+    """
+    path = Path(path)
+    _refuse_tilde(path)
+    target = resolved(path)
+    if any(one == target or target in one.parents for one in map(resolved, inputs)):
+        raise UserError(f"{path}: holds what is read here. Name another folder; nothing was changed.")
+    if not target.exists():
+        return target
+    if not target.is_dir():
+        raise UserError(f"{path}: is a file, expected a new folder; nothing was changed.")
+    found = _files(target)
+    if not found and not any(target.iterdir()):
+        return target
+    if own:
+        if others := [name for name in found if "/" in name or not any(fnmatch.fnmatchcase(name, one) for one in own)]:
+            raise UserError(
+                f"{path}: its place is for a {kind}, but it holds {_some(others)}. Move that away, and run again."
+            )
+        return target
+    marker = _read_marker(target)
+    if marker is None and (target / sign).is_file():
+        marker = {"kind": kind}
+    if marker is None or marker.get("kind") != kind:
+        raise UserError(
+            f"{path}: is an existing folder, and no {kind} that mlcslm wrote. Name a new folder, or move it away; "
+            "nothing was changed."
+        )
+    known = marker.get("files", {})
+    if not force and (others := [name for name, size in found.items() if known.get(name) != size]):
+        raise UserError(
+            f"{path}: is a {kind} that mlcslm wrote, but holds what was added or changed since: {_some(others)}. Name "
+            "a new folder, move those files away, or replace all of it with --force; nothing was changed."
+        )
+    return target
+
+
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """The path without links; what is not there is no hindrance. Raises UserError for links that lead to themselves."""
+    found = Path(os.path.realpath(path))
+    if found.is_symlink():
+        raise UserError(f"{path}: is a link that leads back to itself. Name another place.")
+    return found
+
+
+def _some(names: Sequence[str], rendered: int = 3) -> str:
+    return ", ".join(names[:rendered]) + (f" and {len(names) - rendered} more" if len(names) > rendered else "")
+
+
+def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except OSError:
+        return False
+
+
+def expand_tildes(values: Any) -> Any:
+    """`values`, mappings and lists below it included, with the home folder for a leading `~/` or `~user/` in texts.
+
+    >>> expand_tildes({"a": ["~/b" , "a ~/b", 1]}) == {"a": [os.path.expanduser("~/b"), "a ~/b", 1]}
+    True
+    """
+    if isinstance(values, str):
+        found = _HOME.fullmatch(values)
+        return values if found is None else found[1] + os.path.expanduser(found[2])  # noqa: PTH111
+    if isinstance(values, Mapping):
+        return {key: expand_tildes(value) for key, value in values.items()}
+    return [expand_tildes(value) for value in values] if isinstance(values, list) else values
+
+
+def is_stream(path: Path) -> bool:
+    """Whether the path is a device or a pipe, which is read or written once, from its beginning to its end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def refuse_tildes(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Raise UserError for a path that begins with `~`, which a shell leaves in a quoted word."""
+    for path in paths:
+        _refuse_tilde(Path(path))
+
+
+def _refuse_tilde(path: Path) -> None:
+    """A shell has expanded `~` where it stands first in a word; what is left of it would become a folder's name."""
+    if path.parts and path.parts[0].startswith("~"):
+        raise UserError(
+            f"{path}: `{path.parts[0]}` is not expanded here, expected the folder in full: {expand_tildes(str(path))}."
+        )
+
+
+def _refuse_standard_output(path: Path, status: os.stat_result) -> None:
+    """Messages go there too, and would stand in the middle of what is written."""
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(status, os.fstat(number)) and (stat.S_ISFIFO(status.st_mode) or os.isatty(number)):
+                raise UserError(f"{path}: messages are printed there. Name a file.")
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """Size in bytes of each file below `folder`, links being files, but for its marker; by path in it."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name != MARKER and (path.is_symlink() or not path.is_dir()):
+            found[name] = path.lstat().st_size
+    return found
+
+
+def write_marker(folder: Path, kind: str) -> None:
+    """Write into a finished folder what `check_output_folder` will know it by."""
+    text = json.dumps({"kind": kind, "files": _files(folder)}, indent=1, ensure_ascii=False)
+    (folder / MARKER).write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+
+
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / MARKER).read_text(encoding="utf-8", errors="surrogateescape"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("files", {}), dict) else None

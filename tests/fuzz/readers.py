@@ -1,0 +1,236 @@
+"""The readers that are fuzzed, each with files that it takes, and how inputs are mutated.
+
+To fuzz another one, of a corpus or of wav headers, add a `Reader` to READERS (or to a registry of its own, for `fuzz`).
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mlcslm.errors import UserError
+from mlcslm.formats.ctm import read_ctm
+from mlcslm.formats.detect import read_given
+from mlcslm.formats.hypothesis_files import read_texts, read_transcripts, read_turns
+from mlcslm.formats.kaldi_text import read_kaldi_text
+from mlcslm.formats.nemo import read_nemo
+from mlcslm.formats.rttm import read_rttm, write_rttm
+from mlcslm.formats.seglst import read_seglst, write_seglst
+from mlcslm.formats.stm import read_nist_stm, read_stm, write_stm
+from mlcslm.formats.zones import read_uem
+
+HANG_S = 5.0
+"""What takes longer on a file of at most some kilobytes hangs."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader, and what it is fed with.
+
+    name: of the file, whose end some readers tell the format by; read: raises UserError for what it refuses, and
+    nothing else; seeds: contents that it takes.
+    """
+
+    name: str
+    read: Callable[[Path], Any]
+    seeds: Sequence[bytes]
+
+
+RTTM = (
+    b";; a comment\nSPKR-INFO French_1 1 <NA> <NA> <NA> unknown O1 <NA> <NA>\n"
+    b"SPEAKER French_1 1 0.10 0.20 <NA> <NA> O1 <NA> <NA>\nSPEAKER French_1 2 3 0 <NA> <NA> O1 <NA>\n"
+    b"NOSCORE French_1 1 5.00 5.00 <NA> <NA> <NA> <NA> <NA>\n",
+    b"SPEAKER\tFrench_1\t1\t0.10\t0.20\t<NA>\t<NA>\tSpeaker 1\t<NA>\t<NA>\r\n",
+)
+STM = (
+    ';; LABEL "O" "Overall" ""\nThai_1 1 O1 0.5 1.25 <o,f0,male> ไม่ OK\nThai_1 1 O2 2 3\n'.encode(),
+    b"a 1 inter_segment_gap 0 1 <o,,> IGNORE_TIME_SEGMENT_IN_SCORING\na\t1\tSpeaker 1\t1.0\t2.0\t<O> (uh) yes\n",
+)
+CTM = (
+    b";; by hand\na A 0.1 0.2 hello 0.98\na 1 0.3 0 you 0.5 lex O2\na 1 0.4 0.1 uh 0.5 fp O2\n",
+    b"a\t1\t1.0\t0.5\tnew york\tNA\n",
+)
+SEGLST = (
+    b'[\n{"session_id": "a", "speaker": "O1", "start_time": 0, "end_time": 1.5, "words": "caf\\u00e9", "x": [1]},\n'
+    b'{"session_id": "a", "speaker": "2", "start_time": "1e0", "end_time": 2, "words": ""}\n]\n',
+    b"[]",
+)
+NEMO = (
+    b'{"audio_filepath": "/d/French/1.wav", "offset": 0.5, "duration": 1.5, "speaker": "O1", "pred_text": "oui"}\n'
+    b'{"utterance_id": "French-1-O1-000000-000100", "text": "non", "pred_text": "n\\ud83d\\ude00"}\n',
+)
+KALDI = ("French-1-O1-000000-000100 ça va\r\nThai-1 ไม่ \u2028 OK\n\nid\n".encode(),)
+UEM = (b"French_1 1 0.0 10\nFrench_1\t1\t12.5\t14\n",)
+
+
+def _stm(path: Path) -> None:
+    for utterance in read_nist_stm(path).utterances:
+        if not 0 <= utterance.start <= utterance.end:
+            raise AssertionError(f"{utterance} has no time")
+
+
+def _own_stm(path: Path) -> None:
+    """What was read can be written, and gives the same when it is read, white space aside."""
+    found = [replace(utterance, text=" ".join(utterance.text.split())) for utterance in read_stm(path)]
+    again = path.with_name("again.stm")
+    write_stm(again, found)
+    if [utterance for utterance in read_stm(again) if utterance.recording[:2] != ";;"] != [
+        utterance for utterance in found if utterance.recording[:2] != ";;"
+    ]:
+        raise AssertionError(f"{found!r} became {read_stm(again)!r}")
+
+
+def _seglst(path: Path) -> None:
+    found = [entry for entry in read_seglst(path) if len(entry.speaker.split()) == len(entry.recording.split()) == 1]
+    named = [entry for entry in found if entry.speaker == entry.speaker.strip()]
+    write_seglst(path.with_name("again.json"), [entry for entry in named if entry.recording == entry.recording.strip()])
+
+
+def _given(path: Path) -> None:
+    """What `mlcslm evaluate` and `mlcslm score` do with a file of unknown format; refused where all of them refuse."""
+    refusals = []
+    for read in (_evaluated, *(partial(read, side="reference") for read in (read_texts, read_transcripts, read_turns))):
+        try:
+            read(path)
+        except UserError as refusal:
+            refusals.append(refusal)
+    if len(refusals) == 4:
+        raise refusals[0]
+
+
+def _evaluated(path: Path) -> None:
+    for turns in read_given([path]).turns.values():
+        write_rttm(path.with_name("again.rttm"), {"French_1": turns})
+
+
+READERS = (
+    Reader("a.rttm", lambda path: list(read_rttm(path)), RTTM),
+    Reader("b.stm", _own_stm, STM),
+    Reader("c.stm", _stm, STM),
+    Reader("d.ctm", read_ctm, CTM),
+    Reader("e.json", _seglst, SEGLST),
+    Reader("f.jsonl", read_nemo, NEMO),
+    Reader("text", read_kaldi_text, KALDI),
+    Reader("h.uem", read_uem, UEM),
+    Reader("unknown", _given, (*RTTM, *STM, *CTM, *SEGLST, *NEMO, *KALDI)),
+)
+
+TOKENS = (
+    *(b"\t", b" ", b"\n", b"\r", b"\r\n", b"\x00", b"\xff", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\xa0", b"\xc2\x85"),
+    *(
+        b"\xed\xa0\xbd",
+        b"\\ud83d",
+        b"e\xcc\x81",
+        b"\x1b[2J",
+        b'"',
+        b"\\",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b";;",
+        b"<",
+        b">",
+    ),
+    *(b"-1", b"nan", b"inf", b"1e400", b"1_0", b"0x7fffffff", b"9" * 30, b"9" * 5000, b"[" * 5000, b"1e-400", b"-0"),
+    *(b"null", b"true", b"{}", b"NOSCORE", b"SPEAKER", b"<NA>", b"<ALT_BEGIN>", b"<o,f0,male>", b"{ a / b }"),
+    *(b"IGNORE_TIME_SEGMENT_IN_SCORING", b"inter_segment_gap", "\u0661".encode(), b"/", b"..", b"~"),
+)
+"""What mutation puts in: what has broken readers, here or elsewhere."""
+
+
+def mutate(content: bytes, rng: random.Random) -> bytes:
+    """`content` after one to four changes: bits flipped, pieces removed, doubled, moved, cut off, and TOKENS put in."""
+    data = bytearray(content)
+    for _ in range(rng.randint(1, 4)):
+        place, length = rng.randint(0, len(data)), rng.randint(1, 12)
+        match rng.randrange(7):
+            case 0 if place < len(data):
+                data[place] ^= 1 << rng.randrange(8)
+            case 1:
+                del data[place : place + length]
+            case 2:
+                data[place:place] = data[place : place + length]
+            case 3:
+                data[place:place] = rng.choice(TOKENS)
+            case 4:
+                data[place : place + length] = rng.choice(TOKENS)
+            case 5:
+                other = rng.randint(0, len(data))
+                data[other:other] = data[place : place + length]
+            case 6 if rng.random() < 0.2:
+                del data[place:]
+    return bytes(data)
+
+
+@dataclass
+class Report:
+    """What a run of a reader found: inputs, how many were refused, what else was raised, and the slowest one's seconds.
+
+    failures: by what was raised, with an input that raises it.
+    """
+
+    inputs: int = 0
+    refused: int = 0
+    slowest_s: float = 0.0
+    failures: dict[str, bytes] = field(default_factory=dict)
+
+
+def try_input(reader: Reader, content: bytes, folder: Path, report: Report) -> None:
+    """Feed a reader with `content` in a file of `folder`, into `report`. What it writes elsewhere is a failure too."""
+    path = folder / reader.name
+    path.write_bytes(content)
+    report.inputs += 1
+    began = time.perf_counter()
+    try:
+        with _alarm(HANG_S):
+            reader.read(path)
+    except UserError as refusal:
+        report.refused += 1
+        if not _is_printable(str(refusal)):
+            report.failures.setdefault("a message that cannot be printed", content)
+    except Exception as error:
+        report.failures.setdefault(f"{type(error).__name__}: {error}"[:200], content)
+    report.slowest_s = max(report.slowest_s, time.perf_counter() - began)
+
+
+def fuzz(reader: Reader, inputs: int, seed: int, until: float | None = None) -> Report:
+    """Feed a reader with mutated seeds. until: `time.monotonic()` to stop at, however many inputs are left."""
+    rng, report = random.Random(f"{reader.name}/{seed}"), Report()
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(inputs):
+            if until is not None and time.monotonic() > until:
+                break
+            try_input(reader, mutate(rng.choice(reader.seeds), rng), Path(folder), report)
+    return report
+
+
+def _is_printable(message: str) -> bool:
+    """Whether a message can be printed, and does nothing to the terminal but that."""
+    return all(character.isprintable() or character in " \n" for character in message)
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer, where there is such a signal, and in the main thread only."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError(f"takes longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

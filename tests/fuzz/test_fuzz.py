@@ -1,0 +1,45 @@
+"""A bounded fuzz of every reader of hypotheses: nothing but UserError, and no hang. `run_fuzz.py` is the long one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from readers import READERS, TOKENS, Reader, Report, fuzz, try_input
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+def test_mutated_files_are_read_or_refused(reader: Reader) -> None:
+    report = fuzz(reader, 100, seed=0)
+    assert report.failures == {}
+    assert 0 < report.refused <= report.inputs == 100
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+def test_files_of_any_pieces_are_read_or_refused(reader: Reader, tmp_path: Path) -> None:
+    fields = [field for seed in reader.seeds for field in seed.split()]
+    pieces = st.one_of(st.sampled_from([*TOKENS, *fields, b" ", b"\n", b"\t"]), st.binary(max_size=4))
+
+    @settings(
+        max_examples=20, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(st.lists(pieces, max_size=30).map(b"".join))
+    def check(content: bytes) -> None:
+        report = Report()
+        try_input(reader, content, tmp_path, report)
+        assert report.failures == {}
+
+    check()
+
+
+def test_the_fuzz_sees_what_it_is_for(tmp_path: Path) -> None:
+    def fails(path: Path) -> None:
+        path.read_bytes().decode("utf-8")
+
+    report = fuzz(Reader("x", fails, (b"abc def",)), 200, seed=0)
+    assert any(raised.startswith("UnicodeDecodeError") for raised in report.failures)
