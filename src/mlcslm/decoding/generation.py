@@ -143,7 +143,7 @@ def _decode(
 
 
 def pieces_to_decode(rows: Sequence[dict[str, Any]], decoder: Decoder, label: str) -> Pieces:
-    """The rows in pieces that the encoder hears at once; what is in several is told."""
+    """The rows in pieces that fit the encoder's window; reports utterances that are split."""
     max_duration_s = decoder.processor.features.max_samples / SAMPLE_RATE
     pieces = Pieces(rows, max_duration_s)
     if count := len(pieces.long):

@@ -105,9 +105,7 @@ class Transcriber:
         for kind, message in inspect_audio(audio).problems:
             if kind is not FaultKind.SPEAKER_CHANNELS:
                 raise UserError(f"{audio}: {message}")
-            say(
-                f"{audio}: has a speaker on each channel; the mean of both is transcribed. Split it to tell them apart."
-            )
+            say(f"{audio}: has a speaker on each channel; the mean of both is transcribed. Split it to separate them.")
         samples = count_samples(audio)
         spans = [(0.0, samples / SAMPLE_RATE)]
         if samples > (longest := self.processor.features.max_samples):

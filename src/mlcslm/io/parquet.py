@@ -15,7 +15,7 @@ from mlcslm.io.places import is_stream
 from mlcslm.io.reading import GZIP, read_stream
 
 PARQUET = b"PAR1"
-"""What every Parquet file begins with."""
+"""First bytes of every Parquet file."""
 REMAKE = "Delete it and run the workflow again to rebuild it"
 
 

@@ -103,12 +103,12 @@ def refuse_file(root: Path) -> None:
 
 
 def check_interpreter(python: str) -> None:
-    """Raise UserError where the path of `python` is no single word to a shell: Snakemake calls it unquoted."""
+    """Raise UserError if a shell would not read the path of `python` as a single word: Snakemake calls it unquoted."""
     if _SPECIAL.search(python):
         raise UserError(
             f"{python}: the path of this Python has a space, a quote or another character that shells treat specially: "
-            "every job would fail. Clone mlcslm into a folder without one, or make .venv elsewhere; data and results "
-            "may lie below such folders."
+            "every job would fail. Clone mlcslm into a folder without one, or create .venv elsewhere; data and results "
+            "may be in such folders."
         )
 
 

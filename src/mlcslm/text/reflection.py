@@ -96,7 +96,7 @@ def parse_reflection(think: str) -> Reflection | None:
 
 
 def join_reflections(reflections: Sequence[Reflection]) -> str:
-    """The reflection of an utterance that was decoded in pieces: their hypotheses, and all the errors that they name.
+    """The reflection of an utterance that was decoded in pieces: their hypotheses, and all the errors they name.
 
     >>> one = parse_reflection("The speech sounds like: oh, but it might have some insertion: oh, let me correct it.")
     >>> join_reflections([one, one])
