@@ -231,7 +231,7 @@ def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
 
 def test_an_export_replaces_an_export_and_nothing_else(exported: Path, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="holds other files than an export"):
+    with pytest.raises(UserError, match="not a model export written by mlcslm"):
         export_checkpoint(trained, tmp_path, languages=LANGUAGES)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     before = (exported / "model.safetensors").read_bytes()
