@@ -172,7 +172,7 @@ def test_names_are_no_markup_in_pictures() -> None:
     ],
 )
 def test_a_configuration_with_a_secret_is_refused_without_repeating_it(values: dict, key: str) -> None:
-    with pytest.raises(UserError, match="an access token or password is in it") as refused:
+    with pytest.raises(UserError, match="contains an access token or password") as refused:
         parse_config(values)
     assert key in str(refused.value)
     assert TOKEN not in str(refused.value)

@@ -80,7 +80,7 @@ def test_what_heals_by_itself(toy: Toy, undisturbed: Toy) -> None:
     with pytest.raises(UserError, match=r"results\.duckdb: is cut short: .* run the workflow again"):
         open_database(database)
     assert toy.run(in_jobs={"decode": log_on_a_full_disk}) == 0, toy.output
-    assert f"mlcslm: {LOG}: no log from here on (No space left on device); the job goes on" in toy.output
+    assert f"mlcslm: {LOG}: logging stopped (No space left on device); the job continues" in toy.output
     assert toy.made() == undisturbed.made()
     with open_database(database) as connection:
         assert connection.execute("SELECT count(*) FROM table6").fetchall() != [(0,)]

@@ -180,7 +180,7 @@ class TestRefusals:
         content = json.loads((folder / "checkpoint.json").read_text())
         del content["files"]
         (folder / "checkpoint.json").write_text(json.dumps(content))
-        with pytest.raises(UserError, match=r"checkpoint.json: without files"):
+        with pytest.raises(UserError, match=r"checkpoint.json: lacks files"):
             load_checkpoint(folder, languages=languages)
 
     def test_truncated_and_missing_files_are_all_named(self, saved) -> None:

@@ -126,7 +126,8 @@ def test_manifests_say_how_much_there_is(config: Any, plan: Plan, tmp_path: Path
     # The demo corpus to come: its sessions of each of the 15 groups.
     demo = config.corpus.demo
     assert (dev.counted, dev.utterances) == (False, 15 * demo.dev_sessions * demo.turns_per_session)
-    assert "3 utterances, 0 h, 3.00 s on average, 6.0 s at most (its manifest)" in as_text(replace(plan, splits=sizes))
+    text = as_text(replace(plan, splits=sizes))
+    assert "3 utterances, 0 h, 3.00 s on average, 6.0 s at most (from its manifest)" in text
 
 
 def test_the_command_ends_with_1_where_something_does_not_fit(

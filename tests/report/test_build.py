@@ -117,7 +117,7 @@ def test_a_folder_that_is_no_report_or_holds_the_database_stays(tmp_path: Path, 
     database = toy_report.toy.make_inputs(tmp_path / "results").build(training_logs=[])
     (tmp_path / "www").mkdir()
     (tmp_path / "www" / "index.html").write_text("my own pages", encoding="utf-8")
-    for out, told in ((tmp_path / "www", "no report that mlcslm wrote"), (database.parent, "holds what is read here")):
+    for out, told in ((tmp_path / "www", "not a report written by mlcslm"), (database.parent, "contains an input")):
         with pytest.raises(UserError, match=told):
             build_report(database, out, audio=False, force=force)
     assert (tmp_path / "www" / "index.html").read_text(encoding="utf-8") == "my own pages"

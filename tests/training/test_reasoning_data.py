@@ -71,7 +71,7 @@ def test_long_lists_are_truncated(manifest: Path, tmp_path: Path, languages) -> 
     _, rows = write(manifest, [shard(tmp_path / "a" / "all.parquet", list(TEXTS))], languages, max_details=2)
     reflection = parse_reflection(rows[-1]["think"])
     assert reflection is not None
-    assert (len(reflection.edits), reflection.cut) == (2, True)
+    assert (len(reflection.edits), reflection.truncated) == (2, True)
 
 
 def test_folds_make_up_the_training_set_together(manifest: Path, tmp_path: Path, languages) -> None:

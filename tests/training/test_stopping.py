@@ -56,7 +56,7 @@ def test_a_stage_resumes_from_where_it_was_asked_to_stop(
     (state,) = (tmp_path / "work" / "a").glob("*/checkpoint-*/whole")
     step = int(state.parent.name.split("-")[1])
     assert 5 <= step < 30
-    assert f"Saved: the state after step {step} of 30." in capfd.readouterr().err
+    assert f"Saved: the state after step {step} of 30. Run again to resume." in capfd.readouterr().err
     assert contents(train(config, "a", tmp_path)) == contents(undisturbed)
     assert f"a: resuming from step {step} of 30" in capfd.readouterr().err
     assert pq.read_table(tmp_path / "a" / "training_log.parquet")["step"].to_pylist() == list(range(1, 31))

@@ -155,7 +155,7 @@ def _train(
             bar.update()
             if (step + 1) % max(1, training.steps // 10) == 0:
                 print(f"step {step + 1}: loss {loss.item():.2f}, accuracy {accuracy.item():.0%}", file=sys.stderr)
-            if (step + 1) % training.save_steps == 0 or stop.asked:
+            if (step + 1) % training.save_steps == 0 or stop.requested:
                 _save_state(work / _STATE_FILE, both, optimiser, step + 1)
             stop.leave(f"the state after step {step + 1} of {training.steps}")
     _settle_statistics(network, crops, device)

@@ -145,17 +145,17 @@ class StopOnRequest(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Request a save and the end of training."""
         if args.world_size > 1:
-            requested = torch.tensor([int(self.stop.asked)], device=args.device)
+            requested = torch.tensor([int(self.stop.requested)], device=args.device)
             torch.distributed.all_reduce(requested, op=torch.distributed.ReduceOp.MAX)
-            self.stop.asked = bool(requested.item())
-        if self.stop.asked:
+            self.stop.requested = bool(requested.item())
+        if self.stop.requested:
             control.should_save = control.should_training_stop = True
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Raise Interrupted if steps remain, once the first process has marked the state as complete."""
-        if not self.stop.asked or state.global_step >= state.max_steps:
+        if not self.stop.requested or state.global_step >= state.max_steps:
             return
         if args.world_size > 1:
             torch.distributed.barrier()
