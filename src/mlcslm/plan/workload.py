@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from mlcslm.config.schema import Split
 from mlcslm.plan.throughput import CorpusSize
-from mlcslm.workflow.layout import SPLITS, Layout
+from mlcslm.workflow.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SplitSize:
 
 def split_sizes(layout: Layout, corpus: CorpusSize) -> dict[Split, SplitSize]:
     """Size of each split: of its manifest; else of the demo corpus to be made; else of `corpus`."""
-    return {split: _counted(layout, split) or _reckoned(layout, corpus, split) for split in SPLITS}
+    return {split: _counted(layout, split) or _reckoned(layout, corpus, split) for split in layout.splits}
 
 
 def _counted(layout: Layout, split: Split) -> SplitSize | None:
