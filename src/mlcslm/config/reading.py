@@ -37,8 +37,17 @@ def read_config_files(given: Sequence[str | os.PathLike[str]]) -> Config:
     """
     values: dict[str, Any] = {}
     for one in map(str, given):
-        values = merged(values, _setting(one) if _SETTING.match(one) and not Path(one).exists() else read_values(one))
+        values = merged(values, _setting(one) if is_setting(one) else read_values(one))
     return parse_config(values, ", ".join(map(str, given)))
+
+
+def is_setting(text: str) -> bool:
+    """Whether `text` is `key=value`, and no file.
+
+    >>> is_setting("results=mine"), is_setting("config/small.yaml")
+    (True, False)
+    """
+    return _SETTING.match(text) is not None and not Path(text).exists()
 
 
 def _setting(text: str) -> dict[str, Any]:

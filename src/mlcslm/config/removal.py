@@ -27,12 +27,13 @@ _REFERENCES = (
 def without_removed(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """`values` without entries that are null, and the names that were removed from each section.
 
-    A section that is null has its defaults.
+    A section that is null has its defaults. The text `null` is null too: Snakemake's `--config` makes it of what stands
+    in braces.
 
     >>> without_removed({"diarizers": {"a": {"embedding": "x"}, "b": None}, "systems": None})
     ({'diarizers': {'a': {'embedding': 'x'}}}, {'diarizers': ['b']})
     """
-    kept = {key: value for key, value in values.items() if value is not None}
+    kept = {key: value for key, value in values.items() if not _is_null(value)}
     removed = {section: names for section in _SECTIONS if (names := _nulls(kept.get(section)))}
     for path in _NAMED:
         kept = _pruned(kept, path)
@@ -75,7 +76,7 @@ def _referring(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]
 def _pruned(values: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     """`values` whose entries at `path` are not null."""
     if not path:
-        return {key: value for key, value in values.items() if value is not None}
+        return {key: value for key, value in values.items() if not _is_null(value)}
     first, *rest = path
     return {
         key: _pruned(value, tuple(rest)) if first in ("*", key) and isinstance(value, Mapping) else value
@@ -84,7 +85,11 @@ def _pruned(values: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _nulls(section: Any) -> list[str]:
-    return [name for name, value in _mapping(section).items() if value is None]
+    return [name for name, value in _mapping(section).items() if _is_null(value)]
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or value == "null"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

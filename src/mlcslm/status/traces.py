@@ -14,7 +14,7 @@ from typing import Any, Literal
 State = Literal["done", "running", "stopped", "to do", "outdated"]
 
 _RECENT = 50  # steps that the pace is taken from
-_SILENCE_S = 120.0  # a job says something every 20 s: after so long it is taken for ended
+_SILENCE_S = 120.0  # where the file system has no locks, a job silent for so long is taken for ended
 _BAR = re.compile(r"(\d+)/(\d+) \[(?P<passed>[\d:]+)<(?P<left>[\d:]+|\?)")
 
 
@@ -72,7 +72,7 @@ def decoding_trace(shards: Sequence[tuple[Path, int]]) -> Trace:
 
 
 def log_trace(log: Path) -> Trace:
-    """Of a job that only its log tells of: the last progress bar in it, as long as it goes on."""
+    """Of a job that only its log tells of: the last progress bar in it. A job that runs holds a lock on its log."""
     try:
         age = time.time() - log.stat().st_mtime
         with log.open("rb") as file:
@@ -80,7 +80,7 @@ def log_trace(log: Path) -> Trace:
             tail = file.read().decode("utf-8", errors="replace")
     except OSError:
         return TO_DO
-    state: State = "running" if age < _SILENCE_S else "stopped"
+    state: State = "running" if is_held(log) or age < _SILENCE_S else "stopped"
     bars = list(_BAR.finditer(tail))
     if not bars:
         return Trace(state)
