@@ -203,41 +203,41 @@ def lacking(results: Path | str = "made", **diarizers: dict[str, Any]) -> Layout
 
 
 def test_tables_do_without_rows_that_cannot_be_measured_here() -> None:
-    made = lacking(**{"campplus-8": {}, "eres2net-8": {"embedding": "nowhere"}})
+    made = lacking(**{"campplus-8": {}, "resnet101-8": {"embedding": "nowhere"}})
     assert made.diarized("table5") == [("campplus-8", "dev")]
     assert made.tcpmer_inputs()["diarization"] == [
         f"made/diarization/campplus-8/{split}/counts.parquet" for split in ("dev", "test")
     ]
     title, missing = made.notices()
-    assert "1 of 2 diarizers, eres2net-8; table5 is made of 1 of its 2 rows, table7 is made of 1" in title
-    assert "embeddings.nowhere.checkpoint = no/where" in missing and "needed by eres2net-8" in missing
-    assert list(made.config.diarizers) == ["campplus-8", "eres2net-8"]  # a target of its own is still known
-    made.refuse_unavailable(["made/tables/table5.csv", "made/diarization/eres2net-8/dev/counts.parquet"])
+    assert "1 of 2 diarizers, resnet101-8; table5 is made of 1 of its 2 rows, table7 is made of 1" in title
+    assert "embeddings.nowhere.checkpoint = no/where" in missing and "needed by resnet101-8" in missing
+    assert list(made.config.diarizers) == ["campplus-8", "resnet101-8"]  # a target of its own is still known
+    made.refuse_unavailable(["made/tables/table5.csv", "made/diarization/resnet101-8/dev/counts.parquet"])
 
 
 def test_a_table_of_nothing_but_such_rows_is_refused_in_words() -> None:
-    made = lacking(**{"eres2net-8": {"embedding": "nowhere"}})
+    made = lacking(**{"resnet101-8": {"embedding": "nowhere"}})
     assert not {"table5", "table7"} & set(made.measured_tables())
     for name in ("table5.csv", "table7.md"):
         with pytest.raises(UserError, match=r"cannot be made here\.\n.*\n.*no/where"):
             made.refuse_unavailable(["--cores", "2", f"made/tables/{name}"])
-    with pytest.raises(UserError, match="table4.csv: the configuration has no row of it"):
+    with pytest.raises(UserError, match=r"table4\.csv: the configuration has no row of it"):
         made.refuse_unavailable(["./made/tables/table4.csv"])
 
 
 def test_what_has_been_diarized_is_measured_without_its_models(tmp_path: Path) -> None:
-    made = lacking(tmp_path, **{"eres2net-8": {"embedding": "nowhere"}})
+    made = lacking(tmp_path, **{"resnet101-8": {"embedding": "nowhere"}})
     for split in ("dev", "test"):
-        assert "eres2net-8" not in made.measurable.diarizers
-        made.diarization_segments("eres2net-8", split).parent.mkdir(parents=True)
-        made.diarization_segments("eres2net-8", split).touch()
-        made = lacking(tmp_path, **{"eres2net-8": {"embedding": "nowhere"}})
-    assert "eres2net-8" in made.measurable.diarizers
+        assert "resnet101-8" not in made.measurable.diarizers
+        made.diarization_segments("resnet101-8", split).parent.mkdir(parents=True)
+        made.diarization_segments("resnet101-8", split).touch()
+        made = lacking(tmp_path, **{"resnet101-8": {"embedding": "nowhere"}})
+    assert "resnet101-8" in made.measurable.diarizers
     assert made.notices() == []
 
 
 def test_a_plan_counts_what_this_machine_lacks() -> None:
-    config = lacking(**{"eres2net-8": {"embedding": "nowhere"}}).config
+    config = lacking(**{"resnet101-8": {"embedding": "nowhere"}}).config
     assert "table5" in Layout(config, whole=True).measured_tables()
 
 
