@@ -17,15 +17,18 @@ try:
     layout = Layout(parse_config(without_workflow_keys(config), source))
     refuse_file(layout.root)
     refuse_tildes(sys.argv[1:])  # targets; the workflow does not know them yet
+    if workflow.is_main_process:
+        layout.refuse_unavailable(sys.argv[1:])
 except UserError as error:
     raise WorkflowError(str(error))
 
 preset = layout.config
 NONE = "(?!)"  # matches no name
 
-# A warning, since what is asked for may do without them.
-if workflow.is_main_process and (missing := describe_missing_inputs(preset)):
-    logger.warning(missing)
+# Warnings, since what is asked for may do without them.
+if workflow.is_main_process:
+    for notice in filter(None, [describe_missing_inputs(preset), "\n".join(layout.notices())]):
+        logger.warning(notice)
 
 
 onstart:

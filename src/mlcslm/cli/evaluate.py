@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mlcslm.cli.configuration import Configuration
+
 _TITLES = {"wer": "WER/CER", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
 
 
@@ -26,9 +28,7 @@ def evaluate(
     ],
     name: Annotated[str, typer.Option(help="What the results call the system.")],
     split: Annotated[str, typer.Option(help="dev or test: whose references are meant.")] = "dev",
-    configfile: Annotated[
-        Path, typer.Option("--configfile", "--config", help="Configuration whose results folder it joins.")
-    ] = Path("config/demo.yaml"),
+    configfile: Configuration = None,
     results: Annotated[Path | None, typer.Option(help="Results folder, where it is not the configuration's.")] = None,
     file_format: Annotated[
         str,
@@ -52,11 +52,13 @@ def evaluate(
     results/manifests/SPLIT.parquet. Ids that it lacks are listed, each with the nearest one that it has, and nothing is
     written then; references without a hypothesis are listed and count as deleted.
     """
+    from mlcslm.cli.configuration import DEFAULT, configuration
     from mlcslm.evaluation.request import ask
     from mlcslm.results.evaluate_external import join_results
 
-    configuration, layout, request = ask(
-        configfile,
+    config, layout, request = ask(
+        configuration(configfile),
+        " ".join(configfile or [DEFAULT]),
         results,
         name=name,
         split=split,
@@ -67,7 +69,7 @@ def evaluate(
         skip_unknown=skip_unknown,
         method=method,
     )
-    summary = join_results(configuration, layout, request)
+    summary = join_results(config, layout, request)
     typer.echo(json.dumps(summary, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(summary)))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlcslm.config.reading import parse_config, read_config
+from mlcslm.config.reading import parse_config
 from mlcslm.config.schema import Config
 from mlcslm.config.systems import FileFormat
 from mlcslm.errors import UserError
@@ -43,7 +43,8 @@ def protocols_of(config: Config, more: Iterable[str] = ()) -> tuple[Protocol, ..
 
 
 def ask(
-    config_file: Path,
+    config: Config,
+    source: str,
     results: Path | None,
     *,
     name: str,
@@ -55,15 +56,16 @@ def ask(
     skip_unknown: bool,
     method: str,
 ) -> tuple[Config, Layout, Evaluation]:
-    """A system of the command line, checked as one of a configuration; results: another folder than its own.
+    """A system of the command line, checked as one of `config`; source: where that was read; results: another folder
+    than its own.
 
     Raises UserError or FaultyInput for a configuration that cannot be read or that names the system itself, what is
     impossible, and a split without a manifest.
     """
-    values = read_config(config_file).model_dump(mode="json")
+    values = config.model_dump(mode="json")
     if name in values["systems"]:
         raise UserError(
-            f"{config_file}: systems.{name} is there already, and the workflow scores it. Expected a name of its own; "
+            f"{source}: systems.{name} is there already, and the workflow scores it. Expected a name of its own; "
             "or change the files there."
         )
     values["results"] = str(results) if results is not None else values["results"]
@@ -71,12 +73,12 @@ def ask(
     given |= {"protocols": list(protocols), "skip_unknown": skip_unknown, "method": method}
     # Everything that the configuration's section forbids is forbidden here.
     checked = parse_config(values | {"systems": values["systems"] | {name: given}}, f"mlcslm evaluate --name {name}")
-    config = parse_config(values, config_file)
+    config = parse_config(values, source)
     layout = Layout(checked)
     if not layout.manifest(split).is_file():
         raise UserError(
             f"{layout.manifest(split)}: no such manifest, and references are taken from there. Make it with `snakemake "
-            f"--cores 1 {layout.manifest(split)} --configfile {config_file}`, or of any corpus with `mlcslm manifest`."
+            f"--cores 1 {layout.manifest(split)} --configfile {source}`, or of any corpus with `mlcslm manifest`."
         )
     request = replace(evaluation_of(checked, layout, name, split, jobs=available_cores()), origin="command")
     return config, Layout(config), request
