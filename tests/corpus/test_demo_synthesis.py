@@ -98,7 +98,7 @@ def test_trim_by_hand() -> None:
 
 
 def test_a_voice_that_espeak_lacks_is_named(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match=r"while it spoke xx\+f3"):
+    with pytest.raises(UserError, match=r"while speaking as xx\+f3"):
         list(speak_many([[(Voice("xx", "f3", 50, 50, 160), "hello")]], workers=1))
     output = capfd.readouterr().err
     assert "mlcslm: espeak-ng has no voice 'xx+f3'" in output

@@ -92,7 +92,7 @@ def test_missing_ones_count_as_deleted_and_are_listed(place: Any, caplog: pytest
     card = evaluate(place.request(path), folder)
     assert card["missing"] == [IDS[1], IDS[2], IDS[4]]
     assert columns(folder, "deletions") == [(0,), (5,), (3,), (3,), (4,)]
-    assert f"no hypothesis for 3 of 5 utterances; all of their words count as deleted:\n  {IDS[1]}" in caplog.text
+    assert f"no hypothesis for 3 of 5 utterances: all their words count as deleted:\n  {IDS[1]}" in caplog.text
 
 
 def test_unknown_ids_are_listed_with_the_nearest_and_nothing_is_written(place: Any) -> None:
@@ -176,7 +176,7 @@ def test_the_words_of_a_ctm_count_where_they_are_said(place: Any) -> None:
 
 def test_files_of_the_other_track_are_refused(place: Any) -> None:
     text, rttm = place.write("text", f"{IDS[0]} a\n"), place.write("a.rttm", "SPEAKER x 1 0 1 <NA> <NA> x <NA> <NA>\n")
-    with pytest.raises(UserError, match="which Track 1 has no use for"):
+    with pytest.raises(UserError, match="which Track 1 does not use"):
         evaluate(place.request(text, rttm), place.layout.external("theirs", "dev"))
     with pytest.raises(UserError, match="expected STM, SegLST, CTM or RTTM on Track 2"):
         evaluate(place.request(text, track=2), place.layout.external("theirs", "dev"))
@@ -252,7 +252,7 @@ def test_a_name_that_two_recordings_have_is_refused(places: Any, rows_of: Any, t
         "a.stm": "0001 1 O2 2.0 4.0 yes\n",
     }
     for name, content in files.items():
-        with pytest.raises(FaultyInput, match="may be French_0001 or American_0001, whose files have one name"):
+        with pytest.raises(FaultyInput, match="may be French_0001 or American_0001, whose files share a name"):
             evaluate(place.request(place.write(name, content), track=1), tmp_path / "out")
     by_recording = place.write("b.stm", "American_0001 1 O2 2.0 4.0 yes\n")
     evaluate(place.request(by_recording, track=1), tmp_path / "out")
@@ -262,7 +262,7 @@ def test_a_name_that_two_recordings_have_is_refused(places: Any, rows_of: Any, t
 def test_what_is_not_scored_and_what_surprises_is_said(place: Any, caplog: pytest.LogCaptureFixture) -> None:
     stm = place.write("a.stm", "French_0001_001 1 x 0.5 2 <o,f0,male> Ça va, hein\nFrench_0001_001 1 x 2 3 <NA>\n")
     card = evaluate(place.request(stm), place.layout.external("theirs", "dev"))
-    assert card["notes"] == [f"{stm}: left out 2 labels such as <o,f0,male>"]
+    assert card["notes"] == [f"{stm}: removed 2 labels such as <o,f0,male>"]
     # Ça and "va," are errors, 2 of 17 beside the 14 words that are missing.
     assert card["with_normalised_hypotheses"]["errors"] == 14
     assert "2 of 16 errors are capitals or punctuation" in caplog.text
@@ -274,5 +274,5 @@ def test_what_is_not_scored_and_what_surprises_is_said(place: Any, caplog: pytes
 
 def test_speakers_that_two_files_have_are_refused(place: Any) -> None:
     one, two = (place.write(name, "French_0001_001 1 x 0.5 2 ça\n") for name in ("a.stm", "b.stm"))
-    with pytest.raises(FaultyInput, match=r"b.stm: 1 speaker of recordings[\s\S]*French_0001_001 x: given in .*a.stm"):
+    with pytest.raises(FaultyInput, match=r"b.stm: found 1 speaker[\s\S]*French_0001_001 x: already in .*a.stm"):
         evaluate(place.request(one, two), place.layout.external("theirs", "dev"))

@@ -14,7 +14,7 @@ from mlcslm.cli import evaluate as command
 from mlcslm.config.languages import read_languages
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.evaluation.evaluate import evaluate
-from mlcslm.evaluation.request import evaluation_of
+from mlcslm.evaluation.request import configured_request
 from mlcslm.results.averages import write_averages
 from mlcslm.results.comparison import compare_in_database
 from mlcslm.results.database import collect_database, open_database
@@ -113,7 +113,7 @@ def test_what_is_impossible_leaves_nothing_behind(app: typer.Typer, place: Any, 
         return str(caught.value)
 
     assert "systems.a/b.[key]" in refused("--name", "a/b", text)
-    assert "ckpt-2000: a diarizer or stage has that name" in refused("--name", "ckpt-2000", text)
+    assert "ckpt-2000: a diarizer or stage already has that name" in refused("--name", "ckpt-2000", text)
     assert "systems.x.files.train" in refused("--name", "x", "--split", "train", text)
     assert "systems.x.protocols.0" in refused("--name", "x", "--protocol", "best", text)
     assert "test.parquet: no such manifest" in refused("--name", "x", "--split", "test", text)
@@ -148,8 +148,8 @@ def test_systems_of_the_configuration_are_its_own_and_go_with_their_entry(
     named = places(place.root, rows_of(), systems={"theirs": {"files": {"dev": str(text)}, "method": "LSTM"}})
     layout = named.layout
     assert layout.table_inputs("table1")["external"] == [str(layout.root / "systems/theirs/dev/system.json")]
-    evaluate(evaluation_of(named.config, layout, "theirs", "dev", jobs=1), layout.external("theirs", "dev"))
-    with pytest.raises(UserError, match=r"systems\.theirs is there already"):
+    evaluate(configured_request(named.config, layout, "theirs", "dev", jobs=1), layout.external("theirs", "dev"))
+    with pytest.raises(UserError, match=r"systems\.theirs already exists"):
         run(app, named, "--name", "theirs", text)
     for expected in ([("theirs", "LSTM")], []):
         with open_database(collect_database(named.config, named.layout)) as connection:

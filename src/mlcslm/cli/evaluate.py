@@ -52,10 +52,10 @@ def evaluate(
     results/manifests/SPLIT.parquet. Ids that it lacks are listed, each with the nearest one that it has, and nothing is
     written then; references without a hypothesis are listed and count as deleted.
     """
-    from mlcslm.evaluation.request import ask
+    from mlcslm.evaluation.request import command_request
     from mlcslm.results.evaluate_external import join_results
 
-    configuration, layout, request = ask(
+    configuration, layout, request = command_request(
         configfile,
         results,
         name=name,
