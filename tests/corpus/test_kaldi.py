@@ -165,7 +165,7 @@ def test_commands_are_never_run(external: Path, languages, command: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "place", "message"),
+    ("file", "content", "location", "message"),
     [
         ("segments", "spk1-u1 call1 0\n", "segments:1", "found 3 fields, expected 4"),
         ("segments", "spk1-u1 call1 zero 2\n", "segments:1", "the start is 'zero'"),
@@ -191,11 +191,11 @@ def test_commands_are_never_run(external: Path, languages, command: str, tmp_pat
         ("wav_scp", "call1 nowhere.wav\n", "wav.scp:1", "no such file"),
     ],
 )
-def test_faults_are_named_by_file_and_line(external: Path, languages, file, content, place, message) -> None:
+def test_faults_are_named_by_file_and_line(external: Path, languages, file, content, location, message) -> None:
     write(external, **{file: content})
     with pytest.raises(FaultyInput) as caught:
         build_manifest(external, languages)
-    assert any(place in line and message in line for line in str(caught.value).splitlines()), caught.value
+    assert any(location in line and message in line for line in str(caught.value).splitlines()), caught.value
 
 
 def test_sound_lines_are_kept_where_faulty_ones_are_skipped(external: Path, languages) -> None:

@@ -161,24 +161,24 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
     """`content` after 1 to 4 changes: bits flipped, pieces removed, doubled, moved or truncated, TOKENS inserted."""
     data = bytearray(content)
     for _ in range(rng.randint(1, 4)):
-        place = rng.randint(0, min(len(data), rng.choice([HEADER, len(data)])))
+        position = rng.randint(0, min(len(data), rng.choice([HEADER, len(data)])))
         length = rng.randint(1, 12)
         match rng.randrange(7):
-            case 0 if place < len(data):
-                data[place] ^= 1 << rng.randrange(8)
+            case 0 if position < len(data):
+                data[position] ^= 1 << rng.randrange(8)
             case 1:
-                del data[place : place + length]
+                del data[position : position + length]
             case 2:
-                data[place:place] = data[place : place + length]
+                data[position:position] = data[position : position + length]
             case 3:
-                data[place:place] = rng.choice(TOKENS)
+                data[position:position] = rng.choice(TOKENS)
             case 4:
-                data[place : place + length] = rng.choice(TOKENS)
+                data[position : position + length] = rng.choice(TOKENS)
             case 5:
                 other = rng.randint(0, len(data))
-                data[other:other] = data[place : place + length]
+                data[other:other] = data[position : position + length]
             case 6 if rng.random() < 0.2:
-                del data[place:]
+                del data[position:]
     return bytes(data)
 
 

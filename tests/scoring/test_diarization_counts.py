@@ -98,7 +98,13 @@ def test_a_row_a_recording_in_the_manifest_s_order(inputs: Inputs, caplog: pytes
     }
     assert (thai["recording"], thai["grp"], thai["missed"], thai["speakers_found"]) == ("Thai_1", "Thai", 1.0, 0)
     assert (thai["tcp_deletions"], thai["tcp_length"], thai["missed_errors"], thai["oracle_errors"]) == (2, 2, 2, 3)
-    assert sum("no output for 1 of 2 recordings: all their speech counts as missed" in message for message in caplog.messages) == 2
+    assert (
+        sum(
+            "no output for 1 of 2 recordings: all their speech counts as missed" in message
+            for message in caplog.messages
+        )
+        == 2
+    )
 
 
 def test_what_does_not_belong_together_is_refused(inputs: Inputs):

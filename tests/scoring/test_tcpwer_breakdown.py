@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlcslm.config.languages import read_languages
 from mlcslm.formats.segments import Utterance
 from mlcslm.scoring.tcpwer import score_tcp, time_recording
-from mlcslm.scoring.tcpwer_breakdown import ActiveSpeakers, Breakdown, cut_pieces, assign_pieces
+from mlcslm.scoring.tcpwer_breakdown import ActiveSpeakers, Breakdown, assign_pieces, cut_pieces
 from mlcslm.scoring.timed_alignment import timed_distance
 from mlcslm.scoring.transcripts import TranscriptErrors, TranscriptTask, score_transcript
 from mlcslm.scoring.word_timing import TimedWords, join_by_speaker

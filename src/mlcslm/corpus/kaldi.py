@@ -118,7 +118,7 @@ def write_kaldi_folder(
             if lines:
                 _write(temporary / file, lines)
     by_id = sorted(utterances["utt2spk"].items(), key=lambda item: _key(item[0]))
-    return [*changes.described(), *_unsorted_speakers(by_id)]
+    return [*changes.describe(), *_unsorted_speakers(by_id)]
 
 
 def _segments(root: Path, corpus: ExternalCorpus) -> Iterator[tuple[str, str, float, float | None, Location]]:
@@ -207,7 +207,7 @@ class _Changes:
             self._note("Kaldi's own symbols <s>, </s> and #0 became s, /s and 0", name)
         return legal
 
-    def described(self) -> list[str]:
+    def describe(self) -> list[str]:
         """One line per kind of change: what, how often, and the first utterances."""
         lines = []
         for what, names in self._names.items():

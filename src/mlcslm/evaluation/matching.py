@@ -16,7 +16,7 @@ from mlcslm.formats.segments import Utterance
 from mlcslm.formats.system_output import SystemOutput
 from mlcslm.scoring.diarization_counts import reference_utterances
 from mlcslm.scoring.recordings import difference_in_normalisation
-from mlcslm.scoring.wer import SHOWN_IDS, nearest_ids
+from mlcslm.scoring.wer import MAX_LISTED_IDS, nearest_ids
 from mlcslm.scoring.wer_counts import read_rows
 
 COLUMNS = ("utterance_id", "session_id", "grp", "speaker", "start", "end", "audio", "text")
@@ -145,7 +145,9 @@ def texts_of_utterances(
         pieces.setdefault(_id_of_segment(utterance, references, faults), []).append(utterance)
     faults += [f"{name}: found in two files" for name in pieces if name in texts]
     if faults:
-        raise FaultyInput(f"{source}: {len(faults)} entries are ambiguous or repeated:", shortened(faults, SHOWN_IDS))
+        raise FaultyInput(
+            f"{source}: {len(faults)} entries are ambiguous or repeated:", shortened(faults, MAX_LISTED_IDS)
+        )
     for name, spoken in pieces.items():
         texts[name] = " ".join(piece.text for piece in sorted(spoken, key=lambda piece: piece.start))
     return texts
@@ -181,7 +183,7 @@ def describe_missing(missing: Sequence[str], references: int, kind: str) -> list
     if not missing:
         return []
     title = f"no hypothesis for {len(missing)} of {references} {kind}: all their words count as deleted:"
-    return [title, *(f"  {name}" for name in shortened(missing, SHOWN_IDS))]
+    return [title, *(f"  {name}" for name in shortened(missing, MAX_LISTED_IDS))]
 
 
 def _id_of_entry(entry: NemoEntry, references: References, prefixes: Collection[str], faults: list[str]) -> str:
@@ -230,7 +232,7 @@ def _times(start: float, end: float) -> str:
 
 
 def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> list[str]:
-    nearest = nearest_ids(names[:SHOWN_IDS], others)
+    nearest = nearest_ids(names[:MAX_LISTED_IDS], others)
     alone = words.rpartition("; ")[0]
     faults = [
         f"{_rendered(name)}: {words}{_rendered(near)}{difference_in_normalisation(name, [near])}"
@@ -238,7 +240,7 @@ def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> 
         else f"{_rendered(name)}: {alone}"
         for name, near in zip(names, nearest, strict=False)
     ]
-    return [*faults, *([f"… and {len(names) - SHOWN_IDS} more"] if len(names) > SHOWN_IDS else [])]
+    return [*faults, *([f"… and {len(names) - MAX_LISTED_IDS} more"] if len(names) > MAX_LISTED_IDS else [])]
 
 
 def _rendered(name: str) -> str:

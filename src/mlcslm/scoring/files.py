@@ -16,7 +16,13 @@ from mlcslm.formats.zones import Zone, read_uem
 from mlcslm.scoring.der import STRICT, DerOptions, DerTask, DiarizationErrors, pool_diarization, score_tasks
 from mlcslm.scoring.error_counts import ErrorCounts, count_run_ons, pool
 from mlcslm.scoring.explanation import describe_normalised, explain_characters, explain_normalisation, normalising
-from mlcslm.scoring.recordings import GROUPLESS, SHOWN_RECORDINGS, assign_groups, check_references, groups_of_recordings
+from mlcslm.scoring.recordings import (
+    GROUPLESS,
+    MAX_LISTED_RECORDINGS,
+    assign_groups,
+    check_references,
+    groups_of_recordings,
+)
 from mlcslm.scoring.transcripts import (
     TranscriptErrors,
     TranscriptTask,
@@ -216,7 +222,7 @@ def _on_channels(
     if unknown and strict:
         raise FaultyInput(
             f"{path}: {len(unknown)} channels have no reference; correct or remove:",
-            shortened(unknown, SHOWN_RECORDINGS),
+            shortened(unknown, MAX_LISTED_RECORDINGS),
         )
     return found
 

@@ -14,7 +14,7 @@ from mlcslm.config.languages import Group
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.runtime.progress import watched
 
-SHOWN_RECORDINGS = 10
+MAX_LISTED_RECORDINGS = 10
 GROUPLESS = Group("", "", "", "", "word", "")
 """Stands in for recordings of no group: scored in words."""
 
@@ -73,7 +73,7 @@ def assign_groups(
         raise FaultyInput(
             f"{source}: {len(unknown)} {kind} begin with no group of the languages table ({prefixes}). Expected "
             f"{expected}, or one --group for all of them:",
-            shortened(unknown, SHOWN_RECORDINGS),
+            shortened(unknown, MAX_LISTED_RECORDINGS),
         )
     return {name: its_group or GROUPLESS for name, its_group in found.items()}
 
@@ -101,7 +101,10 @@ def check_references(references: Collection[str], hypotheses: Collection[str], s
         raise FaultyInput(
             f"{sources[1]}: {len(unknown)} of {len(hypotheses)} recordings have no reference in {sources[0]}. Expected "
             f"only the {len(references)} recordings of the reference; add references, or remove:",
-            [name + difference_in_normalisation(name, references) for name in shortened(unknown, SHOWN_RECORDINGS)],
+            [
+                name + difference_in_normalisation(name, references)
+                for name in shortened(unknown, MAX_LISTED_RECORDINGS)
+            ],
         )
 
 

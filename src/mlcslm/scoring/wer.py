@@ -14,7 +14,7 @@ from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.recordings import difference_in_normalisation
 from mlcslm.text.protocols import Protocol
 
-SHOWN_IDS = 10
+MAX_LISTED_IDS = 10
 
 
 def align_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
@@ -58,14 +58,14 @@ def check_hypothesis_ids(hypotheses: Collection[str], references: Collection[str
     unknown = [utterance_id for utterance_id in hypotheses if utterance_id not in references]
     if not unknown:
         return
-    nearest = nearest_ids(unknown[:SHOWN_IDS], references)
+    nearest = nearest_ids(unknown[:MAX_LISTED_IDS], references)
     faults = [
         f"{utterance_id}: not among the references"
         + (f"; nearest: {near}{difference_in_normalisation(utterance_id, [near])}" if near else "")
         for utterance_id, near in zip(unknown, nearest, strict=False)
     ]
-    if len(unknown) > SHOWN_IDS:
-        faults.append(f"… and {len(unknown) - SHOWN_IDS} more")
+    if len(unknown) > MAX_LISTED_IDS:
+        faults.append(f"… and {len(unknown) - MAX_LISTED_IDS} more")
     raise FaultyInput(
         f"{source}: {len(unknown)} of {len(hypotheses)} hypotheses have no reference. Expected only ids of the "
         f"{len(references)} references; correct or remove:",

@@ -13,7 +13,7 @@ import pyarrow as pa
 from mlcslm.config.languages import Group, read_languages
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.io.parquet import read_table, write_table
-from mlcslm.scoring.wer import SHOWN_IDS, score_texts
+from mlcslm.scoring.wer import MAX_LISTED_IDS, score_texts
 from mlcslm.text.protocols import Protocol, get_protocol
 
 COUNTS_SCHEMA = pa.schema(
@@ -100,7 +100,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     rows = read_table(path, columns).to_pydict()
     repeated = [utterance_id for utterance_id, times in Counter(rows["utterance_id"]).items() if times > 1]
     if repeated:
-        found = shortened(repeated, SHOWN_IDS)
+        found = shortened(repeated, MAX_LISTED_IDS)
         raise FaultyInput(f"{path}: {len(repeated)} utterance ids occur more than once:", found)
     return rows
 
@@ -112,7 +112,7 @@ def check_texts(manifest: Path, rows: Mapping[str, list[Any]]) -> None:
         raise FaultyInput(
             f"{manifest}: {len(unlabelled)} of {len(rows['text'])} utterances have no reference text (transcripts of "
             "three columns?), so the split cannot be scored:",
-            shortened(unlabelled, SHOWN_IDS),
+            shortened(unlabelled, MAX_LISTED_IDS),
         )
 
 
