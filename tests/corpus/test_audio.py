@@ -24,7 +24,7 @@ def noise(rate: int, channels: int = 1) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """By rate: the path of a recording, and all of it resampled to 16 kHz in one go."""
+    """By rate: the path of a recording, and the whole of it resampled to 16 kHz at once."""
     folder = tmp_path_factory.mktemp("audio")
     made = {}
     for rate in RATES:

@@ -1,4 +1,4 @@
-"""Kaldi data folders: there and back, as other corpora have them, and what is wrong with some."""
+"""Kaldi data folders: round trips, folders of other projects, and faults."""
 
 from __future__ import annotations
 

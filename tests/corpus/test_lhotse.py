@@ -1,4 +1,4 @@
-"""Lhotse manifests: there and back, read by Lhotse itself where it is installed, and what is wrong with some."""
+"""Lhotse manifests: round trips, reading by Lhotse itself if it is installed, and faults."""
 
 from __future__ import annotations
 

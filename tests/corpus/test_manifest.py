@@ -77,7 +77,7 @@ def test_the_same_corpus_gives_the_same_bytes(corpus, tmp_path):
 
 
 def break_everything(root: Path) -> dict[tuple[str, int | None], FaultKind]:
-    """Add every kind of fault to a corpus; return them by place."""
+    """Add every kind of fault to a corpus; return them by location."""
     lines = b"-1\t1\tO1\ta\n3\t2\tO1\tb\n1\t99\tO1\tc\n1\t2\tO1\n1\t2\tO7\td\nx\t2\tO1\te\n1\t2\tO1\t\xff\n"
     lines += b"4.001\t5\tO1\tf\n4.002\t5\tO1\tg\n"
     many = str(add(root, "German", "many", lines))

@@ -1,4 +1,4 @@
-"""What samples show: each fault made by hand, and sound recordings of every kind that have none."""
+"""Inspection of samples: each fault, constructed by hand, and valid recordings of every kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of a small corpus whose numbers can be worked out by hand, and one of each thing that stands out."""
+"""Statistics of a small corpus, computed by hand, and one outlier of each kind."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ SPOKEN = [
 
 
 def manifest_rows(spoken: list[tuple[Any, ...]] = SPOKEN) -> list[dict[str, Any]]:
-    """Rows of a manifest; a session's audio lies where the corpus has it."""
+    """Rows of a manifest, with the audio paths of the corpus."""
     rows = []
     for turn, (group, session, speaker, start, end, text) in enumerate(spoken):
         prefix = group.removeprefix("English-")
@@ -53,7 +53,7 @@ def manifest_rows(spoken: list[tuple[Any, ...]] = SPOKEN) -> list[dict[str, Any]
 
 @dataclass(frozen=True)
 class Workspace:
-    """A results folder with a manifest of dev, and the configuration that has it."""
+    """A results folder with a manifest of dev, and its configuration."""
 
     root: Path
     configfile: Path

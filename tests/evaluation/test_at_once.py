@@ -1,4 +1,4 @@
-"""Systems that are added by several processes at once: all of them are in the database."""
+"""Systems added by several processes at once: all of them end up in the database."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_lock_ends_with_its_process_and_waiting_is_said(tmp_path: Path, capfd:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether any process, this one too, holds the lock: another open file of it cannot have it."""
+    """Whether any process, including this one, holds the lock, so that another open file cannot acquire it."""
     import fcntl
 
     if not path.exists():

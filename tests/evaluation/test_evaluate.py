@@ -1,4 +1,4 @@
-"""Hypotheses of others against hand-worked counts, in every format that can say the same."""
+"""External hypotheses against hand-worked counts, in every format that can express them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def columns(folder: Path, *names: str) -> list[tuple[Any, ...]]:
 
 
 def write_formats(workspace: Any, rows: list[dict[str, Any]]) -> dict[str, tuple[Path, int | None]]:
-    """The same five hypotheses in every format that Track 1 takes, with the track to ask for."""
+    """The same five hypotheses in every format of Track 1, with the track to request."""
     given = list(zip(rows, TEXTS, strict=True))
     seglst = [
         {"speaker": row["speaker"], "start_time": row["start"], "end_time": row["end"], "words": text}

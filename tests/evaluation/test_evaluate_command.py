@@ -1,4 +1,4 @@
-"""Systems of others in the results: in the database, compared, averaged, and kept apart from ours."""
+"""External systems in the results: in the database, compared, averaged, and kept separate from ours."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_what_is_impossible_leaves_nothing_behind(
 
 
 def _other_track(workspace: Any, app: typer.Typer) -> str:
-    """What is said of a system of Track 1 on dev whose test set is given as Track 2's."""
+    """The message on a system of Track 1 on dev whose test set is given as Track 2's."""
     manifest = workspace.layout.manifest("dev")
     workspace.layout.manifest("test").write_bytes(manifest.read_bytes())
     with pytest.raises(UserError) as caught:

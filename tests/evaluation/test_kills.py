@@ -1,4 +1,4 @@
-"""Commands killed at random moments: what stood before still stands, whole, or all of the new is there.
+"""Commands killed at random moments: either the old results are still intact, or the new ones are complete.
 
 `MLCSLM_KILLS=100 python -m pytest tests/evaluation/test_kills.py -s` kills that many times and says where it hit.
 """
@@ -49,7 +49,7 @@ write_averages(collect_database(config, Layout(config)), "wer", tables / "wer.cs
 
 @dataclass(frozen=True)
 class Command:
-    """What is run, and what is left: a value that is read from whole files, and raises for others."""
+    """What to run, and a function that reads what is left, and raises if files are incomplete."""
 
     program: str
     arguments: list[str]

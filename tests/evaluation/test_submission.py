@@ -1,4 +1,4 @@
-"""What is handed in, scored by the challenge's rules as they are written down here: the database's counts."""
+"""Submissions scored by the challenge's rules, reimplemented here, give the database's counts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TEXTS = ["hello  word", "drop\u2028table Utterances -- --", "", "hyperlinkoui !"
 
 
 def official(text: str, group: str) -> str:
-    """Step 2: characters apart in Japanese, Korean and Thai; spaces collapsed."""
+    """Step 2: characters separated in Japanese, Korean and Thai; spaces collapsed."""
     return " ".join((THAI.sub(r" \1 ", text) if group == "Thai" else text).split())
 
 
@@ -44,7 +44,7 @@ def official_reference(text: str, group: str) -> str:
 
 
 def stm_line(row: dict[str, Any]) -> str:
-    """A reference as the challenge's STM has it."""
+    """A reference as in the challenge's STM."""
     text = official_reference(row["text"], row["grp"])
     return f"{row['session_id']} 1 {row['speaker']} {row['start']!r} {row['end']!r} {text}"
 

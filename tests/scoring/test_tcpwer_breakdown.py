@@ -1,4 +1,4 @@
-"""The parts of tcpWER's errors, worked by hand, and what holds of them in any session."""
+"""The parts of tcpWER's errors: hand-worked cases, and properties that hold in any session."""
 
 from __future__ import annotations
 
