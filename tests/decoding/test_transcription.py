@@ -201,9 +201,9 @@ def test_a_recording_that_is_none_takes_no_other_s_transcript_with_it(
     assert capsys.readouterr().out == f"{good}\t{decoded[0]['transcript']}\n"
     title, nan, opposed = str(caught.value).splitlines()
     assert title == "2 of 3 files not transcribed:"
-    assert "nan.wav: holds samples that are no numbers" in nan
+    assert "nan.wav: contains samples that are not numbers" in nan
     assert "opposed.wav: its channels cancel each other" in opposed
-    with pytest.raises(UserError, match=r"nan\.wav: holds samples"):
+    with pytest.raises(UserError, match=r"nan\.wav: contains samples"):
         transcribe(exported, [tmp_path / "nan.wav"], "en")
 
 

@@ -53,10 +53,10 @@ def evaluate(
     written then; references without a hypothesis are listed and count as deleted.
     """
     from mlcslm.cli.configuration import DEFAULT, configuration
-    from mlcslm.evaluation.request import ask
+    from mlcslm.evaluation.request import command_request
     from mlcslm.results.evaluate_external import join_results
 
-    config, layout, request = ask(
+    config, layout, request = command_request(
         configuration(configfile),
         " ".join(configfile or [DEFAULT]),
         results,
