@@ -23,7 +23,7 @@ FEW_WINDOWS_COSINE = 0.4  # mean cosine of two clusters below which the agglomer
 SPLIT_GAP = 0.16
 """A cluster of few windows is two speakers if windows of one half are on average this much more alike (cosine) than
 windows of different halves. Unlike a threshold on cosines it does not depend on the channel: in telephone speech
-different voices have 0.41 on average, in meetings one voice has 0.38. One voice alone reaches 0.15 (docs/diarization.md)."""
+different voices have 0.41 on average, in meetings one voice has 0.38. (docs/diarization.md)"""
 _TRIES = 5  # numbers of clusters tried until enough of them are large enough
 _BLOCK = 1024  # windows compared with all others at a time
 
@@ -116,7 +116,7 @@ def _halves(members: Labels, vectors: Floats) -> tuple[float, Labels] | None:
     """Of a cluster's windows those that become another's, and how much the two differ; None where it has too few.
 
     The halves are the two largest clusters of the coarsest partition in which two are large enough; the others' windows
-    go to the nearer one, and do not count in how much the two differ. Nor do neighbours: they overlap, and so are alike.
+    go to the nearer one, and do not count in how much the two differ. Nor do neighbours: they overlap, so are alike.
     """
     own = vectors[members]
     if len(members) < 2 * SMALLEST_CLUSTER:
