@@ -40,6 +40,9 @@ class SincFilters(nn.Module):
 
     LOWEST_HZ = NARROWEST_HZ = 50.0
 
+    window_: torch.Tensor
+    n_: torch.Tensor
+
     def __init__(self, filters: int = 80, width: int = 251) -> None:
         super().__init__()
         half = width // 2
