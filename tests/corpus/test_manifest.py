@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from mlcslm.config.languages import read_languages
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.layout import write_session
-from mlcslm.corpus.manifest import SCHEMA, build_manifest, read_manifest, write_manifest
+from mlcslm.corpus.manifest import SCHEMA, build_manifest, read_corpus, read_manifest, write_manifest
 from mlcslm.errors import FaultyInput, UserError
 
 LANGUAGES = read_languages(Path(__file__).parents[2] / "config" / "languages.tsv")
@@ -177,3 +178,21 @@ def test_the_documentation_describes_every_column_and_every_fault():
     text = DOCUMENTATION.read_text(encoding="utf-8")
     for name in [*SCHEMA.names, *FaultKind]:
         assert f"| `{name}` |" in text, name
+
+
+def test_a_corpus_of_recordings_alone_has_whole_sessions(tmp_path: Path) -> None:
+    for name in ("0001", "0002"):
+        path = tmp_path / "French" / f"{name}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, np.full(24_000, 0.1), 16_000)
+    reading = read_corpus(tmp_path, LANGUAGES)
+    rows = reading.table.to_pylist()
+    assert [(row["session_id"], row["start"], row["end"], row["text"]) for row in rows] == [
+        ("French_0001", 0.0, 1.5, None),
+        ("French_0002", 0.0, 1.5, None),
+    ]
+    assert reading.faults == [] and any("2 sessions are without transcripts" in line for line in reading.notices)
+    # One among others that have a transcript is a mistake.
+    (tmp_path / "French" / "0001.txt").write_text("0.0\t1.0\tO1\toui\n")
+    with pytest.raises(FaultyInput, match="1 fault in 1 file"):
+        read_corpus(tmp_path, LANGUAGES)

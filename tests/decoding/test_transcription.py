@@ -250,3 +250,22 @@ def test_an_export_replaces_an_export_and_nothing_else(exported: Path, trained: 
     before = (exported / "model.safetensors").read_bytes()
     export_checkpoint(trained, exported, languages=LANGUAGES)
     assert (exported / "model.safetensors").read_bytes() == before
+
+
+def test_turns_of_a_diarizer_are_transcribed_on_their_speakers_channel(exported: Path, tones: Path, tmp_path: Path):
+    from mlcslm.decoding.speakers import transcribe_turns
+    from mlcslm.diarization.recordings import DiarizedRecording
+    from mlcslm.formats.segments import Segment
+
+    model = Transcriber.load(exported)
+    rows = pq.read_table(tones).to_pylist()[:2]
+    clips = [soundfile.read(cut(row, tmp_path / f"{n}.wav"), dtype="float32")[0] for n, row in enumerate(rows)]
+    expected = [model(tmp_path / f"{n}.wav", "en") for n in range(2)]
+    seconds = max(map(len, clips)) / 16_000
+    channels = [np.pad(clip, (0, round(16_000 * seconds) - len(clip))) for clip in clips]
+    turns = [Segment(0.0, len(clip) / 16_000, f"S{n + 1}") for n, clip in enumerate(clips)]
+    found = transcribe_turns(model, DiarizedRecording(Path("a.wav"), "a", seconds, channels, turns), "en")
+    assert [(one.speaker, one.start, one.end) for one in found] == [(t.speaker, t.start, t.end) for t in turns]
+    assert [one.text for one in found] == [" ".join(text.split()) for text in expected]
+    with pytest.raises(UserError, match="expected one of"):
+        transcribe_turns(model, DiarizedRecording(Path("a.wav"), "a", seconds, channels, turns), "Klingon")

@@ -33,16 +33,55 @@ def test_speakers_are_numbered_as_they_appear() -> None:
     assert list(dict.fromkeys(labels.tolist())) == [0, 1, 2]
 
 
-@pytest.mark.parametrize(("windows", "speakers"), [(30, 3), (100, 2), (100, 4), (3, 5), (60, 1)])
-def test_known_number_of_speakers_is_kept(windows: int, speakers: int) -> None:
-    # One voice alone: left to itself, the clustering would find one.
-    embeddings, _ = voices([windows])
-    labels = cluster(embeddings, num_speakers=speakers)
-    assert len(set(labels.tolist())) == min(speakers, windows)
+@pytest.mark.parametrize("bounds", [{"num_speakers": 3}, {"min_speakers": 3}, {"min_speakers": 3, "max_speakers": 4}])
+@pytest.mark.parametrize("counts", [[12, 14, 13], [60, 40, 80]])
+def test_so_many_speakers_as_asked_for(counts: list[int], bounds: dict[str, int]) -> None:
+    # Voices so alike that fewer are found without knowing their number.
+    rng = np.random.default_rng(0)
+    whose = rng.permutation(np.repeat(np.arange(3), counts))
+    embeddings = np.eye(64)[3] + np.eye(64)[:3][whose] + 0.1 * rng.normal(size=(len(whose), 64))
+    assert adjusted_rand_score(whose, cluster(embeddings, **bounds)) == 1.0
 
 
-def test_known_number_helps_where_equal_distances_stop_a_threshold() -> None:
-    assert sorted(cluster(np.ones((6, 4)), num_speakers=2).tolist()) != [0] * 6
+@pytest.mark.parametrize("counts", [[25, 20, 6], [60, 50, 9, 7]])
+@pytest.mark.parametrize("bound", ["num_speakers", "max_speakers"])
+def test_other_voices_do_not_take_the_place_of_a_known_speaker(counts: list[int], bound: str) -> None:
+    embeddings, whose = voices(counts, noise=0.5)
+    labels = cluster(embeddings, **{bound: 2})
+    assert set(labels.tolist()) == {0, 1}
+    known = whose < 2
+    assert adjusted_rand_score(whose[known], labels[known]) == 1.0
+
+
+def test_an_outlier_is_no_second_speaker() -> None:
+    # Agglomerative clustering down to two clusters would give one window of its own, and one of all others.
+    embeddings, whose = voices([13, 12], noise=0.6)
+    rng = np.random.default_rng(1)
+    labels = cluster(np.concatenate([embeddings, 3 * rng.normal(size=(1, 64))]), num_speakers=2)
+    assert adjusted_rand_score(whose, labels[:-1]) == 1.0
+
+
+@pytest.mark.parametrize("similarity", [0.3, 0.7])
+def test_short_recordings_keep_two_speakers_however_alike_all_voices_of_their_channel_are(similarity: float) -> None:
+    # All voices share a direction, as those of one telephone line do: their mean cosine is above any fixed threshold.
+    rng = np.random.default_rng(0)
+    whose = np.repeat([0, 1, 0, 1], 6)
+    own = np.eye(64)[1:3][whose] + 0.1 * rng.normal(size=(24, 64))
+    embeddings = np.sqrt(similarity) * np.eye(64)[0] + np.sqrt(1 - similarity) * own
+    assert adjusted_rand_score(whose, cluster(embeddings)) == 1.0
+    assert adjusted_rand_score(whose, cluster(embeddings, num_speakers=2)) == 1.0
+
+
+@pytest.mark.parametrize(("windows", "speakers"), [(30, 3), (3, 5), (1, 2)])
+def test_one_short_voice_is_not_divided_to_reach_a_number(windows: int, speakers: int) -> None:
+    embeddings, _ = voices([windows], noise=0.7)
+    assert set(cluster(embeddings, num_speakers=speakers).tolist()) == {0}
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_the_most_speakers_are_a_bound(most: int) -> None:
+    for counts in ([15, 14, 13, 12], [50, 60, 70, 80]):
+        assert len(set(cluster(voices(counts)[0], max_speakers=most).tolist())) == most
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -51,9 +90,9 @@ def test_nothing_to_cluster(count: int) -> None:
 
 
 def test_few_windows_of_another_voice_go_to_the_nearest() -> None:
-    embeddings, whose = voices([25, 4], noise=0.3)
+    embeddings, _ = voices([25, 3], noise=0.3)
     assert set(cluster(embeddings).tolist()) == {0}
-    assert adjusted_rand_score(whose, cluster(embeddings, num_speakers=2)) == 1.0
+    assert set(cluster(embeddings, num_speakers=2).tolist()) == {0}
 
 
 def test_near_centres_are_one_speaker() -> None:

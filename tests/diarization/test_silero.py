@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mlcslm.diarization.silero import FRAME, SileroDetector, load_silero, speech_segments
+from mlcslm.diarization.silero import FRAME, FRAME_MS, PACKAGE_SETTINGS, SileroDetector, load_silero
+from mlcslm.diarization.speech import speech_segments
 from mlcslm.errors import UserError
 from mlcslm.formats.segments import Segment
 
@@ -62,14 +63,14 @@ def test_segments_are_the_packages(package, seed: int) -> None:
     probabilities = np.repeat(rng.uniform(0, 1, 60), rng.integers(1, 12, 60)).astype(np.float32)
     samples = len(probabilities) * FRAME - int(rng.integers(FRAME // 16)) * 16
     theirs = package.get_speech_timestamps_from_probs(probabilities.tolist(), audio_length_samples=samples)
-    ours = speech_segments(probabilities, samples // 16)
+    ours = speech_segments(probabilities, samples // 16, PACKAGE_SETTINGS, frame_ms=FRAME_MS)
     assert [(round(16_000 * s.start), round(16_000 * s.end)) for s in ours] == [(t["start"], t["end"]) for t in theirs]
 
 
 def test_long_speech_is_cut_where_it_is_weakest() -> None:
     probabilities = np.full(400, 0.99, np.float32)  # 12.8 s
     probabilities[[100, 150, 200]] = 0.9, 0.6, 0.5
-    first, second = speech_segments(probabilities, 12_800, 8.0)
+    first, second = speech_segments(probabilities, 12_800, PACKAGE_SETTINGS, frame_ms=FRAME_MS, max_segment_s=8.0)
     # Frame 100 is before the second half of 8 s; frame 200 is weaker than 150. Its middle is 6.4 + 0.016 s.
     assert (first.start, first.end) == (0.0, 6.416)
     assert (second.start, second.end) == (6.416, 12.8)
@@ -80,8 +81,8 @@ def test_pieces_keep_to_the_limit_and_lose_nothing(limit: float) -> None:
     rng = np.random.default_rng(3)
     probabilities = rng.uniform(0.4, 1, 2000).astype(np.float32)
     probabilities[rng.integers(0, 2000, 20)] = 0.0
-    whole = speech_segments(probabilities, 64_000)
-    pieces = speech_segments(probabilities, 64_000, limit)
+    whole = speech_segments(probabilities, 64_000, PACKAGE_SETTINGS, frame_ms=FRAME_MS)
+    pieces = speech_segments(probabilities, 64_000, PACKAGE_SETTINGS, frame_ms=FRAME_MS, max_segment_s=limit)
     assert max(round(1000 * piece.duration) for piece in pieces) <= 1000 * limit
     assert min(round(1000 * piece.duration) for piece in pieces) >= 1000 * limit / 4 - 32
     joined = [pieces[0]]
@@ -93,14 +94,14 @@ def test_pieces_keep_to_the_limit_and_lose_nothing(limit: float) -> None:
 
 
 def test_silence_and_nothing_hold_no_speech() -> None:
-    detector = SileroDetector(8.0)
+    detector = SileroDetector(8.0, PACKAGE_SETTINGS)
     assert detector(np.zeros(0, np.float32)) == []
     assert detector(np.zeros(80_000, np.float32)) == []
 
 
 def test_speech_is_found(speech) -> None:
     waveform, turns = speech
-    found = SileroDetector(8.0)(waveform)
+    found = SileroDetector(8.0, PACKAGE_SETTINGS)(waveform)
     heard = np.zeros(len(waveform), bool)
     for segment in found:
         heard[round(16_000 * segment.start) : round(16_000 * segment.end)] = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from mlcslm.diarization.silero import SileroDetector
+from mlcslm.diarization.speech import SpeechSettings, speech_segments
 from mlcslm.diarization.vad import make_detector
 from mlcslm.errors import UserError
 from mlcslm.formats.segments import Segment, in_pieces
@@ -73,3 +75,34 @@ def test_pieces_are_as_few_as_fit(milliseconds: int) -> None:
     assert (pieces[0].start, pieces[-1].end) == (1.0, pytest.approx(1 + milliseconds / 1000))
     assert all(a.end == b.start for a, b in itertools.pairwise(pieces))
     assert max(round(1000 * piece.duration) for piece in pieces) <= 2000
+
+
+def test_every_key_of_a_detector_does_what_it_says() -> None:
+    frames = np.float32([0] * 20 + [0.3] * 10 + [0.6] * 20 + [0.2] * 10 + [0.6] * 20 + [0] * 40)  # of 10 ms
+    usual = SpeechSettings(onset=0.5, offset=0.5, min_pause_s=0.05, min_speech_s=0.0, padding_s=0.0)
+
+    def found(**changes: float) -> list[tuple[float, float]]:
+        segments = speech_segments(frames, 1200, replace(usual, **changes), frame_ms=10)
+        return [(segment.start, segment.end) for segment in segments]
+
+    assert found() == [(0.3, 0.5), (0.6, 0.8)]
+    assert found(onset=0.25, offset=0.25) == [(0.2, 0.5), (0.6, 0.8)]
+    assert found(offset=0.1) == [(0.3, 0.8)]
+    assert found(min_pause_s=0.2) == [(0.3, 0.8)]
+    assert found(min_speech_s=0.2) == []
+    assert found(padding_s=0.03) == [(0.27, 0.53), (0.57, 0.83)]
+    assert found(padding_s=0.2) == [(0.1, 0.55), (0.55, 1.0)]  # a pause is shared
+
+
+def test_pauses_of_fsmn_are_bridged_and_its_speech_padded(funasr: dict[str, Any], tmp_path: Path) -> None:
+    funasr["value"] = [[1000, 2000], [2300, 3000], [5000, 5100]]
+    keys = {"min_pause_s": 0.4, "min_speech_s": 0.2, "padding_s": 0.1}
+    detector = make_detector("fsmn", 8.0, str(tmp_path), **keys)
+    assert detector(np.zeros(20 * 16_000, np.float32)) == [Segment(0.9, 3.1)]
+
+
+def test_one_threshold_alone_takes_the_other_with_it() -> None:
+    assert make_detector("silero", 8.0, onset=0.05).settings.offset == 0.05  # type: ignore[attr-defined]
+    assert make_detector("silero", 8.0, offset=0.6).settings.onset == 0.6  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=r"offset is 0\.6; expected at most the onset"):
+        make_detector("silero", 8.0, onset=0.5, offset=0.6)

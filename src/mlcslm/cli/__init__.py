@@ -29,10 +29,24 @@ def main() -> None:
 
     A UserError, and a fault of the machine such as a full disk, is printed to standard error without a traceback.
     """
-    from mlcslm.cli import compare, convert, corpus, evaluate, export, plan, report, score, show, status, transcribe
+    from mlcslm.cli import (
+        compare,
+        convert,
+        corpus,
+        diarize,
+        evaluate,
+        export,
+        plan,
+        report,
+        score,
+        show,
+        status,
+        transcribe,
+    )
     from mlcslm.cli.configuration import spread
 
-    for module in (compare, convert, corpus, evaluate, export, plan, report, score, show, status, transcribe):
+    commands = (compare, convert, corpus, diarize, evaluate, export, plan, report, score, show, status, transcribe)
+    for module in commands:
         module.register(app)
     arrange(app)
     try:

@@ -51,7 +51,7 @@ _PANELS = {
     "Runs": ("plan", "status"),
     "Results": ("show", "compare", "report"),
     "Scoring": ("score", "evaluate"),
-    "Models": ("export", "transcribe"),
+    "Models": ("export", "transcribe", "diarize"),
 }
 
 

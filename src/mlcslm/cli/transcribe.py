@@ -5,10 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mlcslm.cli.diarize import (
+    Channels,
+    Embedding,
+    MaxSpeakers,
+    MinSpeakers,
+    Network,
+    NumSpeakers,
+    Out,
+    Vad,
+    VadModel,
+    check_output,
+    diarized,
+    load_for_channels,
+    write_conversations,
+)
 from mlcslm.cli.text_table import printable
 from mlcslm.errors import FaultyInput, UserError
 
@@ -21,6 +36,8 @@ EXAMPLES = """
     mlcslm transcribe my-model call.wav --group French
     mlcslm transcribe my-model *.wav --group fr --json | jq .transcript
     mlcslm transcribe my-model results/manifests/dev.parquet > hypotheses.txt
+    mlcslm transcribe my-model call.m4a --group fr --speakers --num-speakers 2
+    mlcslm transcribe my-model calls/*.wav --group fr --speakers --format srt --out subtitles
 """
 
 
@@ -46,12 +63,26 @@ def transcribe(
     encoder: Annotated[str | None, typer.Option(help="Of a checkpoint: its encoder, if it lies elsewhere now.")] = None,
     language_model: Annotated[str | None, typer.Option(help="Of a checkpoint: its language model, likewise.")] = None,
     languages: Annotated[Path | None, typer.Option(help="Of a checkpoint: the languages table.")] = None,
+    speakers: Annotated[bool, typer.Option("--speakers", help="Print who said what and when.")] = False,
+    form: Annotated[
+        Literal["text", "json", "srt", "vtt", "stm", "rttm", "textgrid", "ctm"],
+        typer.Option("--format", help="With --speakers. json: SegLST; ctm: words' times are shares of their turn's."),
+    ] = "text",
+    out: Out = None,
+    num_speakers: NumSpeakers = None,
+    min_speakers: MinSpeakers = None,
+    max_speakers: MaxSpeakers = None,
+    channels: Channels = "mean",
+    embedding: Embedding = "models/campplus",
+    network: Network = "campplus",
+    vad: Vad = "silero",
+    vad_model: VadModel = None,
 ) -> None:
     """Print what is said in recordings.
 
     Of one file its transcript, of several a line `FILE<tab>TRANSCRIPT` each, of a manifest (.parquet) a line
     `ID TRANSCRIPT` an utterance, which `mlcslm score wer` reads. A recording longer than 30 s is cut where nobody
-    speaks.
+    speaks. With --speakers, who said what and when, in any format of `mlcslm diarize` and from any file that it reads.
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.config.languages import read_languages
@@ -67,6 +98,14 @@ def transcribe(
     if any(is_manifest) and len(audio) > 1:
         raise UserError("A manifest stands alone: it names its audio. Give it, or audio files.")
 
+    if not speakers and (out is not None or form != "text" or channels != "mean"):
+        raise UserError("--format, --out and --channels say how speakers are written and found: add --speakers.")
+    if speakers:
+        if any(is_manifest):
+            raise UserError(f"{audio[0]}: is a manifest, which says who speaks. Give audio files with --speakers.")
+        if as_json:
+            raise UserError("--json is of transcripts without speakers; with --speakers it is --format json.")
+        check_output(audio, form, out)
     is_checkpoint = (model / "checkpoint.json").is_file()
     languages_table = read_languages(languages or find_languages()) if is_checkpoint else None
     with waiting(f"loading {model}"):
@@ -75,6 +114,22 @@ def transcribe(
         transcriber = Transcriber.load(model, languages=languages_table, encoder=encoder, language_model=language_model)
     if batch_size is not None:
         transcriber.decoding = transcriber.decoding.model_copy(update={"batch_size": batch_size})
+    if speakers:
+        from mlcslm.decoding.speakers import transcribe_turns
+
+        transcriber.find_group(group)  # what is wrong with the group is wrong for every file
+        with waiting("loading the diarizer"):
+            find = load_for_channels(
+                channels, embedding, network, vad, vad_model, num_speakers, min_speakers, max_speakers
+            )
+        write_conversations(
+            audio,
+            lambda path: diarized(path, find, channels),
+            lambda found: transcribe_turns(transcriber, found, group),
+            form,
+            out,
+        )
+        return
     lines = _manifest_lines if any(is_manifest) else _audio_lines
     for line in lines(transcriber, audio, group, as_json):
         typer.echo(line)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from mlcslm.config.base import Name, Rate, Section, Share
 
 Size = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0)]
 
 FSMN_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"
 """The public FSMN-VAD, on ModelScope."""
@@ -136,13 +137,28 @@ class SegmentTranscriptionConfig(Section):
 class DiarizerConfig(Section):
     """Who spoke what and when: voice activity, embeddings, clustering, transcription (paper, section 5)."""
 
-    vad: Literal["silero", "fsmn"] = Field(
-        "silero", description="voice activity detector; fsmn, the paper's, needs the extra `fsmn`"
+    vad: Literal["silero", "fsmn", "segmentation"] = Field(
+        "silero",
+        description="voice activity detector; fsmn, the paper's, needs the extra `fsmn`; segmentation also finds "
+        "where speakers change",
     )
-    vad_model: str | None = Field(None, description="with vad fsmn: hub id or folder; none: the public model")
+    vad_model: str | None = Field(
+        None, description="with vad fsmn or segmentation: hub id or folder; none: the public model"
+    )
+    onset: Share | None = Field(
+        None, description="probability at which speech begins; none: the detector's default (docs/diarization.md)"
+    )
+    offset: Share | None = Field(None, description="probability below which it ends; none: likewise")
+    min_pause_s: Seconds | None = Field(None, description="shortest pause, in seconds; shorter ones are speech")
+    min_speech_s: Seconds | None = Field(None, description="speech this short or shorter, in seconds, is dropped")
+    padding_s: Seconds | None = Field(None, description="seconds added before and after each stretch of speech")
     max_segment_s: float = Field(8.0, ge=1, description="longest segment of the voice activity detector, in seconds")
     embedding: Name = Field(description="speaker embedding, one of `embeddings`")
-    num_speakers: int | None = Field(None, ge=1, description="speakers per session; none: estimated by the clustering")
+    num_speakers: int | None = Field(
+        None, ge=1, description="speakers per session, as far as they are told apart; none: estimated by the clustering"
+    )
+    min_speakers: int | None = Field(None, ge=1, description="fewest speakers per session; instead of `num_speakers`")
+    max_speakers: int | None = Field(None, ge=1, description="most speakers per session; instead of `num_speakers`")
     keep_vad_boundaries: bool = Field(
         True,
         description="false: merge adjacent segments of the same speaker, as 3D-Speaker's recipe does, which undoes "
@@ -157,4 +173,20 @@ class DiarizerConfig(Section):
             raise ValueError(
                 f"vad_model is {self.vad_model!r}, but vad is 'silero', whose package includes its weights"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_are_possible(self) -> DiarizerConfig:
+        if self.vad == "fsmn" and (self.onset is not None or self.offset is not None):
+            raise ValueError("onset and offset need probabilities, but vad 'fsmn' answers with segments; remove them")
+        if self.onset is not None and self.offset is not None and self.offset > self.onset:
+            raise ValueError(f"offset is {self.offset}; expected at most onset, {self.onset}")
+        return self
+
+    @model_validator(mode="after")
+    def _number_of_speakers_is_possible(self) -> DiarizerConfig:
+        if self.num_speakers is not None and (self.min_speakers or self.max_speakers):
+            raise ValueError("num_speakers is set, and min_speakers or max_speakers too; expected a number, or bounds")
+        if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
+            raise ValueError(f"min_speakers is {self.min_speakers}; expected at most max_speakers, {self.max_speakers}")
         return self

@@ -126,6 +126,11 @@ def _diarizers(config: Config) -> Iterator[MissingInput]:
         if needing and source is not None and not Path(source).exists() and not _in_hub_cache(source):
             provider = f"{_EMBEDDINGS[embedding.network]}, in that folder"
             yield MissingInput(f"embeddings.{name}.checkpoint", source, provider, purpose, needing)
+    for name, diarizer in config.diarizers.items():
+        model = diarizer.vad_model or "pyannote/segmentation-3.0"
+        if diarizer.vad == "segmentation" and not Path(model).exists() and not _in_hub_cache(model):
+            provider = f"pyannote/segmentation-3.0, {_download('pyannote/segmentation-3.0')}, or its folder"
+            yield MissingInput(f"diarizers.{name}.vad_model", model, provider, purpose, (name,))
     detectors = {name: diarizer for name, diarizer in config.diarizers.items() if diarizer.vad == "fsmn"}
     if not detectors:
         return

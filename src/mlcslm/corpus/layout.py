@@ -26,7 +26,8 @@ AUDIO_SUFFIXES = (".wav", ".flac")
 class Session:
     """One conversation: its group, its name (of its files, without suffix), its recording and its transcript.
 
-    sound: False if it has a fault in the layout; it may then lack either file (None).
+    sound: False if it has a fault in the layout; it may then lack either file (None). A sound session
+    lacks its transcript if none of the corpus has one.
     """
 
     group: Group
@@ -45,7 +46,8 @@ def find_sessions(root: str | os.PathLike[str], languages: dict[str, Group]) -> 
     """Return the sessions below `root`, by group (in the order of `languages`) and name, and the layout's faults.
 
     A session is in its group's folder (dev, test) or one level below it (train). Links are followed; names beginning
-    with a dot are skipped, and so is a text file without audio in `root` itself (a read-me).
+    with a dot are skipped, and so is a text file without audio in `root` itself (a
+    read-me). Without any transcript in the corpus, as in evaluation sets, a missing one is not a fault.
     """
     root = Path(root)
     sessions: list[Session] = []
@@ -67,6 +69,8 @@ def find_sessions(root: str | os.PathLike[str], languages: dict[str, Group]) -> 
     faults += [_unknown(stray, count, languages) for stray, count in strays.items()]
     order = {name: rank for rank, name in enumerate(languages)}
     sessions.sort(key=lambda session: (order[session.group.group], session.name))
+    if all(session.transcript is None for session in sessions):
+        sessions, faults = _untranscribed(sessions, faults)
     return _mark_duplicates(sessions, faults), faults
 
 
@@ -188,6 +192,13 @@ def _session(group: Group, folder: Path, name: str, files: list[str], faults: li
             problems.append((FaultKind.DUPLICATE_SESSION, str(found[0]), message))
     faults += [Fault(at, None, kind, "session", message) for kind, at, message in problems]
     return Session(group, name, next(iter(audio), None), next(iter(transcript), None), sound=not problems)
+
+
+def _untranscribed(sessions: list[Session], faults: list[Fault]) -> tuple[list[Session], list[Fault]]:
+    """Sessions and faults of a corpus that has no transcript: that one lacks it is no fault."""
+    faults = [fault for fault in faults if fault.kind is not FaultKind.MISSING_TRANSCRIPT]
+    faulty = {fault.path for fault in faults}
+    return [replace(one, sound=one.audio is not None and str(one.audio) not in faulty) for one in sessions], faults
 
 
 def _mark_duplicates(sessions: list[Session], faults: list[Fault]) -> list[Session]:

@@ -43,6 +43,8 @@ SCHEMA = pa.schema(
 
 
 Channels = Literal["ask", "mean"]
+UNKNOWN_SPEAKER = "unknown"
+"""Whoever speaks in a session without a transcript."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def read_corpus(
 ) -> CorpusReading:
     """Read the corpus at `root`: one split in the challenge's layout, a Kaldi data folder, or Lhotse manifests.
 
+    A corpus without any transcript has one row a session, all of it, of `UNKNOWN_SPEAKER` and without text.
     Rows are sorted by group (in the order of `languages`), session, start, speaker; `turn` counts them from 0 within a
     session; `audio` is `root` joined with the file's path below it. Each recording is read once.
     channels: with "ask" a recording with one speaker per channel is a fault, with "mean" it is like any other;
@@ -135,7 +138,9 @@ def _read_corpus(root: Path, languages: dict[str, Group], inspect: Inspect) -> t
         if any(fault.left_out == "session" for fault in found):
             continue
         lines = _without_duplicates(session, lines, seen if session.sound else {}, faults)
-        if session.sound and header is not None:
+        if session.sound and header is not None and session.transcript is None:
+            tables.append(_whole_session(session, header))
+        elif session.sound and header is not None:
             tables.append(_table(session, header, lines))
     return pa.concat_tables([SCHEMA.empty_table(), *tables]).combine_chunks(), faults
 
@@ -210,6 +215,23 @@ def _table(session: Session, header: AudioHeader, lines: Sequence[TranscriptLine
         "text": [utterance.text for utterance in utterances],
     }
     return pa.table(columns, schema=SCHEMA)
+
+
+def _whole_session(session: Session, header: AudioHeader) -> pa.Table:
+    """The row of a session without a transcript: who speaks when in it is for a diarizer to find."""
+    row = {
+        "utterance_id": utterance_id(session.group.group, session.name, UNKNOWN_SPEAKER, 0.0, header.duration),
+        "session_id": session.recording,
+        "grp": session.group.group,
+        "speaker": UNKNOWN_SPEAKER,
+        "turn": 0,
+        "start": 0.0,
+        "end": header.duration,
+        "audio": str(session.audio),
+        "sample_rate": header.sample_rate,
+        "text": None,
+    }
+    return pa.Table.from_pylist([row], schema=SCHEMA)
 
 
 def _id(session: Session, line: TranscriptLine) -> str:

@@ -31,6 +31,10 @@ def notices_of(table: pa.Table, samples: Mapping[str, Samples]) -> list[str]:
     if longest := [f"{names[n]} ({lengths[n]:.1f} s)" for n in np.flatnonzero(lengths > ENCODER_WINDOW_S)]:
         what = f"longer than the encoder's {ENCODER_WINDOW_S:g} s: decoded in pieces split at pauses, not used for"
         lines.append(f"{_count(longest, 'utterance')} {what} training: {_some(longest)}")
+    sessions = set(table["session_id"].to_pylist())
+    if table.num_rows == len(sessions) and table["text"].null_count == table.num_rows > 0:
+        what = "without transcripts: to be diarized and transcribed, not scored"
+        lines.append(f"{_count(sorted(sessions), 'session')} {what}: {_some(sorted(sessions))}")
     return lines + _about_texts(names, table["text"].to_pylist())
 
 

@@ -15,36 +15,54 @@ from mlcslm.diarization.laplacian import affinity_graph, smallest_eigenpairs
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
-FEW_WINDOWS = 40  # fewer are clustered agglomeratively
+FEW_WINDOWS = 80  # one minute: fewer are clustered agglomeratively (3D-Speaker: 40)
 MAX_SPEAKERS = 15
-SMALL_CLUSTER = 4  # windows: so few are not a speaker of their own
-SAME_SPEAKER = 0.8  # cosine of two centres at or above which they are one speaker
-_BLOCK = 1024  # windows compared with all others at once
-FEW_WINDOWS_COSINE = 0.4  # agglomerative clustering stops below this mean cosine of two clusters
+MIN_CLUSTER = 4  # windows, 3 s of speech: as few as these may be a speaker, fewer are not
+SAME_SPEAKER = 0.8  # cosine of two centres from which on they are one speaker
+FEW_WINDOWS_COSINE = 0.4  # mean cosine of two clusters below which the agglomerative clustering stops
+SPLIT_GAP = 0.16
+"""A cluster of few windows is two speakers if windows of one half are on average this much more alike (cosine) than
+windows of different halves. Unlike a threshold on cosines it does not depend on the channel: in telephone speech
+different voices have 0.41 on average, in meetings one voice has 0.38. (docs/diarization.md)"""
+_TRIES = 5  # numbers of clusters tried until enough of them are large enough
+_BLOCK = 1024  # windows compared with all others at a time
 
 
 def cluster(
-    embeddings: npt.ArrayLike, *, num_speakers: int | None = None, seed: int = 0, distinct: int | None = None
+    embeddings: npt.ArrayLike,
+    *,
+    num_speakers: int | None = None,
+    min_speakers: int | None = None,
+    max_speakers: int | None = None,
+    seed: int = 0,
+    distinct: int | None = None,
 ) -> Labels:
     """Speaker of each of N windows from their (N, dim) embeddings: (N,) numbers from 0 in order of first appearance.
 
-    num_speakers: exact number, unless there are fewer windows; None: as many as are found. distinct: the number of
-    leading windows that the others are copies of; these are clustered, and each copy gets its original's speaker. Equal
-    input and seed give equal speakers. Raises ValueError if an embedding is not finite.
+    Windows are clustered freely first. Of more than `max_speakers` clusters the largest are kept and each other window
+    goes to the nearest of these: a few windows of somebody else do not take a speaker's place. Fewer than
+    `min_speakers` are divided further, as far as each has `MIN_CLUSTER` windows and, in short recordings, differs
+    from the others (`SPLIT_GAP`): a speaker who hardly speaks is not invented. num_speakers: both bounds at once.
+    distinct: so many windows at the beginning, of which the others are copies; speakers are found in these, and copies
+    are theirs. Equal input and seed give equal speakers. Raises ValueError where an embedding is not finite.
     """
+    fewest, most = num_speakers or min_speakers or 1, num_speakers or max_speakers or MAX_SPEAKERS
     vectors = _normalised(np.asarray(embeddings, dtype=np.float64))
     if distinct is not None and 0 < distinct < len(vectors):
-        labels = cluster(vectors[:distinct], num_speakers=num_speakers, seed=seed)
+        labels = cluster(vectors[:distinct], min_speakers=fewest, max_speakers=most, seed=seed)
         return np.concatenate([labels, labels[_nearest(vectors[distinct:], vectors[:distinct])]])
-    count = len(vectors)
-    if count <= 1 or num_speakers == 1:
-        return np.zeros(count, dtype=np.int64)
-    if num_speakers is not None:
-        few = count < FEW_WINDOWS
-        labels = _agglomerative(vectors, num_speakers) if few else _spectral(vectors, num_speakers, seed)
-        return _by_appearance(labels)
-    labels = _agglomerative(vectors, None) if count < FEW_WINDOWS else _spectral(vectors, None, seed)
-    return _by_appearance(_without_twins(_without_small_clusters(labels, vectors), vectors))
+    if len(vectors) <= 1 or most == 1:
+        return np.zeros(len(vectors), dtype=np.int64)
+    if len(vectors) < FEW_WINDOWS:
+        labels = _without_twins(_without_small_clusters(_agglomerative(vectors), vectors), vectors)
+        labels = _divided(labels, vectors, max(fewest, 2))
+    else:
+        labels = _without_twins(_without_small_clusters(_spectral(vectors, None, seed), vectors), vectors)
+        for count in range(fewest, min(fewest + _TRIES, len(vectors))):
+            if len(np.unique(labels)) >= fewest:
+                break
+            labels = _without_small_clusters(_spectral(vectors, count, seed), vectors)
+    return _by_appearance(_largest(labels, vectors, most))
 
 
 def _normalised(vectors: Floats) -> Floats:
@@ -70,17 +88,65 @@ def _spectral(vectors: Floats, num_speakers: int | None, seed: int) -> Labels:
     return means.labels_.astype(np.int64)
 
 
-def _agglomerative(vectors: Floats, num_speakers: int | None) -> Labels:
-    """Average linkage on cosines, down to `num_speakers` or until clusters are too dissimilar."""
+def _agglomerative(vectors: Floats) -> Labels:
+    """Average linkage of cosines, down to clusters that are not alike."""
+    return fcluster(_tree(vectors), 1 - FEW_WINDOWS_COSINE, criterion="distance").astype(np.int64)
+
+
+def _tree(vectors: Floats) -> Floats:
     cosines = vectors @ vectors.T
-    tree = linkage(np.maximum(1 - cosines[np.triu_indices(len(vectors), 1)], 0), method="average")
-    if num_speakers is None:
-        return fcluster(tree, 1 - FEW_WINDOWS_COSINE, criterion="distance").astype(np.int64)
-    # fcluster's maxclust gives fewer clusters if distances tie.
-    labels = np.arange(len(vectors))
-    members = {number: [number] for number in range(len(vectors))}
-    for step, (first, second, _, _) in enumerate(tree[: max(0, len(vectors) - num_speakers)]):
-        members[len(vectors) + step] = members.pop(int(first)) + members.pop(int(second))
+    return linkage(np.maximum(1 - cosines[np.triu_indices(len(vectors), 1)], 0), method="average")
+
+
+def _divided(labels: Labels, vectors: Floats, expected: int) -> Labels:
+    """Up to `expected` clusters: again and again the one whose halves differ most in two, while they differ enough."""
+    while len(np.unique(labels)) < expected:
+        splits = [split for name in np.unique(labels) if (split := _halves(np.flatnonzero(labels == name), vectors))]
+        if not splits:
+            break
+        gap, half = max(splits, key=lambda split: split[0])
+        if gap < SPLIT_GAP:
+            break
+        labels = labels.copy()
+        labels[half] = labels.max() + 1
+    return labels
+
+
+def _halves(members: Labels, vectors: Floats) -> tuple[float, Labels] | None:
+    """Of a cluster's windows those that become another's, and how much the two differ; None where it has too few.
+
+    The halves are the two largest clusters of the coarsest partition in which two are large enough; the others' windows
+    go to the nearer one, and do not count in how much the two differ. Nor do neighbours: they overlap, so are alike.
+    """
+    own = vectors[members]
+    if len(members) < 2 * MIN_CLUSTER:
+        return None
+    tree = _tree(own)
+    for count in range(2, len(members)):
+        labels = _cut(tree, count)
+        if np.sort(np.bincount(labels))[-2] >= MIN_CLUSTER:
+            break
+    else:
+        return None
+    names, sizes = np.unique(labels, return_counts=True)
+    first, second = names[np.argsort(-sizes, kind="stable")[:2]]
+    core = np.isin(labels, (first, second))
+    apart = core[:, None] & core & (np.abs(members[:, None] - members) > 1)
+    same = labels[:, None] == labels
+    if not (apart & same).any() or not (apart & ~same).any():
+        return None
+    cosines = own @ own.T
+    gap = float(cosines[apart & same].mean() - cosines[apart & ~same].mean())
+    return gap, members[_largest(labels, own, 2) == second]
+
+
+def _cut(tree: Floats, count: int) -> Labels:
+    """The tree's leaves in exactly `count` clusters; fcluster gives fewer where distances are equal."""
+    leaves = len(tree) + 1
+    members = {number: [number] for number in range(leaves)}
+    for step, (first, second, _, _) in enumerate(tree[: leaves - count]):
+        members[leaves + step] = members.pop(int(first)) + members.pop(int(second))
+    labels = np.zeros(leaves, dtype=np.int64)
     for label, windows in enumerate(members.values()):
         labels[windows] = label
     return labels
@@ -89,11 +155,19 @@ def _agglomerative(vectors: Floats, num_speakers: int | None) -> Labels:
 def _without_small_clusters(labels: Labels, vectors: Floats) -> Labels:
     """Move windows of small clusters to the nearest large cluster; if there is none, all are one cluster."""
     names, sizes = np.unique(labels, return_counts=True)
-    large = names[sizes > SMALL_CLUSTER]
-    if not len(large):
-        return np.zeros_like(labels)
-    nearest = large[np.argmax(vectors @ _centres(labels, vectors, large).T, axis=1)]
-    return np.where(np.isin(labels, large), labels, nearest)
+    large = names[sizes >= MIN_CLUSTER]
+    return _only(large, labels, vectors) if len(large) else np.zeros_like(labels)
+
+
+def _largest(labels: Labels, vectors: Floats, most: int) -> Labels:
+    """The `most` largest clusters, to which the other windows go; windows of label -1 are of none."""
+    names, sizes = np.unique(labels[labels >= 0], return_counts=True)
+    return _only(names[np.argsort(-sizes, kind="stable")[:most]], labels, vectors)
+
+
+def _only(kept: Labels, labels: Labels, vectors: Floats) -> Labels:
+    nearest = kept[np.argmax(vectors @ _centres(labels, vectors, kept).T, axis=1)]
+    return np.where(np.isin(labels, kept), labels, nearest)
 
 
 def _without_twins(labels: Labels, vectors: Floats) -> Labels:

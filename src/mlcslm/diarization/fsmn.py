@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlcslm.config.diarization import FSMN_MODEL
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
+from mlcslm.diarization.speech import SpeechSettings, pad_runs
 from mlcslm.errors import UserError
 from mlcslm.formats.segments import Segment, in_pieces
 
@@ -17,12 +18,14 @@ FRAME_MS = 10  # a segment may exceed the given limit by one frame (measured, fu
 class FsmnDetector:
     """Speech by FSMN-VAD, in segments of at most `max_segment_s` seconds.
 
-    model: hub id, or folder with `model.pt`, `config.yaml` and `am.mvn`; None: `FSMN_MODEL`. Raises UserError if
-    funasr or the model is missing.
+    settings: its pause, shortest speech and padding change the segments found; its thresholds do nothing, as FSMN-VAD
+    gives no probabilities. model: hub id or folder of `model.pt`, `config.yaml` and `am.mvn`; None: `FSMN_MODEL`.
+    Raises UserError where funasr or the model is missing.
     """
 
-    def __init__(self, max_segment_s: float, model: str | None = None) -> None:
+    def __init__(self, max_segment_s: float, settings: SpeechSettings, model: str | None = None) -> None:
         self.max_segment_s = max_segment_s
+        self.settings = settings
         model = model or FSMN_MODEL
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # funasr prints its version and tables
@@ -59,10 +62,12 @@ class FsmnDetector:
         with contextlib.redirect_stdout(io.StringIO()):
             found = self._model.generate(input=waveform, fs=SAMPLE_RATE, cache={})[0]["value"]
         duration_ms = 1000 * len(waveform) // SAMPLE_RATE
-        segments, free = [], 0
+        runs: list[tuple[int, int]] = []
         for start, end in found:
-            start, end = max(start, free), min(end, duration_ms)
-            if start < end:
-                segments.append(Segment(start / 1000, end / 1000))
-                free = end
-        return in_pieces(segments, self.max_segment_s)
+            start, end = max(start, runs[-1][1] if runs else 0), min(end, duration_ms)
+            if runs and start - runs[-1][1] < 1000 * self.settings.min_pause_s:
+                runs[-1] = (runs[-1][0], max(end, runs[-1][1]))
+            elif start < end:
+                runs.append((start, end))
+        padded = pad_runs(runs, duration_ms, self.settings)
+        return in_pieces([Segment(start / 1000, end / 1000) for start, end in padded], self.max_segment_s)

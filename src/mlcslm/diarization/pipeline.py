@@ -46,6 +46,8 @@ class Diarizer:
     detector: VoiceActivityDetector
     embedder: WindowEmbedder
     num_speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
     keep_vad_boundaries: bool = True
     seed: int = 0
     batch_size: int = 64
@@ -63,7 +65,14 @@ class Diarizer:
         embeddings = self.embedder.embed_windows(waveform, spans, self.batch_size)
         period = period_of(waveform)
         distinct = None if period is None else sum(window.start < period for window in windows)
-        labels = cluster(embeddings, num_speakers=self.num_speakers, seed=self.seed, distinct=distinct)
+        labels = cluster(
+            embeddings,
+            num_speakers=self.num_speakers,
+            min_speakers=self.min_speakers,
+            max_speakers=self.max_speakers,
+            seed=self.seed,
+            distinct=distinct,
+        )
         return turns_of(
             windows,
             [f"S{label + 1}" for label in labels],
@@ -81,9 +90,20 @@ def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: P
         raise ValueError(f"embedding {embedding.network}: neither a public checkpoint nor a folder of a trained one")
     size: dict[str, Any] = embedding.size
     return Diarizer(
-        detector=make_detector(config.vad, config.max_segment_s, config.vad_model),
+        detector=make_detector(
+            config.vad,
+            config.max_segment_s,
+            config.vad_model,
+            onset=config.onset,
+            offset=config.offset,
+            min_pause_s=config.min_pause_s,
+            min_speech_s=config.min_speech_s,
+            padding_s=config.padding_s,
+        ),
         embedder=load_embedder(source, embedding.network, **size),
         num_speakers=config.num_speakers,
+        min_speakers=config.min_speakers,
+        max_speakers=config.max_speakers,
         keep_vad_boundaries=config.keep_vad_boundaries,
         seed=config.seed,
         batch_size=embedding.batch_size,

@@ -11,12 +11,11 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
+from mlcslm.diarization.speech import SpeechSettings, speech_segments
 from mlcslm.errors import UserError
 from mlcslm.formats.segments import Segment
 
@@ -32,10 +31,8 @@ _PARTS = {
     **{f"lstm.{kind}_l0": f"decoder.rnn.{kind}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")},
     **{f"final_conv.{kind}": f"decoder.decoder.2.{kind}" for kind in ("weight", "bias")},
 }
-
-# The package's defaults.
-_ON, _OFF = 0.5, 0.35
-_PAUSE_MS, _SPEECH_MS, _PAD_MS = 100, 250, 30
+PACKAGE_SETTINGS = SpeechSettings(onset=0.5, offset=0.35, min_pause_s=0.1, min_speech_s=0.25, padding_s=0.03)
+"""The package's defaults. On conversations they miss a fifth of the speech (docs/diarization.md)."""
 
 
 class SileroNetwork(nn.Module):
@@ -89,8 +86,9 @@ def load_silero() -> SileroNetwork:
 class SileroDetector:
     """Speech by Silero VAD, in segments of at most `max_segment_s` seconds."""
 
-    def __init__(self, max_segment_s: float) -> None:
+    def __init__(self, max_segment_s: float, settings: SpeechSettings) -> None:
         self.max_segment_s = max_segment_s
+        self.settings = settings
         self._network = load_silero()
 
     def __call__(self, waveform: Audio) -> list[Segment]:
@@ -99,68 +97,10 @@ class SileroDetector:
             return []
         with torch.inference_mode():
             probabilities = self._network(torch.from_numpy(waveform)).numpy()
-        return speech_segments(probabilities, 1000 * len(waveform) // SAMPLE_RATE, self.max_segment_s)
-
-
-def speech_segments(
-    probabilities: npt.NDArray[np.float32], duration_ms: int, max_segment_s: float = float("inf")
-) -> list[Segment]:
-    """Segments of a session of `duration_ms` whose 32 ms frames contain speech with `probabilities`.
-
-    Speech begins at a probability of 0.5 and ends where it drops below 0.35, if it is also below 0.35 at least 100 ms
-    later, without reaching 0.5 in between. Segments of 250 ms or less are dropped; the rest are extended by 30 ms
-    on either side, where there is space. Those longer than `max_segment_s` are split where speech is least probable,
-    into pieces that touch.
-
-    >>> import numpy as np
-    >>> speech_segments(np.float32([0] * 10 + [0.9] * 50 + [0] * 10), 70 * 32)
-    [Segment(start=0.29, end=1.95, speaker='')]
-    """
-    runs = [(first * FRAME_MS, min(last * FRAME_MS, duration_ms)) for first, last in _speech_runs(probabilities)]
-    runs = [(start, end) for start, end in runs if end - start > _SPEECH_MS]
-    padded: list[tuple[int, int]] = []
-    for number, (start, end) in enumerate(runs):
-        before = runs[number - 1][1] if number else -start
-        after = runs[number + 1][0] if number + 1 < len(runs) else 2 * duration_ms - end
-        padded.append((start - min(_PAD_MS, (start - before) // 2), end + min(_PAD_MS, (after - end) // 2)))
-    pieces = [
-        piece for start, end in padded for piece in _pieces(probabilities, start, min(end, duration_ms), max_segment_s)
-    ]
-    return [Segment(start / 1000, end / 1000) for start, end in pieces]
-
-
-def _speech_runs(probabilities: npt.NDArray[np.float32]) -> list[tuple[int, int]]:
-    """First frame of each stretch of speech, and of the pause that ends it."""
-    runs: list[tuple[int, int]] = []
-    first = pause = None
-    for frame, probability in enumerate(probabilities.tolist()):
-        if probability >= _ON:
-            first, pause = frame if first is None else first, None
-        elif probability < _OFF and first is not None:
-            pause = frame if pause is None else pause
-            if (frame - pause) * FRAME_MS >= _PAUSE_MS:
-                runs.append((first, pause))
-                first = pause = None
-    return runs if first is None else [*runs, (first, len(probabilities))]
-
-
-def _pieces(
-    probabilities: npt.NDArray[np.float32], start: int, end: int, max_segment_s: float
-) -> list[tuple[int, int]]:
-    """`start` to `end` (ms) in pieces of at most `max_segment_s`, split where speech is least probable.
-
-    Each split is in the second half of the allowed length, so that pieces are not needlessly short, and leaves at least
-    a quarter of it.
-    """
-    pieces = []
-    while end - start > 1000 * max_segment_s:
-        limit = int(1000 * max_segment_s)
-        first = (start + limit // 2) // FRAME_MS + 1
-        last = min(start + limit, end - limit // 4) // FRAME_MS
-        candidates = probabilities[first:last]
-        # The last of equally probable frames, for fewer pieces. The split is in the frame's middle.
-        frame = last - 1 - int(np.argmin(candidates[::-1]))
-        split = frame * FRAME_MS + FRAME_MS // 2
-        pieces.append((start, split))
-        start = split
-    return [*pieces, (start, end)]
+        return speech_segments(
+            probabilities,
+            1000 * len(waveform) // SAMPLE_RATE,
+            self.settings,
+            frame_ms=FRAME_MS,
+            max_segment_s=self.max_segment_s,
+        )
