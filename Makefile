@@ -1,4 +1,6 @@
 # make demo         Table 6 of the demo preset: own .venv, corpus, training, decoding, scoring
+# make tables       all seven tables of the demo and the report: results/report/index.html opens from disk
+# make pictures     the README's table and docs/images, from the demo's results.duckdb (needs Chromium)
 # make quick        the fast tests, a minute or two
 # make test         all tests, half an hour on two cores; in the same .venv
 # make slurm-test   the workflow on a SLURM cluster of two nodes on this machine (Debian: slurm-wlm and munge), some minutes
@@ -33,6 +35,12 @@ endif
 demo: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores all $(TABLE).csv
 	@echo && cat $(TABLE).md
+
+tables: $(VENV)/.installed
+	$(IN_VENV) snakemake --cores all all results/report/index.html
+
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/make_pictures.py
 
 # One process: another would import torch and transformers once more, which is a good part of the time.
 quick: $(VENV)/.installed-dev

@@ -110,6 +110,14 @@ def test_pages_without_anything_to_show_are_left_out(tmp_path: Path) -> None:
     assert "diarization.html" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
 
+def test_published_numbers_can_be_hidden(toy_database: Path, report: Path, tmp_path: Path) -> None:
+    build_report(toy_database, tmp_path / "report", audio=False, published=False)
+    for page, sign in (("index.html", 'class="number published"'), ("decoding.html", '"name": "published"')):
+        own, without = ((folder / page).read_text(encoding="utf-8") for folder in (report, tmp_path / "report"))
+        assert sign in own and sign not in without
+    assert "15.48" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_folder_that_is_no_report_or_holds_the_database_stays(tmp_path: Path, force: bool) -> None:
     database = toy_report.toy.make_inputs(tmp_path / "results").build(training_logs=[])

@@ -9,7 +9,7 @@ from mlcslm.config.inputs import describe_missing_inputs
 from mlcslm.runtime.machine_faults import check_interpreter, check_results_folder, refuse_file
 from mlcslm.io.places import refuse_tildes
 from mlcslm.workflow.job import without_workflow_keys
-from mlcslm.workflow.layout import Layout
+from mlcslm.workflow.layout import SPLITS, Layout
 
 try:
     check_interpreter(sys.executable)

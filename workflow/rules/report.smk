@@ -4,6 +4,7 @@ rule report:
     input:
         database=rules.database.output[0],
         tables=[layout.table(name) for name in layout.measured_tables()],
+        statistics=[layout.corpus_statistics(split) for split in SPLITS],
     output:
         layout.report(),
     log:
@@ -15,5 +16,6 @@ rule report:
     threads: preset.report.threads
     params:
         audio=preset.report.audio,
+        published=preset.report.published,
     script:
         "../scripts/report.py"

@@ -43,6 +43,7 @@ rule table:
     conda:
         "../../envs/mlcslm.yaml"
     params:
+        published=preset.report.published,
         bootstrap_samples=preset.scoring.bootstrap_samples,
         seed=preset.seed,
     script:

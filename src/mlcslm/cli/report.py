@@ -20,6 +20,13 @@ def report(
         typer.Option(help="New folder, or an earlier report; by default `report` beside the database."),
     ] = None,
     audio: Annotated[bool, typer.Option(help="Copy the sessions' audio into it, to listen to utterances.")] = True,
+    published: Annotated[
+        bool | None,
+        typer.Option(
+            "--published/--no-published",
+            help="Show the paper's numbers too; by default as the run's configuration has it (report.published).",
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads that copy audio.")] = 1,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier report with whatever was added to it since.")
@@ -33,5 +40,5 @@ def report(
     from mlcslm.report.build import build_report
 
     folder = out or database.parent / "report"
-    build_report(database, folder, audio=audio, threads=threads, force=force)
+    build_report(database, folder, audio=audio, published=published, threads=threads, force=force)
     typer.echo(folder / "index.html")

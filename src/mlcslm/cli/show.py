@@ -12,6 +12,7 @@ EXAMPLES = """
 
     mlcslm show
     mlcslm show table6
+    mlcslm show table6 --no-published --format markdown
     mlcslm show groups --format csv --database results-small/results.duckdb
 """
 
@@ -29,6 +30,13 @@ def show(
     form: Annotated[
         Literal["text", "markdown", "csv", "json"], typer.Option("--format", help="How to print it.")
     ] = "text",
+    published: Annotated[
+        bool | None,
+        typer.Option(
+            "--published/--no-published",
+            help="Show the paper's numbers too; by default as the run's configuration has it (report.published).",
+        ),
+    ] = None,
 ) -> None:
     """Print a table of the results, with its 95 % intervals and the paper's numbers.
 
@@ -41,5 +49,5 @@ def show(
         for known, title in renderable_names(database):
             typer.echo(f"{known:9}{title}")
         return
-    rendered = render_table(database, name)
+    rendered = render_table(database, name, published=published)
     print_grid(rendered.title, rendered.columns, rendered.rows, rendered.numeric, form)

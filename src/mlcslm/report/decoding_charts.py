@@ -11,8 +11,11 @@ from mlcslm.report.charts import COLOURS, chart
 from mlcslm.report.tables import utterances_link
 
 
-def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Sections of the decoding page as `charts.html.j2` takes them; none where no setting of the grid was scored."""
+def decoding_sections(connection: duckdb.DuckDBPyConnection, *, published: bool = True) -> list[dict[str, Any]]:
+    """Sections of the decoding page as `charts.html.j2` takes them; none where no setting of the grid was scored.
+
+    published: whether the paper's numbers are shown.
+    """
     rows = connection.execute(
         "SELECT r.labels['method'] || ' · ' || r.labels['beam_size'] || ' · ' || r.labels['max_new_tokens'], r.system, "
         "r.cells['dev'].value, r.cells['dev'].low, r.cells['dev'].high, r.cells['dev'].published, "
@@ -22,7 +25,7 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
     ).fetchall()
     if not rows:
         return []
-    names, systems, values, lows, highs, published, factors, cut, looping = map(list, zip(*rows, strict=True))
+    names, systems, values, lows, highs, papers, factors, cut, looping = map(list, zip(*rows, strict=True))
     links = [utterances_link(split="dev", a=system) for system in systems]
     measured = go.Scatter(
         x=values,
@@ -41,7 +44,7 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
     )
     paper = go.Scatter(
-        x=published,
+        x=papers,
         y=names,
         name="published",
         mode="markers",
@@ -61,15 +64,18 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         )
         for number, (factor, value, name, link) in enumerate(zip(factors, values, names, links, strict=True))
     ]
+    traces = [measured, paper] if published else [measured]
     legend = {"orientation": "h", "y": 1.06, "x": 0}
     rate = {"title": {"text": "WER/CER on dev, percent"}, "rangemode": "tozero"}
     sections = [
         {
             "heading": "Error rate of each setting",
             "text": "Method · beam size · longest answer in tokens. Bars are 95 % intervals over sessions, from five "
-            "on; which of two settings is better, the paired comparison on the page of utterances tells. A click on a "
-            "point leads there.",
-            "charts": [chart([measured, paper], x=rate, height=60 + 38 * len(names), legend=legend)],
+            "on; the Utterances page compares two settings by session and tells which is better. Click a point to "
+            "open it there.",
+            "charts": [
+                chart(traces, x=rate, height=60 + 38 * len(names), legend=legend)
+            ],
         },
         {
             "heading": "What it costs, and how answers end",

@@ -13,13 +13,16 @@ import duckdb
 from mlcslm.results.markdown import SECTIONS
 
 
-def read_tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Every table that has a row measured, as the template `index.html.j2` takes it."""
+def read_tables(connection: duckdb.DuckDBPyConnection, *, published: bool = True) -> list[dict[str, Any]]:
+    """Every table that has a row measured, as the template `index.html.j2` takes it.
+
+    published: whether the paper's numbers are in it.
+    """
     titles = connection.execute(
         "SELECT table_name, title FROM paper_tables SEMI JOIN (SELECT table_name FROM table_rows WHERE measured) "
         "USING (table_name) ORDER BY table_name"
     ).fetchall()
-    return [_table(connection, name, title) for name, title in titles]
+    return [_table(connection, name, title, published) for name, title in titles]
 
 
 def read_external(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
@@ -50,10 +53,12 @@ def utterances_link(**state: Any) -> str:
     return f"utterances.html#{urlencode(state)}"
 
 
-def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str) -> dict[str, Any]:
+def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str, published: bool) -> dict[str, Any]:
     found = connection.execute(f'SELECT * FROM "{name}"')
     columns = [column[0] for column in found.description]
     rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    if not published:
+        rows = [{key: None if key.endswith("_published") else value for key, value in row.items()} for row in rows]
     measured = connection.execute(
         "SELECT system, diarizer, note FROM rendered_rows WHERE table_name = ? ORDER BY position", [name]
     ).fetchall()
@@ -71,7 +76,7 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str) -> dict
         "columns": [_words(value) for value in values],
         "extras": [_words(extra) for extra in extras],
         "scales": {_words(value): f"{top:g}" for value, top in tops.items()},
-        "width": len(labels) + 3 * len(values) + len(extras),
+        "width": len(labels) + (3 if published else 2) * len(values) + len(extras),
         "rows": [
             {
                 "labels": [row[label] for label in labels],

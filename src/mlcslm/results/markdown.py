@@ -80,18 +80,24 @@ _PUBLISHED = "**Published**: what the paper printed for its own models on the ch
 
 
 def markdown_page(
-    connection: duckdb.DuckDBPyConnection, table: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    published: bool = True,
 ) -> str:
-    """Page of the view `table` with these columns and rows."""
+    """Page of the view `table` with these columns and rows; published: whether the paper's numbers are shown."""
     diarization = connection.execute(
         "SELECT bool_or(diarizer IS NOT NULL) FROM table_rows WHERE table_name = ?", [table]
     ).fetchall()[0][0]
     sizes, rates = (_sizes_of_recordings if diarization else _sizes_of_utterances)(connection, table)
     parts = [
         f"# {title}",
-        _grid(columns, rows),
+        _grid(columns, rows, published=published),
         _provenance(connection, sizes, rates),
-        _PUBLISHED,
+        *([_PUBLISHED] if published else []),
         *(legend for column, legend in LEGENDS.items() if column in columns),
         *_remarks(connection, table, noted="note" in columns),
         *_section(connection, table),
@@ -108,9 +114,19 @@ def _section(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [f"## {heading}", _grid(columns, rows)] if rows else []
 
 
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def rendered_columns(columns: Sequence[str], *, published: bool = True) -> list[str]:
+    """The columns of a view that get one of their own when it is read: `x_low` and `x_high` stand in the cell of `x`.
+
+    >>> rendered_columns(["dev", "dev_low", "dev_high", "dev_published"], published=False)
+    ['dev']
+    """
+    hidden = ("_low", "_high") if published else ("_low", "_high", "_published")
+    return [column for column in columns if not column.endswith(hidden)]
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, published: bool = True) -> str:
     """A Markdown table: `dev`, `dev_low` and `dev_high` in one cell, `dev_published` beside it."""
-    rendered = [column for column in columns if not column.endswith(("_low", "_high"))]
+    rendered = rendered_columns(columns, published=published)
     numeric = [any(isinstance(row[columns.index(column)], Decimal) for row in rows) for column in rendered]
     lines = [
         "| " + " | ".join(column.replace("_", " ") for column in rendered) + " |",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,15 +15,16 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.csv import write_csv
 from mlcslm.io.files import atomic_path
 from mlcslm.results.database import open_database
-from mlcslm.results.markdown import markdown_page
+from mlcslm.results.markdown import markdown_page, rendered_columns
 
 
-def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
+def write_table(database: Path, table: str, csv: Path, markdown: Path, *, published: bool = True) -> None:
     """Write the view `table` of `database` as `csv`, and as `markdown` a page to read, with intervals and provenance.
 
-    Numbers have the view's decimals; an empty cell is a split that the corpus has no transcripts of. Raises UserError
-    for an unknown table, one of which the config measures no row, and FaultyInput naming system and split where a row
-    that should be measured has no scores.
+    published: whether the page shows the paper's numbers too; the CSV always does. Numbers have the view's decimals; a
+    cell is empty where the corpus has no transcripts of the split. Raises UserError for an unknown table and for one of
+    which the config measures no row, and FaultyInput, naming system and split, where a row that should be measured has
+    no scores.
     """
     with open_database(database) as connection:
         title = _title(connection, database, table)
@@ -36,7 +37,7 @@ def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
                 "for another table."
             )
         _check_complete(connection, database, table)
-        page = markdown_page(connection, table, title, columns, rows)
+        page = markdown_page(connection, table, title, columns, rows, published=published)
     with atomic_path(csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, columns, rows)
     with atomic_path(markdown) as temporary:
@@ -108,12 +109,15 @@ class RenderedTable:
     numeric: list[bool]
 
 
-def render_table(database: Path, name: str) -> RenderedTable:
+def render_table(database: Path, name: str, *, published: bool | None = None) -> RenderedTable:
     """The table `name`: `table1` … `table7`, `systems` or `groups`. Raises UserError for another, and for an empty one.
 
-    A value and its interval, `dev`, `dev_low` and `dev_high`, become one cell, `17.14 [10.99, 21.84]`.
+    A value and its interval, `dev`, `dev_low` and `dev_high`, become one cell, `17.14 [10.99, 21.84]`. published:
+    whether to show the paper's numbers; None as the configuration has it (`report.published`).
     """
     with open_database(database) as connection:
+        if published is None:
+            published = shows_published(connection)
         titles = dict(
             connection.execute(
                 "SELECT table_name, title FROM paper_tables JOIN duckdb_views() ON view_name = table_name ORDER BY ALL"
@@ -132,7 +136,7 @@ def render_table(database: Path, name: str) -> RenderedTable:
         raise UserError(
             f"{database}: has nothing of {name}. Make it: snakemake --cores all {database.parent / 'tables' / name}.csv"
         )
-    rendered = [column for column in columns if not re.search("_(low|high)$", column)]
+    rendered = rendered_columns(columns, published=published)
     places = {column: place for place, column in enumerate(columns)}
     return RenderedTable(
         title,
@@ -140,6 +144,12 @@ def render_table(database: Path, name: str) -> RenderedTable:
         [[_cell(row, places, column) for column in rendered] for row in rows],
         [any(isinstance(row[places[column]], Decimal | int) for row in rows) for column in rendered],
     )
+
+
+def shows_published(connection: duckdb.DuckDBPyConnection) -> bool:
+    """`report.published` of the configuration that the database was made with."""
+    ((config,),) = connection.execute("SELECT value FROM settings WHERE key = 'config'").fetchall()
+    return bool(json.loads(config).get("report", {}).get("published", True))
 
 
 def renderable_names(database: Path) -> list[tuple[str, str]]:

@@ -20,6 +20,11 @@ TCPMER = "tcpmer"
 SCORED = ("dev", "test")
 
 
+def statistics_file(results: Path, split: str) -> Path:
+    """Statistics of a split's corpus below the results folder, for readers who have no configuration."""
+    return results / "manifests" / f"{split}.stats.json"
+
+
 class Layout:
     """Paths below the results folder of a configuration, and what depends on what. Imports nothing heavy."""
 
@@ -45,6 +50,10 @@ class Layout:
     def manifest(self, split: str) -> Path:
         """Manifest of a split."""
         return self.root / "manifests" / f"{split}.parquet"
+
+    def corpus_statistics(self, split: str) -> Path:
+        """Statistics of a split's corpus, written with its manifest."""
+        return statistics_file(self.root, split)
 
     def cache(self, split: str) -> Path:
         """Folder of a split's cached encoder outputs."""
