@@ -119,7 +119,7 @@ def test_what_is_impossible_leaves_nothing_behind(app: typer.Typer, place: Any, 
     assert "test.parquet: no such manifest" in refused("--name", "x", "--split", "test", text)
     assert not (place.layout.root / "systems").exists()
     run(app, place, "--name", "x", text)
-    assert "x is the name of another system, or of one on the other track" in _other_track(place, app)
+    assert "the name x is in use by another system, or on the other track" in _other_track(place, app)
 
 
 def _other_track(place: Any, app: typer.Typer) -> str:
@@ -137,7 +137,7 @@ def test_systems_scored_against_another_manifest_are_refused(
 ) -> None:
     run(app, place, "--name", "x", place.write("text", f"{next(iter(TEXTS))} hello\n"))
     places(place.root, rows_of()[:3])
-    with pytest.raises(FaultyInput, match=r"systems/x/dev: scored against another manifest"):
+    with pytest.raises(FaultyInput, match=r"systems/x/dev: scored against a different manifest"):
         collect_database(place.config, place.layout)
 
 

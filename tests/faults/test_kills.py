@@ -77,7 +77,7 @@ def test_what_heals_by_itself(toy: Toy, undisturbed: Toy) -> None:
     database = toy.results / "results.duckdb"
     os.truncate(database, database.stat().st_size // 3)
     database.with_name("results.duckdb.wal").write_bytes(b"half a log")
-    with pytest.raises(UserError, match=r"results\.duckdb: is cut short: .* run the workflow again"):
+    with pytest.raises(UserError, match=r"results\.duckdb: truncated: .* run the workflow again"):
         open_database(database)
     assert toy.run(in_jobs={"decode": log_on_a_full_disk}) == 0, toy.output
     assert f"mlcslm: {LOG}: no log from here on (No space left on device); the job goes on" in toy.output

@@ -138,16 +138,16 @@ def test_control_characters_of_a_model_stay_in_their_line(
         (
             (A, "ckpt-8/greedy"),
             {},
-            "found no scores of ckpt-8/greedy on dev, expected one of: baseline-2/greedy, ",
+            "no scores of ckpt-8/greedy on dev; expected one of: baseline-2/greedy, ",
         ),
-        ((A, A), {}, "found twice"),
-        ((A, "campplus-8"), {}, "one is a system, the other a diarizer"),
+        ((A, A), {}, "cannot be compared with itself"),
+        ((A, "campplus-8"), {}, "cannot compare a system with a diarizer"),
         (("campplus-8-merged", "campplus-8"), {"split": "test"}, "no scores of campplus-8-merged on test"),
-        ((A, B), {"split": "train"}, "none: the split was not scored"),
+        ((A, B), {"split": "train"}, "none, as nothing was scored on this split"),
         (
             (A, B),
             {"groups": ["Klingon"]},
-            "no utterances of Klingon in dev, expected groups of: English-American, French",
+            "no utterances of Klingon in dev; expected groups from: English-American, French",
         ),
     ],
 )
