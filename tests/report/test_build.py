@@ -94,7 +94,7 @@ def test_a_full_disk_is_no_fault_of_the_audio(tmp_path: Path) -> None:
     source = toy_report.write_wav(tmp_path / "a.wav", 1.0)
     (tmp_path / "out/audio/dev").mkdir(parents=True)
     (tmp_path / "out/audio/dev/0.flac").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"0\.flac: cannot be written .* room on the disk"):
+    with pytest.raises(UserError, match=r"0\.flac: cannot be written .* Is the disk full"):
         copy_audio(tmp_path / "out", tmp_path / "none", {"dev": {"a": str(source)}}, threads=1)
 
 

@@ -147,5 +147,5 @@ def test_external_systems_alone(everything: duckdb.DuckDBPyConnection, tmp_path:
     finally:
         everything.rollback()
     index = (tmp_path / "report/index.html").read_text(encoding="utf-8")
-    assert "Systems from elsewhere" in index and "their turns" in index and "not measured" in index
+    assert "External systems" in index and "their turns" in index and "not measured" in index
     assert not (tmp_path / "report/decoding.html").exists()

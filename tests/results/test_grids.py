@@ -60,7 +60,7 @@ def test_table_4_by_hand(grid_inputs: Any) -> None:
         },
     ]
     assert "| percent cut | percent looping | mean tokens | real time factor |" in page
-    assert "cut at the length limit" in page
+    assert "truncated at the length limit" in page
     assert "| French | multinomial sampling - 150 | 50.00 | 150.00 |" in page
     assert "| Thai | multinomial sampling - 150; beam search 10 150 | 33.33 | 0.00 |" in page
     assert page.count("Beam+Sampling") == 7  # the rows that the toy does not decode are named below

@@ -73,7 +73,7 @@ def test_faulty_recordings(make_toy: Any, own: dict, tmp_path: Path) -> None:
     assert "0003_003.txt:2: " in output
     assert not (toy.results / "manifests" / "dev.parquet").exists()
     skipping = toy.changed({"corpus.skip_faulty": True})
-    assert "left out 2 faulty lines or sessions" in skipping.run(toy.results / "manifests" / "dev.parquet").stdout
+    assert "skipped 2 faulty lines or sessions" in skipping.run(toy.results / "manifests" / "dev.parquet").stdout
 
 
 def test_a_missing_model(make_toy: Any, own: dict, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-# One folder that opens from disk: pages beside data and audio. Only its first page is an output by name; the folder is
-# written whole, and audio of an earlier report is used again.
+# One folder that opens from disk: pages, data and audio. Only its first page is declared as an output; the folder is
+# replaced as a whole, reusing an earlier report's audio.
 rule report:
     input:
         database=rules.database.output[0],

@@ -1,5 +1,5 @@
-# Everything that has been measured, in one file. Its inputs are what the requested tables need, so that one table can be
-# had without paying for the others; what else has been measured so far goes in too, as it is.
+# Everything that has been measured, in one file. Its inputs are what the requested tables need, so that one table does
+# not cost the others; whatever else has been measured so far is included as it is.
 rule database:
     input:
         unpack(lambda wildcards: database_inputs()),
@@ -21,8 +21,8 @@ rule database:
         "../scripts/database.py"
 
 
-# A table is a view of the database. The database's age does not matter, what the table itself needs does: another table
-# leaves this one as it is.
+# A table is a view of the database. What matters is the age of the table's own inputs, not the database's, so that
+# building another table leaves this one as it is.
 rule table:
     input:
         unpack(lambda wildcards: layout.table_inputs(wildcards.table)),
@@ -50,7 +50,7 @@ rule table:
         "../scripts/table.py"
 
 
-# What the 2026 challenge ranks by: tcpWER/tcpCER of every diarizer, pooled and averaged over groups.
+# The 2026 challenge's ranking: tcpWER/tcpCER of every diarizer, pooled and averaged over groups.
 rule tcpmer:
     input:
         unpack(lambda wildcards: layout.tcpmer_inputs()),

@@ -20,7 +20,7 @@ with job(snakemake) as (config, layout):
     )
     if reading.faults:
         write_faults(faults_path(out), reading.faults)
-        print(f"left out {len(reading.faults)} faulty lines or sessions: see {faults_path(out)}", file=sys.stderr)
+        print(f"skipped {len(reading.faults)} faulty lines or sessions: see {faults_path(out)}", file=sys.stderr)
     for notice in reading.notices:
         print(notice, file=sys.stderr)
     write_json(Path(snakemake.output.statistics), corpus_statistics(reading.table, reading.samples).as_json())

@@ -1,4 +1,4 @@
-"""`mlcslm show`: the tables of a results database at the terminal."""
+"""`mlcslm show`: prints the tables of a results database."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def register(app: typer.Typer) -> None:
 
 def show(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="table1 … table7, systems, or groups; none lists them.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="table1 … table7, systems or groups; without it, list them."),
     ] = None,
     database: Annotated[Path, typer.Option(help="Results database.")] = Path("results/results.duckdb"),
     form: Annotated[
-        Literal["text", "markdown", "csv", "json"], typer.Option("--format", help="How to print it.")
+        Literal["text", "markdown", "csv", "json"], typer.Option("--format", help="Output format.")
     ] = "text",
     published: Annotated[
         bool | None,
@@ -40,7 +41,7 @@ def show(
 ) -> None:
     """Print a table of the results, with its 95 % intervals and the paper's numbers.
 
-    Numbers are those of the last run that made a table; `mlcslm status` tells what there is still to do.
+    Numbers are from the last run that built a table; `mlcslm status` lists what remains to be done.
     """
     from mlcslm.cli.text_table import print_grid
     from mlcslm.results.tables import render_table, renderable_names

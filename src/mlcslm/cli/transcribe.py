@@ -1,4 +1,4 @@
-"""`mlcslm transcribe`: what is said in recordings, by an exported model or a checkpoint."""
+"""`mlcslm transcribe`: transcribes recordings with an exported model or a checkpoint."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def register(app: typer.Typer) -> None:
 
 
 def transcribe(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of `mlcslm export`, or a checkpoint's.")],
-    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", help="wav or flac files; or one manifest.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of an exported model or of a checkpoint.")],
+    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", help="wav or flac files, or one manifest.")],
     group: Annotated[
         str | None,
-        typer.Option(help="What is spoken: a group's name or a language (French, fr). A manifest says it itself."),
+        typer.Option(help="Language: name of a group, or a language (French, fr). A manifest has its own."),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON line an utterance: times, transcript, reasoning, raw answer.")
+        bool,
+        typer.Option("--json", help="Print a JSON line per utterance: times, transcript, reasoning, raw answer."),
     ] = False,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Utterances a batch; changes only the speed.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Of a checkpoint: its encoder, if it lies elsewhere now.")] = None,
-    language_model: Annotated[str | None, typer.Option(help="Of a checkpoint: its language model, likewise.")] = None,
-    languages: Annotated[Path | None, typer.Option(help="Of a checkpoint: the languages table.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Utterances per batch; affects only speed.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="For a checkpoint: its encoder, if it has moved since.")] = None,
+    language_model: Annotated[str | None, typer.Option(help="For a checkpoint: its language model, likewise.")] = None,
+    languages: Annotated[Path | None, typer.Option(help="For a checkpoint: the languages table.")] = None,
 ) -> None:
-    """Print what is said in recordings.
+    """Print transcripts of recordings.
 
-    Of one file its transcript, of several a line `FILE<tab>TRANSCRIPT` each, of a manifest (.parquet) a line
-    `ID TRANSCRIPT` an utterance, which `mlcslm score wer` reads. A recording longer than 30 s is cut where nobody
-    speaks.
+    For one file its transcript, for several one line `FILE<tab>TRANSCRIPT` each, for a manifest (.parquet) one line
+    `ID TRANSCRIPT` per utterance, which `mlcslm score wer` reads. Recordings longer than 30 s are split at pauses.
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.config.languages import read_languages
@@ -59,10 +59,10 @@ def transcribe(
     for path in audio:
         check_input(path, "wav or flac files, or one manifest")
         if is_stream(path):
-            raise UserError(f"{path}: is a pipe, and audio is read from a file. Save it as one first.")
+            raise UserError(f"{path}: is a pipe; audio is read from files only. Save it to a file first.")
     is_manifest = [path.suffix == ".parquet" for path in audio]
     if any(is_manifest) and len(audio) > 1:
-        raise UserError("A manifest stands alone: it names its audio. Give it, or audio files.")
+        raise UserError("A manifest names its own audio. Pass either a manifest or audio files.")
 
     is_checkpoint = (model / "checkpoint.json").is_file()
     languages_table = read_languages(languages or find_languages()) if is_checkpoint else None

@@ -1,1 +1,1 @@
-"""The report: what `results.duckdb` holds as pages that open from disk, with an error browser to look and listen."""
+"""The report: pages of `results.duckdb` that open from disk, with an error browser to read and to listen to."""

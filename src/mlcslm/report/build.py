@@ -29,13 +29,13 @@ def build_report(
     threads: int = 1,
     force: bool = False,
 ) -> None:
-    """Write the report of `database` as the folder `out`, whole or not at all; `out/index.html` is its first page.
+    """Write the report of `database` as the folder `out`, completely or not at all; `out/index.html` is its first page.
 
     audio: whether to copy the sessions' audio into it, so that utterances can be heard; published: whether to show the
     paper's numbers, None as the configuration has it; threads: for copying audio. Statistics of the corpus are read
     from `manifests/` beside the database, if they are there. Sessions whose audio cannot be read are named on standard
     output. Raises UserError if there is no database, and as
-    `check_output_folder` does, which takes `force`.
+    `check_output_folder` does, which `force` is for.
     """
     with (
         open_database(database) as connection,
@@ -78,7 +78,7 @@ def _scored_splits(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _session_audio(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, str]:
-    """Audio file of each session, in the manifest's order."""
+    """Audio file of each session, in manifest order."""
     return dict(
         connection.execute(
             "SELECT session_id, any_value(audio) FROM utterances WHERE split = ? "

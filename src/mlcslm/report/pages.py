@@ -1,4 +1,4 @@
-"""The pages: templates filled from the database. Everything that is not the templates' own is escaped."""
+"""The pages: templates filled from the database, with everything escaped that is not the templates' own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_pages(
     corpus: Sequence[Mapping[str, Any]] = (),
     published: bool = True,
 ) -> None:
-    """Write the report's pages into `folder`; one that would show nothing is left out.
+    """Write the report's pages into `folder`; pages that would be empty are left out.
 
     corpus: splits of `corpus_splits`; published: whether the paper's numbers are shown.
     """
@@ -47,7 +47,7 @@ def write_pages(
 def _contents(
     connection: duckdb.DuckDBPyConnection, corpus: Sequence[Mapping[str, Any]], published: bool
 ) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """File, title, template and values of each page that has something to show."""
+    """File, title, template and values of each page that is not empty."""
     training, decoding = training_sections(connection), decoding_sections(connection, published=published)
     reasoning = reasoning_sections(connection)
     diarization, groups = diarization_sections(connection), system_maps(connection)
@@ -80,13 +80,13 @@ def _contents(
 
 
 def _run(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """What the database was made with."""
+    """Settings of the database."""
     settings = dict(connection.execute("SELECT key, value FROM settings WHERE key <> 'config'").fetchall())
     return {**settings, "intervals": about_intervals(settings)}
 
 
 def _facts(connection: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
-    """The first numbers that a reader wants to see."""
+    """Key figures at the top of the first page."""
     facts = []
     for split, utterances, hours in connection.execute(
         'SELECT split, count(*), sum("end" - "start") / 3600 FROM utterances GROUP BY split '

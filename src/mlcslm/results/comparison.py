@@ -88,8 +88,7 @@ def _check_groups(connection: duckdb.DuckDBPyConnection, database: Path, split: 
     ]
     if unknown := [group for group in groups if group not in known]:
         raise UserError(
-            f"{database}: no utterances of {', '.join(unknown)} in {split}; expected groups from: "
-            f"{', '.join(known)}."
+            f"{database}: no utterances of {', '.join(unknown)} in {split}; expected groups from: {', '.join(known)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""`results.duckdb`: everything the workflow measured, in one file that is replaced as a whole and otherwise only read."""
+"""`results.duckdb`: everything the workflow measured, in one file that is only ever read, or replaced whole."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def insert_systems(
         tracks.setdefault(system.name, set()).add(system.track)
         if system.name in names or len(tracks[system.name]) > 1:
             raise UserError(
-                f"{system.folder}: the name {system.name} is in use by another system, or on the other track; evaluate it "
-                "under another name and remove that folder."
+                f"{system.folder}: the name {system.name} is in use by another system, or on the other track; "
+                "evaluate it under another name and remove that folder."
             )
     for system in {system.name: system for system in systems}.values():
         table, key = ("systems", "system") if system.track == 1 else ("diarizers", "diarizer")

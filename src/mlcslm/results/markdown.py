@@ -13,10 +13,10 @@ from mlcslm.results.intervals import about_intervals
 
 # Printed below a table that has the column.
 LEGENDS = {
-    "training_loss": "**Training loss**: mean over the last tenth of the stage's own steps, in nats per labelled token, "
-    "as optimised: weighted where the stage weights its tokens (ckpt-10000).",
-    "percent_cut": "**Answers**: percent truncated at the length limit, percent that run into repetition, mean length in "
-    "tokens, and seconds of computation per second of speech, on the machine that decoded.",
+    "training_loss": "**Training loss**: mean over the last tenth of the stage's own steps, in nats per labelled "
+    "token, as optimised: weighted where the stage weights its tokens (ckpt-10000).",
+    "percent_cut": "**Answers**: percent truncated at the length limit, percent that run into repetition, mean length "
+    "in tokens, and seconds of computation per second of speech, on the machine that decoded.",
     "der": "**DER**: seconds of missed, false and confused speech over seconds of reference speech, without collar, "
     "including overlapped speech.",
 }
