@@ -1,7 +1,7 @@
-"""Decoding with a model's own transcripts as context against decoding without context: throughput in one run.
+"""Throughput of decoding with hypotheses as context, against decoding without context.
 
-The ways take turns, a round at a time, on the same checkpoint and utterances; ratios are of medians over rounds.
-benchmarks/README.md says how to run it, docs/context.md what it gave.
+Variants take turns, round by round, on the same checkpoint and utterances; ratios are of medians over rounds.
+benchmarks/README.md says how to run it, docs/context.md has the results.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.lora import merge_lora
 
 ROOT = Path(__file__).parents[1]
-NONE, REFERENCE, OWN, ROUNDS, LOOP = (
+NONE, REFERENCE, HYPOTHESES, ROUNDS, LOOP = (
     "none",
     "reference",
     "hypotheses",
@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what the options say; return the report that becomes JSON."""
+    """Measure as the options say; returns the report that becomes JSON."""
     recipe = read_checkpoint(options.checkpoint).recipe
     if not (count := recipe.get("context", 0)):
-        raise UserError(f"{options.checkpoint}: was trained without context; take one such as ckpt-9000-context.")
+        raise UserError(f"{options.checkpoint}: trained without context; use one such as ckpt-9000-context.")
     cuda = torch.cuda.is_available()
     model, processor = load_checkpoint(
         options.checkpoint,
@@ -69,14 +69,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rows = sample_sessions(rows_to_decode(options.manifest), options.sessions)
 
     def decoder() -> Decoder:
-        """One that has not encoded anything yet."""
+        """A decoder that has not encoded anything yet."""
         audio = EncodedAudio(model, processor)
         if options.encoded:
             for batch in length_buckets(rows, options.batch_size):
                 audio.encode(batch)
         return Decoder(model, processor, recipe["template"], decoding, audio=audio)
 
-    variants = [NONE, REFERENCE, OWN, ROUNDS, *([LOOP] if options.loop else [])]
+    variants = [NONE, REFERENCE, HYPOTHESES, ROUNDS, *([LOOP] if options.loop else [])]
     costs, answers = _measure(decoder, variants, rows, options.manifest, count, options.rounds)
     seconds = {
         variant: {clock: median(one[clock] for one in costs[variant]) for clock in ("wall", "cpu")}
@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                 "rounds_cpu": [none["cpu"] / one["cpu"] for none, one in zip(costs[NONE], costs[variant], strict=True)],
                 "mean_tokens": float(np.mean([one["tokens"] for one in answers[variant].values()])),
                 "as_own": sum(
-                    one["raw_text"] == answers[OWN][name]["raw_text"] for name, one in answers[variant].items()
+                    one["raw_text"] == answers[HYPOTHESES][name]["raw_text"] for name, one in answers[variant].items()
                 ),
             }
             for variant in variants
@@ -125,10 +125,10 @@ def _measure(
     count: int,
     rounds: int,
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, dict[str, Row]]]:
-    """Seconds by way and round, and the hypotheses of each way by utterance id."""
+    """Seconds by variant and round, and each variant's hypotheses by utterance id."""
     costs: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
     answers: dict[str, dict[str, Row]] = {}
-    for batches in (decode(variant, make_decoder(), rows, manifest, count) for variant in (NONE, OWN)):
+    for batches in (decode(variant, make_decoder(), rows, manifest, count) for variant in (NONE, HYPOTHESES)):
         next(batches)  # warm-up
     for number in range(rounds):
         for variant in variants[:: 1 if number % 2 == 0 else -1]:
@@ -144,7 +144,7 @@ def _measure(
 def decode(variant: str, decoder: Decoder, rows: list[Row], manifest: Path, count: int) -> Iterator[list[Row]]:
     """Hypotheses of `rows` as they come."""
     size = decoder.decoding.batch_size
-    if variant == OWN:
+    if variant == HYPOTHESES:
         yield from decode_with_hypothesis_context(decoder, rows, count, {})
     elif variant in (ROUNDS, LOOP):
         yield from decode_in_rounds(decoder, Conversations(rows, count, {}), size if variant == ROUNDS else 1)
@@ -159,8 +159,7 @@ def readable(report: dict[str, Any]) -> list[str]:
     return [
         f"{report['date']}: {report['device']}; {report['sessions']} sessions, {report['utterances']} utterances, "
         f"{report['audio_seconds']:.0f} s of speech; batches of {report['batch_size']}, encoder {report['encoder']}",
-        f"{'context':24} {'of none, by CPU':>16} {'rounds':>12} {'by clock':>9} {'CPU s':>7} {'tokens':>7} "
-        f"{'as own':>7}",
+        f"{'context':24} {'of none, by CPU':>16} {'rounds':>12} {'by clock':>9} {'CPU s':>7} {'tokens':>7} {'same':>7}",
         *(
             f"{variant:24} {values['throughput_cpu']:16.2f} "
             f"{min(values['rounds_cpu']):7.2f}-{max(values['rounds_cpu']):.2f} {values['throughput_wall']:9.2f} "
@@ -176,14 +175,14 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", type=Path, default=results / "checkpoints" / "ckpt-9000-context", help="trained with context")
     add("--manifest", type=Path, default=results / "manifests" / "dev.parquet", help="whole sessions with transcripts")
-    add("--encoder", help="the foundation encoder, where it has moved since the training")
+    add("--encoder", help="the foundation encoder, if it has moved since training")
     add("--language-model", help="the foundation language model, likewise")
-    add("--sessions", type=int, help="so many sessions of the manifest (default all)")
+    add("--sessions", type=int, help="number of sessions from the manifest (default all)")
     add("--batch-size", type=int, default=32, help="utterances side by side (default 32)")
     add("--max-new-tokens", type=int, default=100, help="longest answer (default 100)")
-    add("--rounds", type=int, default=3, help="times that everything is measured (default 3)")
-    add("--encoded", action="store_true", help="leave the encoder out, as for the second decoding of a split")
-    add("--loop", action="store_true", help="measure the plain loop as well, one utterance at a time")
+    add("--rounds", type=int, default=3, help="how often to measure everything (default 3)")
+    add("--encoded", action="store_true", help="exclude the encoder, as for the second decoding of a split")
+    add("--loop", action="store_true", help="also measure the plain loop, one utterance at a time")
     add("--out", type=Path, default=results / "benchmarks" / "context.json", help="JSON to write")
     return parser
 

@@ -1,7 +1,7 @@
-"""What makes decoding with many settings fast: one job for all, the prompt shared by all beams, buckets of lengths.
+"""Speed-up of decoding with many settings: one job for all, a prompt shared by all beams, length buckets.
 
-The same utterances decoded with and without, in turn. benchmarks/README.md says how to run it, docs/decoding.md what it
-gave.
+The same utterances are decoded with and without each, alternately. benchmarks/README.md says how to run it,
+docs/decoding.md has the results.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from mlcslm.model.precision import model_dtype
 
 ROOT = Path(__file__).parents[1]
 Times = dict[str, list[tuple[float, float]]]
-"""Elapsed and CPU seconds by way, one pair a round."""
+"""Elapsed and CPU seconds by variant, one pair per round."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what the options say; return the report that becomes JSON."""
+    """Measure as the options say; returns the report that becomes JSON."""
     config = read_config(options.config)
     decodings = _decodings(options, config)
     with tempfile.TemporaryDirectory() as work:
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _decodings(options: argparse.Namespace, config: Any) -> dict[str, DecodingConfig]:
-    """The decodings asked for, by default those of Table 4 that the configuration has."""
+    """The requested decodings, by default those of Table 4 that the configuration has."""
     rows = read_paper_tables(Path(config.tables))["table4"].rows
     names = options.decodings or [row.measures.decoding for row in rows if row.measures.decoding in config.decodings]
     if missing := [name for name in names if name not in config.decodings]:
@@ -107,19 +107,19 @@ def _decodings(options: argparse.Namespace, config: Any) -> dict[str, DecodingCo
 def _sample(manifest: Path, count: int, folder: Path) -> Path:
     """A manifest of `count` utterances, evenly spread from the shortest to the longest, in the manifest's order."""
     if not manifest.is_file():
-        raise UserError(f"{manifest}: no such manifest. Run the workflow first: it makes it, and the checkpoint.")
+        raise UserError(f"{manifest}: no such manifest. Run the workflow first to make it and the checkpoint.")
     table = pq.read_table(manifest)
     if count > table.num_rows:
-        raise UserError(f"{manifest}: {table.num_rows} utterances, {count} asked for: ask for fewer.")
+        raise UserError(f"{manifest}: found {table.num_rows} utterances, {count} requested: request fewer.")
     seconds = [end - start for start, end in zip(table["start"].to_pylist(), table["end"].to_pylist(), strict=True)]
     order = sorted(range(table.num_rows), key=seconds.__getitem__)
-    chosen = sorted(order[int((place + 0.5) * len(order) / count)] for place in range(count))
+    chosen = sorted(order[int((number + 0.5) * len(order) / count)] for number in range(count))
     pq.write_table(table.take(chosen), folder / "sample.parquet")
     return folder / "sample.parquet"
 
 
 def _parts(job: Job, decodings: dict[str, DecodingConfig], rounds: int) -> dict[str, Any]:
-    """The prompt shared by all beams against once for each, buckets against none, and compiled steps, by decoding."""
+    """By decoding: a prompt shared by all beams against one per beam, buckets against none, and compiled steps."""
     languages = read_languages(job.languages)
     folder = Path(job.checkpoint)
     model, processor = load_checkpoint(
@@ -144,7 +144,7 @@ def _parts(job: Job, decodings: dict[str, DecodingConfig], rounds: int) -> dict[
     measured = {}
     for name, decoding in decodings.items():
         sorted_batches = list(length_buckets(rows, decoding.batch_size))
-        lengths = decode(sorted_batches, decoding, search)  # a first time, which is slow, and what buckets go by
+        lengths = decode(sorted_batches, decoding, search)  # a slow first run, whose lengths define the buckets
         order = [row["utterance_id"] for batch in sorted_batches for row in batch]
         buckets = list(length_buckets(rows, decoding.batch_size, dict(zip(order, lengths, strict=True))))
         unsorted = list(unsorted_batches(rows, decoding.batch_size))
@@ -158,7 +158,7 @@ def _parts(job: Job, decodings: dict[str, DecodingConfig], rounds: int) -> dict[
             measured[f"shared prefix, {name}"] = _summary(_in_turn(variants, rounds, f"prefix {name}"))
         if torch.cuda.is_available():
             compiled = partial(search, compiled_trees=CompiledTrees())
-            decode(buckets, decoding, compiled)  # a first time, which compiles
+            decode(buckets, decoding, compiled)  # a first run, which compiles
             variants = {"without": lambda b=buckets, d=decoding: decode(b, d, search)}
             variants["with"] = lambda b=buckets, d=decoding, find=compiled: decode(b, d, find)
             measured[f"compiled steps, {name}"] = _summary(_in_turn(variants, rounds, f"compiled {name}"))
@@ -166,7 +166,7 @@ def _parts(job: Job, decodings: dict[str, DecodingConfig], rounds: int) -> dict[
 
 
 def _jobs(job: Job, decodings: dict[str, DecodingConfig], rounds: int, work: Path) -> dict[str, Any]:
-    """All decodings in one job against a job each; and the whole against a job each with nothing that is fast."""
+    """All decodings in one job against one job each, also with every optimisation off."""
     settings = {name: one.model_dump(mode="json") for name, one in decodings.items()}
     jobs = {"one": [dict(settings)], "each": [{name: one} for name, one in settings.items()]}
 
@@ -179,7 +179,7 @@ def _jobs(job: Job, decodings: dict[str, DecodingConfig], rounds: int, work: Pat
                 command = [sys.executable, str(Path(__file__).with_name("decoding_variants.py")), str(spec)]
                 done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
                 if done.returncode:
-                    raise UserError(f"a job ended with {done.returncode}:\n{done.stderr}")
+                    raise UserError(f"a job exited with status {done.returncode}:\n{done.stderr}")
 
     variants = {
         "without": lambda: run_jobs("each", False),
@@ -195,7 +195,7 @@ def _jobs(job: Job, decodings: dict[str, DecodingConfig], rounds: int, work: Pat
 
 
 def _in_turn(variants: dict[str, Callable[[], Any]], rounds: int, label: str) -> Times:
-    """Each way once a round, in the other order every other one; CPU seconds are this process's and its children's."""
+    """Each variant once per round, in alternating order; CPU seconds include child processes."""
     times: Times = {variant: [] for variant in variants}
     for number in tqdm(range(rounds), desc=label, mininterval=2):
         for variant in list(variants)[:: 1 if number % 2 == 0 else -1]:
@@ -211,10 +211,10 @@ def _cpu_seconds() -> float:
 
 
 def _summary(times: Times) -> dict[str, Any]:
-    """Seconds without and with, medians over rounds, and how many times faster it is with."""
+    """Seconds without and with, as medians over rounds, and their ratio."""
     report: dict[str, Any] = {}
-    for place, kind in enumerate(("clock", "cpu")):
-        without, with_it = ([seconds[place] for seconds in times[variant]] for variant in ("without", "with"))
+    for index, kind in enumerate(("clock", "cpu")):
+        without, with_it = ([seconds[index] for seconds in times[variant]] for variant in ("without", "with"))
         ratios = [one / other for one, other in zip(without, with_it, strict=True)]
         report[kind] = {
             "without_s": median(without),
@@ -246,13 +246,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", type=Path, default=ROOT / "config" / "demo.yaml", help="preset (default config/demo.yaml)")
-    add("--checkpoint", type=Path, default=Path("results/checkpoints/ckpt-10000"), help="what is decoded")
-    add("--manifest", type=Path, default=Path("results/manifests/dev.parquet"), help="manifest to take utterances of")
+    add("--checkpoint", type=Path, default=Path("results/checkpoints/ckpt-10000"), help="checkpoint to decode with")
+    add(
+        "--manifest",
+        type=Path,
+        default=Path("results/manifests/dev.parquet"),
+        help="manifest to sample utterances from",
+    )
     add("--decodings", nargs="+", help="decodings of the preset (default Table 4's)")
-    add("--utterances", type=int, default=48, help="utterances, of all lengths (default 48)")
-    add("--batch", type=int, help="utterances a batch, instead of what the decodings say")
-    add("--rounds", type=int, default=3, help="times that everything is measured (default 3)")
-    add("--measure", nargs="+", choices=("parts", "jobs"), default=("parts", "jobs"), help="what (default both)")
+    add("--utterances", type=int, default=48, help="number of utterances, of all lengths (default 48)")
+    add("--batch", type=int, help="utterances per batch, instead of the decodings' own")
+    add("--rounds", type=int, default=3, help="how often to measure everything (default 3)")
+    add(
+        "--measure",
+        nargs="+",
+        choices=("parts", "jobs"),
+        default=("parts", "jobs"),
+        help="what to measure (default both)",
+    )
     add("--out", type=Path, default=Path("results/benchmarks/decoding.json"), help="JSON to write")
     return parser
 

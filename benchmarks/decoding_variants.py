@@ -1,6 +1,6 @@
-"""Ways to decode: with what `mlcslm.decoding` does to be fast, or without; as a script, one job of one way.
+"""Decoding variants: with the optimisations of `mlcslm.decoding`, or without; as a script, one job of one variant.
 
-A job is a process of its own, as the workflow's are: it loads the model, decodes, and writes hypotheses.
+A job is its own process, as in the workflow: it loads the model, decodes, and writes hypotheses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mlcslm.model.speech_llm import SpeechLLM
 
 @dataclass(frozen=True)
 class Job:
-    """A checkpoint decoded with `decodings` (settings by output file), `plain` or with all that makes it fast."""
+    """A checkpoint to decode with `decodings` (settings by output file), `plain` or with all optimisations."""
 
     checkpoint: str
     manifest: str
@@ -35,7 +35,7 @@ class Job:
 
 
 def run(job: Job) -> None:
-    """Do a job, in this process."""
+    """Run a job in this process."""
     from mlcslm.decoding import generation
 
     torch.set_num_threads(1)
@@ -63,9 +63,9 @@ def transformers_search(
     decoding: DecodingConfig,
     compiled_trees: None = None,
 ) -> list[list[int]]:
-    """What `search` answers, by transformers' `generate`: the prompt is read and kept once for each beam.
+    """`search` by means of transformers' `generate`, which reads and stores the prompt once per beam.
 
-    Sampling methods draw from one stream a batch, so that their answers are others.
+    Sampling methods draw from one stream per batch, so their answers differ.
     """
     if model.model.language_model.config._attn_implementation != "sdpa":
         model.model.language_model.set_attn_implementation("sdpa")
@@ -86,10 +86,10 @@ def transformers_search(
 def unsorted_batches(
     rows: Sequence[dict[str, Any]], size: int, expected: Mapping[str, int] | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Batches of `size` in random order, whatever is `expected` of the answers' lengths."""
+    """Batches of `size` in random order, regardless of the `expected` answer lengths."""
     order = np.random.default_rng(0).permutation(len(rows))
     for start in range(0, len(rows), size):
-        yield [rows[place] for place in order[start : start + size]]
+        yield [rows[index] for index in order[start : start + size]]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Time of `mlcslm score tcpwer` against the calls of meeteval's command line that the challenge's script makes.
+"""Time of `mlcslm score tcpwer` against the meeteval command-line calls that the challenge's script makes.
 
-The script calls `meeteval-wer tcpwer` once for all recordings and once for each language, one after the other. Both
-sides read the same STM files, already normalised and split into tokens, and have to count the same errors.
-benchmarks/README.md says how to run it, docs/benchmarks.md what it gave.
+The script calls `meeteval-wer tcpwer` once for all recordings and once per language, one after the other. Both sides
+read the same STM files, already normalised and split into tokens, and must count the same errors.
+benchmarks/README.md says how to run it, docs/benchmarks.md has the results.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mlcslm.formats.stm import write_stm
 ROOT = Path(__file__).parents[1]
 LANGUAGES = ROOT / "config" / "languages.tsv"
 COUNTS = ("errors", "length", "insertions", "deletions", "substitutions")
-PER_LANGUAGE, ALL, OURS = "meeteval-wer, a call a language", "meeteval-wer, one call on all", "mlcslm score tcpwer"
+PER_LANGUAGE, ALL, OURS = "meeteval-wer, one call per language", "meeteval-wer, one call on all", "mlcslm score tcpwer"
 BREAKDOWN = "mlcslm score tcpwer --breakdown"
 
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Time both sides, in turn; return the report that becomes JSON. Raises RuntimeError if their counts differ."""
+    """Time both sides alternately; returns the report that becomes JSON. Raises RuntimeError if their counts differ."""
     groups = read_languages(LANGUAGES)
     rng = random.Random(options.seed)
     if options.utterances:
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def readable(report: dict[str, Any]) -> list[str]:
-    """The report as lines for the terminal: medians over rounds, and how many times faster ours is."""
+    """The report as lines for the terminal: medians over rounds, and by what factor ours is faster."""
     elapsed = {variant: median(times) for variant, times in report["elapsed_s"].items()}
     cpu = {variant: median(times) for variant, times in report["cpu_s"].items()}
     elapsed["the script's calls: per language and on all"] = elapsed[PER_LANGUAGE] + elapsed[ALL]
@@ -131,7 +131,7 @@ def _time(commands: Sequence[Sequence[str]], folder: Path, output: Path) -> tupl
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     with output.open("w") as stdout, (folder / "errors.log").open("w") as errors:
         for command in commands:
-            # Children's processor time is counted once they have been waited for, as run does.
+            # Children's CPU time only counts once they have been waited for, as `run` does.
             result = subprocess.run(command, cwd=folder, stdout=stdout, stderr=errors, check=False)
             if result.returncode:
                 raise UserError(f"{' '.join(command[:3])} failed:\n{(folder / 'errors.log').read_text()[-2000:]}")
@@ -153,14 +153,14 @@ def _check(folder: Path) -> dict[str, int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
+    add("--utterances", type=Path, help="CSV (or .csv.gz) with the utterances' ids and lengths; default: synthetic")
+    add("--rates", type=Path, help="CSV (or .csv.gz) of tcpWER counts per recording, to draw error rates from")
+    add("--sessions", type=int, default=110, help="number of recordings, evenly sampled (default 110)")
     add(
-        "--utterances", type=Path, help="CSV (or .csv.gz) whose ids and lengths give the utterances; default: synthetic"
+        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="our number of processes (default: one per core)"
     )
-    add("--rates", type=Path, help="CSV (or .csv.gz) of tcpWER counts a recording, whose error rates are drawn")
-    add("--sessions", type=int, default=110, help="recordings, evenly taken (default 110)")
-    add("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="processes of ours (default the cores)")
-    add("--rounds", type=int, default=3, help="times that everything is measured (default 3)")
-    add("--seed", type=int, default=17, help="of the words and errors (default 17)")
+    add("--rounds", type=int, default=3, help="how often to measure everything (default 3)")
+    add("--seed", type=int, default=17, help="seed of the words and errors (default 17)")
     add("--out", type=Path, help="JSON to write (default results/benchmarks/diarization-scoring.json)")
     return parser
 

@@ -1,4 +1,4 @@
-"""Foundation models to measure with: the demo's own where they are shipped, else random weights of a given size."""
+"""Foundation models for benchmarks: the demo's own if they are shipped, else random weights of a given size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlcslm.model.encoder import SpeechEncoder
 
 @dataclass(frozen=True)
 class Size:
-    """Shape of the two models: encoder (d, layers, heads), language model (d, layers, heads, …), projector."""
+    """Shapes of the two models: encoder (d, layers, heads), language model (d, layers, heads, …), projector."""
 
     encoder: tuple[int, int, int]
     language_model: tuple[int, int, int]
@@ -32,14 +32,14 @@ SIZES = {
     "demo": Size((192, 4, 4), (192, 4, 6), 2, 512, 1024, 768, False),
     "base": Size((512, 6, 8), (576, 30, 9), 3, 1536, 49_152, 2048, True),
 }
-"""demo: those of the demo preset; base: Whisper-base and SmolLM2-135M, as the small preset; tiny: for tests."""
+"""demo: the demo preset's; base: Whisper-base and SmolLM2-135M, as in the small preset; tiny: for tests."""
 SHIPPED = Path(__file__).parents[1] / "resources" / "foundation"
 
 
 def foundation_folders(size: str, work: Path, texts: Iterable[str], seed: int) -> tuple[str, str, str]:
-    """Folders of encoder and language model of `size`, and "shipped" or "random": what their weights are.
+    """Folders of encoder and language model of `size`, and whether their weights are "shipped" or "random".
 
-    Random models are written below `work`; texts: what the random model's tokenizer is trained on.
+    Random models are written below `work`; texts: training text for a random model's tokenizer.
     """
     folders = SHIPPED / "encoder", SHIPPED / "language_model"
     if size == "demo" and all((folder / "model.safetensors").is_file() for folder in folders):
@@ -86,7 +86,7 @@ def _write_lm(size: Size, folder: Path, texts: Iterable[str]) -> str:
 
 
 def byte_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE of the prompts, so that they cost about as many tokens as with a large vocabulary."""
+    """Byte-level BPE trained on the prompts, so that they take about as many tokens as with a large vocabulary."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

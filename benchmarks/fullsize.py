@@ -1,7 +1,7 @@
-"""The models of a preset at full size with random weights: steps of its stages and of its decodings, measured.
+"""Steps of a preset's stages and decodings, measured at full size with random weights.
 
-Tokens a second, share of the GPU's peak and peak memory, beside what `mlcslm plan` reckons. One GPU; at toy size it
-runs on a CPU. benchmarks/README.md says how to run it, docs/plan.md what it gave.
+Tokens per second, share of the GPU's peak and peak memory, beside the estimates of `mlcslm plan`. One GPU; at toy size
+it runs on a CPU. benchmarks/README.md says how to run it, docs/plan.md has the results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what the options say; return the report that becomes JSON."""
+    """Measure as the options say; returns the report that becomes JSON."""
     bench = Bench(options)
     report = {
         "date": datetime.date.today().isoformat(),
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measured_shares(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What config/throughput.yaml says of a GPU's `shares`, as far as the report has it; empty on a CPU."""
+    """The measured part of a GPU's `shares` in config/throughput.yaml; empty on a CPU."""
     machine = report["machine"]
     if machine["peak_tflops"] is None:
         return {}
@@ -106,14 +106,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", type=Path, default=ROOT / "config" / "paper.yaml", help="preset (default config/paper.yaml)")
     add("--throughput", type=Path, default=ROOT / "config" / "throughput.yaml", help="throughput table")
     add("--gpu", help="GPU of the throughput table (default: the table's choice)")
-    add("--encoder", help="folder or hub id to take the encoder's shape from, instead of the preset's")
-    add("--language-model", help="folder or hub id to take the language model's shape from, likewise")
-    add("--stages", nargs="*", help="stages of the preset (default: of those that train alike the first)")
+    add("--encoder", help="folder or hub id with the encoder's shape, instead of the preset's")
+    add("--language-model", help="folder or hub id with the language model's shape, likewise")
+    add("--stages", nargs="*", help="stages of the preset (default: the first of those that train alike)")
     add("--decodings", nargs="*", help="decodings of the preset (default: the first of each method)")
-    add("--compiled", action="store_true", help="decode by compiled steps, as resources.compile_decoding does on a GPU")
-    add("--seconds", type=float, default=3.87, help="length of the utterances that are timed (default 3.87)")
-    add("--longest", type=float, default=18.2, help="length of those that memory is measured with (default 18.2)")
-    add("--steps", type=int, default=3, help="steps that are timed, after one that is not (default 3)")
+    add(
+        "--compiled",
+        action="store_true",
+        help="decode with compiled steps, as resources.compile_decoding does on a GPU",
+    )
+    add("--seconds", type=float, default=3.87, help="length of timed utterances (default 3.87)")
+    add("--longest", type=float, default=18.2, help="length of utterances for measuring memory (default 18.2)")
+    add("--steps", type=int, default=3, help="timed steps, after one warm-up step (default 3)")
     add("--out", type=Path, default=Path("results/benchmarks/fullsize.json"), help="JSON to write")
     return parser
 

@@ -1,4 +1,4 @@
-"""Utterances that are not there: noise of a given length, random words of a given number of tokens."""
+"""Synthetic utterances: noise of a given length, random words of a given number of tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlcslm.model.projector import SAMPLE_RATE
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.plan.micro_batch import Lengths
 
-_WORDS = slice(2, 200)  # ids of text: behind the tokenizer's end and padding
+_WORDS = slice(2, 200)  # ids of text, after the tokenizer's end and padding tokens
 
 
 def processor_of(model: SpeechLLM, groups: dict[str, Group]) -> SpeechProcessor:
@@ -35,7 +35,7 @@ def processor_of(model: SpeechLLM, groups: dict[str, Group]) -> SpeechProcessor:
 
 
 def never_ends(model: SpeechLLM, processor: SpeechProcessor) -> None:
-    """Let answers run to their limit, and hold no placeholder: random weights would end them anywhere."""
+    """Make answers run to their limit and contain no placeholder: random weights would end them anywhere."""
     model.generation_config = GenerationConfig(
         eos_token_id=processor.end_token_id,
         pad_token_id=processor.pad_token_id,
@@ -44,7 +44,7 @@ def never_ends(model: SpeechLLM, processor: SpeechProcessor) -> None:
 
 
 class Utterances(Dataset[dict[str, Any]]):
-    """`count` utterances of the same lengths: examples as `UtteranceDataset`'s, prompts as `PromptDataset`'s."""
+    """`count` utterances of equal lengths: examples like `UtteranceDataset`'s, prompts like `PromptDataset`'s."""
 
     def __init__(self, processor: SpeechProcessor, lengths: Lengths, count: int, group: str, seed: int) -> None:
         self.processor = processor
@@ -62,7 +62,7 @@ class Utterances(Dataset[dict[str, Any]]):
 
     @property
     def lengths(self) -> list[float]:
-        """Seconds of each."""
+        """Each utterance's seconds."""
         return [self.samples / SAMPLE_RATE] * self.count
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
@@ -71,17 +71,17 @@ class Utterances(Dataset[dict[str, Any]]):
         return example | self.audio()
 
     def prompt(self, key: tuple[int, int]) -> dict[str, Any]:
-        """What the model is asked, and its audio."""
+        """The model's prompt and its audio."""
         return {"input_ids": list(self._prompt)} | self.audio()
 
     def audio(self) -> dict[str, torch.Tensor]:
-        """`input_features` (M, F) of new noise."""
+        """`input_features` (M, F) of fresh noise."""
         noise = self._rng.standard_normal(self.samples).astype("float32") * 0.1
         return {"input_features": self.processor.log_mel([noise])[0][0]}
 
 
 class Prompts(Utterances):
-    """As `Utterances`; asked for a key it gives what rewards are computed from, without audio."""
+    """As `Utterances`; indexing gives what rewards are computed from, without audio."""
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         return {"prompt": "", "key": key, "utterance_id": str(key[1]), "reference": "a", "unit": "word"}

@@ -1,4 +1,4 @@
-"""Steps of stages and of decodings of a preset's models at full size, with random weights, timed and weighed."""
+"""Time and memory of steps of a preset's stages and decodings, at full size with random weights."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from mlcslm.training.trainer import SpeechTrainer
 from mlcslm.workflow.layout import Layout
 
 WARM_UP = 1
-"""Steps that come first and are not counted: kernels are chosen and memory is taken in them."""
+"""Uncounted first steps, in which kernels are chosen and memory is allocated."""
 
 
 class Bench:
-    """What is measured: the models of `options.config`, one stage or decoding after the other, each built anew."""
+    """Measures the models of `options.config`, one stage or decoding after the other, rebuilding the model for each."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
@@ -69,28 +69,29 @@ class Bench:
         self.planner = Planner(self.config, self.meter, self.throughput.text, train, self.gpu)
 
     def measure(self) -> dict[str, dict[str, Any]]:
-        """What the options ask for, by stage and by decoding. Raises UserError for one that the preset has not."""
-        asked = {
-            "stages": (self._asked("stages", self.different_stages()), self.config.stages, self._stage),
-            "decodings": (self._asked("decodings", self.some_decodings()), self.config.decodings, self._decoding),
+        """Measurements by stage and by decoding, as requested. Raises UserError for one that the preset lacks."""
+        requested = {
+            "stages": (self._requested("stages", self.different_stages()), self.config.stages, self._stage),
+            "decodings": (self._requested("decodings", self.some_decodings()), self.config.decodings, self._decoding),
         }
-        for kind, (names, known, _) in asked.items():
+        for kind, (names, known, _) in requested.items():
             if missing := [name for name in names if name not in known]:
                 raise UserError(f"{self.options.config}: {kind} has no {missing[0]}; it has {', '.join(known)}.")
         return {
-            kind: {name: self._attempt(measure, name) for name in names} for kind, (names, _, measure) in asked.items()
+            kind: {name: self._attempt(measure, name) for name in names}
+            for kind, (names, _, measure) in requested.items()
         }
 
-    def _asked(self, kind: str, default: list[str]) -> list[str]:
-        asked = getattr(self.options, kind)
-        return default if asked is None else asked
+    def _requested(self, kind: str, default: list[str]) -> list[str]:
+        names: list[str] | None = getattr(self.options, kind)
+        return default if names is None else names
 
     def some_decodings(self) -> list[str]:
         """The first decoding of each method."""
         return list({decoding.method: name for name, decoding in reversed(self.config.decodings.items())}.values())
 
     def different_stages(self) -> list[str]:
-        """Stages, of those that train the same in the same way the first."""
+        """The first of each set of stages that train alike."""
         alike = {}
         for name, stage in self.config.stages.items():
             key = (stage.kind, stage.template, stage.trains, self.planner.trained_before(name), stage.batch_size)
@@ -98,7 +99,7 @@ class Bench:
         return list(alike.values())
 
     def machine(self) -> dict[str, Any]:
-        """What is measured on; the GPU's peak is the throughput table's, and a CPU has none."""
+        """The machine; the GPU's peak is the throughput table's, and a CPU has none."""
         return {
             "device": torch.cuda.get_device_name() if self.device == "cuda" else f"CPU {platform.machine()}",
             "cores": os.cpu_count(),
@@ -110,7 +111,7 @@ class Bench:
         }
 
     def _attempt(self, measure: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
-        """What `measure` gives, or that it does not fit into memory; nothing of it stays on the GPU."""
+        """What `measure` gives, or that it does not fit into memory; frees the GPU's memory afterwards."""
         try:
             return measure(name)
         except RuntimeError as error:
@@ -123,7 +124,7 @@ class Bench:
                 torch.cuda.empty_cache()
 
     def _stage(self, name: str) -> dict[str, Any]:
-        """Steps at the mean length, timed; then one at the longest, for the memory."""
+        """Timed steps at the mean length, then one at the longest to measure memory."""
         stage, plan = self.config.stages[name], self.planner(name)
         model = stage_model(
             self.shapes,
@@ -151,7 +152,7 @@ class Bench:
         }
 
     def _train(self, model: SpeechLLM, name: str, seconds: float, steps: int) -> tuple[float, float]:
-        """Seconds and tokens of a step, of the mean of `steps` after a first one."""
+        """Mean seconds and tokens per step, over `steps` after a warm-up."""
         stage = self.config.stages[name]
         text = self.throughput.text
         answer = text.answer_tokens(stage.template, seconds)
@@ -201,13 +202,13 @@ class Bench:
             utterances=data,
             plan=BatchPlan(data.lengths, size, arguments["max_steps"], self.config.seed),
             stage=stage,
-            # So that there are advantages to learn from, and gradients.
+            # Different rewards, so that there are advantages and gradients.
             rewards=dict.fromkeys(stage.rewards, _alternating),
             options=part_options(model, stage),
         )
 
     def _decoding(self, name: str) -> dict[str, Any]:
-        """Batches of the mean length, encoded, and answered up to one and a half mean answers, as the plan has it."""
+        """Encoded batches of the mean length, answered up to one and a half mean answers, as in the plan."""
         decoding, text, seconds = self.config.decodings[name], self.throughput.text, self.options.seconds
         limit = min(round(1.5 * text.answer_tokens("reasoning", seconds)), decoding.max_new_tokens)
         decoding = decoding.model_copy(update={"max_new_tokens": limit})
@@ -248,11 +249,11 @@ class Bench:
         }
 
     def _share(self, flops_a_second: float) -> float | None:
-        """Of the GPU's peak; None on a CPU, whose peak nobody tells."""
+        """Share of the GPU's peak; None on a CPU, whose peak is unknown."""
         return flops_a_second / (self.gpu.bfloat16_tflops * 1e12) if self.device == "cuda" else None
 
     def _now(self) -> float:
-        """Seconds, once the GPU has done all that it was given."""
+        """The current time in seconds, after the GPU has finished all work."""
         if self.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter()
@@ -262,12 +263,12 @@ class Bench:
             torch.cuda.reset_peak_memory_stats()
 
     def _peak(self) -> int | None:
-        """The most memory that tensors took since `_reset_peak`; None on a CPU."""
+        """Peak tensor memory since `_reset_peak`; None on a CPU."""
         return torch.cuda.max_memory_allocated() if self.device == "cuda" else None
 
 
 class _Clock(TrainerCallback):
-    """When each step of `trainer` ended, and how many tokens it had trained on by then."""
+    """When each step of `trainer` ended, and how many tokens it had seen by then."""
 
     def __init__(self, trainer: PartsTrainer, now: Callable[[], float]) -> None:
         self._trainer = trainer
@@ -275,16 +276,16 @@ class _Clock(TrainerCallback):
         self._ends: list[tuple[float, int]] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Look at the clock."""
+        """Record the time."""
         self._ends.append((self._now(), self._trainer.tokens_seen))
 
     def mean_step(self) -> tuple[float, float]:
-        """Seconds and tokens of a step, after those of the warm-up."""
+        """Mean seconds and tokens per step after the warm-up."""
         (start, before), (end, after) = self._ends[WARM_UP - 1], self._ends[-1]
         steps = len(self._ends) - WARM_UP
         return (end - start) / steps, (after - before) / steps
 
 
 def _alternating(raw: list[str], **_: Any) -> list[float]:
-    """Rewards from which there is something to learn."""
+    """Rewards that differ within a group."""
     return [float(number % 2) for number in range(len(raw))]

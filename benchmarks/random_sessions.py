@@ -1,4 +1,4 @@
-"""Sessions of random words with the utterances, lengths and error rates of a published result, as two STM files."""
+"""Sessions of random words with a published result's utterances, lengths and error rates, as two sides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlcslm.formats.segments import Utterance
 
 WORDS = 3000
 SCRIPTS = {"Japanese": ("あ", 80), "Korean": ("가", 600), "Thai": ("ก", 46)}
-"""First character and number of characters that the tokens of a group counted in characters are drawn from."""
+"""First character and number of characters to draw tokens from, for groups counted in characters."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_rates(path: Path) -> dict[str, Rates]:
 
 
 def synthetic_utterances(count: int, groups: dict[str, Group], rng: random.Random) -> dict[str, list[Spoken]]:
-    """`count` recordings of about 4,000 tokens in 270 utterances, in the groups' order, as MLC-SLM's dev set has."""
+    """`count` recordings of about 4,000 tokens in 270 utterances, in the groups' order, as in MLC-SLM's dev set."""
     prefixes = sorted(groups[name].recording_prefix for name in groups)
     recordings = {}
     for number in range(count):
@@ -73,10 +73,10 @@ def synthetic_utterances(count: int, groups: dict[str, Group], rng: random.Rando
 def write_sides(
     recordings: dict[str, list[Spoken]], rates: dict[str, Rates], groups: dict[str, Group], rng: random.Random
 ) -> tuple[list[Utterance], list[Utterance]]:
-    """Reference and hypothesis of every recording, of tokens that normalising and splitting leave as they are.
+    """Reference and hypothesis of every recording, with tokens that normalising and splitting leave unchanged.
 
-    Hypotheses have wrong, lost and added tokens at the recording's rates, boundaries that are some tenths of a second
-    off, and one utterance in twenty at the wrong speaker.
+    Hypotheses have substituted, deleted and inserted tokens at the recording's rates, boundaries that are off by tenths
+    of a second, and the wrong speaker for one utterance in twenty.
     """
     by_prefix = {group.recording_prefix: group for group in groups.values()}
     reference, hypothesis = [], []

@@ -1,7 +1,7 @@
-"""Time to build the report at full size, and how fast its error browser answers in Chromium.
+"""Time to build the report at full size, and how fast its error browser responds in Chromium.
 
-Utterances have the ids and lengths of a real set and made-up texts; systems answer with errors of known rates, some
-with reasoning, some running into repetition. benchmarks/README.md says how to run it, docs/report.md what it gave.
+Utterances have the ids and lengths of a real set and made-up texts; systems answer with known error rates, some with
+reasoning, some with repetition loops. benchmarks/README.md says how to run it, docs/report.md has the results.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from mlcslm.scoring.wer import align_counts
 from mlcslm.scoring.wer_counts import COUNTS_SCHEMA
 
 ROOT = Path(__file__).parents[1]
-SHEET, TABLES = ROOT / "config" / "languages.tsv", ROOT / "config" / "tables.yaml"
-# By language: the range that characters are drawn from; other languages have words of Latin letters.
+LANGUAGES, TABLES = ROOT / "config" / "languages.tsv", ROOT / "config" / "tables.yaml"
+# The range that a language's characters are drawn from; other languages have words of Latin letters.
 CHARACTERS = {"Japanese": (0x3041, 0x3093), "Korean": (0xAC00, 0xD7A3), "Thai": (0x0E01, 0x0E2E)}
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
 
@@ -44,11 +44,11 @@ SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "a
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--utterances", type=Path, help="CSV, plain or .gz: group,utterance_id,length")
-    parser.add_argument("--count", type=int, help="only the first of them")
+    parser.add_argument("--count", type=int, help="use only this many utterances")
     parser.add_argument("--systems", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3, help="windows that are opened")
+    parser.add_argument("--rounds", type=int, default=3, help="how often to open the pages")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="where to leave database and report; default: they are removed")
+    parser.add_argument("--folder", type=Path, help="keep database and report here; default: delete them")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "report.json")
     options = parser.parse_args(arguments)
     try:
@@ -69,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Make the database, build its report, look at it; returns what was measured."""
-    groups = read_languages(SHEET)
+    """Make the database, build and open its report; returns the measurements."""
+    groups = read_languages(LANGUAGES)
     manifest = list(read_manifest(options.utterances, groups, random.Random(options.seed)))[: options.count]
     database = make_database(folder, manifest, groups, options.systems, options.seed)
     report = folder / "report"
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def read_manifest(path: Path | None, groups: Mapping[str, Group], rng: random.Random) -> Iterator[dict[str, Any]]:
-    """Rows of a manifest: ids and lengths of the file, or of 29,952 made-up utterances, with made-up texts."""
+    """Manifest rows with made-up texts; ids and lengths are the file's, or made up for 29,952 utterances."""
     turns: dict[str, int] = {}
     for utterance_id, length in _read(path) if path else _made_up(groups, rng):
         group = groups[group_of_utterance(utterance_id, dict(groups))]
@@ -114,14 +114,14 @@ def read_manifest(path: Path | None, groups: Mapping[str, Group], rng: random.Ra
 
 def _read(path: Path) -> Iterator[tuple[str, int]]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Expected a CSV whose columns are group,utterance_id,length.")
+        raise UserError(f"{path}: no such file. Expected a CSV with columns group,utterance_id,length.")
     with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             yield row["utterance_id"], int(row["length"])
 
 
 def _made_up(groups: Mapping[str, Group], rng: random.Random) -> Iterator[tuple[str, int]]:
-    """29,952 ids, in eight sessions of each group."""
+    """29,952 ids, in eight sessions per group."""
     each = 29_952 // (8 * len(groups))
     for group in groups:
         for session in range(8):
@@ -139,12 +139,12 @@ def unit(group: Group, rng: random.Random) -> str:
 
 
 def join(group: Group, units: Sequence[str]) -> str:
-    """A text of units."""
+    """Join units to a text."""
     return ("" if group.unit == "character" else " ").join(units)
 
 
 def answer(group: Group, units: Sequence[str], rate: float, rng: random.Random) -> list[str]:
-    """What a system of this error rate makes of `units`; one answer in 500 runs into repetition."""
+    """A system's answer to `units` at this error rate; one in 500 ends in a repetition loop."""
     heard: list[str] = []
     for one in units:
         fate = rng.random() / rate
@@ -157,7 +157,7 @@ def answer(group: Group, units: Sequence[str], rate: float, rng: random.Random) 
 def make_database(
     folder: Path, manifest: Sequence[dict[str, Any]], groups: Mapping[str, Group], systems: int, seed: int
 ) -> Path:
-    """`results.duckdb` of these utterances and as many systems, the later half of them with reasoning."""
+    """`results.duckdb` with these utterances and `systems` systems, the second half with reasoning."""
     rng = random.Random(seed)
     manifests = {"dev": _write(folder / "manifests/dev.parquet", manifest, MANIFEST_SCHEMA)}
     rows = [SystemRow(f"system-{number}", "greedy") for number in range(systems)]
@@ -188,7 +188,7 @@ def make_database(
         diarization=[],
         segments={},
         tables=TABLES,
-        languages=SHEET,
+        languages=LANGUAGES,
         systems=rows,
     )
     return out

@@ -1,4 +1,4 @@
-"""How fast the report's error browser answers in Chromium."""
+"""How fast the report's error browser responds in Chromium."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from mlcslm.errors import UserError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-# Changes a control as a person would and waits for the list to be painted; gives milliseconds.
+# Changes a control as a user would and waits for the list to be painted; returns milliseconds.
 CHANGE = """async ([id, value]) => {
   const control = document.getElementById(id), before = document.body.dataset.ready, begin = performance.now();
   control.value = value;
@@ -22,10 +22,10 @@ CHANGE = """async ([id, value]) => {
 
 
 def measure_browser(report: Path, rounds: int = 3) -> dict[str, Any]:
-    """Seconds from opening the page of utterances until it can be used, and of each filter: medians of the rounds.
+    """Seconds until the utterance page is usable, and of each filter: medians over rounds.
 
-    `first_page` is `index.html`. Text is counted from the key press on, the pause before it is searched included.
-    Raises UserError where there is no Chromium.
+    `first_page` is `index.html`. Text search is timed from the key press, including the pause before it searches.
+    Raises UserError if there is no Chromium.
     """
     from playwright.sync_api import sync_playwright
 

@@ -1,4 +1,4 @@
-"""What every benchmark does with what it measured: JSON in a file, lines at the terminal; a mistake is a message."""
+"""Shared by all benchmarks: writes the report as JSON, prints it as lines, and turns mistakes into messages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def measure(
 ) -> None:
     """Call `run` with `options`, write its report to `out` as JSON and print it as lines.
 
-    Ends the process with status 1, and a message with the script's name, on a UserError.
+    On a UserError, prints it after the script's name and exits with status 1.
     """
     try:
         report = run(options)

@@ -1,7 +1,7 @@
 """Decoding and training throughput of true lengths in buckets against 30 s windows, 300 audio tokens, unsorted batches.
 
-One model, the same utterances, the ways in turn batch by batch, medians over rounds: ratios that load from other
-processes hardly moves. benchmarks/README.md says how to run it, docs/benchmarks.md what it gave.
+One model, the same utterances, variants alternating batch by batch, medians over rounds: the ratios hardly depend on
+other load. benchmarks/README.md says how to run it, docs/benchmarks.md has the results.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import transformers
 from foundation import SIZES, foundation_folders
 from reporting import measure
 from sampling import (
-    TOKENS_A_UNIT,
+    TOKENS_PER_UNIT,
     Utterance,
     decoding_batches,
     read_lengths,
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure what the options say; return the report that becomes JSON."""
+    """Measure as the options say; returns the report that becomes JSON."""
     languages = read_languages(ROOT / "config" / "languages.tsv")
     if options.lengths:
         utterances = read_lengths(options.lengths, languages)
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             dtype=dtype,
             seed=options.seed,
         )
-    # A random model has thousands of rows without an id, which no trained model has: ruling them out takes time.
+    # A random model has thousands of rows without an id, unlike a trained one: suppressing them takes time.
     model.generation_config.suppress_tokens = [processor.audio_token_id]
     model = model.to(device)
     parameters = {
@@ -107,7 +107,7 @@ def _measure_task(
     cache_s = None
     if task.encoder_is_frozen:
         variants.append(CACHED)
-        feeder.fill_cache(sample[:1], 1)  # the first call is slow, whatever it does
+        feeder.fill_cache(sample[:1], 1)  # the first call is always slow
         cache_s = feeder.fill_cache(sample, size)
     if not options.no_ablations:
         variants += ABLATIONS
@@ -126,7 +126,7 @@ def _measure_task(
 def _measure(
     feeder: Feeder, variants: Sequence[Variant], batches: dict[bool, list[list[Utterance]]], rounds: int, label: str
 ) -> dict[Variant, list[list[Cost]]]:
-    """Costs by way, round and batch. The ways take turns at every batch, in the other order every other round."""
+    """Costs by variant, round and batch. Variants take turns at every batch, in alternating order."""
     count = len(batches[True])
     costs: dict[Variant, list[list[Cost]]] = {variant: [] for variant in variants}
     for variant in variants:
@@ -143,10 +143,10 @@ def _measure(
 
 
 def _summary(costs: list[list[Cost]], reference: list[list[Cost]], utterances: int) -> dict[str, float]:
-    """Seconds and throughput of a way, and how many times faster than the reference: by the clock, by the time that
-    the processor spent on it, and by the clock for the model alone.
+    """A variant's seconds and throughput, and its speed-up over the reference: by the clock, by CPU time, and by the
+    clock for the model alone.
 
-    The seconds of a batch are the median over rounds; the ratios' low and high are the extremes of single rounds.
+    A batch's seconds are the median over rounds; the ratios' low and high are the extremes of single rounds.
     """
     prepare, model, computed = (_seconds(costs, part) for part in ("prepare_s", "model_s", "cpu_s"))
     reference_prepare, reference_model, reference_computed = (
@@ -231,7 +231,7 @@ def _lengths(utterances: Sequence[Utterance], source: Path | None) -> dict[str, 
         "mean_s": float(seconds.mean()),
         **quantiles,
         "mean_answer_tokens": float(np.mean([utterance.answer_tokens for utterance in utterances])),
-        "tokens_a_unit": TOKENS_A_UNIT,
+        "tokens_a_unit": TOKENS_PER_UNIT,
     }
 
 
@@ -243,20 +243,20 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", choices=SIZES, default="demo", help="shape of the models (default demo)")
     add("--encoder", help="Whisper checkpoint, hub id or folder, instead of that of --size")
     add("--language-model", help="causal language model, hub id or folder, instead of that of --size")
-    add("--decode-batch", type=_positive, default=32, help="utterances a decoding batch (default 32)")
-    add("--train-batch", type=_positive, default=16, help="utterances a training batch (default 16)")
-    add("--rounds", type=_positive, default=3, help="times that everything is measured (default 3)")
+    add("--decode-batch", type=_positive, default=32, help="utterances per decoding batch (default 32)")
+    add("--train-batch", type=_positive, default=16, help="utterances per training batch (default 16)")
+    add("--rounds", type=_positive, default=3, help="how often to measure everything (default 3)")
     names = [task.name for task in TASKS]
     add("--tasks", nargs="+", choices=names, default=names, help="what to measure (default all)")
-    add("--no-ablations", action="store_true", help="only both ways and the cache, not what each change brings alone")
-    add("--seed", type=int, default=17, help="of the sample, the noise and the random weights (default 17)")
+    add("--no-ablations", action="store_true", help="measure only both variants and the cache, not each change alone")
+    add("--seed", type=int, default=17, help="seed of the sample, the noise and the random weights (default 17)")
     add("--out", type=Path, help="JSON to write (default results/benchmarks/throughput-SIZE.json)")
     return parser
 
 
 def _positive(text: str) -> int:
     if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{value} found, expected 1 or more")
+        raise argparse.ArgumentTypeError(f"found {value}, expected 1 or more")
     return value
 
 

@@ -1,6 +1,6 @@
-"""Ways of feeding one model, and one step of each task with them.
+"""Variants of feeding a model, and one step of each task with them.
 
-Shapes: B utterances, T encoder frames (50 a second), d encoder width.
+Shapes: B utterances, T encoder frames (50 per second), d encoder width.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TAGS = 4  # tokens of an answer besides its transcript: language, <transcribe>,
 @dataclass(frozen=True)
 class Variant:
     """true_window: the encoder reads the true length, not 30 s; true_tokens: so does the language model, not 300
-    audio tokens; buckets: batches of similar length; cached: encoder frames are there already."""
+    audio tokens; buckets: batches of similar length; cached: encoder frames are cached."""
 
     name: str
     true_window: bool = False
@@ -50,7 +50,7 @@ ABLATIONS = (
 
 @dataclass(frozen=True)
 class Task:
-    """What is measured; trains: the parts that a training step updates, none for decoding."""
+    """A task to measure; trains: the parts that a training step updates, none for decoding."""
 
     name: str
     template: Template
@@ -58,7 +58,7 @@ class Task:
 
     @property
     def encoder_is_frozen(self) -> bool:
-        """Whether frames can be cached. A decoding's may, as long as no stage before it has adapted the encoder."""
+        """Whether frames can be cached; for decoding, this assumes that no earlier stage has adapted the encoder."""
         return "encoder_lora" not in self.trains
 
 
@@ -71,8 +71,8 @@ TASKS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall seconds of a batch: log-mel and collation, and the model; seconds that this process computed (all threads),
-    whatever else ran meanwhile; and its audio tokens, padding not counted."""
+    """A batch's wall seconds for log-mel and collation, and for the model; this process's CPU seconds (all threads);
+    and its audio tokens without padding."""
 
     prepare_s: float
     model_s: float
@@ -81,12 +81,12 @@ class Cost:
 
     @property
     def wall_s(self) -> float:
-        """Wall seconds of it all."""
+        """Total wall seconds."""
         return self.prepare_s + self.model_s
 
 
 class Feeder:
-    """Feeds one model in any way; audio is noise, of which throughput does not depend."""
+    """Feeds one model in any variant; audio is noise, on which throughput does not depend."""
 
     def __init__(self, model: SpeechLLM, processor: SpeechProcessor, seed: int) -> None:
         self.model = model
@@ -103,7 +103,7 @@ class Feeder:
         self._cache: dict[Utterance, torch.Tensor] = {}
 
     def begin(self, task: Task) -> None:
-        """Set the model up for `task`: freeze, adapt, optimiser."""
+        """Set the model up for `task`: freezing, adapters, optimiser."""
         self.task = task
         self.model.train(bool(task.trains))
         self.model.requires_grad_(False)
@@ -115,7 +115,7 @@ class Feeder:
             self._step = self._train
 
     def fill_cache(self, utterances: Sequence[Utterance], size: int) -> float:
-        """Encode `utterances` (given by length) once, in batches of `size`; wall seconds that this takes."""
+        """Encode `utterances` (given by length) once, in batches of `size`; returns wall seconds."""
         started = time.perf_counter()
         for first in range(0, len(utterances), size):
             part = utterances[first : first + size]
@@ -127,7 +127,7 @@ class Feeder:
         return time.perf_counter() - started
 
     def run(self, variant: Variant, batch: Sequence[Utterance]) -> Cost:
-        """Do the task's step on `batch` once. The answers' lengths are the references', the same in every way."""
+        """Run the task's step on `batch` once. Answers are as long as the references, in every variant."""
         started, computed = time.perf_counter(), time.process_time()
         examples = [self._example(variant, utterance) for utterance in batch]
         inputs = self.processor.collate(examples, side="right" if self.task.trains else "left")
@@ -156,7 +156,7 @@ class Feeder:
         return example | {"input_ids": prompt + target, "labels": [IGNORED_LABEL] * len(prompt) + target}
 
     def _encode(self, variant: Variant, batch: Sequence[Utterance], inputs: dict[str, torch.Tensor]) -> None:
-        """Replace features by frames; where window and tokens differ, cut or pad the frames to what the tokens want."""
+        """Replace features with frames; if window and tokens differ, truncate or pad the frames to match the tokens."""
         frames, mask = self.model.encode_audio(inputs.pop("input_features"), inputs.pop("input_features_mask"))
         if variant.true_tokens and not variant.true_window:
             samples = [round(utterance.seconds * SAMPLE_RATE) for utterance in batch]
@@ -169,7 +169,7 @@ class Feeder:
         inputs |= {"encoder_frames": frames, "encoder_frames_mask": mask}
 
     def _generate(self, inputs: dict[str, torch.Tensor], answer_tokens: int) -> None:
-        """A batch is done when its longest answer is: that many tokens are forced, whatever the model would say."""
+        """A batch is done when its longest answer is: that many tokens are forced, whatever the model generates."""
         with torch.inference_mode():
             self.model.generate(**inputs, min_new_tokens=answer_tokens, max_new_tokens=answer_tokens, do_sample=False)
 
@@ -185,8 +185,8 @@ class Feeder:
     def _to_device(self, *tensors: torch.Tensor) -> list[torch.Tensor]:
         return [tensor.to(self.model.device) for tensor in tensors]
 
-    def _precision(self) -> contextlib.AbstractContextManager:
-        """Training on a GPU runs under autocast, as the trainer does with bf16."""
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        """Training on a GPU runs under autocast, like the trainer with bf16."""
         if self.task.trains and self.model.device.type == "cuda":
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()

@@ -82,7 +82,7 @@ def test_a_models_own_code_is_run_only_where_it_is_named(model_with_code: Path, 
 
     from mlcslm.model.foundation import load_language_model
 
-    with pytest.raises(UserError, match=r"comes with Python code of its own, which is not run.*'remote-code:"):
+    with pytest.raises(UserError, match=r"comes with its own Python code, which is not run.*'remote-code:"):
         load_language_model(str(model_with_code), dtype=torch.float32)
     assert not (tmp_path / "ran").exists()
     model, _ = load_language_model(f"remote-code:{model_with_code}", dtype=torch.float32)
@@ -100,7 +100,7 @@ def test_a_checkpoint_cannot_ask_for_code_to_be_run(
     content = json.loads(path.read_text())
     content["foundation"]["language_model"]["source"] = f"remote-code:{model_with_code}"
     path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="A checkpoint cannot ask for that to be run"):
+    with pytest.raises(UserError, match="A checkpoint cannot authorise running it"):
         load_checkpoint(folder, languages=languages)
     assert not (tmp_path / "ran").exists()
 
@@ -125,7 +125,7 @@ def test_pickled_weights_are_not_read(language_model_folder: str, tmp_path: Path
     shutil.copytree(language_model_folder, folder)
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(ran)))
-    with pytest.raises(UserError, match=r"\*\.safetensors not found there"):
+    with pytest.raises(UserError, match=r"\*\.safetensors not found"):
         load_language_model(str(folder), dtype=torch.float32)
     embedding = tmp_path / "campplus.bin"
     torch.save({"weight": Bomb(ran)}, embedding)
@@ -172,7 +172,7 @@ def test_names_are_no_markup_in_pictures() -> None:
     ],
 )
 def test_a_configuration_with_a_secret_is_refused_without_repeating_it(values: dict, key: str) -> None:
-    with pytest.raises(UserError, match="an access token or password is in it") as refused:
+    with pytest.raises(UserError, match="contains an access token or password") as refused:
         parse_config(values)
     assert key in str(refused.value)
     assert TOKEN not in str(refused.value)

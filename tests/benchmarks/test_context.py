@@ -60,7 +60,7 @@ def test_sessions_are_sampled_whole(benchmark: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     ("name", "arguments", "expected"),
-    [("without", [], "was trained without context"), ("with", ["--sessions", "5"], "the manifest has only 2")],
+    [("without", [], "trained without context"), ("with", ["--sessions", "5"], "the manifest has only 2")],
 )
 def test_mistakes_are_named(
     benchmark: ModuleType, checkpoints: dict[str, Path], tones: Path, name, arguments, expected, capsys

@@ -57,7 +57,7 @@ def test_everything_is_measured_with_and_without(benchmark) -> None:
     [
         (("--decodings", "other"), "no decoding other; it has short, wide"),
         ((), "none of Table 4's decodings"),
-        (("--decodings", "short", "--utterances", "99"), "24 utterances, 99 asked for"),
+        (("--decodings", "short", "--utterances", "99"), "found 24 utterances, 99 requested"),
         (("--decodings", "short", "--manifest", "nowhere.parquet"), "nowhere.parquet: no such manifest"),
     ],
 )

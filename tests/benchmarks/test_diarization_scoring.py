@@ -54,7 +54,7 @@ def test_counts_agree_and_times_are_reported(tmp_path: Path):
     assert (report["recordings"], report["groups"], report["utterances"], report["length"]) == (4, 3, 32, 192)
     assert 0 < report["errors"] == report["insertions"] + report["deletions"] + report["substitutions"]
     assert all(len(times) == 1 and times[0] > 0 for kind in ("elapsed_s", "cpu_s") for times in report[kind].values())
-    assert "ours faster" in result.stdout and "meeteval-wer, a call a language" in result.stdout
+    assert "ours faster" in result.stdout and "meeteval-wer, one call per language" in result.stdout
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):

@@ -21,16 +21,14 @@ def test_it_builds_and_looks(tmp_path: Path) -> None:
     if not any(os.access(Path(folder) / name, os.X_OK) for folder in os.get_exec_path() for name in BROWSERS):
         pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
     ids = ["French-01_001-O1-000000-000250", "Thai-01_001-O1-000000-000300", "Thai-01_001-O2-000310-000400"]
-    languages_table = tmp_path / "wer.csv"
-    languages_table.write_text(
-        "group,utterance_id,length\n" + "".join(f"x,{name},4\n" for name in ids), encoding="utf-8"
-    )
+    lengths = tmp_path / "wer.csv"
+    lengths.write_text("group,utterance_id,length\n" + "".join(f"x,{name},4\n" for name in ids), encoding="utf-8")
     out = tmp_path / "out.json"
     command = [
         sys.executable,
         str(ROOT / "benchmarks" / "report.py"),
         "--utterances",
-        str(languages_table),
+        str(lengths),
         "--out",
         str(out),
     ]

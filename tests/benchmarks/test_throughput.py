@@ -22,6 +22,8 @@ from mlcslm.config.languages import Group, read_languages
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.model.build import build_speech_llm
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "throughput.py"
 MODULES = ("sampling", "foundation", "variants")

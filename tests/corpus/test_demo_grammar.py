@@ -43,6 +43,7 @@ def test_size_and_shape(grammar):
     assert 0.05 <= sum(not turn.slots for turn in turns) / len(turns) <= 0.15
 
 
+@pytest.mark.slow
 def test_vocabulary_is_small_and_turns_short(grammar):
     sentences = list(grammar.sentences())
     if grammar.language in WITHOUT_SPACES:
@@ -78,6 +79,7 @@ def test_script(language):
     assert [s for s in load_grammar(language).sentences() if not pattern.fullmatch(s)] == []
 
 
+@pytest.mark.slow
 def test_splits_hold_out_twelve_percent_each(grammar):
     sentences = list(grammar.sentences())
     counts = {split: sum(split_of(s) == split for s in sentences) for split in ("train", "dev", "test")}

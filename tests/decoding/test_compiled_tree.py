@@ -68,7 +68,7 @@ def test_what_cannot_be_compiled_is_decoded_all_the_same(
 
     rows = pq.read_table(tones).to_pylist()[:4]
     assert answers(decoder, [rows, rows], CompiledTrees(compiler)) == answers(decoder, [rows, rows], None)
-    assert capsys.readouterr().err.count("cannot be compiled; going on without") == 1
+    assert capsys.readouterr().err.count("cannot be compiled; continuing without") == 1
 
 
 def test_a_batch_that_does_not_fit_leaves_no_memory_behind(decoder: Decoder, tones: Path) -> None:

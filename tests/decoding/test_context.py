@@ -176,9 +176,9 @@ PartialHypotheses.add = dying
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.generation import DecodingPaths, decode_split
 from mlcslm.config.languages import read_languages
-checkpoint, manifest, out, sheet = map(Path, sys.argv[1:])
-decoding = DecodingConfig(max_new_tokens=12, context="own", batch_size=3)
-decode_split(DecodingPaths(checkpoint, manifest, out), decoding, read_languages(sheet))
+checkpoint, manifest, out, languages = map(Path, sys.argv[1:])
+decoding = DecodingConfig(max_new_tokens=12, context="hypotheses", batch_size=3)
+decode_split(DecodingPaths(checkpoint, manifest, out), decoding, read_languages(languages))
 """
 
 
@@ -218,7 +218,7 @@ def test_what_does_not_fit_side_by_side_is_halved(
 
     monkeypatch.setattr(context_module.ContinuousBatch, "begin", small)
     assert collected(decode_with_hypothesis_context(make_decoder(batch_size=4), rows, 2, {})) == expected
-    assert "4 utterances side by side do not fit into memory; going on with 2" in capsys.readouterr().err
+    assert "4 utterances side by side do not fit into memory; continuing with 2" in capsys.readouterr().err
     monkeypatch.setattr(
         context_module.ContinuousBatch, "begin", lambda *_: (_ for _ in ()).throw(MemoryError("none left"))
     )

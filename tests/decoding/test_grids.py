@@ -114,6 +114,9 @@ def test_jobs_of_a_grid_share_its_decodings(layout: Layout, languages, monkeypat
     def grid(first: str) -> Grid:
         return Grid(layout, BEST, "dev", "all", grid_of(layout, BEST, first, "dev"))
 
+    def output(name: str) -> Path:
+        return layout.shard_hypotheses(BEST, name, "dev", "all")
+
     def missing(first: str) -> list[str]:
         return [kept.parts[-3] for kept, _ in grid(first).missing()]
 
@@ -124,14 +127,14 @@ def test_jobs_of_a_grid_share_its_decodings(layout: Layout, languages, monkeypat
         fcntl.flock(other_job, fcntl.LOCK_EX)
         # What another job is at is left to it.
         decode_with_all(*files, grid("multinomial-150").missing(), languages)
-        assert grid("multinomial-150").take()
+        assert grid("multinomial-150").collect(output("multinomial-150"))
     assert missing("beam-10-150") == ["beam-10-150"] * 2  # nobody has made it between the two times
     decode_with_all(*files, grid("beam-10-150").missing(), languages)
     for name in ("beam-10-150", "beam-sampling-2-150"):
         assert missing(name) == []
-        assert grid(name).take()
-        assert not grid(name).take()
-        assert grid(name).place(name).is_file()
+        assert grid(name).collect(output(name))
+        assert not grid(name).collect(output(name))
+        assert output(name).is_file()
     changed = layout.config.decodings | {"beam-10-150": DECODINGS["sampled.parquet"]}
     monkeypatch.setattr(layout, "config", layout.config.model_copy(update={"decodings": changed}))
     assert set(missing("multinomial-150")) == {"beam-10-150"}

@@ -48,13 +48,13 @@ def test_a_batch_that_does_not_fit_is_halved(error: BaseException, capsys: pytes
     assert [row for batch in batches(rows[:5]) for row in batch] == rows[:5]
     assert sizes[6:] == [3, 2]  # what was found to fit is kept to
     said = capsys.readouterr().err
-    assert "decoding a dev: a batch of 10 utterances does not fit into memory; going on with 5." in said
+    assert "decoding a dev: a batch of 10 utterances does not fit into memory; continuing with 5." in said
     assert said.count("does not fit") == 2
 
 
 def test_an_utterance_that_does_not_fit_alone_is_named() -> None:
     decode, sizes = fitting(0, LACKS_MEMORY[0])
-    with pytest.raises(UserError, match=r"utterance u0 does not fit into memory alone \(CUDA out of memory"):
+    with pytest.raises(UserError, match=r"utterance u0 does not fit into memory on its own \(CUDA out of memory"):
         list(FittingBatches(decode, 2, "decoding")([{"utterance_id": "u0"}, {"utterance_id": "u1"}]))
     assert sizes == [2, 1]
 

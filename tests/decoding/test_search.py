@@ -115,7 +115,7 @@ def test_a_window_shorter_than_the_answer_is_refused(decoder, prompts, monkeypat
     config = decoder.model.config.text_config
     monkeypatch.setattr(config, "layer_types", ["full_attention", "sliding_attention"])
     monkeypatch.setattr(config, "sliding_window", 50)
-    with pytest.raises(UserError, match="reaches 50 tokens"):
+    with pytest.raises(UserError, match="spans 50 tokens"):
         search(decoder.model, prompts["batch"], prompts["names"], DecodingConfig(max_new_tokens=LIMIT))
 
 

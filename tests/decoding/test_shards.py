@@ -12,6 +12,8 @@ from mlcslm.decoding.generation import SCHEMA
 from mlcslm.decoding.hypothesis_files import merge_shards
 from mlcslm.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 IDS = [f"French-0001_001-O1-{i:06d}-{i + 1:06d}" for i in range(6)]
 
 
@@ -45,7 +47,7 @@ def test_the_manifests_order_is_restored(tmp_path: Path, manifest: Path, shards:
     ("shards", "expected"),
     [
         ([IDS[:2], IDS[3:]], f"missing: {IDS[2]}"),
-        ([IDS[:4], IDS[3:]], f"twice: {IDS[3]}"),
+        ([IDS[:4], IDS[3:]], f"duplicated: {IDS[3]}"),
         ([IDS, ["French-0009_001-O1-000000-000001"]], "not in the manifest: French-0009_001"),
     ],
 )

@@ -24,13 +24,13 @@ from mlcslm.decoding.transcription import Transcriber
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.export.checkpoint import export_checkpoint
 
-SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
+LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 
 
 @pytest.fixture(scope="module")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "model"
-    export_checkpoint(trained, folder, languages=SHEET)
+    export_checkpoint(trained, folder, languages=LANGUAGES)
     return folder
 
 
@@ -231,9 +231,9 @@ def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:
 
 def test_an_export_replaces_an_export_and_nothing_else(exported: Path, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="holds other files than an export"):
-        export_checkpoint(trained, tmp_path, languages=SHEET)
+    with pytest.raises(UserError, match="not a model export written by mlcslm"):
+        export_checkpoint(trained, tmp_path, languages=LANGUAGES)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
     before = (exported / "model.safetensors").read_bytes()
-    export_checkpoint(trained, exported, languages=SHEET)
+    export_checkpoint(trained, exported, languages=LANGUAGES)
     assert (exported / "model.safetensors").read_bytes() == before

@@ -20,7 +20,7 @@ def other_weights(folder: Path) -> None:
 
 ALL_DEV = ("ckpt-4000/dev", "ckpt-7000/dev", "ckpt-10000/dev")
 CHECKPOINT = "results/checkpoints"
-ANEW = r"Put back a copy of the folder; or delete results/checkpoints/{0}/checkpoint\.json and run the workflow again"
+ANEW = r"Restore a copy of the folder, or delete results/checkpoints/{0}/checkpoint\.json and run the workflow again"
 SCORED = ("hypotheses", "reflections", "scores")
 CACHE_ANEW = "delete the folder and run the workflow again"
 
@@ -59,7 +59,7 @@ ROUNDS = (
                 "results/features/dev/frames.bin",
                 cut,
                 decoding("ckpt-4000"),
-                r"features/dev/frames\.bin: \d+ bytes found, expected \d+; " + CACHE_ANEW,
+                r"features/dev/frames\.bin: found \d+ bytes, expected \d+; " + CACHE_ANEW,
             ),
             file_fault(
                 "recording-lost",
@@ -84,7 +84,7 @@ ROUNDS = (
                 "results/features/dev/frames.bin",
                 flip,
                 decoding("ckpt-4000"),
-                r"features/dev/frames\.bin: the frames of \S+ are not those that were written; " + CACHE_ANEW,
+                r"features/dev/frames\.bin: the frames of \S+ have changed since they were written; " + CACHE_ANEW,
             ),
             file_fault(
                 "recording-cut-short",
@@ -102,7 +102,7 @@ ROUNDS = (
                 "results/features/dev/index.parquet",
                 lambda path: flip(path, 0.02),
                 decoding("ckpt-4000"),
-                r"features/dev: its cache\.json or index\.parquet is damaged .*" + CACHE_ANEW,
+                r"features/dev: cache\.json or index\.parquet is damaged .*" + CACHE_ANEW,
                 delete="features/dev",
             ),
             file_fault(
@@ -110,7 +110,7 @@ ROUNDS = (
                 "results/manifests/test.parquet",
                 cut,
                 decoding("ckpt-7000", "test"),
-                r"manifests/test\.parquet: not a Parquet file, or a damaged one .*Delete it and run the workflow again",
+                r"manifests/test\.parquet: not a Parquet file, or damaged .*Delete it and run the workflow again",
             ),
         ),
         forget=("ckpt-7000/test",),
@@ -122,7 +122,7 @@ ROUNDS = (
                 "foundation/language_model",
                 other_weights,
                 decoding("ckpt-4000"),
-                r"a checkpoint of another speech LLM.*\n.*language_model: foundation/language_model given \(finger",
+                r"checkpoint of another speech LLM.*\n.*language_model: found foundation/language_model \(finger",
             ),
         ),
     ),
@@ -133,7 +133,7 @@ ROUNDS = (
                 "foundation/encoder",
                 other_weights,
                 decoding("ckpt-7000"),
-                r"a checkpoint of another speech LLM.*\n.*encoder: foundation/encoder given \(fingerprint",
+                r"checkpoint of another speech LLM.*\n.*encoder: found foundation/encoder \(fingerprint",
             ),
         ),
         forget=("ckpt-7000/dev",),
@@ -170,7 +170,7 @@ ROUNDS = (
                 "results/hypotheses/ckpt-4000/greedy/test/all.parquet",
                 cut,
                 "merge_hypotheses/ckpt-4000/greedy/test",
-                r"greedy/test/all\.parquet: not a Parquet file, or a damaged one .*Delete it and run the workflow",
+                r"greedy/test/all\.parquet: not a Parquet file, or damaged .*Delete it and run the workflow",
                 delete="hypotheses/ckpt-4000/greedy/test/all.parquet",
             ),
             file_fault(
@@ -178,7 +178,7 @@ ROUNDS = (
                 "results/reasoning/reasoning.parquet",
                 lambda path: flip(path, 0.02),
                 "train/ckpt-10000",
-                r"reasoning/reasoning\.parquet: not a Parquet file, or a damaged one .*Delete it and run the workflow",
+                r"reasoning/reasoning\.parquet: not a Parquet file, or damaged .*Delete it and run the workflow",
                 delete="reasoning/reasoning.parquet",
             ),
         ),
@@ -192,7 +192,7 @@ ROUNDS = (
                 "results/scores/ckpt-7000/greedy/test.parquet",
                 cut,
                 "database",
-                r"scores/ckpt-7000/greedy/test\.parquet: not a Parquet file, or a damaged one .*Delete it and run",
+                r"scores/ckpt-7000/greedy/test\.parquet: not a Parquet file, or damaged .*Delete it and run",
                 delete="scores/ckpt-7000/greedy/test.parquet",
             ),
         ),
@@ -204,7 +204,7 @@ ROUNDS = (
                 f"{CHECKPOINT}/ckpt-4000/training_log.parquet",
                 cut,
                 "database",
-                r"ckpt-4000/training_log\.parquet: not a Parquet file, or a damaged one",
+                r"ckpt-4000/training_log\.parquet: not a Parquet file, or damaged",
             ),
         ),
     ),

@@ -14,7 +14,7 @@ from rounds import Fault, Round, decoding, put_back
 from toy_runs import Toy, cut
 
 TRAINING, DECODING = "train/ckpt-10000", decoding("ckpt-4000")
-KEPT = "run the same command again: what is finished is kept"
+KEPT = "run the same command again: finished work is kept"
 LOCKS = "results/work/decoding"
 
 
@@ -128,14 +128,14 @@ ROUNDS = (
             Fault(
                 "memory-exhausted",
                 TRAINING,
-                rf"memory is exhausted \(.*memory.*\)\. Run fewer jobs at once .* batch_size .* {KEPT}",
+                rf"out of memory \(.*memory.*\)\. Run fewer jobs at once .* batch_size .* {KEPT}",
                 in_job=ask_for_too_much_memory,
             ),
             Fault(
                 "network-drive-lost",
                 DECODING,
-                r"manifests/dev\.parquet: the disk or network drive that holds it does not answer \(Stale file handle\)"
-                rf"\. Nothing has to be deleted: see that it is mounted and well, then {KEPT}",
+                r"manifests/dev\.parquet: the disk or network drive that holds it does not respond "
+                rf"\(Stale file handle\)\. Nothing needs to be deleted: check that it is mounted and .*, then {KEPT}",
                 in_job=lose_the_drive,
             ),
         ),
@@ -145,13 +145,13 @@ ROUNDS = (
             Fault(
                 "worker-killed",
                 TRAINING,
-                rf"a process that prepares batches was ended by the system.* resources\.data_workers .* {KEPT}",
+                rf"the system killed a process that prepares batches.* resources\.data_workers.* {KEPT}",
                 in_job=kill_workers,
             ),
             Fault(
                 "folder-not-to-be-written",
                 DECODING,
-                rf"{LOCKS}/\S+: not to be written or read by this user \(Permission denied\)\. Give yourself .* {KEPT}",
+                rf"{LOCKS}/\S+: not readable or writable by this user \(Permission denied\)\. Give yourself .* {KEPT}",
                 damage=lambda toy: (toy.root / LOCKS / "ckpt-4000" / "greedy" / "dev").chmod(0o500),
                 repair=lambda toy, _: (toy.root / LOCKS / "ckpt-4000" / "greedy" / "dev").chmod(0o755),
                 in_job=obey_permissions,

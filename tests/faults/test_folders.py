@@ -18,7 +18,7 @@ def test_an_unwritable_results_folder(toy: Toy, undisturbed: Toy) -> None:
     before = toy.finished()
     toy.results.chmod(0o500)
     assert toy.run(before=obey_permissions) != 0
-    assert "results: not to be written or read by this user (Permission denied). Give yourself the right" in toy.output
+    assert "results: not readable or writable by this user (Permission denied). Give yourself access" in toy.output
     assert "Traceback" not in toy.output
     toy.results.chmod(0o755)
     assert toy.finished() == before
@@ -31,7 +31,7 @@ def test_a_file_where_the_results_are_to_be(toy: Toy, undisturbed: Toy) -> None:
     toy.results.rename(toy.root / "elsewhere")
     toy.results.write_text("not a folder")
     assert toy.run() != 0
-    assert "results: is no folder" in toy.output
+    assert "results: is not a folder" in toy.output
     assert "Traceback" not in toy.output
     toy.results.unlink()
     (toy.root / "elsewhere").rename(toy.results)

@@ -42,7 +42,7 @@ def test_killed_in_training_in_decoding_and_all_at_once(toy: Toy, undisturbed: T
 
     process = toy.start("--keep-going", in_jobs={"train": all_killed_at_the_marker})
     assert toy.wait(process) == -signal.SIGKILL
-    assert "ckpt-10000: going on from step 2 of 4" in toy.output
+    assert "ckpt-10000: resuming from step 2 of 4" in toy.output
     folder = toy.results / "checkpoints" / "ckpt-10000"
     assert (folder / "lm_lora.safetensors").exists()
     assert not (folder / "checkpoint.json").exists()
@@ -50,8 +50,8 @@ def test_killed_in_training_in_decoding_and_all_at_once(toy: Toy, undisturbed: T
     flip(newest / "trained.safetensors")
 
     assert toy.run() == 0, toy.output
-    assert f"{newest.relative_to(toy.root)}: not gone on from, since it is damaged (trained.safetensors" in toy.output
-    assert "ckpt-10000: going on from step 2 of 4" in toy.output
+    assert f"{newest.relative_to(toy.root)}: skipped: damaged (trained.safetensors" in toy.output
+    assert "ckpt-10000: resuming from step 2 of 4" in toy.output
     assert toy.made() == undisturbed.made()
     assert not left_over(toy)
 
@@ -80,7 +80,7 @@ def test_what_heals_by_itself(toy: Toy, undisturbed: Toy) -> None:
     with pytest.raises(UserError, match=r"results\.duckdb: truncated: .* run the workflow again"):
         open_database(database)
     assert toy.run(in_jobs={"decode": log_on_a_full_disk}) == 0, toy.output
-    assert f"mlcslm: {LOG}: no log from here on (No space left on device); the job goes on" in toy.output
+    assert f"mlcslm: {LOG}: logging stopped (No space left on device); the job continues" in toy.output
     assert toy.made() == undisturbed.made()
     with open_database(database) as connection:
         assert connection.execute("SELECT count(*) FROM table6").fetchall() != [(0,)]

@@ -89,7 +89,7 @@ def test_a_link_to_itself_is_refused(write: Callable[[Path], None], tmp_path: Pa
 def test_a_pipe_is_written_through(name: str, tmp_path: Path) -> None:
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    with pytest.raises(UserError, match="a pipe that nobody reads"):
+    with pytest.raises(UserError, match="a pipe without a reader"):
         WRITERS[name](pipe)
     handle = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     os.set_blocking(handle, True)
@@ -119,7 +119,7 @@ def test_a_device_stays_one(tmp_path: Path) -> None:
 def test_files_that_are_protected_or_of_others_are_not_replaced(tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("mine")
-    with pytest.raises(UserError, match=r"notes\.txt: is there, and mlcslm has not written it"):
+    with pytest.raises(UserError, match=r"notes\.txt: exists, and was not written by mlcslm"):
         write_table(TABLE, notes)
     notes.chmod(0o444)
     with pytest.raises(UserError, match="write-protected"):
@@ -127,7 +127,7 @@ def test_files_that_are_protected_or_of_others_are_not_replaced(tmp_path: Path) 
     assert notes.read_text() == "mine"
     with pytest.raises(UserError, match="is a file, expected a new folder"):
         write_folder(notes)
-    with pytest.raises(UserError, match="a folder of its path is a file"):
+    with pytest.raises(UserError, match="one of its parent folders is a file"):
         write_json(notes / "a.json", {})
 
 
@@ -135,9 +135,9 @@ def test_what_is_read_is_not_overwritten(tmp_path: Path) -> None:
     write_folder(tmp_path / "data")
     (tmp_path / "data" / "input").write_text("input")
     (tmp_path / "link").symlink_to("data/input")
-    with pytest.raises(UserError, match="holds what is read here"):
+    with pytest.raises(UserError, match="contains an input"):
         write_folder(tmp_path / "data", force=True, inputs=[tmp_path / "link"])
-    with pytest.raises(UserError, match="is read, and would be overwritten"):
+    with pytest.raises(UserError, match="is an input, and would be overwritten"):
         check_output_file(tmp_path / "data" / "input", inputs=[tmp_path / "link"])
 
 
@@ -152,7 +152,7 @@ def test_an_earlier_folder_is_replaced_and_with_files_of_others_only_by_force(tm
     (tmp_path / "www" / "ours").write_text("edited")
     with pytest.raises(UserError, match="added or changed since: ours"):
         write_folder(tmp_path / "www")
-    with pytest.raises(UserError, match="no report that mlcslm wrote"):
+    with pytest.raises(UserError, match="not a report written by mlcslm"):
         check_output_folder(tmp_path / "www", "report", force=True)
 
 

@@ -70,9 +70,9 @@ def test_a_pipe_is_read_once_however_often_it_is_asked(name: str, tmp_path: Path
 def test_what_is_not_read_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed = gzip.compress(b"a-1 word\n" * 100)
     for content, told in (
-        (bz2.compress(b"a-1 word"), "is packed with bzip2. Unpack it first"),
-        (packed[:-9], "is gzipped, and damaged"),
-        (packed[:5] + b"\x00" * 30, "is gzipped, and damaged"),
+        (bz2.compress(b"a-1 word"), "is compressed with bzip2. Decompress it first"),
+        (packed[:-9], "is a damaged gzip file"),
+        (packed[:5] + b"\x00" * 30, "is a damaged gzip file"),
     ):
         (tmp_path / "h.txt").write_bytes(content)
         with pytest.raises(UserError, match=re.escape(told)):
@@ -83,7 +83,7 @@ def test_what_is_not_read_is_told_as_it_is(tmp_path: Path, monkeypatch: pytest.M
         read_input(tmp_path / "none", "a text")
     monkeypatch.setattr(reading, "LONGEST", 899)
     (tmp_path / "bomb").write_bytes(packed)
-    with pytest.raises(UserError, match="expected less of a text"):
+    with pytest.raises(UserError, match="too much for a text file"):
         read_input(tmp_path / "bomb", "a text")
 
 

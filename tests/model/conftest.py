@@ -1,4 +1,4 @@
-"""Speech LLMs built of the tiny foundation models of tests/conftest.py, and what they are fed."""
+"""Speech LLMs built from the tiny foundation models of tests/conftest.py, and their inputs."""
 
 from __future__ import annotations
 

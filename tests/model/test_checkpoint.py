@@ -27,7 +27,7 @@ STAGES = {
 
 
 def train(model, processor, make_examples, parts) -> None:
-    """One step with a large rate: every trained weight moves."""
+    """Train with a large learning rate, so that every trained weight moves."""
     set_trainable(model, parts, lora=LoraSettings(rank=4, alpha=8), seed=3)
     for _ in range(2):  # the second step moves LoRA's first matrices too
         model.zero_grad()
@@ -88,7 +88,7 @@ def test_only_what_differs_is_stored(built, make_examples, tmp_path) -> None:
     assert full["embedding.weight"].shape == (320, 32)
 
 
-def test_a_part_once_trained_stays_in_later_checkpoints(built, make_examples, tmp_path, languages) -> None:
+def test_a_part_trained_once_stays_in_later_checkpoints(built, make_examples, tmp_path, languages) -> None:
     """ckpt-4000 unfreezes the embedding; ckpt-7000, which may freeze it again, still needs it."""
     model, processor = built
     train(model, processor, make_examples, STAGES["stage 2"])
@@ -101,7 +101,7 @@ def test_a_part_once_trained_stays_in_later_checkpoints(built, make_examples, tm
     assert torch.equal(again.get_input_embeddings().weight, model.get_input_embeddings().weight)
 
 
-def test_a_later_stage_trains_the_same_adapters_on(saved, make_examples) -> None:
+def test_a_later_stage_trains_the_same_adapters_further(saved, make_examples) -> None:
     folder, model, processor, languages = saved
     child, _ = load_checkpoint(folder, languages=languages, training=True)
     for each in (model, child):
@@ -120,7 +120,7 @@ def test_the_same_weights_give_the_same_bytes(saved) -> None:
         assert sha256(folder / name) == sha256(folder / "again" / name), name
 
 
-def test_saving_leaves_other_files_alone_and_no_old_part(saved, encoder_folder, lm_folder) -> None:
+def test_saving_keeps_other_files_but_no_old_part(saved, encoder_folder, lm_folder) -> None:
     folder, _, _, languages = saved
     (folder / "training_log.parquet").write_bytes(b"log")
     model, _ = build_speech_llm(encoder=encoder_folder, language_model=lm_folder, languages=languages)
@@ -180,7 +180,7 @@ class TestRefusals:
         content = json.loads((folder / "checkpoint.json").read_text())
         del content["files"]
         (folder / "checkpoint.json").write_text(json.dumps(content))
-        with pytest.raises(UserError, match=r"checkpoint.json: without files"):
+        with pytest.raises(UserError, match=r"checkpoint.json: lacks files"):
             load_checkpoint(folder, languages=languages)
 
     def test_truncated_and_missing_files_are_all_named(self, saved) -> None:
@@ -217,9 +217,9 @@ class TestRefusals:
     def test_other_foundation_models(self, saved, make_encoder, make_language_model) -> None:
         folder, _, _, languages = saved
         other = make_encoder(seed=9)
-        with pytest.raises(UserError, match=rf"encoder: {other} given .*, trained on"):
+        with pytest.raises(UserError, match=rf"encoder: found {other} .*, trained with"):
             load_checkpoint(folder, languages=languages, encoder=other)
-        with pytest.raises(UserError, match=r"language_model: .* given"):
+        with pytest.raises(UserError, match=r"language_model: found"):
             load_checkpoint(folder, languages=languages, language_model=make_language_model(seed=9))
 
     def test_other_languages(self, saved) -> None:

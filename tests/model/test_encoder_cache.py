@@ -1,4 +1,4 @@
-"""Cached encoder outputs are what the live encoder gives, one utterance at a time."""
+"""Cached encoder outputs equal the live encoder's, one utterance at a time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from mlcslm.io.files import sha256
 from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, write_encoder_cache
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import LogMel
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_a_full_window_is_cached_whole(tones: Path, rows: list[dict], make_encod
     assert {cache.read(row["utterance_id"]).frames.shape for row in rows} == {(100, 32)}
 
 
-def test_variants_are_augmented_each_in_its_own_way(
+def test_each_variant_is_augmented_differently(
     augmented: Path, tones: Path, rows: list[dict], encoder_folder: str, augmenter: Augmenter
 ) -> None:
     cache = EncoderCache(augmented, tones)
@@ -100,7 +102,7 @@ def test_writing_again_gives_the_same_bytes(
         assert sha256(again / file) == sha256(augmented / file), file
 
 
-def test_augmentation_depends_on_the_seed_the_pass_and_the_utterance_alone() -> None:
+def test_augmentation_depends_only_on_the_seed_the_pass_and_the_utterance() -> None:
     draws = {
         (seed, number, name): augmentation_rng(seed, number, name).random()
         for seed in (0, 1)
@@ -133,10 +135,10 @@ def test_a_cache_of_another_encoder_or_window_is_refused(plain: Path, tones: Pat
         EncoderCache(plain, tones, encoder_window="full")
 
 
-def test_torn_frames_are_refused(broken: Path, tones: Path) -> None:
+def test_truncated_frames_are_refused(broken: Path, tones: Path) -> None:
     whole = (broken / "frames.bin").read_bytes()
     (broken / "frames.bin").write_bytes(whole[:-4])
-    with pytest.raises(UserError, match=rf"{len(whole) - 4} bytes found, expected {len(whole)}"):
+    with pytest.raises(UserError, match=rf"found {len(whole) - 4} bytes, expected {len(whole)}"):
         EncoderCache(broken, tones)
 
 
@@ -148,7 +150,7 @@ def test_a_missing_file_is_named(broken: Path, tones: Path, missing: str) -> Non
 
 
 @pytest.mark.parametrize("torn", ["cache.json", "index.parquet"])
-def test_a_torn_description_is_named(broken: Path, tones: Path, torn: str) -> None:
+def test_damaged_metadata_is_named(broken: Path, tones: Path, torn: str) -> None:
     content = (broken / torn).read_bytes()
     (broken / torn).write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=torn):
@@ -166,11 +168,11 @@ def test_a_changed_bit_of_the_frames_is_noticed(broken: Path, tones: Path, rows:
             cache.read(row["utterance_id"])
         except UserError as error:
             found.append(row["utterance_id"])
-            assert f"frames.bin: the frames of {row['utterance_id']} are not those that were written" in str(error)
+            assert f"frames.bin: the frames of {row['utterance_id']} have changed since they were written" in str(error)
     assert len(found) == 1
 
 
-def test_a_cache_of_before_there_were_checksums_is_read(broken: Path, tones: Path, rows: list[dict]) -> None:
+def test_an_older_cache_without_checksums_is_read(broken: Path, tones: Path, rows: list[dict]) -> None:
     index = pq.read_table(broken / "index.parquet").drop_columns("crc32")
     pq.write_table(index, broken / "index.parquet")
     cache = EncoderCache(broken, tones)
@@ -186,8 +188,8 @@ def test_a_killed_write_leaves_no_cache(tones: Path, encoder_folder: str, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_cache_was_made_from_is_written_down(plain: Path, tones: Path) -> None:
-    description = json.loads((plain / "cache.json").read_text())
-    assert description["manifest"] == sha256(tones)
-    assert description["encoder_window"] == "true_length"
-    assert len(description["encoder"]) == 64
+def test_a_cache_records_its_provenance(plain: Path, tones: Path) -> None:
+    metadata = json.loads((plain / "cache.json").read_text())
+    assert metadata["manifest"] == sha256(tones)
+    assert metadata["encoder_window"] == "true_length"
+    assert len(metadata["encoder"]) == 64

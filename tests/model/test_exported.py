@@ -17,6 +17,8 @@ from mlcslm.model.exported import load_export, read_export, save_export
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.parts import set_trainable
 
+pytestmark = pytest.mark.slow
+
 SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 
 
@@ -54,7 +56,7 @@ def exported(shared, tmp_path: Path):
 
 def test_an_export_gives_the_merged_model_back_from_its_folder_alone(exported, make_examples, monkeypatch) -> None:
     folder, model, processor = exported
-    monkeypatch.setattr("mlcslm.model.build.load_encoder", None)  # no foundation model is asked for
+    monkeypatch.setattr("mlcslm.model.build.load_encoder", None)  # no foundation model is requested
     again, again_processor, info = load_export(folder)
     weights = again.state_dict()
     assert weights.keys() == model.state_dict().keys()
@@ -110,7 +112,7 @@ def test_transformers_loads_it_by_itself(exported) -> None:
     assert torch.equal(again.lm_head.weight, model.lm_head.weight)
 
 
-def test_nothing_in_it_tells_where_models_lay_or_asks_for_code(exported, encoder_folder, language_model_folder) -> None:
+def test_it_reveals_no_local_paths_and_requests_no_code(exported, encoder_folder, language_model_folder) -> None:
     folder, _, _ = exported
     for path in folder.glob("*.json"):
         text = path.read_text(encoding="utf-8")
@@ -133,14 +135,14 @@ def test_a_changed_file_is_named(exported, name: str) -> None:
         load_export(folder)
 
 
-def test_the_card_may_be_written_in(exported) -> None:
+def test_the_card_may_be_edited(exported) -> None:
     folder, _, _ = exported
     (folder / "README.md").write_text("mine")
     read_export(folder)
 
 
-def test_another_folder_is_no_export(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no exported model"):
+def test_another_folder_is_not_an_export(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not an exported model"):
         read_export(tmp_path)
     (tmp_path / "mlcslm.json").write_text("{")
     with pytest.raises(UserError, match="not readable as JSON"):

@@ -57,7 +57,7 @@ def test_each_utterance_is_encoded_once_however_many_beams(built, make_examples)
 
 @pytest.mark.parametrize("decoding", [{}, {"num_beams": 3}, {"do_sample": True}], ids=["greedy", "beam", "sampling"])
 def test_the_placeholder_and_rows_without_a_token_are_never_generated(built, make_examples, decoding) -> None:
-    """Even if the head wants nothing else."""
+    """Even if the head favours nothing else."""
     model, processor = built
     head = model.lm_head
     never = [processor.audio_token_id, *range(len(processor.tokenizer), head.weight.shape[0])]
@@ -70,7 +70,7 @@ def test_the_placeholder_and_rows_without_a_token_are_never_generated(built, mak
     assert not torch.isin(output, torch.tensor(never)).any()
 
 
-def test_generating_forgets_the_language_models_own_sampling_settings(built) -> None:
+def test_generating_ignores_the_language_models_own_sampling_settings(built) -> None:
     model, processor = built
     settings = model.generation_config
     assert settings.temperature is None
@@ -78,7 +78,7 @@ def test_generating_forgets_the_language_models_own_sampling_settings(built) -> 
 
 
 def test_training_on_two_utterances_teaches_their_answers(built, make_examples) -> None:
-    """The whole loop: labels, loss, end token, generation and parsing fit together, and the audio decides."""
+    """The whole loop: labels, loss, end token, generation and parsing fit together, and the audio matters."""
     model, processor = built
     torch.manual_seed(0)
     set_trainable(model, ["projector", "embedding", "head", "lm_lora", "encoder_lora"])

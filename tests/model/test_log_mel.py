@@ -54,11 +54,11 @@ def test_the_shortest_audio_still_gives_a_token(log_mel, samples: int) -> None:
 
 def test_audio_tokens_are_those_of_the_true_length(log_mel) -> None:
     assert log_mel.audio_token_count(62_400) == 39
-    assert log_mel.audio_token_count(40 * 16_000) == 300  # cut to the window, as Whisper does
+    assert log_mel.audio_token_count(40 * 16_000) == 300  # truncated to the window, as in Whisper
 
 
 def test_unusable_settings_are_named() -> None:
-    with pytest.raises(UserError, match="'30s' found, expected one of: true_length, full"):
+    with pytest.raises(UserError, match="found '30s', expected one of: true_length, full"):
         LogMel(WhisperFeatureExtractor(), encoder_window="30s")
-    with pytest.raises(UserError, match="8000 Hz and 160 samples a frame found, expected Whisper's 16000 and 160"):
+    with pytest.raises(UserError, match="found 8000 Hz and 160 samples per frame, expected Whisper's 16000 and 160"):
         LogMel(WhisperFeatureExtractor(sampling_rate=8000))

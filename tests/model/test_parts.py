@@ -47,7 +47,7 @@ def test_gradients_flow_to_the_chosen_parts_and_nowhere_else(built, make_example
     assert changed == set(names)
 
 
-def test_lora_stands_beside_every_linear_layer_but_the_head(built) -> None:
+def test_every_linear_layer_but_the_head_has_lora(built) -> None:
     model, _ = built
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     inside = [name for name in linear if ".layers." in name]
@@ -57,7 +57,7 @@ def test_lora_stands_beside_every_linear_layer_but_the_head(built) -> None:
     assert not any("lm_head" in name for name in names)
 
 
-def test_new_adapters_depend_on_their_seed_alone(encoder_folder, lm_folder, languages) -> None:
+def test_new_adapters_depend_on_their_seed_only(encoder_folder, lm_folder, languages) -> None:
     weights = []
     for seed in (5, 5, 6):
         model, _ = build_speech_llm(encoder=encoder_folder, language_model=lm_folder, languages=languages)
@@ -80,7 +80,7 @@ def test_new_adapters_change_nothing(built, make_examples) -> None:
     assert model.changed_parts == {"projector", "lm_lora", "encoder_lora"}
 
 
-def test_adapters_that_are_there_are_trained_on(built) -> None:
+def test_existing_adapters_are_trained_further(built) -> None:
     model, _ = built
     set_trainable(model, ["lm_lora"])
     shake(model, ["lm_lora"])
@@ -112,7 +112,7 @@ def test_trained_weights_are_float32_in_a_bfloat16_model(built, make_examples) -
 
 
 def test_an_unknown_part_is_named(built) -> None:
-    with pytest.raises(UserError, match="'projektor' found, expected some of: projector, embedding"):
+    with pytest.raises(UserError, match="found 'projektor', expected some of: projector, embedding"):
         set_trainable(built[0], ["projektor"])
 
 
@@ -136,5 +136,5 @@ def test_adapters_are_added_with_the_models_own_settings(built) -> None:
     assert weight.shape == (3, 64)
     layer = model.get_submodule("model.language_model.layers.0.mlp.down_proj")
     assert layer.scaling["default"] == 2.0
-    with pytest.raises(UserError, match=r"rank=16.* found; the adapters to train on have .*rank=3"):
+    with pytest.raises(UserError, match=r"found .*rank=16.*, but the existing adapters have .*rank=3"):
         set_trainable(model, ["lm_lora"], lora=LoraSettings())

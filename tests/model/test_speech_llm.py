@@ -10,17 +10,17 @@ from mlcslm.model.parts import set_trainable
 from mlcslm.model.speech_llm import SpeechLLM, SpeechLLMModel
 
 
-def test_the_loss_equals_cross_entropy_computed_by_hand(built, make_examples) -> None:
+def test_the_loss_equals_hand_computed_cross_entropy(built, make_examples) -> None:
     model, processor = built
     batch = processor.collate(make_examples(processor, 5))
     labels = batch.pop("labels")
     logits = model(**batch).logits.double()
     losses = []
     for row in range(len(labels)):
-        for place in range(1, labels.shape[1]):
-            if labels[row, place] != -100:
-                scores = logits[row, place - 1]
-                losses.append(scores.exp().sum().log() - scores[labels[row, place]])
+        for position in range(1, labels.shape[1]):
+            if labels[row, position] != -100:
+                scores = logits[row, position - 1]
+                losses.append(scores.exp().sum().log() - scores[labels[row, position]])
     losses = torch.stack(losses)
     assert len(losses) == (labels != -100).sum()
     output = model(**batch, labels=labels)
@@ -78,8 +78,8 @@ def test_cached_encoder_frames_equal_live_features(built, make_examples) -> None
     )
 
 
-def test_each_audio_token_takes_its_placeholders_place(built, make_examples) -> None:
-    """The language model is given, position by position, what the projector and the embedding say."""
+def test_each_audio_token_replaces_its_placeholder(built, make_examples) -> None:
+    """The language model receives, position by position, the output of the projector or the embedding."""
     model, processor = built
     batch = processor.collate(make_examples(processor, 3), side="left")
     seen = {}
@@ -92,9 +92,9 @@ def test_each_audio_token_takes_its_placeholders_place(built, make_examples) -> 
     )
     for row, ids in enumerate(batch["input_ids"]):
         audio = iter(tokens[row][token_mask[row]])
-        for place, token in enumerate(ids):
+        for position, token in enumerate(ids):
             expected = next(audio) if token == processor.audio_token_id else model.get_input_embeddings()(token)
-            torch.testing.assert_close(seen["inputs_embeds"][row, place], expected)
+            torch.testing.assert_close(seen["inputs_embeds"][row, position], expected)
         assert next(audio, None) is None
 
 
@@ -105,7 +105,7 @@ def test_a_wrong_number_of_placeholders_is_refused(built, make_examples) -> None
     with pytest.raises(ValueError, match=r"placeholders by row: \[39, 1\]; audio tokens: \[38, 1\]"):
         model(**batch | {"input_features": frames[0], "input_features_mask": frames[1]})
     del batch["input_features"], batch["input_features_mask"]
-    with pytest.raises(ValueError, match="neither input_features nor encoder_frames came"):
+    with pytest.raises(ValueError, match="neither input_features nor encoder_frames"):
         model(**batch)
 
 

@@ -18,7 +18,7 @@ from mlcslm.plan.micro_batch import Lengths, Meter, Run
 from mlcslm.plan.shapes import read_shapes
 from mlcslm.plan.tally import Tally
 
-SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
+LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 BATCH = Lengths(rows=3, seconds=2.0, prompt=7, answer=5)  # 100 encoder frames, 20 audio tokens: 32 positions
 
 
@@ -29,7 +29,7 @@ def models(encoder_folder: str, language_model_folder: str) -> ModelsConfig:
 
 @pytest.fixture(scope="module")
 def meter(models: ModelsConfig) -> Meter:
-    shapes = read_shapes(models.encoder, models.language_model, str(SHEET))
+    shapes = read_shapes(models.encoder, models.language_model, str(LANGUAGES))
     shapes.encoder.encoder_layers, shapes.language_model.num_hidden_layers = 3, 4
     shapes.language_model.layer_types = ["full_attention"] * 4
     shapes.language_model.vocab_size = 8192  # as in models of use, what the head makes is more than a layer's
@@ -39,7 +39,7 @@ def meter(models: ModelsConfig) -> Meter:
 @pytest.fixture(scope="module")
 def shallow(models: ModelsConfig) -> Meter:
     """Of models of one layer, which are run once instead of three times."""
-    shapes = read_shapes(models.encoder, models.language_model, str(SHEET))
+    shapes = read_shapes(models.encoder, models.language_model, str(LANGUAGES))
     shapes.encoder.encoder_layers, shapes.language_model.num_hidden_layers = 1, 1
     shapes.language_model.layer_types = ["full_attention"]
     return Meter(shapes, models)

@@ -27,6 +27,8 @@ from mlcslm.plan.throughput import GIB, Gpu, read_throughput
 from mlcslm.plan.workload import SplitSize, split_sizes
 from mlcslm.workflow.layout import Layout
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[2]
 TABLE = REPOSITORY / "config" / "throughput.yaml"
 TRAINS = ["projector", "embedding", "head", "lm_lora", "encoder_lora"]
@@ -61,7 +63,6 @@ def plan(config: Any, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return make_plan(config, throughput=TABLE, **places)
 
 
-@pytest.mark.slow
 def test_memory_is_of_what_is_trained(plan: Plan) -> None:
     stages = {stage.name: stage for stage in plan.stages}
     assert list(stages) == list(plan.config.stages)
@@ -125,7 +126,8 @@ def test_manifests_say_how_much_there_is(config: Any, plan: Plan, tmp_path: Path
     # The demo corpus to come: its sessions of each of the 15 groups.
     demo = config.corpus.demo
     assert (dev.counted, dev.utterances) == (False, 15 * demo.dev_sessions * demo.turns_per_session)
-    assert "3 utterances, 0 h, 3.00 s on average, 6.0 s at most (its manifest)" in as_text(replace(plan, splits=sizes))
+    text = as_text(replace(plan, splits=sizes))
+    assert "3 utterances, 0 h, 3.00 s on average, 6.0 s at most (from its manifest)" in text
 
 
 def test_the_command_ends_with_1_where_something_does_not_fit(
@@ -170,7 +172,6 @@ def test_faults_of_the_throughput_table_are_named(tmp_path: Path) -> None:
         read_throughput(tmp_path / "table.yaml")
 
 
-@pytest.mark.slow
 def test_every_stage_of_the_paper_fits_the_documented_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     config, table = read_config("config/paper.yaml"), read_throughput(TABLE)

@@ -17,13 +17,13 @@ from mlcslm.model.parts import PARTS, part_parameters, set_trainable
 from mlcslm.plan.fake_model import part_sizes, stage_bytes, stage_model, weight_bytes
 from mlcslm.plan.shapes import Shapes, known_shapes, read_shapes
 
-SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
+LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 PAPER = ModelsConfig(encoder="openai/whisper-large-v3-turbo", language_model="Tower-Babel/Babel-9B-Chat")
 
 
 @pytest.fixture(scope="module")
 def paper() -> Shapes:
-    return read_shapes(PAPER.encoder, PAPER.language_model, str(SHEET))
+    return read_shapes(PAPER.encoder, PAPER.language_model, str(LANGUAGES))
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_sizes_and_precisions_are_those_of_the_model_itself(
     )
     trained = set_trainable(model, ["projector", "embedding", "lm_lora"])
     meta = stage_model(
-        read_shapes(encoder_folder, folder, str(SHEET)), models, trains=["projector", "embedding", "lm_lora"]
+        read_shapes(encoder_folder, folder, str(LANGUAGES)), models, trains=["projector", "embedding", "lm_lora"]
     )
     mine = {name: (parameter.shape, parameter.dtype) for name, parameter in meta.named_parameters()}
     assert mine == {name: (parameter.shape, parameter.dtype) for name, parameter in model.named_parameters()}
@@ -84,19 +84,19 @@ def test_sizes_and_precisions_are_those_of_the_model_itself(
 def test_a_known_shape_is_what_its_folder_would_say(tmp_path: Path) -> None:
     values = known_shapes()["Qwen/Qwen2.5-7B-Instruct"]
     (tmp_path / "config.json").write_text(json.dumps({key: values[key] for key in values if key != "tokens"}))
-    known = read_shapes(PAPER.encoder, "Qwen/Qwen2.5-7B-Instruct", str(SHEET)).language_model
-    given = read_shapes(PAPER.encoder, str(tmp_path), str(SHEET)).language_model
+    known = read_shapes(PAPER.encoder, "Qwen/Qwen2.5-7B-Instruct", str(LANGUAGES)).language_model
+    given = read_shapes(PAPER.encoder, str(tmp_path), str(LANGUAGES)).language_model
     assert given.to_dict() == known.to_dict() | {"_name_or_path": given._name_or_path}
 
 
 def test_what_is_no_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"encoder .*: no config\.json there"):
-        read_shapes(str(tmp_path), PAPER.language_model, str(SHEET))
-    with pytest.raises(UserError, match=r"language model nobody/nothing: no configuration to be had .*/Babel-9B-Chat"):
-        read_shapes(PAPER.encoder, "nobody/nothing", str(SHEET))
-    with pytest.raises(UserError, match="a model of type 'qwen2' found, expected Whisper's"):
-        read_shapes(PAPER.language_model, PAPER.language_model, str(SHEET))
+    with pytest.raises(UserError, match=r"encoder .*: no config\.json in it"):
+        read_shapes(str(tmp_path), PAPER.language_model, str(LANGUAGES))
+    with pytest.raises(UserError, match=r"language model nobody/nothing: found no configuration .*/Babel-9B-Chat"):
+        read_shapes(PAPER.encoder, "nobody/nothing", str(LANGUAGES))
+    with pytest.raises(UserError, match="found a model of type 'qwen2', expected 'whisper'"):
+        read_shapes(PAPER.language_model, PAPER.language_model, str(LANGUAGES))
 
 
 def test_nothing_of_the_papers_size_is_in_memory(paper: Shapes) -> None:

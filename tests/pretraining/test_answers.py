@@ -1,4 +1,4 @@
-"""The answers that the demo's language model is pretrained on: drafts, what is wrong with them, and what is learnt."""
+"""The answers that the demo's language model is pretrained on: drafts, their errors, and what is learnt."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 
 from mlcslm.config.languages import Group
 from mlcslm.pretraining.answers import Marks, marked_answer, misheard, plain_answer
-from mlcslm.pretraining.heard_text import Phase
 from mlcslm.pretraining.language_model import LanguageModelRecipe, Writer, train_tokenizer
+from mlcslm.pretraining.noisy_text import Phase
 from mlcslm.text.reflection import parse_reflection
 
 FRENCH = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez")

@@ -27,6 +27,8 @@ from mlcslm.pretraining.encoder import (
 )
 from mlcslm.pretraining.speech_pool import write_speech_pool
 
+pytestmark = pytest.mark.slow
+
 TINY = EncoderRecipe(
     width=16,
     layers=1,
@@ -62,7 +64,7 @@ def pretrained(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("ก็ดี", "ก็ดี"),
     ],
 )
-def test_the_head_spells_references_with_korean_taken_apart(text: str, expected: str) -> None:
+def test_the_head_spells_references_with_korean_decomposed(text: str, expected: str) -> None:
     assert characters(text) == expected
 
 
@@ -76,7 +78,7 @@ def test_the_pool_is_training_sentences_with_their_frames(pool: Path, groups) ->
     frames = [u["frames"] for u in utterances]
     assert [u["first"] for u in utterances] == np.cumsum([0, *frames[:-1]]).tolist()
     assert (pool / "mels.f16").stat().st_size == sum(frames) * 80 * 2
-    # A hundred frames a second, and no more speech than asked for but the rest of the last voice's sentences.
+    # A hundred frames per second; no more speech than requested, except the rest of the last voice's sentences.
     assert 0.02 * 3600 <= sum(frames) / 100 <= 0.02 * 3600 + 20 * 8
     assert {u["group"] for u in utterances} == set(groups)
     always = {
@@ -110,7 +112,7 @@ def test_batches_hold_each_utterance_with_its_own_frames_and_labels(pool: Path) 
 
 
 def test_another_voice_has_its_formants_elsewhere_and_nothing_in_the_padding() -> None:
-    """A peak in the spectrum moves by a factor of its frequency, as far as a longer or shorter vocal tract moves it."""
+    """A spectral peak moves by a factor of its frequency, as with a longer or shorter vocal tract."""
     mels = torch.zeros(200, 80, 50)
     mels[:, 40, :30] = 1.0
     frames = torch.full((200,), 30)
@@ -155,12 +157,12 @@ def test_pretraining_changes_weights_and_is_the_same_each_time(pretrained: Path,
     fresh = CtcEncoder(TINY, SpeechPool(pool, 80).vocabulary).encoder.state_dict()
     encoder, _ = load_encoder(str(pretrained / "encoder"), dtype=torch.float32)
     moved = {name for name, w in encoder.state_dict().items() if not torch.equal(w, fresh[name].half().float())}
-    # Whisper's positions are sinusoids; all else learns.
+    # Whisper's positions are fixed sinusoids; everything else learns.
     assert moved == set(fresh) - {"embed_positions.weight"}
 
 
 def test_a_pool_that_fills_no_batch_is_refused(pool: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a batch needs 5000"):
+    with pytest.raises(UserError, match="but a batch needs 5000"):
         pretrain_encoder(pool, tmp_path / "encoder", tmp_path / "log.jsonl", dataclasses.replace(TINY, batch=5000))
 
 

@@ -15,18 +15,12 @@ from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.io.files import sha256
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.foundation import load_language_model
-from mlcslm.pretraining.language_model import (
-    END,
-    LanguageModelRecipe,
-    Phase,
-    Writer,
-    collate,
-    embed,
-    pretrain_language_model,
-    train_tokenizer,
-)
+from mlcslm.pretraining.language_model import pretrain_language_model, train_tokenizer
+from mlcslm.pretraining.noisy_text import END, LanguageModelRecipe, Phase, Writer, collate, embed
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import ENGLISH_PROMPT
+
+pytestmark = pytest.mark.slow
 
 TINY = LanguageModelRecipe(
     vocabulary=320,
@@ -82,7 +76,7 @@ def test_every_text_can_be_written_and_read_back(tokenizer) -> None:
 
 
 def spoken(text: str) -> bool:
-    """Whether a sentence may be learnt from: of the training split, or a back-channel, which all conversations have."""
+    """Whether a sentence may be learnt from: in the training split, or a back-channel, which all conversations have."""
     always = {
         normalise_reference(t.fill({}))
         for language in ("en", "ko")
@@ -124,7 +118,7 @@ def test_reserved_tokens_are_in_no_text(tokenizer, writer: Writer, groups) -> No
 def test_markup_around_the_speech_is_answered_with_markup_of_the_language(
     writer: Writer, groups, examples: list
 ) -> None:
-    """Either all of it or none: a tag of the language, an opening and a closing one; each language has its own."""
+    """Either all of it or none: a language tag, an opening and a closing one; each language has its own."""
     seen: dict[tuple[int, ...], int] = {}
     for example in examples:
         tags = [i for i in example.ids[example.answer :] if i in writer.reserved]
@@ -140,7 +134,7 @@ def test_markup_around_the_speech_is_answered_with_markup_of_the_language(
 
 
 def test_the_noisy_copy_resembles_its_sentence(tokenizer, examples: list, writer: Writer) -> None:
-    """Most of its tokens are of the sentence: pieces of it, or the bytes of its characters."""
+    """Most of its tokens come from the sentence: its pieces, or the bytes of its characters."""
     shares = []
     for example in examples:
         text = tokenizer.decode(without(example.ids[example.answer : -1], writer.reserved))
@@ -176,7 +170,7 @@ def test_only_the_answer_is_learnt(tokenizer, examples: list) -> None:
         assert batch.noisy_BL[row].nonzero().flatten().tolist() == list(range(*example.noisy))
 
 
-def test_a_clean_copy_without_noise_is_embedded_as_it_stands(
+def test_a_clean_copy_without_noise_is_embedded_unchanged(
     tokenizer, examples: list, writer: Writer, monkeypatch
 ) -> None:
     """With all random shares at zero, the noisy positions are the weighted sums of their tokens' rows."""

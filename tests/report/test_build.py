@@ -19,6 +19,8 @@ from mlcslm.report.build import build_report
 from mlcslm.report.data_files import write_data
 from mlcslm.results.database import open_database
 
+pytestmark = pytest.mark.slow
+
 
 def read_data(folder: Path, key: str) -> Any:
     """A data file's value. Its string is JSON and Python alike: both know the escapes that it may have."""
@@ -123,7 +125,7 @@ def test_a_folder_that_is_no_report_or_holds_the_database_stays(tmp_path: Path, 
     database = toy_report.toy.make_inputs(tmp_path / "results").build(training_logs=[])
     (tmp_path / "www").mkdir()
     (tmp_path / "www" / "index.html").write_text("my own pages", encoding="utf-8")
-    for out, told in ((tmp_path / "www", "no report that mlcslm wrote"), (database.parent, "holds what is read here")):
+    for out, told in ((tmp_path / "www", "not a report written by mlcslm"), (database.parent, "contains an input")):
         with pytest.raises(UserError, match=told):
             build_report(database, out, audio=False, force=force)
     assert (tmp_path / "www" / "index.html").read_text(encoding="utf-8") == "my own pages"

@@ -36,7 +36,7 @@ def test_the_header_is_what_hubs_read(card: str, database: Path) -> None:
     data = ModelCard(card).data
     assert data.library_name == "mlcslm" and data.pipeline_tag == "automatic-speech-recognition"
     assert data.license == "apache-2.0"
-    assert data.base_model == ["openai/whisper-base"]  # the other is no hub id
+    assert data.base_model == ["openai/whisper-base"]  # the other is not a hub id
     assert len(data.language) == 11 and "fr" in data.language
     with open_database(database) as connection:
         query = "SELECT split, round(wer, 2) FROM wer_by_system WHERE system = 'ckpt-7000/greedy' ORDER BY split"
@@ -72,7 +72,7 @@ def test_no_text_of_the_recipe_leaves_its_block(card: str) -> None:
 
 def test_without_results_the_card_says_so(languages) -> None:
     card = model_card("mine", INFO, languages, "greedy", None)
-    assert "Nothing: the results that it was exported with do not score it." in card
+    assert "None: the results it was exported with do not include it." in card
     assert "model-index" not in yaml.safe_load(card.split("---\n")[1])
 
 

@@ -58,9 +58,7 @@ def test_work_ends_at_once_with_a_shells_status(capsys: pytest.CaptureFixture[st
             pytest.fail("taken for a fault")
         pytest.fail("went on")
     assert caught.value.code == STATUS == 143
-    assert capsys.readouterr().err == (
-        "mlcslm: asked to stop by SIGTERM. What was finished before is kept. Run again to go on.\n"
-    )
+    assert capsys.readouterr().err == ("mlcslm: stopped by SIGTERM. Finished work is kept. Run again to resume.\n")
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -74,7 +72,7 @@ def test_steps_are_finished_and_what_was_saved_is_told(capsys: pytest.CaptureFix
             done.append(step)
             stop.leave(f"step {step}")
     assert done == [0, 1, 2]
-    assert "Saved: step 2. Run again to go on." in capsys.readouterr().err
+    assert "Saved: step 2. Run again to resume." in capsys.readouterr().err
 
 
 def test_work_that_ends_by_itself_just_then_is_not_interrupted() -> None:
@@ -84,14 +82,14 @@ def test_work_that_ends_by_itself_just_then_is_not_interrupted() -> None:
         finished = True
     assert finished
     with exits_on_request(), between_steps() as stop:
-        assert not stop.asked, "remembers the job before"
+        assert not stop.requested, "remembers the job before"
 
 
 def test_outside_a_job_the_signal_is_what_it_always_was() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with between_steps() as stop:
         assert signal.getsignal(signal.SIGTERM) is before
-        assert not stop.asked
+        assert not stop.requested
 
 
 @pytest.mark.parametrize("of_loader", [False, True])
@@ -116,7 +114,7 @@ def test_slurm_starts_a_running_job_again(slurm: Callable[..., Path], capsys: py
         "squeue --noheader --jobs=17 --Format=State:20,RestartCnt:20",
         "scontrol requeue 17",
     ]
-    assert "Saved: the state after step 3. SLURM starts job 17 again." in capsys.readouterr().err
+    assert "Saved: the state after step 3. SLURM requeued job 17." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "COMPLETING", "PENDING", ""])
@@ -127,14 +125,14 @@ def test_a_job_that_is_cancelled_or_started_again_anyway_is_left_alone(
     with pytest.raises(SystemExit), exits_on_request():
         ask()
     assert "scontrol" not in calls.read_text("utf-8")
-    assert f"SLURM has job 17 as {state or 'gone'}" in capsys.readouterr().err
+    assert f"SLURM reports job 17 as {state or 'gone'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        ("scontrol", "refuses to start job 17 again (denied). Run again to go on."),
-        ("squeue", "does not tell of job 17 (denied). Run again to go on."),
+        ("scontrol", "refuses to requeue job 17 (denied). Run again to resume."),
+        ("squeue", "no information on job 17 (denied). Run again to resume."),
     ],
 )
 def test_slurm_that_refuses_is_told_of(

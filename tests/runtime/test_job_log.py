@@ -34,7 +34,7 @@ def test_a_log_that_cannot_be_written_is_said_once(
             print("more", file=log)
     captured = capsys.readouterr()
     assert captured.out == "0\n1\n2\n"
-    assert captured.err == f"mlcslm: {file}: no log from here on ({reason}); the job goes on\n"
+    assert captured.err == f"mlcslm: {file}: logging stopped ({reason}); the job continues\n"
 
 
 def test_bytes_of_names_that_are_no_text_do_not_end_a_job(tmp_path: Path) -> None:

@@ -18,18 +18,18 @@ from mlcslm.runtime.machine_faults import check_results_folder, machine_fault
     [
         (errno.ENOSPC, "the disk is full"),
         (errno.EDQUOT, "the disk is full"),
-        (errno.EROFS, "not to be written or read by this user"),
-        (errno.ESTALE, "the disk or network drive that holds it does not answer"),
-        (errno.EIO, "the disk or network drive that holds it does not answer"),
+        (errno.EROFS, "not readable or writable by this user"),
+        (errno.ESTALE, "the disk or network drive that holds it does not respond"),
+        (errno.EIO, "the disk or network drive that holds it does not respond"),
         (errno.EMFILE, "too many files are open"),
-        (errno.ENOMEM, "memory is exhausted"),
+        (errno.ENOMEM, "out of memory"),
     ],
 )
 def test_what_the_system_says(number: int, what: str) -> None:
     told = machine_fault(OSError(number, os.strerror(number), "some/file"))
     assert told is not None
     assert told.startswith(f"some/file: {what} ({os.strerror(number)}). ")
-    assert "run the same command again: what is finished is kept" in told
+    assert "run the same command again: finished work is kept" in told
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_what_the_system_says(number: int, what: str) -> None:
     [
         (RuntimeError("I/O error: No space left on device (os error 28)"), "the disk is full"),
         (RuntimeError("[enforce fail at inline_container.cc:664] . PytorchStreamWriter failed writing file"), "full"),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "memory is exhausted"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory is exhausted"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out of memory"),
         (RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. "), "resources.data_workers"),
         (RuntimeError("DataLoader worker (pid(s) 17, 18) exited unexpectedly"), "resources.data_workers"),
         (RuntimeError('Could not read enough bytes from file "a.duckdb": attempted'), "a damaged file"),
-        (MemoryError(), "memory is exhausted (MemoryError)"),
+        (MemoryError(), "out of memory (MemoryError)"),
     ],
 )
 def test_what_libraries_say(error: Exception, what: str) -> None:
@@ -77,7 +77,7 @@ def test_a_results_folder_is_made_or_refused(tmp_path: Path) -> None:
     check_results_folder(tmp_path / "new" / "results")
     assert not list((tmp_path / "new" / "results").iterdir())
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file: is no folder"):
+    with pytest.raises(UserError, match="file: is not a folder"):
         check_results_folder(tmp_path / "file")
-    with pytest.raises(UserError, match="file/results: not where it was, or not what it was"):
+    with pytest.raises(UserError, match="file/results: missing or of the wrong kind"):
         check_results_folder(tmp_path / "file" / "results")

@@ -17,7 +17,7 @@ def count(file: Path, steps: int) -> None:
         while step < steps:
             time.sleep(0.1)
             step += 1
-            if stop.asked:
+            if stop.requested:
                 out.write(f"{step}\n")
             stop.leave(f"step {step}")
         out.write(f"{step}\n")

@@ -77,7 +77,7 @@ def test_an_interrupted_stage_went_on_where_it_was(disturbed: Any) -> None:
     run, _ = disturbed
     for name, steps in (("ckpt-7000", 60), ("ckpt-12500/format+accuracy", 12)):
         log = (run.results / "logs" / "train" / f"{name}.log").read_text("utf-8")
-        (step,) = re.findall(rf"{re.escape(name)}: going on from step (\d+) of {steps}", log)
+        (step,) = re.findall(rf"{re.escape(name)}: resuming from step (\d+) of {steps}", log)
         assert 0 < int(step) < steps
     log = (run.results / "logs" / "train_embedding" / "campplus.log").read_text("utf-8")
     assert re.search(r"Going on from step \d+ of 150", log)

@@ -36,7 +36,7 @@ def test_two_nodes_train_as_one_and_stop_together(cluster: Cluster, undisturbed:
     assert record["NodeCnt"] == "2"
     assert re.findall(r"Restarts=(\d+)", cluster.ask("scontrol", "show", "job", job.job)) == ["1"]
     log = (run.results / "logs" / "train" / "baseline-2.log").read_text("utf-8")
-    assert {int(step) for step in re.findall(r"baseline-2: going on from step (\d+) of 12", log)} <= set(range(3, 12))
+    assert {int(step) for step in re.findall(r"baseline-2: resuming from step (\d+) of 12", log)} <= set(range(3, 12))
     assert len(re.findall("baseline-2: going on", log)) == 4
     expected = undisturbed.results / "checkpoints" / "baseline-2"
     losses = [pq.read_table(folder / "training_log.parquet")["loss"].to_pylist() for folder in (checkpoint, expected)]

@@ -64,7 +64,7 @@ def test_a_cancelled_job_saves_and_stays_cancelled(
     job, file = submit("--partition=gpu", "--time=10")
     wait_until(file.exists)
     cluster.ask("scancel", job)
-    wait_until(lambda: "Run again to go on." in (tmp_path / "output.txt").read_text("utf-8"))
+    wait_until(lambda: "Run again to resume." in (tmp_path / "output.txt").read_text("utf-8"))
     wait_until(lambda: field(cluster, job, "JobState") == "CANCELLED")
     assert field(cluster, job, "Restarts") == "0"
     assert len(file.read_text("utf-8").split()) == 2

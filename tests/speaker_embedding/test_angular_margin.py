@@ -14,7 +14,7 @@ def test_the_margin_turns_the_angle() -> None:
     torch.testing.assert_close(with_margin(angles.cos(), 0.3), (angles + 0.3).cos())
 
 
-def test_more_alike_is_never_worse_even_where_the_sum_exceeds_pi() -> None:
+def test_more_similar_is_never_worse_even_where_the_sum_exceeds_pi() -> None:
     cosine = torch.linspace(-1, 1, 2001, dtype=torch.float64)
     assert (with_margin(cosine, 0.5).diff() > 0).all()
     assert (with_margin(cosine, 0.5) < cosine).all()
@@ -30,7 +30,7 @@ def test_without_margin_it_is_softmax_of_scaled_cosines() -> None:
     assert right == (logits.argmax(dim=1) == speakers).float().mean()
 
 
-def test_the_margin_is_the_right_speakers_alone() -> None:
+def test_the_margin_applies_to_the_target_speaker_only() -> None:
     classifier = AngularMarginClassifier(2, 2, scale=1.0)
     with torch.no_grad():
         classifier.weight.copy_(torch.eye(2))

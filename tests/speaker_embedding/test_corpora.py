@@ -1,4 +1,4 @@
-"""Indices of speaker corpora, on trees as CN-Celeb and VoxBlink have them."""
+"""Indices of speaker corpora, on the layouts of CN-Celeb and VoxBlink."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def test_voxblink_keeps_a_speakers_videos_apart(tmp_path: Path, capsys: pytest.C
         "id000000/DwgYRqnQZHM/00001.wav",
         "id000001/DwgYRqnQZHM/00000.wav",
     ]
-    assert "left out 1 folders without" in capsys.readouterr().err
+    assert "skipped 1 folders without" in capsys.readouterr().err
 
 
-def test_a_corpus_that_is_not_there_is_named_with_its_source(tmp_path: Path) -> None:
+def test_a_missing_corpus_is_named_with_its_source(tmp_path: Path) -> None:
     corpus = SpeakerCorpusConfig(folder=str(tmp_path / "gone"), source="openslr.org/82")
     with pytest.raises(UserError, match=r"gone: no such folder\. Expected the speaker corpus mine \(openslr\.org/82\)"):
         index_speakers("mine", corpus, tmp_path / "index.parquet")

@@ -21,7 +21,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def audio() -> np.ndarray:
-    """Eight seconds whose colour changes."""
+    """Eight seconds of noise whose colour changes."""
     noise = RNG.normal(0, 0.1, 8 * 16_000)
     return np.convolve(noise * np.repeat(RNG.uniform(0.1, 1, 80), 1600), [1, 0.9, 0.5]).astype(np.float32)
 
@@ -52,7 +52,7 @@ def test_a_window_between_frames_is_shifted_by_five_milliseconds_at_most(
 
 
 @pytest.mark.slow
-def test_an_embedding_has_the_same_bits_whatever_is_embedded_beside_it(
+def test_an_embedding_is_bit_identical_whatever_else_is_in_the_batch(
     embedder: SpeakerEmbedder, audio: np.ndarray
 ) -> None:
     windows = [(0.1 * at, 0.1 * at + 1.5) for at in range(50)]
@@ -106,7 +106,7 @@ def test_another_checkpoint_is_refused_naming_what_differs(tmp_path: Path) -> No
         load_network(tmp_path / "w.pt", "resnet101")
 
 
-def test_the_classifier_left_in_wespeakers_checkpoints_is_not_wanted(tmp_path: Path) -> None:
+def test_the_classifier_left_in_wespeakers_checkpoints_is_ignored(tmp_path: Path) -> None:
     size = {"channels": 4, "blocks": (1, 1, 1, 1)}
     state = build_network("resnet101", size).state_dict()
     save({**state, "projection.weight": torch.zeros(7, 256)}, tmp_path / "avg_model.pt")
@@ -129,7 +129,7 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({}, "none; expected one"), ({"a.pt": b"", "b.pt": b""}, "found: a.pt, b.pt; expected one")],
+    [({}, "none; expected one"), ({"a.pt": b"", "b.pt": b""}, "found weight files: a.pt, b.pt; expected one")],
 )
 def test_a_folder_without_one_checkpoint_is_refused(tmp_path: Path, content: dict[str, bytes], message: str) -> None:
     for name, data in content.items():
@@ -138,8 +138,8 @@ def test_a_folder_without_one_checkpoint_is_refused(tmp_path: Path, content: dic
         load_network(tmp_path, "campplus")
 
 
-def test_what_is_neither_here_nor_on_the_hub_is_refused() -> None:
-    with pytest.raises(UserError, match="neither a file or folder nor a model that the hub gives"):
+def test_a_source_neither_local_nor_on_the_hub_is_refused() -> None:
+    with pytest.raises(UserError, match="neither a file, a folder nor an available hub model"):
         load_network("no/such/folder/at/all", "campplus")
 
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from mlcslm.config.diarization import PUBLIC_SIZES
 from mlcslm.errors import UserError
+from mlcslm.speaker_embedding.base import StatisticsPooling
 from mlcslm.speaker_embedding.campplus import ContextMask
 from mlcslm.speaker_embedding.eres2net import ERes2Net, Fusion, Res2Block
 from mlcslm.speaker_embedding.networks import NETWORKS, build_network
-from mlcslm.speaker_embedding.pooling import StatisticsPooling
 
 SMALL: dict[str, dict[str, Any]] = {
     "campplus": {"channels": 16, "growth": 8, "bottleneck": 2, "blocks": (2, 1, 2), "head_channels": 4},
@@ -22,7 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "resnet101": {"channels": 4, "blocks": (1, 2, 1, 1)},
 }
 
-# Tensors of the checkpoint, of which running statistics and counters are no parameters; then names and shapes.
+# Tensors of the checkpoint, whose running statistics and counters are not parameters; then names and shapes.
 PUBLIC: dict[str, tuple[int, int, dict[str, tuple[int, ...]]]] = {
     "campplus": (
         6_848_544,
@@ -87,8 +87,8 @@ def test_public_size_has_the_public_checkpoints_names_shapes_and_counts(network:
     assert {name: tuple(state[name].shape) for name in shapes} == shapes
 
 
-def test_the_stated_sizes_are_met() -> None:
-    """6.93 M is what CAM++'s checkpoint holds, with the statistics of its normalisations; the others are parameters."""
+def test_sizes_match_the_published_ones() -> None:
+    """CAM++'s 6.93 M include the statistics of its normalisations; the others are parameters only."""
     with torch.device("meta"):
         held = sum(tensor.numel() for tensor in build_network("campplus").state_dict().values())
     assert [round(count / 1e6, 2) for count in (held, PUBLIC["eres2net"][0], PUBLIC["resnet101"][0])] == [
@@ -142,7 +142,7 @@ def test_pooling_is_mean_and_deviation_over_time() -> None:
     torch.testing.assert_close(pooled, torch.tensor([[2.0, 5.0, 1.0, 1e-4]]))
 
 
-def test_a_mask_sees_the_window_and_its_stretch_of_a_hundred_frames() -> None:
+def test_a_mask_sees_the_window_and_its_segment_of_a_hundred_frames() -> None:
     torch.manual_seed(0)
     mask = ContextMask(4, 3, kernel=3, dilation=1)
     x = torch.randn(1, 4, 250)
@@ -168,7 +168,7 @@ def test_blocks_of_eres2net_clip_at_twenty() -> None:
 
 
 def test_an_unknown_network_or_size_is_refused() -> None:
-    with pytest.raises(UserError, match="no such network; expected one of campplus, eres2net, resnet101"):
+    with pytest.raises(UserError, match="expected one of: campplus, eres2net, resnet101"):
         build_network("xvector")
-    with pytest.raises(UserError, match="campplus has no size depth; expected some of embedding_size, channels"):
+    with pytest.raises(UserError, match="campplus: found size depth, expected some of: embedding_size, channels"):
         build_network("campplus", {"depth": 3})

@@ -1,4 +1,4 @@
-"""The training of a speaker embedding that is asked to stop saves, and goes on to the same weights."""
+"""Speaker embedding training asked to stop saves its state, and resumes to the same weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlcslm.speaker_embedding.training import EmbeddingPaths, train_embedding
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_after_the_step_it_was_asked_to_stop_in(
+def test_training_resumes_after_the_step_in_which_it_was_asked_to_stop(
     voices: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = {"channels": 16, "growth": 8, "blocks": [1, 1, 1], "head_channels": 4, "embedding_size": 16}
@@ -29,25 +29,25 @@ def test_a_training_goes_on_after_the_step_it_was_asked_to_stop_in(
             "embeddings": {"mine": {"network": "campplus", "size": size, "training": training}},
         }
     )
-    whole, cut = (
+    undisturbed, stopped = (
         EmbeddingPaths(folder / "out", folder / "work", voices["train"], voices["dev"])
-        for folder in (tmp_path / "whole", tmp_path / "cut")
+        for folder in (tmp_path / "undisturbed", tmp_path / "stopped")
     )
-    train_embedding("mine", config, whole)
+    train_embedding("mine", config, undisturbed)
     margin_at, steps = embedding_training.margin_at, []
 
-    def asked_in_the_third(step: int, *rest: Any) -> float:
+    def stop_in_the_third(step: int, *rest: Any) -> float:
         steps.append(step)
         if len(steps) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return margin_at(step, *rest)
 
-    monkeypatch.setattr(embedding_training, "margin_at", asked_in_the_third)
+    monkeypatch.setattr(embedding_training, "margin_at", stop_in_the_third)
     with pytest.raises(Interrupted) as caught, raises_on_request():
-        train_embedding("mine", config, cut)
+        train_embedding("mine", config, stopped)
     assert caught.value.saved == "the state after step 3 of 6"
-    assert not cut.out.exists()
-    train_embedding("mine", config, cut)
+    assert not stopped.out.exists()
+    train_embedding("mine", config, stopped)
     assert steps == list(range(6))
-    weights = [(paths.out / "model.safetensors").read_bytes() for paths in (cut, whole)]
+    weights = [(paths.out / "model.safetensors").read_bytes() for paths in (stopped, undisturbed)]
     assert weights[0] == weights[1]

@@ -17,7 +17,7 @@ from mlcslm.speaker_embedding.verification import equal_error_rate, verify, veri
     [
         ([0.9, 0.8], [0.2, 0.1], 0.0),
         ([0.1, 0.2], [0.8, 0.9], 1.0),
-        # At 0.5, one of four is refused and one of four accepted.
+        # At 0.5, one of four is rejected and one of four accepted.
         ([0.9, 0.8, 0.7, 0.3], [0.6, 0.2, 0.1, 0.0], 0.25),
         ([0.5, 0.5], [0.5, 0.5], 0.5),
     ],
@@ -40,7 +40,7 @@ def test_without_trials_there_is_no_rate() -> None:
 
 
 def test_pairs_are_counted_within_sessions_and_over_all() -> None:
-    """Two sessions; the second's speakers sound like the first's: told apart within each, not between them."""
+    """Two sessions; the second's speakers sound like the first's: told apart within each, but not across sessions."""
     embeddings = np.array([[1, 0], [1, 0.1], [0, 1], [0, 1], [1, 0], [1, 0], [0, 1], [0.1, 1]], np.float32)
     found = verify(embeddings, ["a"] * 4 + ["b"] * 4, ["O1", "O1", "O2", "O2"] * 2)
     assert (found.same_pairs, found.different_pairs, found.speakers) == (4, 8, 4)
@@ -50,7 +50,7 @@ def test_pairs_are_counted_within_sessions_and_over_all() -> None:
     assert found.different_cosine < 0.2
 
 
-def test_a_manifests_speakers_give_so_many_utterances_at_most(voices: dict[str, Path]) -> None:
+def test_utterances_per_speaker_are_limited(voices: dict[str, Path]) -> None:
     torch.manual_seed(0)
     embedder = SpeakerEmbedder(build_network("resnet101", {"channels": 4, "blocks": (1, 1, 1, 1)}))
     found = verify_manifest(embedder, voices["dev"], utterances=3)

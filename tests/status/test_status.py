@@ -182,7 +182,7 @@ def test_the_command_lists_what_is_neither_done_nor_untouched(layout: Layout, tm
 
 
 def test_configurations_that_are_none_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such configuration"):
+    with pytest.raises(UserError, match="no such file"):
         status([tmp_path / "none.yaml"])
     (tmp_path / "list.yaml").write_text("[1]")
     with pytest.raises(UserError, match="found list, expected a mapping"):

@@ -84,7 +84,7 @@ def test_long_lists_are_cut_for_each_kind_and_say_so() -> None:
             Edit("deletion", "", "k"),
             Edit("deletion", "", "l"),
         ),
-        cut=True,
+        truncated=True,
     )
     with pytest.raises(ValueError, match="longest=0"):
         write_reflection("a", "b", "word", longest=0)
@@ -108,7 +108,7 @@ def test_what_is_written_is_read_back(hypothesis: str, reference: str, unit: str
     for kind in ("substitution", "deletion", "insertion"):
         true = [edit for edit in edits if edit.kind == kind]
         assert [edit for edit in read.edits if edit.kind == kind] == true[:longest]
-    assert read.cut == (len(read.edits) < len(edits))
+    assert read.truncated == (len(read.edits) < len(edits))
     # At least one where there is one, and each kind that there is.
     assert read.kinds == {edit.kind for edit in edits}
 
@@ -132,7 +132,7 @@ def test_sentences_of_every_group_with_random_errors() -> None:
             heard = [draw.choice([unit, unit, unit[::-1], f"{unit} {unit}", ""]) for unit in meant]
             hypothesis = " ".join(" ".join(heard).split())
             read = parse_reflection(write_reflection(hypothesis, group.prompt, group.unit, longest=99))
-            assert read is not None and not read.cut and read.hypothesis == hypothesis
+            assert read is not None and not read.truncated and read.hypothesis == hypothesis
             assert sorted(map(str, read.edits)) == sorted(map(str, align(meant, units(hypothesis, group.unit))))
 
 

@@ -1,4 +1,4 @@
-"""What stages of template "reasoning" are trained on, and trainers that sample answers themselves."""
+"""Training data for stages with template "reasoning", and trainers that sample their own answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def reasoning(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Reflections on the tone corpus, each of whose hypotheses has its first word wrong and the second missing."""
+    """Reflections on the tone corpus; in each hypothesis the first word is wrong and the second missing."""
     from mlcslm.text.reflection import write_reflection
 
     rows = []
@@ -31,7 +31,7 @@ def reasoning(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_trainer(
     make_config: Callable[..., Any], tones: Path, languages: dict[str, Any], tmp_path: Path
 ) -> Callable[..., Any]:
-    """A RolloutTrainer of a tiny untrained model with random adapters, by default with rewards by an answer's ids."""
+    """A RolloutTrainer of a tiny untrained model with random adapters; by default, rewards depend on answer ids."""
     import torch
     from transformers.trainer_callback import PrinterCallback
 

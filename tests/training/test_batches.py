@@ -1,4 +1,4 @@
-"""Planned batches: a pure function of (seed, pass, step), every utterance at most once a pass, alike in length."""
+"""Planned batches: a pure function of (seed, pass, step), every utterance at most once per pass, similar in length."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LENGTHS = np.random.default_rng(0).uniform(0.3, 20, 997).tolist()
     seed=st.integers(0, 2**31),
     number=st.integers(0, 1000),
 )
-def test_a_pass_takes_each_utterance_once_but_for_what_fills_no_batch(
+def test_a_pass_takes_each_utterance_once_except_an_incomplete_batch(
     lengths: list[float], batch_size: int, seed: int, number: int
 ) -> None:
     batches = batches_of_pass(lengths, batch_size, seed, number)
@@ -58,8 +58,8 @@ def test_a_batch_is_of_similar_length_but_passes_are_not_sorted() -> None:
     assert abs(np.corrcoef(means, range(len(means)))[0, 1]) < 0.4
 
 
-def test_no_utterance_is_left_out_of_every_pass() -> None:
-    """17 utterances in batches of 8: one a pass is left out, and in time each, the longest no more than others."""
+def test_no_utterance_is_dropped_from_every_pass() -> None:
+    """17 utterances in batches of 8: each pass drops one, in time every one, the longest no more often than others."""
     lengths = [float(length) for length in range(1, 18)]
     left_out = [set(range(17)) - {i for batch in batches_of_pass(lengths, 8, 3, n) for i in batch} for n in range(400)]
     counts = np.bincount([index for indices in left_out for index in indices], minlength=17)
@@ -71,14 +71,12 @@ def test_no_utterance_is_left_out_of_every_pass() -> None:
 @given(
     utterances=st.integers(5, 60), batch_size=st.integers(1, 5), count=st.integers(1, 60), skipped=st.integers(0, 60)
 )
-def test_a_plan_gone_on_with_is_the_rest_of_the_plan(
-    utterances: int, batch_size: int, count: int, skipped: int
-) -> None:
+def test_a_resumed_plan_is_the_rest_of_the_plan(utterances: int, batch_size: int, count: int, skipped: int) -> None:
     plan = BatchPlan([float(i % 7) for i in range(utterances)], batch_size, count, seed=9)
     whole = list(plan)
     assert len(whole) == len(plan) == count
     assert list(itertools.islice(iter(plan), skipped, None)) == whole[skipped:]
-    # A longer stage begins with the same batches.
+    # A longer stage starts with the same batches.
     assert list(BatchPlan(plan.lengths, batch_size, count + 3, seed=9))[:count] == whole
 
 

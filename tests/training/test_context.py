@@ -1,4 +1,4 @@
-"""Conversational context in training: which references a prompt has, and that a stage learns from them."""
+"""Conversational context in training: which references a prompt contains, and that a stage learns from them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def written(rows: list[dict], path: Path) -> Path:
 
 
 def prompt_lines(dataset: UtteranceDataset, index: int, number: int = 0) -> list[str]:
-    """What stands after the prompt's own line."""
+    """What follows the prompt's own line."""
     example = dataset[number, index]
     prompt = [token for token, label in zip(example["input_ids"], example["labels"], strict=True) if label == -100]
     text = dataset.processor.decode(prompt).replace("<|audio|>", "")
     return text.removesuffix(" ASSISTANT:").split("\n")[1:]
 
 
-def test_the_two_utterances_before_are_in_the_prompt(rows: list[dict], processor, tmp_path: Path) -> None:
-    """Of either speaker, of the same session alone, in the order of their turns whatever the manifest's."""
+def test_the_two_previous_utterances_are_in_the_prompt(rows: list[dict], processor, tmp_path: Path) -> None:
+    """From either speaker, from the same session only, in order of turns rather than of the manifest."""
     shuffled = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))]
     dataset = UtteranceDataset(written(shuffled, tmp_path / "m.parquet"), processor, "tagged", context=2)
     said = {(row["session_id"], row["turn"]): row for row in rows}
@@ -53,16 +53,16 @@ def test_the_two_utterances_before_are_in_the_prompt(rows: list[dict], processor
         assert prompt_lines(dataset, index) == [one["text"] for one in before if one]
 
 
-def test_context_is_written_as_answers_are(rows: list[dict], processor, tmp_path: Path) -> None:
+def test_context_is_normalised_like_answers(rows: list[dict], processor, tmp_path: Path) -> None:
     session = [row for row in rows if row["session_id"] == rows[0]["session_id"]][:4]
     for row, text in zip(session, ["Hello,  there!", "YES.", None, "no"], strict=True):
         row["text"] = text
     dataset = UtteranceDataset(written(session, tmp_path / "m.parquet"), processor, "tagged", context=2)
-    # The third utterance has no text: it is no example, and no line of the fourth's context.
+    # The third utterance has no text: it is neither an example nor a line of the fourth's context.
     assert [prompt_lines(dataset, index) for index in range(3)] == [[], ["hello there"], ["yes"]]
 
 
-def test_utterances_that_are_left_out_are_context_still(rows: list[dict], processor, tmp_path: Path) -> None:
+def test_excluded_utterances_still_serve_as_context(rows: list[dict], processor, tmp_path: Path) -> None:
     session = [row for row in rows if row["session_id"] == rows[0]["session_id"]]
     limit = sorted(row["end"] - row["start"] for row in session)[len(session) // 2]
     dataset = UtteranceDataset(
@@ -73,7 +73,7 @@ def test_utterances_that_are_left_out_are_context_still(rows: list[dict], proces
         assert prompt_lines(dataset, index) == ([session[row["turn"] - 1]["text"]] if row["turn"] else [])
 
 
-def test_context_is_dropped_anew_each_pass(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
+def test_context_dropout_is_redrawn_each_pass(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
     def rendered(share: float, seed: int) -> np.ndarray:
         dataset = UtteranceDataset(tones, processor, "tagged", context=2, context_dropout=share, seed=seed)
         return np.array([[bool(dataset.context((n, i))) for i in range(len(rows))] for n in range(40)])
@@ -89,7 +89,7 @@ def test_context_is_dropped_anew_each_pass(tones: Path, rows: list[dict], proces
 
 
 def test_a_stage_is_trained_with_its_context(make_config, train: Callable[..., Path], tmp_path: Path) -> None:
-    """Its first loss differs from that of the same stage without, as the prompts do."""
+    """Its first loss differs from that of the same stage without context, because the prompts differ."""
     stages = {"plain": {"steps": 1}, "context": {"steps": 1, "context": 2}}
     config = make_config(stages)
     losses = {}

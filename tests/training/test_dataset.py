@@ -1,4 +1,4 @@
-"""Training examples: prompt and answer of the utterance asked for, with its audio, augmented by pass."""
+"""Training examples: an utterance's prompt and answer with its audio, augmented per pass."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def test_an_example_is_its_utterance(tones: Path, rows: list[dict], processor: S
 
 
 def test_answers_are_written_as_references_are_scored(rows: list[dict], processor, tmp_path: Path) -> None:
-    """Hypotheses are compared as they are, so the model must learn the normalised form."""
+    """Hypotheses are scored as they are, so the model must learn the normalised form."""
     texts = ["Yes, of COURSE!"] * len(rows)
     dataset = UtteranceDataset(changed(rows, tmp_path / "m.parquet", text=texts), processor, "plain")
     labels = [label for label in dataset[0, 0]["labels"] if label != -100]
     assert processor.decode(labels[:-1]).strip() == "yes of course"
 
 
-def test_utterances_without_text_or_too_long_are_left_out(rows: list[dict], processor, tmp_path: Path) -> None:
+def test_utterances_without_text_or_too_long_are_excluded(rows: list[dict], processor, tmp_path: Path) -> None:
     texts = [None, "", *["yes"] * (len(rows) - 2)]
     dataset = UtteranceDataset(
         changed(rows, tmp_path / "m.parquet", text=texts), processor, "plain", max_duration_s=0.7
@@ -76,7 +76,7 @@ def test_utterances_without_text_or_too_long_are_left_out(rows: list[dict], proc
     assert [row["utterance_id"] for row in dataset.rows] == [rows[i]["utterance_id"] for i in expected]
 
 
-def test_each_pass_augments_anew_and_repeatably(tones: Path, processor: SpeechProcessor, tmp_path: Path) -> None:
+def test_each_pass_augments_differently_and_repeatably(tones: Path, processor: SpeechProcessor, tmp_path: Path) -> None:
     generate_noises(tmp_path / "noise", seed=0, count=2)
     augmenter = Augmenter(1.0, tmp_path / "noise", None)
     datasets = [UtteranceDataset(tones, processor, "plain", augmenter=augmenter, seed=s) for s in (1, 1, 2)]
@@ -115,9 +115,9 @@ def test_what_is_too_long_is_left_out_and_said_also_beyond_what_the_encoder_hear
     assert said in capsys.readouterr().err
 
 
-def test_a_fold_is_left_out(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
-    """Each group has one session: the first fold has them all, the second none."""
-    with pytest.raises(UserError, match=r"none of its 24 utterances outside fold \[0, 2\]"):
+def test_a_fold_is_excluded(tones: Path, rows: list[dict], processor: SpeechProcessor) -> None:
+    """Each group has one session: the first fold has all of them, the second none."""
+    with pytest.raises(UserError, match=r"none of its 24 utterances outside fold \[0, 2\] has text and lasts at most"):
         UtteranceDataset(tones, processor, "plain", fold=(0, 2))
     assert len(UtteranceDataset(tones, processor, "plain", fold=(1, 2))) == len(rows)
 

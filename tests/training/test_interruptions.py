@@ -1,4 +1,4 @@
-"""Killed at any step and run again, or run twice at once, a stage ends in the same weights."""
+"""Killed at any step and rerun, or run twice at once, a stage ends with the same weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENCE_S = 300  # for a loaded machine
 
 @pytest.fixture
 def start(train: Callable[..., Path]) -> Callable[..., multiprocessing.Process]:
-    """Train a stage in a process of its own, forked from this one: to import torch anew would take most of the time."""
+    """Train a stage in a process forked from this one: importing torch again would take most of the time."""
 
     def run(config: Any, name: str, root: Path, **paths: Path) -> multiprocessing.Process:
         process = multiprocessing.get_context("fork").Process(target=train, args=(config, name, root), kwargs=paths)
@@ -44,11 +44,11 @@ def wait_for(condition: Callable[[], Any], process: multiprocessing.Process | No
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a checkpoint; its log's times are not to be repeated."""
+    """SHA-256 of each file of a checkpoint, except its log, whose times differ."""
     return {path.name: sha256(path) for path in folder.iterdir() if path.name != "training_log.parquet"}
 
 
-def test_a_killed_stage_ends_in_the_same_weights(
+def test_a_killed_stage_ends_with_the_same_weights(
     make_config,
     train: Callable[..., Path],
     start: Callable[..., multiprocessing.Process],
@@ -56,7 +56,7 @@ def test_a_killed_stage_ends_in_the_same_weights(
     reasoning: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Killed twice, with dropout, accumulated gradients and a falling prompt-loss weight, which have to come back."""
+    """Killed twice, with dropout, accumulated gradients and a falling prompt-loss weight, which must be restored."""
     stage = {"trains": ["projector", "embedding", "head", "lm_lora"], "template": "reasoning", "steps": 60}
     stage |= {"batch_size": 2, "accumulation": 2, "save_steps": 7, "learning_rate": 3e-3}
     stage |= {"prompt_loss_weight": {"steps": 40}}
@@ -76,7 +76,7 @@ def test_a_killed_stage_ends_in_the_same_weights(
     newest = max(int(path.parent.name.split("-")[1]) for path in log.parent.glob("*/whole"))
     capfd.readouterr()
     train(config, "a", root, reasoning=reasoning)
-    assert f"a: going on from step {newest} of 60" in capfd.readouterr().err
+    assert f"a: resuming from step {newest} of 60" in capfd.readouterr().err
     assert contents(root / "a") == contents(undisturbed)
     logs = [pq.read_table(folder / "training_log.parquet").to_pydict() for folder in (root / "a", undisturbed)]
     assert logs[0]["step"] == list(range(1, 61))
@@ -86,7 +86,7 @@ def test_a_killed_stage_ends_in_the_same_weights(
     assert [path.suffix for path in (root / "work" / "a").iterdir()] == [".lock"]
 
 
-def test_a_state_that_a_kill_cut_short_is_passed_over(
+def test_a_state_truncated_by_a_kill_is_skipped(
     make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlcslm.training.trainer import SpeechTrainer
@@ -113,7 +113,7 @@ def test_a_state_that_a_kill_cut_short_is_passed_over(
     assert contents(train(config, "a", tmp_path)) == contents(undisturbed)
 
 
-def test_a_second_process_waits_and_takes_what_the_first_has_made(
+def test_a_second_process_waits_and_keeps_the_firsts_result(
     make_config, train: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = make_config({"a": {"steps": 2}})
@@ -124,7 +124,7 @@ def test_a_second_process_waits_and_takes_what_the_first_has_made(
     with open(lock) as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         second.start()
-        wait_for(lambda: "another process trains this stage" in capsys.readouterr().err)
+        wait_for(lambda: "another process is training this stage" in capsys.readouterr().err)
         second.join(0.5)
         assert second.is_alive()
     second.join(PATIENCE_S)
@@ -132,7 +132,7 @@ def test_a_second_process_waits_and_takes_what_the_first_has_made(
     assert {path.name: path.stat().st_mtime_ns for path in made.iterdir()} == before
 
 
-def test_a_second_process_trains_itself_where_the_first_has_failed(
+def test_a_second_process_trains_if_the_first_failed(
     make_config, train: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = make_config({"a": {"steps": 2}})
@@ -143,7 +143,7 @@ def test_a_second_process_trains_itself_where_the_first_has_failed(
     with open(lock) as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         second.start()
-        wait_for(lambda: "another process trains this stage" in capsys.readouterr().err)
+        wait_for(lambda: "another process is training this stage" in capsys.readouterr().err)
     second.join(PATIENCE_S)
     assert contents(tmp_path / "a") == expected
 
@@ -151,7 +151,7 @@ def test_a_second_process_trains_itself_where_the_first_has_failed(
 def test_two_processes_train_as_one_that_accumulates(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path
 ) -> None:
-    """accelerate deals the planned batches out in turn: two processes' are those that one would accumulate."""
+    """accelerate distributes the planned batches in turn: two processes get what one would accumulate."""
     from safetensors.torch import load_file
 
     from mlcslm.training.launch import launch_stage
@@ -171,7 +171,7 @@ def test_two_processes_train_as_one_that_accumulates(
         assert all((found[name] - expected[name]).abs().max() < 1e-5 for name in expected), file
 
 
-def test_a_mistake_in_several_processes_is_said_without_a_traceback(
+def test_a_mistake_in_several_processes_is_reported_without_a_traceback(
     make_config, tmp_path: Path, tones: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from mlcslm.errors import UserError
@@ -179,7 +179,7 @@ def test_a_mistake_in_several_processes_is_said_without_a_traceback(
 
     config = make_config({"a": {"steps": 1, "batch_size": 99, "accumulation": 2}})
     paths = StagePaths(out=tmp_path / "a", work=tmp_path / "work", manifest=tones)
-    with pytest.raises(UserError, match=r"stage a: of its 2 processes failed: process \d with status"):
+    with pytest.raises(UserError, match=r"stage a: training with 2 processes failed: process \d with status"):
         launch_stage("a", config, paths, processes=2)
     assert not (tmp_path / "a").exists()
     output = capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""The training log: a line a step, whole whatever happened to it."""
+"""The training log: one line per step, intact whatever interrupted it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def line(step: int) -> str:
     return json.dumps(row) + "\n"
 
 
-def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
+def test_a_line_truncated_by_a_kill_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text(line(1) + line(2) + line(3)[:20])
     assert [row["step"] for row in read_rows(tmp_path / "log.jsonl")] == [1, 2]
 
 
-def test_a_log_that_was_never_begun_is_empty(tmp_path: Path) -> None:
+def test_a_missing_log_is_empty(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "log.jsonl") == []
 
 

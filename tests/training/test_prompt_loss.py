@@ -1,4 +1,4 @@
-"""The weighted loss equals a reference written by hand from the paper's equations, however a step is cut up."""
+"""The weighted loss equals a hand-written reference of the paper's equations, however a step is split."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from mlcslm.training import stage as stage_module
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.prompt_loss import LabelWeights
 from mlcslm.training.settings import StagePaths
+
+pytestmark = pytest.mark.slow
 
 STAGE = {"trains": ["projector", "embedding", "head"], "template": "reasoning", "warmup_steps": 0}
 SECTION = {"reasoning": {"checkpoint": "heard"}}
@@ -43,16 +45,16 @@ def hand_weights(processor: SpeechProcessor, labels: list[int], plw: float) -> l
 
 
 def hand_loss(model: SpeechLLM, processor: SpeechProcessor, examples: list[dict], plw: float) -> float:
-    """Equation 2 over all `examples`, each read alone."""
+    """Equation 2 over all `examples`, each run alone."""
     total, weight = 0.0, 0.0
     for example in examples:
         batch = processor.collate([example])
         labels = batch.pop("labels")[0].tolist()
         with torch.no_grad():
             scores = model(**batch).logits[0].double().log_softmax(-1)
-        for place, (label, w) in enumerate(zip(labels, hand_weights(processor, labels, plw), strict=True)):
+        for position, (label, w) in enumerate(zip(labels, hand_weights(processor, labels, plw), strict=True)):
             if label != -100:
-                total -= w * scores[place - 1, label].item()
+                total -= w * scores[position - 1, label].item()
                 weight += w
     return total / weight
 
@@ -96,7 +98,7 @@ def label_weights(processor: SpeechProcessor, schedule: PromptLossWeight) -> Lab
     return LabelWeights(schedule, think, end_think)
 
 
-def test_tags_of_the_reflection_are_weighted_as_it_is(built) -> None:
+def test_tags_of_the_reflection_are_weighted_like_it(built) -> None:
     _, processor = built
     example = processor.encode_example("French", "reasoning", audio_tokens=3, transcript="ça", think="là")
     labels = torch.tensor([example["labels"]])
@@ -121,7 +123,7 @@ def losses(folder: Path) -> list[float]:
 def test_each_step_has_the_weight_of_its_number(
     make_config, train: Callable[..., Path], tmp_path: Path, built, reasoning: Path, tones: Path
 ) -> None:
-    """At so small a rate that no weight changes, a step's loss is the untrained model's with that step's PLW."""
+    """At a learning rate too small to change a weight, a step's loss is the untrained model's with that step's PLW."""
     weight = {"first": 0.9, "last": 0.3, "steps": 3}
     stage = STAGE | {"steps": 5, "batch_size": 6, "learning_rate": 1e-30, "prompt_loss_weight": weight}
     config = make_config({"heard": HEARD, "a": stage}, **SECTION)
@@ -136,7 +138,7 @@ def test_each_step_has_the_weight_of_its_number(
 
 @pytest.fixture
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Optimiser steps of 16 utterances of mixed lengths, the same ones whatever the micro-batches."""
+    """Optimiser steps of 16 utterances of mixed lengths, the same whatever the micro-batches."""
 
     class Pieces(BatchPlan):
         def __iter__(self):
@@ -163,7 +165,7 @@ def test_1_x_16_and_2_x_8_and_4_x_4_are_one_step(
 
 
 def assert_alike(found: Path, expected: Path) -> None:
-    """Adam divides by the gradient's own size: weights with next to no gradient may differ by rounding."""
+    """Adam divides by the gradient's magnitude: weights with hardly any gradient may differ by rounding."""
     for file in ("projector.safetensors", "embedding.safetensors"):
         one, other = load_file(expected / file), load_file(found / file)
         assert all((other[name] - one[name]).abs().mean() < 1e-6 for name in one), file

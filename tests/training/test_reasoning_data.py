@@ -1,4 +1,4 @@
-"""Reflections are on what was heard of each utterance, once, and not on what ran on."""
+"""Each utterance has one reflection, on what was heard of it, without runaway text."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ def test_each_utterance_with_text_has_its_reflection(manifest: Path, tmp_path: P
         "The speech sounds like: ça va moi, but it might have some substitution: moi -> toi, let me correct it.",
     )
     assert found["French-2"][1].endswith("oui, but it might have some errors: none, let me correct it.")
-    # Thai is counted by characters, of which the vowel is one.
+    # Thai is counted in characters, and the vowel is one.
     assert found["Thai-1"][1].endswith("ด, but it might have some deletion: ี, let me correct it.")
-    # Twice the reference's one word and five, of which six are too many.
+    # Twice the reference's one word plus five: six words are dropped.
     assert found["French-3"][0] == " ".join(["non"] * 7)
     assert found["French-3"][1].endswith("insertion: non, non, non, non, non, non, let me correct it.")
     assert summary == "4 hypotheses, 3 of them wrong, 1 clipped; error rate 114.29 % (8 of 7)"
 
 
-def test_long_lists_are_cut(manifest: Path, tmp_path: Path, languages) -> None:
+def test_long_lists_are_truncated(manifest: Path, tmp_path: Path, languages) -> None:
     _, rows = write(manifest, [shard(tmp_path / "a" / "all.parquet", list(TEXTS))], languages, max_details=2)
     reflection = parse_reflection(rows[-1]["think"])
     assert reflection is not None
-    assert (len(reflection.edits), reflection.cut) == (2, True)
+    assert (len(reflection.edits), reflection.truncated) == (2, True)
 
 
 def test_folds_make_up_the_training_set_together(manifest: Path, tmp_path: Path, languages) -> None:
-    """Of different checkpoints, in folders of their own."""
+    """From different checkpoints, each in its own folder."""
     names = list(TEXTS)
     shards = [shard(tmp_path / f"half-{i}" / "all.parquet", names[i::2], provenance=str(i)) for i in range(2)]
     assert len(write(manifest, shards, languages)[1]) == 4
@@ -84,12 +84,14 @@ def test_folds_make_up_the_training_set_together(manifest: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("parts", "expected"),
     [
-        ([["French-1", "French-2"]], "3 without a hypothesis, such as Thai-1"),
-        ([list(TEXTS), ["Thai-2"]], "1 with several, such as Thai-2"),
-        ([[*TEXTS, "Thai-9"]], "1 not in the manifest, such as Thai-9"),
+        ([["French-1", "French-2"]], "3 without a hypothesis, e.g. Thai-1"),
+        ([list(TEXTS), ["Thai-2"]], "1 with several hypotheses, e.g. Thai-2"),
+        ([[*TEXTS, "Thai-9"]], "1 not in the manifest, e.g. Thai-9"),
     ],
 )
-def test_what_does_not_add_up_is_refused(manifest: Path, tmp_path: Path, languages, parts, expected: str) -> None:
+def test_missing_and_extra_hypotheses_are_refused(
+    manifest: Path, tmp_path: Path, languages, parts, expected: str
+) -> None:
     shards = [shard(tmp_path / "a" / f"{i}.parquet", part) for i, part in enumerate(parts)]
     with pytest.raises(FaultyInput, match=expected):
         write(manifest, shards, languages)
@@ -99,7 +101,7 @@ def test_what_does_not_add_up_is_refused(manifest: Path, tmp_path: Path, languag
 def test_shards_of_one_folder_that_differ_are_refused(manifest: Path, tmp_path: Path, languages) -> None:
     names = list(TEXTS)
     shards = [shard(tmp_path / "a" / f"{i}.parquet", names[i::2], provenance=str(i)) for i in range(2)]
-    with pytest.raises(UserError, match=r"1\.parquet: was made by another checkpoint"):
+    with pytest.raises(UserError, match=r"1\.parquet: made by a different checkpoint"):
         write(manifest, shards, languages)
 
 
@@ -115,12 +117,12 @@ def test_clipping_takes_the_first_units_whole(hypothesis: str, reference: str, u
     assert hypothesis.strip().startswith(clipped)
 
 
-def test_noise_is_what_the_configuration_asks_for(make_config, tmp_path: Path) -> None:
+def test_noise_is_what_the_configuration_requests(make_config, tmp_path: Path) -> None:
     plain, noisy = (make_config({"a": {"steps": 1}}, reasoning={"snr_db": snr}) for snr in (None, [3, 4]))
     generate_noises(tmp_path, seed=0, count=1)
     assert decoding_augmenter(plain, tmp_path, None) is None
     augmenter = decoding_augmenter(noisy, tmp_path, None)
     assert augmenter is not None
     assert (augmenter.probability, augmenter.snr_db, len(augmenter.noises)) == (1.0, (3.0, 4.0), 1)
-    with pytest.raises(UserError, match=r"reasoning\.snr_db asks for noise"):
+    with pytest.raises(UserError, match=r"reasoning\.snr_db requires noise"):
         decoding_augmenter(noisy, None, None)

@@ -1,4 +1,4 @@
-"""A reinforcement stage of a configuration: its checkpoint, its log, its interruptions."""
+"""A configured reinforcement stage: its checkpoint, its log, its interruptions."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from mlcslm.training.log import SCHEMA
 from mlcslm.training.rewards import EXAMPLE
 from mlcslm.training.settings import StagePaths
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 300  # for a loaded machine
 ALL = ["projector", "embedding", "head", "lm_lora", "encoder_lora"]
 PARENT = {"trains": ALL, "template": "tagged", "steps": 2}
@@ -30,7 +32,7 @@ STAGE |= {"learning_rate": 1e-2, "warmup_steps": 0}
 
 @pytest.fixture
 def arbitrary_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rewards of any answer at all: these models' answers are too wrong to earn a true one."""
+    """Rewards for any answer at all: these models' answers are too wrong to earn real ones."""
 
     def table(raws: Sequence[str], *others: Any) -> dict[str, list[float]]:
         (name,) = others[2]
@@ -69,7 +71,7 @@ def test_a_killed_stage_ends_with_the_same_weights_and_telemetry(
     assert not (root / "a").exists()
     capfd.readouterr()
     train(config, "a", root, parent=parent)
-    assert "a: going on from step 3 of 10" in capfd.readouterr().err
+    assert "a: resuming from step 3 of 10" in capfd.readouterr().err
     assert part_files(root / "a") == part_files(undisturbed) != part_files(parent)
     logs = [log_of(folder) for folder in (root / "a", undisturbed)]
     assert logs[0]["step"] == list(range(1, 11))
@@ -79,7 +81,7 @@ def test_a_killed_stage_ends_with_the_same_weights_and_telemetry(
 
 
 @pytest.mark.usefixtures("arbitrary_rewards")
-def test_the_log_and_the_checkpoint_are_whole(make_config, train: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_log_and_the_checkpoint_are_complete(make_config, train: Callable[..., Path], tmp_path: Path) -> None:
     stage = STAGE | {"trains": ["projector", "lm_lora"], "steps": 3, "collapse": {"format_below": 0.5, "steps": 2}}
     config = make_config({"taught": PARENT, "a": stage})
     parent, folder = (train(config, name, tmp_path) for name in ("taught", "a"))
@@ -104,15 +106,15 @@ def test_the_log_and_the_checkpoint_are_whole(make_config, train: Callable[..., 
     assert changed == {"projector.safetensors", "lm_lora.safetensors"}
 
 
-def test_mistakes_are_named(make_config, train: Callable[..., Path], tmp_path: Path) -> None:
+def test_mistakes_are_reported(make_config, train: Callable[..., Path], tmp_path: Path) -> None:
     config = make_config({"taught": PARENT, "a": STAGE | {"steps": 1, "batch_size": 10, "accumulation": 3}})
     train(config, "taught", tmp_path)
-    expected = r"stages\.a: batch_size 10 with accumulation 3 is 30 utterances a step, but .* has only 24"
+    expected = r"stages\.a: batch_size 10 with accumulation 3 is 30 utterances per step, but .* has only 24"
     with pytest.raises(UserError, match=expected):
         train(config, "a", tmp_path)
 
 
-def test_rewards_are_those_of_their_name() -> None:
+def test_each_reward_matches_its_name() -> None:
     rows = {
         "raw": [EXAMPLE, EXAMPLE.replace("</think>", ""), ""],
         "reference": ["i mix tea"] * 3,

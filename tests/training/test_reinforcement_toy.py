@@ -1,4 +1,4 @@
-"""Reinforcement teaches what only the audio tells."""
+"""Reinforcement teaches what can be learnt from the audio alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PITCHES = {"yes": 200, "no": 2800}
 
 @pytest.fixture(scope="module")
 def two_words(tmp_path_factory: pytest.TempPathFactory, languages: dict[str, Any]) -> Path:
-    """Manifest of 40 utterances, half of them a low tone, half a high one, of various lengths and in noise."""
+    """Manifest of 40 noisy utterances of various lengths, half of them a low tone, half a high one."""
     folder, rng = tmp_path_factory.mktemp("words"), np.random.default_rng(0)
     audio, utterances = [np.zeros(1600)], []
     for turn, word in enumerate(rng.permutation(["yes", "no"] * 20).tolist()):
@@ -37,9 +37,9 @@ def two_words(tmp_path_factory: pytest.TempPathFactory, languages: dict[str, Any
 
 
 def teach_the_form(model: Any, processor: Any, utterances: Any) -> None:
-    """A little supervised training, in which three answers of ten are wrong: it learns the form and hears little.
+    """A little supervised training with three wrong answers in ten: it learns the format but hears little.
 
-    Random encoders of the usual size say next to nothing of their input; this one's tells tones apart.
+    Random encoders of the usual size ignore their input almost entirely; this one tells tones apart.
     """
     with torch.no_grad():
         model.model.encoder.conv1.weight *= 10
@@ -66,7 +66,7 @@ def heard_right(raw: list[str], reference: list[str], **_: Any) -> list[float]:
     return [float(text.strip() == word) for text, word in zip(raw, reference, strict=True)]
 
 
-def test_what_can_only_be_heard_is_learnt(make_trainer: Callable[..., Any], two_words: Path) -> None:
+def test_it_learns_to_tell_tones_apart(make_trainer: Callable[..., Any], two_words: Path) -> None:
     trainer = make_trainer(
         manifest=two_words,
         template="plain",

@@ -1,4 +1,4 @@
-"""Rewards by hand, and what a policy might try to get them without deserving them."""
+"""Hand-worked rewards, and ways in which a policy might try to hack them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def rewards(raw: str, reference: str, unit: Any = "word", similarity: float = 0.
 
 
 def expect(**values: float) -> Any:
-    """All five in the order of the configuration's names; what is not given is 0."""
+    """All five in the configuration's order; missing ones are 0."""
     return pytest.approx({name: values.get(name, 0.0) for name in NAMES})
 
 
-def test_the_configuration_s_rewards_are_all_there() -> None:
+def test_every_reward_of_the_configuration_exists() -> None:
     assert list(REWARDS) == NAMES
 
 
-def test_a_wrong_hypothesis_that_is_analysed_and_corrected_earns_all() -> None:
+def test_analysing_and_correcting_a_wrong_hypothesis_earns_everything() -> None:
     raw = answer("i mate you tea um", "substitution: mate -> make; deletion: a; insertion: um", "i make you a tea")
     # 3 errors between 5 words and 5: a similarity of 0.4.
     assert rewards(raw, "I make you a tea.", similarity=0.4) == expect(
@@ -41,14 +41,14 @@ def test_a_wrong_hypothesis_that_is_analysed_and_corrected_earns_all() -> None:
     )
 
 
-def test_a_right_hypothesis_without_errors_earns_all() -> None:
-    """Types and details are right where no error is claimed and there is none; nothing is left to correct."""
+def test_a_correct_hypothesis_earns_everything() -> None:
+    """No error is claimed and there is none, so types and details are right; nothing needs correcting."""
     raw = answer("i make tea", "errors: none", "i make tea")
     assert rewards(raw, "i make tea") == expect(format=1, accuracy=1, error_type=1, error_detail=1, correction=1)
 
 
 def test_each_is_measured_against_the_hypothesis_in_think_and_the_final_answer() -> None:
-    # Heard: 1 substitution, 1 deletion of 4 words. Named: the substitution rightly, an insertion that is none.
+    # Heard: 1 substitution, 1 deletion of 4 words. Named: the substitution, correctly, and a false insertion.
     # Types: {s, i} and {s, d}: 2 * 1 / 4. Details: 1 right of 2 named and 2 true: 1/2. Final: 1 error of 4.
     raw = answer("we mate tea", "substitution: mate -> make; insertion: we", "we make the tea")
     assert rewards(raw, "we make some tea") == expect(
@@ -71,19 +71,19 @@ def test_hallucinated_errors_of_a_right_hypothesis_earn_nothing() -> None:
     assert rewards(raw, "we make tea") == expect(format=1, accuracy=1, correction=1)
 
 
-def test_naming_all_kinds_always_does_not_pay() -> None:
+def test_always_naming_every_kind_does_not_pay() -> None:
     # All three kinds for one true kind: 2 * 1 / (3 + 1).
     raw = answer("we mate tea", "substitution: mate -> make; deletion: x; insertion: y", "we make tea")
     assert rewards(raw, "we make tea")["error_type"] == 0.5
     assert rewards(raw, "we make tea")["error_detail"] == 0.5
 
 
-def test_repeating_a_right_detail_does_not_pay() -> None:
+def test_repeating_a_correct_detail_does_not_pay() -> None:
     raw = answer("we mate tea", "substitution: mate -> make, mate -> make, mate -> make", "we make tea")
     assert rewards(raw, "we make tea")["error_detail"] == 2 * 1 / (3 + 1)
 
 
-def test_a_cut_list_misses_what_it_leaves_out() -> None:
+def test_a_truncated_list_misses_the_rest() -> None:
     raw = answer("a b", "deletion: c, d, ...", "a b c d e f")
     assert rewards(raw, "a b c d e f")["error_detail"] == 2 * 2 / (2 + 4)
     assert rewards(raw, "a b c d e f")["error_type"] == 1
@@ -93,13 +93,13 @@ def test_a_cut_list_misses_what_it_leaves_out() -> None:
     ("first", "final", "similarity", "expected"),
     [
         ("we make tee", "we make tea", 0.5, 1),  # 1 error, then 0
-        ("we mate tee", "we make tee", 0.5, 1),  # 2, then 1: better is enough
-        ("we mate tea", "we mate tea", 0.0, 0),  # left as it was
+        ("we mate tee", "we make tee", 0.5, 1),  # 2, then 1: improving is enough
+        ("we mate tea", "we mate tea", 0.0, 0),  # unchanged
         ("we mate tea", "we mix tea", 0.0, 0),  # still one
         ("we make tea", "we make tee", 0.0, 0),  # made worse
         ("we make tea", "we make tea", 1.0, 1),  # right and left alone
-        ("", "we make tea", 0.01, 0),  # an empty hypothesis is like nothing
-        ("", "we make tea", 0.0, 1),  # without a gate it is hacked so
+        ("", "we make tea", 0.01, 0),  # an empty hypothesis resembles nothing
+        ("", "we make tea", 0.0, 1),  # without a gate this hack works
         ("x", "we make tea", 0.3, 0),
         ("tea", "we make tea", 0.4, 0),  # 1 of 3 words: similarity 1/3
         ("tea", "we make tea", 0.3, 1),
@@ -130,7 +130,7 @@ def test_both_empty_is_similar_and_right_only_where_nothing_was_said() -> None:
     ],
     ids=["empty think", "prose", "no think", "half a sentence", "kind alone", "no details"],
 )
-def test_without_a_readable_reflection_accuracy_alone_is_left(raw: str) -> None:
+def test_without_a_readable_reflection_only_accuracy_remains(raw: str) -> None:
     assert rewards(raw, "we make tea", similarity=0.0) == expect(accuracy=1)
 
 
@@ -160,12 +160,12 @@ def test_run_ons_are_not_worse_than_nothing() -> None:
     assert rewards(answer("tea", "errors: none", "no " * 200), "tea")["accuracy"] == 0
 
 
-def test_characters_are_the_units_where_the_group_counts_them() -> None:
+def test_character_groups_count_characters() -> None:
     raw = answer("これわ見る", "substitution: わ -> は", "これは見た")
     assert rewards(raw, "これは、見る。", "character") == expect(
         format=1, accuracy=0.8, error_type=1, error_detail=1, correction=0
     )
-    # 1 error each: これわ見る and これは見た. As words the whole is one unit.
+    # 1 error each: これわ見る and これは見た. Counted in words it would be a single unit.
     assert rewards(raw, "これは、見る。", "word")["accuracy"] == 0
 
 
@@ -173,7 +173,7 @@ def test_punctuation_and_capitals_in_the_answer_are_errors_as_when_scored() -> N
     assert rewards(answer("Yes.", "errors: none", "Yes."), "Yes.")["accuracy"] == 0
 
 
-def test_a_table_has_each_answer_in_its_place() -> None:
+def test_a_table_keeps_the_order_of_the_answers() -> None:
     raws = [answer("a", "errors: none", "a"), "", answer("b", "substitution: b -> c", "c")]
     table = reward_table(raws, ["a", "a", "c"], ["word"] * 3, ["accuracy", "error_detail"], 0.5)
     assert table == {"accuracy": [1, 0, 1], "error_detail": [1, 0, 1]}
@@ -190,7 +190,7 @@ SENTENCES = st.lists(st.sampled_from("abcd"), max_size=6).map(" ".join)
 def test_the_training_target_earns_all_that_its_hypothesis_allows(
     first: str, reference: str, final: str, similarity: float
 ) -> None:
-    """Written as stage 4 writes them, reflections are right in all details; everything stays within 0 and 1."""
+    """Reflections as written for stage 4 are right in every detail; all rewards stay within 0 and 1."""
     think = write_reflection(first, reference, "word", longest=99)
     raw = f"<LANG_EN> <think> {think} </think> <transcribe> {final} </transcribe>"
     earned = rewards(raw, reference, similarity=similarity)
@@ -203,7 +203,11 @@ def test_any_text_can_be_judged(raw: str, reference: str) -> None:
     assert all(0 <= value <= 1 for value in rewards(raw, reference).values())
 
 
-def test_what_was_judged_can_be_looked_at() -> None:
+def test_judged_units_are_readable() -> None:
     judged = judge(answer("we mate", "errors: none", "we make"), "We make!", "word")
-    assert (judged.reference, judged.first, judged.final) == ("we make", ["we", "mate"], ["we", "make"])
+    assert (judged.reference, judged.hypothesis_units, judged.transcript_units) == (
+        "we make",
+        ["we", "mate"],
+        ["we", "make"],
+    )
     assert [edit.heard for edit in judged.true_edits] == ["mate"]

@@ -1,4 +1,4 @@
-"""What is hooked into trl: rows hear their own utterance, and are scored, rewarded and learnt from as they should."""
+"""The hooks into trl: each row hears its own utterance, and is scored, rewarded and learnt from correctly."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from mlcslm.training.batches import BatchPlan
 from mlcslm.training.grpo import RolloutTrainer
 from mlcslm.training.rollouts import GenerationPlan, ParentModel, sample_answers
 
+pytestmark = pytest.mark.slow
+
 WITHOUT_ENCODER = ["projector", "embedding", "head", "lm_lora"]
 
 
@@ -24,14 +26,14 @@ def first_batch(trainer: RolloutTrainer) -> list[dict[str, Any]]:
 
 
 def micro_batches(trainer: RolloutTrainer) -> list[dict[str, Any]]:
-    """The first step's, as trl shuffles and buffers them."""
+    """The first step's micro-batches, as trl shuffles and buffers them."""
     trainer.current_gradient_accumulation_steps = trainer.stage.accumulation  # trl's training loop sets it
     trainer._prepare_inputs(first_batch(trainer))
     return trainer._buffered_inputs
 
 
 def plain_log_probs(trainer: RolloutTrainer, row: dict[str, Any], example: dict[str, Any]) -> torch.Tensor:
-    """Log-probabilities of a row's answer by a forward of its own, without padding, from its utterance's audio."""
+    """Log-probabilities of a row's answer from a separate unpadded forward over its utterance's audio."""
     prompt = row["prompt_ids"][row["prompt_mask"].bool()]
     answer = row["completion_ids"][row["completion_mask"].bool()]
     assert prompt.tolist() == example["input_ids"]
@@ -52,7 +54,7 @@ def rows_of(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("trains", [["projector"], None], ids=["frozen-encoder", "trained-encoder"])
 def test_log_probabilities_are_those_of_a_plain_forward(make_trainer: Callable[..., RolloutTrainer], trains) -> None:
-    """Of the reference before shuffling, and of the policy after it, as trl computes them."""
+    """For the reference before shuffling and the policy after it, as trl computes them."""
     trainer = make_trainer(accumulation=2, **({"trains": trains} if trains else {}))
     batches = micro_batches(trainer)
     keys = [row["key"] for row in first_batch(trainer)[:: trainer.num_generations]]
@@ -79,7 +81,7 @@ def test_log_probabilities_are_those_of_a_plain_forward(make_trainer: Callable[.
 def test_each_row_keeps_its_own_audio_through_shuffling(
     make_trainer: Callable[..., RolloutTrainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Answers are made to tell which utterance they answer; what the model hears with them is looked up by that."""
+    """Answers encode which utterance they belong to; the audio that the model hears with them is checked against it."""
     trainer = make_trainer(accumulation=3, batch_size=2, trains=WITHOUT_ENCODER)
     told = iter(range(6))
 
@@ -111,7 +113,7 @@ def test_each_row_keeps_its_own_audio_through_shuffling(
 
 
 def test_advantages_and_loss_are_those_of_dr_grpo(make_trainer: Callable[..., RolloutTrainer]) -> None:
-    """Against sums by hand: no division by a spread nor by a length, and each gradient that follows from them."""
+    """Against hand-written sums: no division by a standard deviation or a length; and the gradients that follow."""
     weights = {"accuracy": 0.8, "format": 0.25}
     trainer = make_trainer(accumulation=2, trains=WITHOUT_ENCODER, reward_weights=weights, kl_weight=0.3)
     with torch.no_grad():  # else the policy is the parent, and nothing diverges
@@ -147,7 +149,7 @@ def test_advantages_and_loss_are_those_of_dr_grpo(make_trainer: Callable[..., Ro
 
 
 def test_the_reference_stays_the_parent(make_trainer: Callable[..., RolloutTrainer]) -> None:
-    """All of it: embedding, head, projector and both models' adapters move, by much."""
+    """All of it: embedding, head, projector and both models' adapters move far."""
     trainer = make_trainer(learning_rate=0.02, warmup_steps=0, schedule="constant_with_warmup")
     parent = make_trainer()
     trainer.train()
@@ -182,7 +184,7 @@ def test_answers_are_a_pure_function_of_the_seed(make_trainer: Callable[..., Rol
 
 
 def test_each_answer_is_to_its_own_prompt(make_trainer: Callable[..., RolloutTrainer]) -> None:
-    """Next to no temperature leaves of multinomial sampling the greedy answer, of beam sampling the beams' first."""
+    """At almost zero temperature, multinomial sampling gives the greedy answer and beam sampling the best beam."""
     trainer = make_trainer(temperature=1e-6, rollouts=3, beam_rollouts=2, beams=3)
     model, processor = trainer.model.eval(), trainer.processor
     examples = [trainer.utterances.prompt((0, number)) for number in range(4)]
@@ -201,7 +203,7 @@ def test_each_answer_is_to_its_own_prompt(make_trainer: Callable[..., RolloutTra
 def test_an_utterance_is_encoded_once_for_its_rollouts(
     make_trainer: Callable[..., RolloutTrainer], monkeypatch: pytest.MonkeyPatch, trains, times: int
 ) -> None:
-    """And where the encoder is trained: to sample, by the parent's encoder, and with gradients."""
+    """If the encoder is trained: once to sample, once by the parent's encoder, once with gradients."""
     trainer = make_trainer(**({"trains": trains} if trains else {}))
     encoded, forward = [], SpeechEncoder.forward
 
@@ -217,7 +219,7 @@ def test_an_utterance_is_encoded_once_for_its_rollouts(
     assert gradients == {name for name, p in trainer.model.named_parameters() if p.requires_grad}
 
 
-def test_processes_share_a_step_and_ask_for_it_with_every_micro_batch() -> None:
+def test_processes_share_a_step_and_request_it_with_every_micro_batch() -> None:
     from accelerate.data_loader import BatchSamplerShard
 
     plan = BatchPlan(range(100), 2, 6, seed=0)
@@ -229,7 +231,7 @@ def test_processes_share_a_step_and_ask_for_it_with_every_micro_batch() -> None:
         assert dealt == [planned[2 * step + rank] for step in range(3) for _ in range(3)]
 
 
-def test_the_parents_weights_are_lent_and_given_back() -> None:
+def test_the_parents_weights_are_swapped_in_and_out() -> None:
     model = torch.nn.Linear(2, 2)
     model.bias.requires_grad_(False)
     parent = ParentModel(model)
@@ -242,8 +244,8 @@ def test_the_parents_weights_are_lent_and_given_back() -> None:
     assert torch.equal(model.weight, before + 1)
 
 
-def test_nothing_is_asked_of_the_network(make_trainer: Callable[..., RolloutTrainer], monkeypatch) -> None:
-    """trl's trainers report each start to their makers."""
+def test_no_network_requests_are_made(make_trainer: Callable[..., RolloutTrainer], monkeypatch) -> None:
+    """trl's trainers report each run to their makers."""
     from trl.trainer import base_trainer
 
     monkeypatch.setattr(base_trainer, "send_telemetry", lambda **_: pytest.fail("reported"))

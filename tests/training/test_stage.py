@@ -1,4 +1,4 @@
-"""One stage: it learns what it is to learn, and only that; it stops on what is not finite."""
+"""One stage: it trains what it should, and only that; it stops on non-finite values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_loss_falls_and_the_log_has_every_step(make_config, train: Callable[
     assert log["step"] == list(range(1, 41))
     assert set(log["checkpoint"]) == {"a"}
     assert sum(log["loss"][-5:]) < 0.5 * sum(log["loss"][:5])
-    # Linear warm-up from 0 over 4 steps, then linearly down to 0 at step 40; a step's rate is that it was taken with.
+    # Linear warm-up from 0 over 4 steps, then linearly down to 0 at step 40; logged is the rate that the step used.
     expected = [5e-3 * min(step / 4, (40 - step) / 36) for step in range(40)]
     assert log["learning_rate"] == pytest.approx(expected)
     assert min(log["tokens_per_second"]) > 0
@@ -48,7 +48,7 @@ def test_the_loss_falls_and_the_log_has_every_step(make_config, train: Callable[
 def test_the_first_loss_is_the_models_own(
     make_config, train: Callable[..., Path], tmp_path: Path, languages, tones: Path, encoder_folder, monkeypatch
 ) -> None:
-    """Summed cross-entropy over the labelled positions, divided by their number, of a model built here."""
+    """Cross-entropy summed over the labelled positions, divided by their number, of a model built here."""
     config = make_config({"a": {"steps": 1, "batch_size": 6}})
     batches = []
     monkeypatch.setattr(stage_module, "UtteranceDataset", spied(stage_module.UtteranceDataset, batches, "__getitem__"))
@@ -73,7 +73,7 @@ def test_the_first_loss_is_the_models_own(
 
 
 def spied(kind: type, results: list, method: str) -> type:
-    """A subclass of `kind` that keeps what `method` returns."""
+    """A subclass of `kind` that records what `method` returns."""
 
     def keep(self: Any, *arguments: Any) -> Any:
         results.append(getattr(kind, method)(self, *arguments))
@@ -109,7 +109,7 @@ def test_only_what_a_stage_trains_changes(make_config, train: Callable[..., Path
     assert not torch.equal(third["head.weight"], fourth["head.weight"])
     assert read_checkpoint(folders["fifth"]).parts == sorted(ALL)
     assert read_checkpoint(folders["third"]).fingerprints["parent"] == sha256(folders["second"] / "checkpoint.json")
-    # A second step uses weights of the first, so the second matrix of an adapter has left its zeros.
+    # In the second step, the second matrix of each adapter is no longer zero.
     assert all(tensor.abs().max() > 0 for tensor in load_file(folders["third"] / "lm_lora.safetensors").values())
 
 
@@ -165,15 +165,15 @@ def test_accumulating_gradients_is_a_larger_batch(
         whole = load_file(folders[0] / file)
         for folder in folders[1:]:
             pieces = load_file(folder / file)
-            # Adam divides by the gradient's own size: weights with next to no gradient may differ by rounding.
+            # Adam divides by the gradient's magnitude: weights with hardly any gradient may differ by rounding.
             assert all((pieces[name] - whole[name]).abs().mean() < 1e-6 for name in whole)
             assert all((pieces[name] - whole[name]).abs().max() < 1e-3 for name in whole)
 
 
-def test_another_languages_sheet_is_another_recipe(
+def test_another_languages_table_is_another_recipe(
     make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its prompts and tokens are what the stage is trained with."""
+    """The stage is trained with its prompts and tokens."""
     stages = {"a": {"steps": 4, "save_steps": 2}}
     languages_table = Path(make_config(stages).languages).read_text(encoding="utf-8")
     (tmp_path / "languages.tsv").write_text(languages_table.replace("Transcrivez", "Notez"), encoding="utf-8")
@@ -209,23 +209,23 @@ def test_recomputed_activations_train_the_same(make_config, train: Callable[...,
         assert all((found[name] - expected[name]).abs().max() < 1e-5 for name in expected), file
 
 
-def test_a_cache_is_refused_where_the_encoder_is_trained(
+def test_a_cache_is_refused_if_the_encoder_was_trained(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path, encoder_folder: str
 ) -> None:
     from mlcslm.model.encoder_cache import write_encoder_cache
 
     write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder)
     config = make_config({"a": {"trains": ["lm_lora", "encoder_lora"], "steps": 1}})
-    with pytest.raises(UserError, match="adapted its encoder"):
+    with pytest.raises(UserError, match="encoder is adapted"):
         train(config, "a", tmp_path, cache=tmp_path / "cache")
 
 
-def test_mistakes_are_named(make_config, train: Callable[..., Path], tmp_path: Path) -> None:
+def test_mistakes_are_reported(make_config, train: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"stages\.a\.batch_size is 64, but .* has only 24 utterances"):
         train(make_config({"a": {"steps": 1, "batch_size": 64}}), "a", tmp_path)
     with pytest.raises(UserError, match=r"stages\.a: template 'tagged' writes tokens that no stage"):
         train(make_config({"a": {"steps": 1, "template": "tagged"}}), "a", tmp_path)
-    with pytest.raises(UserError, match=r"none of its 24 utterances has text within 0\.01 s"):
+    with pytest.raises(UserError, match=r"none of its 24 utterances has text and lasts at most 0\.01 s"):
         train(make_config({"a": {"steps": 1, "max_duration_s": 0.01}}), "a", tmp_path)
     with pytest.raises(UserError, match=r"musan: no such folder"):
         noisy = make_config({"a": {"steps": 1}}, augmentation={"probability": 1})

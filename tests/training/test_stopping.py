@@ -1,4 +1,4 @@
-"""A stage that is asked to stop saves after the step it is at, and goes on from there to the same weights."""
+"""A stage asked to stop saves after the current step, and resumes from there to the same weights."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, str]:
     return {path.name: sha256(path) for path in folder.iterdir() if path.name != "training_log.parquet"}
 
 
-def test_a_stage_goes_on_from_where_it_was_asked_to_stop(
+def test_a_stage_resumes_from_where_it_was_asked_to_stop(
     make_config: Callable[..., Any], train: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = make_config({"a": STAGE}, models={"lora": {"dropout": 0.2}}, resources={"data_workers": 1})
@@ -56,16 +56,16 @@ def test_a_stage_goes_on_from_where_it_was_asked_to_stop(
     (state,) = (tmp_path / "work" / "a").glob("*/checkpoint-*/whole")
     step = int(state.parent.name.split("-")[1])
     assert 5 <= step < 30
-    assert f"Saved: the state after step {step} of 30. Run again to go on." in capfd.readouterr().err
+    assert f"Saved: the state after step {step} of 30. Run again to resume." in capfd.readouterr().err
     assert contents(train(config, "a", tmp_path)) == contents(undisturbed)
-    assert f"a: going on from step {step} of 30" in capfd.readouterr().err
+    assert f"a: resuming from step {step} of 30" in capfd.readouterr().err
     assert pq.read_table(tmp_path / "a" / "training_log.parquet")["step"].to_pylist() == list(range(1, 31))
 
 
 def test_processes_that_share_a_step_stop_after_the_same_one(
     make_config: Callable[..., Any], train: Callable[..., Path], tmp_path: Path, tones: Path
 ) -> None:
-    """Their parent is asked; torchrun hands it on, none waits for another, and one alone can go on for them."""
+    """Their parent is asked; torchrun passes it on, none waits for another, and a single process can resume."""
     config = make_config({"a": STAGE})
     one = train(config, "a", tmp_path / "one")
     paths = StagePaths(out=tmp_path / "a", work=tmp_path / "work" / "a", manifest=tones)

@@ -1,4 +1,4 @@
-"""What stops a stage leaves what was reached, to go on from in the same recipe and in no other."""
+"""Whatever stops a stage, its state remains to resume from, with the same recipe and no other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def part_files(folder: Path) -> dict[str, str]:
 
 
 def failing_at(monkeypatch: pytest.MonkeyPatch, step: int, damage: Callable[[SpeechLLM, torch.Tensor], torch.Tensor]):
-    """Let the loss of a step go through `damage`; returns a list that will hold the model."""
+    """Pass the loss of a step through `damage`; returns a list that will hold the model."""
     models: list[SpeechLLM] = []
     forward = SpeechLLM.forward
     calls = iter(range(1, 10_000))
@@ -61,7 +61,7 @@ def overflow(model: SpeechLLM, loss: torch.Tensor) -> torch.Tensor:
     ],
     ids=["nan", "infinite", "gradient"],
 )
-def test_what_is_not_finite_stops_a_stage_before_a_weight_changes(
+def test_a_non_finite_value_stops_a_stage_before_a_weight_changes(
     make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage, expected: str
 ) -> None:
     config = make_config({"a": {"trains": ["projector", "head"], "steps": 6, "save_steps": 2, "warmup_steps": 0}})
@@ -77,11 +77,11 @@ def test_what_is_not_finite_stops_a_stage_before_a_weight_changes(
     weights = dict(models[0].named_parameters())
     assert set(state) == {name for name, weight in weights.items() if weight.requires_grad}
     assert all(torch.equal(tensor, weights[name]) for name, tensor in state.items())
-    # With the fault gone, the same stage goes on from there.
+    # Without the fault, the same stage resumes from there.
     assert part_files(train(config, "a", tmp_path)) == part_files(undisturbed)
 
 
-def test_a_state_of_another_recipe_is_never_gone_on_from(
+def test_a_state_of_another_recipe_is_never_resumed(
     make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = {"steps": 6, "save_steps": 2, "warmup_steps": 0}
@@ -98,7 +98,7 @@ def test_a_state_of_another_recipe_is_never_gone_on_from(
     assert {path for path in (tmp_path / "work" / "a").iterdir() if path.is_dir()} == left
 
 
-def test_a_stage_that_is_stopped_after_its_last_step_only_writes_its_checkpoint(
+def test_a_stage_stopped_after_its_last_step_only_writes_its_checkpoint(
     make_config, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config({"a": {"steps": 4, "save_steps": 3}})
@@ -112,7 +112,7 @@ def test_a_stage_that_is_stopped_after_its_last_step_only_writes_its_checkpoint(
         with pytest.raises(OSError, match="No space"):
             train(config, "a", tmp_path)
     with monkeypatch.context() as patch:
-        failing_at(patch, 1, lambda *_: pytest.fail("a step was taken again"))
+        failing_at(patch, 1, lambda *_: pytest.fail("a step was repeated"))
         again = train(config, "a", tmp_path)
     assert part_files(again) == part_files(undisturbed)
     assert log_of(again)["step"] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""What the log of a reinforcement stage has beside a supervised one's columns."""
+"""The columns that a reinforcement stage adds to the training log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def telemetry() -> Telemetry:
 
 
 def logged(share: float) -> dict[str, Any]:
-    """What trl logs at a step, as far as it is kept."""
+    """The part of what trl logs at a step that is kept."""
     return {
         "reward": 1.1,
         "rewards/accuracy/mean": 0.75,
@@ -71,14 +71,14 @@ def test_a_row_holds_every_column(telemetry: Telemetry) -> None:
     assert [field.name for field in telemetry.fields] == list(row)
 
 
-def test_a_collapse_is_said_when_it_begins_and_when_it_ends(
+def test_the_start_and_the_end_of_a_collapse_are_reported(
     telemetry: Telemetry, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = rows_of(telemetry, [1.0, 0.4, 0.4, 0.6, 0.4, 0.3, 0.2, 0.1, 0.5, 0.4])
     assert [row["collapsed"] for row in rows] == [0, 0, 0, 0, 0, 0, 1, 1, 0, 0]
     began, ended = capsys.readouterr().err.splitlines()
-    assert began.startswith("ckpt/r: has collapsed at step 7: 20% of the answers are well formed (collapsed: below 50%")
-    assert ended.startswith("ckpt/r: has recovered at step 9: 50%")
+    assert began.startswith("ckpt/r: collapsed at step 7: 20% of the answers are well formed (collapsed: below 50%")
+    assert ended.startswith("ckpt/r: recovered at step 9: 50%")
 
 
 def test_the_log_has_the_usual_columns_first(telemetry: Telemetry, tmp_path: Path) -> None:

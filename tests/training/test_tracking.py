@@ -1,4 +1,4 @@
-"""Trackers: what TensorBoard is shown is the training log; weights do not depend on it."""
+"""Trackers: TensorBoard gets the training log; weights do not depend on it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_by_default_nothing_is_reported(make_config, tmp_path: Path) -> None:
         assert not set(KEYS) & set(os.environ)
 
 
-def test_trackers_are_told_by_the_environment_and_it_is_left_as_it_was(make_config, tmp_path, monkeypatch) -> None:
+def test_trackers_are_configured_by_the_environment_which_is_restored(make_config, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setenv("WANDB_PROJECT", "theirs")
     config = with_trackers(make_config, tmp_path, "tensorboard", "wandb")
@@ -49,7 +49,7 @@ def test_trackers_are_told_by_the_environment_and_it_is_left_as_it_was(make_conf
     assert {key: os.environ.get(key) for key in KEYS} == dict.fromkeys(KEYS) | {"WANDB_PROJECT": "theirs"}
 
 
-def test_a_tracker_that_is_not_installed_is_named_with_what_to_do(make_config, tmp_path, monkeypatch) -> None:
+def test_a_missing_tracker_is_named_with_its_install_command(make_config, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     config = with_trackers(make_config, tmp_path, "wandb")
     message = r"wandb, which is not installed\. Run: pip install 'mlcslm\[wandb\]'"

@@ -195,7 +195,7 @@ def test_killed_in_training_and_in_decoding_the_results_are_the_same(finished: A
     toy.kill(decoding)
     assert checkpoint.exists()
     assert not (toy.results / "hypotheses" / "ckpt-4000" / "greedy" / "dev" / "all.parquet").exists()
-    assert "ckpt-4000: going on from step" in (toy.root / "output.txt").read_text()
+    assert "ckpt-4000: resuming from step" in (toy.root / "output.txt").read_text()
 
     toy.run()
     for name in CHECKPOINTS:

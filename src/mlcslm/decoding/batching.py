@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory: halved, with a message, instead of ending the job."""
+"""Batches too large for memory: halved, with a message, instead of failing the job."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from mlcslm.errors import UserError
 
 Row = dict[str, Any]
-# What PyTorch says, in errors of a general kind, where a CPU or a GPU's libraries have no memory to give. oneDNN, which
-# computes convolutions on a CPU, does not say why it has no primitive; hardly anything but memory is missing.
+# What PyTorch's generic errors say when a CPU or a GPU's libraries run out of memory. oneDNN, which computes
+# convolutions on a CPU, does not say why it could not create a primitive; it is nearly always memory.
 _SIGNS = (
     "can't allocate memory",
     "not enough memory",
@@ -26,9 +26,9 @@ _SIGNS = (
 
 
 class FittingBatches:
-    """Decodes with batches of `size` utterances, or of as many as have been found to fit.
+    """Decodes in batches of `size` utterances, or of as many as turn out to fit.
 
-    decode: one hypothesis a row of its batch; label: what messages call the decoding.
+    decode: returns one hypothesis per row of its batch; label: the decoding's name in messages.
     """
 
     def __init__(self, decode: Callable[[Sequence[Row]], list[Row]], size: int, label: str) -> None:
@@ -37,7 +37,7 @@ class FittingBatches:
         self.size = size
 
     def __call__(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """Hypotheses of `rows`, batch by batch. Raises UserError where a single utterance does not fit."""
+        """Hypotheses of `rows`, batch by batch. Raises UserError if a single utterance does not fit."""
         start = 0
         while start < len(rows):
             batch = rows[start : start + self.size]
@@ -52,7 +52,7 @@ class FittingBatches:
         try:
             return self._decode(batch), ""
         except (RuntimeError, MemoryError) as error:
-            # Nothing of the error outlives this function: its traceback holds the tensors that were too many.
+            # The error must not outlive this function: its traceback holds on to the batch's tensors.
             return None, lack_of_memory(error)
 
     def _halve(self, batch: Sequence[Row], error: str) -> None:
@@ -60,17 +60,17 @@ class FittingBatches:
             len(batch),
             error,
             label=self._label,
-            one=f"utterance {batch[0]['utterance_id']} does not fit into memory alone",
+            one=f"utterance {batch[0]['utterance_id']} does not fit into memory on its own",
             many=f"a batch of {len(batch)} utterances does",
             remedy="beams or max_new_tokens",
         )
 
 
 def halved(size: int, error: str, *, label: str, one: str, many: str, remedy: str) -> int:
-    """Half of a batch's `size`, with a message, once there is room again.
+    """Half of a batch's `size`, with a message, after memory has been freed.
 
-    one: what is said of a batch of one, which raises UserError; many: what does not fit, with its verb; remedy: keys of
-    the decoding to lower.
+    one: the message for a batch of one, which raises UserError; many: what does not fit, with its verb; remedy: the
+    decoding's keys to lower.
     """
     gc.collect()
     if torch.cuda.is_available():
@@ -79,22 +79,22 @@ def halved(size: int, error: str, *, label: str, one: str, many: str, remedy: st
         raise UserError(f"{label}: {one} ({error}). Lower the decoding's {remedy}, or give the job more memory.")
     smaller = (size + 1) // 2
     print(
-        f"{label}: {many} not fit into memory; going on with {smaller}. "
-        f"A batch_size of {smaller} would save the attempt. ({error})",
+        f"{label}: {many} not fit into memory; continuing with {smaller}. "
+        f"Set batch_size to {smaller} to skip this attempt. ({error})",
         file=sys.stderr,
     )
     return smaller
 
 
 def lack_of_memory(error: BaseException) -> str:
-    """What the error says of the memory that was lacking, in a line; raises it again where it is another one."""
+    """The first line of an out-of-memory error; any other error is raised again."""
     if not is_out_of_memory(error):
         raise error
     return str(error).strip().split("\n")[0]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was lacking, of the GPU or of the machine."""
+    """Whether the GPU or the machine ran out of memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
@@ -103,9 +103,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 def length_buckets(
     rows: Sequence[dict[str, Any]], size: int, expected: Mapping[str, int] | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Batches of `size` utterances of similar length, the longest first: what does not fit shows at once.
+    """Batches of `size` utterances of similar length, longest first, so that a batch that does not fit fails early.
 
-    expected: lengths of the answers by utterance id, such as another decoding's; without them, the speech's length.
+    expected: answer lengths by utterance id, such as another decoding's; without them, the length of the speech counts.
     """
     expected = expected or {}
     ordered = sorted(

@@ -1,8 +1,8 @@
 """Conversational context at inference (paper, section 4.1): transcripts of the reference or of the model itself.
 
-Own transcripts come to be while a split is decoded: within a session one utterance waits for the one before. Sessions
-do not wait for each other: they advance side by side, as many as a batch holds, and an utterance is begun as soon as
-the one before it is done. What comes out is what a loop over each session by itself would give.
+The model's own transcripts only appear while a split is decoded: within a session, each utterance waits for the one
+before. Sessions do not wait for each other: they advance side by side, as many as fit in a batch, and an utterance
+starts as soon as the one before it is done. The result is that of a plain loop over each session.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.parquet import read_table
 from mlcslm.text.context import context_lines, utterances_before
 
-_BATCHES_AHEAD = 8  # so many batches of utterances are encoded at a time
-_REFILL_SHARE = 0.2  # places are refilled once more than such a share of them is free (benchmarks/context.py)
+_BATCHES_AHEAD = 8  # batches of utterances encoded at a time
+_REFILL_SHARE = 0.2  # slots are refilled once more than this share is free (benchmarks/context.py)
 
 
 @dataclass
 class _UnderWay:
-    """An utterance whose answer is being generated, and the seconds that it took so far."""
+    """An utterance whose answer is being generated, and the seconds it has taken so far."""
 
     row: Row
     audio_tokens: int
@@ -36,32 +36,32 @@ class _UnderWay:
 
 
 def context_size(decoding: DecodingConfig, recipe: Mapping[str, Any], label: str) -> int:
-    """How many utterances before go into a prompt: as many as in the training of the checkpoint with that `recipe`.
+    """How many preceding utterances go into a prompt: as many as the checkpoint with this `recipe` was trained with.
 
-    Raises UserError, beginning with `label`, where the checkpoint was trained without context and is to have some.
+    Raises UserError, beginning with `label`, if the decoding has context but the checkpoint was trained without.
     """
     if decoding.context == "none":
         return 0
     if not (count := recipe.get("context", 0)):
         raise UserError(
             f"{label}: the decoding has context: {decoding.context}, but the checkpoint was trained without context. "
-            "Take a decoding with context: none, or a stage that has `context: 2`."
+            "Use a decoding with context: none, or a stage with `context: 2`."
         )
     return count
 
 
 def with_reference_context(rows: Sequence[Row], manifest: str | os.PathLike[str], count: int) -> list[Row]:
-    """`rows` with a "context" each: the references of the `count` utterances before in `manifest`.
+    """`rows`, each with a "context": the references of the `count` utterances before it in `manifest`.
 
-    Raises FaultyInput that names the utterances without a transcript, where any is needed.
+    Raises FaultyInput naming the utterances that lack a transcript and are needed.
     """
     known = read_table(manifest, columns=["utterance_id", "session_id", "turn", "text"]).to_pylist()
     before = utterances_before(known, count)
     needed = {one["utterance_id"]: one["text"] for row in rows for one in before[row["utterance_id"]]}
     if missing := [name for name, text in needed.items() if text is None]:
         raise FaultyInput(
-            f"{manifest}: no transcript for {len(missing)} of the {len(needed)} utterances that are context of others, "
-            "but the decoding has context: reference. Take context: hypotheses, or a split with transcripts.",
+            f"{manifest}: no transcript for {len(missing)} of the {len(needed)} utterances used as context, "
+            "but the decoding has context: reference. Use context: hypotheses, or a split with transcripts.",
             [f"{name}: no text" for name in missing[:20]],
         )
     return [row | {"context": context_lines([one["text"] for one in before[row["utterance_id"]]])} for row in rows]
@@ -70,11 +70,11 @@ def with_reference_context(rows: Sequence[Row], manifest: str | os.PathLike[str]
 def decode_with_hypothesis_context(
     decoder: Decoder, rows: Sequence[Row], count: int, done: Mapping[str, Row]
 ) -> Iterator[list[Row]]:
-    """Hypotheses of `rows` (whole sessions) in the order in which they are found, with the model's own as context.
+    """Hypotheses of `rows` (whole sessions) in the order in which they are found, with earlier ones as context.
 
-    done: hypotheses of an earlier run, by utterance id; they are context, and not made again. Where the utterances side
-    by side do not fit into memory, those under way are begun again, half as many at a time. Raises UserError where one
-    alone does not fit.
+    done: hypotheses of an earlier run, by utterance id: used as context, not decoded again. If the utterances side by
+    side do not fit into memory, unfinished ones start over, half as many at a time. Raises UserError if a single one
+    does not fit.
     """
     found = dict(done)
     decode, size = (decode_in_slots if decoder.decoding.beams == 1 else decode_in_rounds), decoder.decoding.batch_size
@@ -86,7 +86,7 @@ def decode_with_hypothesis_context(
             return
         except (RuntimeError, MemoryError) as raised:
             error = lack_of_memory(raised)
-        # Out of the handler, so that nothing holds on to the tensors that were too many.
+        # Outside the handler, so that nothing holds on to the failed batch's tensors.
         size = halved(
             size,
             error,
@@ -107,11 +107,11 @@ def decode_in_rounds(decoder: Decoder, conversations: Conversations, size: int) 
 
 
 def decode_in_slots(decoder: Decoder, conversations: Conversations, size: int) -> Iterator[list[Row]]:
-    """With one beam: no utterance waits for others that are merely beside it.
+    """With one beam: no utterance waits for unrelated ones.
 
-    Places are refilled a few at a time: to read a prompt alone costs nearly as much as to read several.
+    Slots are refilled a few at a time: reading one prompt costs nearly as much as reading several.
     """
-    batch = ContinuousBatch(decoder.model, decoder.decoding)
+    slots = ContinuousBatch(decoder.model, decoder.decoding)
     under_way: dict[str, _UnderWay] = {}
     encoded: set[str] = set()
     while True:
@@ -124,11 +124,11 @@ def decode_in_slots(decoder: Decoder, conversations: Conversations, size: int) -
             batch = decoder.processor.collate(examples, side="left")
             prompts = {name: tensor.to(decoder.model.device) for name, tensor in batch.items()}
             names = [row["utterance_id"] for row in new]
-            batch.begin(prompts, names)
+            slots.begin(prompts, names)
             under_way |= dict(zip(names, map(_UnderWay, new, audio_tokens), strict=True))
         if not under_way:
             return
-        answers = batch.advance()
+        answers = slots.advance()
         share = (time.perf_counter() - started) / len(under_way)
         for utterance in under_way.values():
             utterance.seconds += share
@@ -142,10 +142,9 @@ def decode_in_slots(decoder: Decoder, conversations: Conversations, size: int) -
 
 
 def _encode(decoder: Decoder, rows: Sequence[Row], conversations: Conversations, size: int, encoded: set[str]) -> None:
-    """Encode utterances, and with them those that come next, in batches of `size` and of similar length: alone they
-    would cost more.
+    """Encode utterances together with the ones that come next, in batches of `size` and similar length: it is cheaper.
 
-    encoded: ids of those that are, which is kept.
+    encoded: ids of the utterances encoded so far; updated.
     """
     if all(row["utterance_id"] in encoded for row in rows):
         return

@@ -1,4 +1,4 @@
-"""Conversations under way: which utterances can be decoded, where each needs the transcripts of those before it."""
+"""Conversations being decoded: which utterances are ready, when each needs the transcripts of those before it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Row = dict[str, Any]
 
 
 class Conversations:
-    """The sessions of a split and the transcripts that they have so far.
+    """The sessions of a split and their transcripts so far.
 
-    rows: manifest rows, whole sessions; count: utterances before whose transcripts are context; hypotheses: those there
-    are already, by utterance id.
+    rows: manifest rows, whole sessions; count: how many preceding utterances are context; hypotheses: existing ones, by
+    utterance id.
     """
 
     def __init__(self, rows: Sequence[Row], count: int, hypotheses: Mapping[str, Row]) -> None:
@@ -35,27 +35,27 @@ class Conversations:
 
     @property
     def ready(self) -> int:
-        """Utterances whose context is known: as many could begin now."""
+        """How many utterances could start now: those whose context is known."""
         return len(self._ready)
 
     def begin(self, limit: int) -> list[Row]:
         """At most `limit` utterances whose context is known, each with its "context".
 
-        Sessions with the most speech left come first: a long one that is left over would be decoded alone.
+        Sessions with the most speech left come first, so that no long one is left to be decoded alone.
         """
         chosen = sorted(self._ready, key=lambda name: (-self._seconds_left[name], name))[:limit]
         self._ready.difference_update(chosen)
         return [self._with_context(self._waiting[name][0]) for name in chosen]
 
     def upcoming(self, limit: int) -> list[Row]:
-        """At most `limit` utterances that are not begun: the next of each session, then the ones after those."""
+        """At most `limit` utterances not yet started: the next of each session, then the ones after those."""
         names = sorted(self._waiting, key=lambda name: (-self._seconds_left[name], name))
         sessions = [self._waiting[name][0 if name in self._ready else 1 :] for name in names]
         nearest = (row for turn in itertools.zip_longest(*sessions) for row in turn if row is not None)
         return list(itertools.islice(nearest, limit))
 
     def finish(self, hypothesis: Row) -> None:
-        """Take the hypothesis of an utterance that was begun: the next of its session can begin."""
+        """Record the hypothesis of a started utterance: the next of its session can start."""
         name = hypothesis["utterance_id"]
         session = self._session_of[name]
         self._transcripts[name] = _as_context(hypothesis)
@@ -70,5 +70,5 @@ class Conversations:
 
 
 def _as_context(hypothesis: Row) -> str:
-    """Its transcript; nothing of an answer that never ended, which the next one would go on with (docs/context.md)."""
+    """Its transcript; empty for an answer that never ended, which the next one would continue (docs/context.md)."""
     return "" if hypothesis["stop_reason"] == "length" else hypothesis["transcript"]

@@ -1,4 +1,4 @@
-"""A checkpoint with one decoding: what it answers to batches of utterances, and what the answers say."""
+"""A checkpoint with one decoding: answers to batches of utterances, and hypotheses read from them."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ SCHEMA = pa.schema(
 class Decoder:
     """A model with one decoding; `decode` takes batches of manifest rows.
 
-    A row's "context", where it has one, goes into its prompt: transcripts of the utterances before, oldest first.
-    audio: where encoder outputs come from, shared by the decodings of a job; by default the audio is read and encoded.
-    fixed: for compiled steps, shared by the decodings of a job.
+    A row's "context", if any, goes into its prompt: transcripts of the preceding utterances, oldest first.
+    audio: source of encoder outputs, shared by a job's decodings; by default the audio is read and encoded.
+    compiled_trees: for compiled steps, shared by a job's decodings.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Decoder:
         self.compiled_trees = compiled_trees
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One hypothesis (a row of `SCHEMA`) a manifest row, in order."""
+        """One hypothesis (a row of `SCHEMA`) per manifest row, in order."""
         started = time.perf_counter()
         examples, audio_tokens = self.examples(rows)
         batch = self.processor.collate(examples, side="left")
@@ -71,7 +71,7 @@ class Decoder:
         ]
 
     def examples(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
-        """Of each row its `input_ids` (the prompt) and `encoder_frames` (T, d), to collate, and its audio tokens."""
+        """Each row's `input_ids` (the prompt) and `encoder_frames` (T, d), ready to collate, and its audio tokens."""
         encoded = self.audio.read(rows)
         audio_tokens = [one.audio_tokens for one in encoded]
         examples = [
@@ -81,12 +81,12 @@ class Decoder:
         return examples, audio_tokens
 
     def prompt(self, row: dict[str, Any], audio_tokens: int) -> list[int]:
-        """Ids of a row's prompt."""
+        """Token ids of a row's prompt."""
         context = row.get("context", ())
         return self.processor.encode_prompt(row["grp"], self.template, audio_tokens=audio_tokens, context=context)
 
     def hypothesis(self, row: dict[str, Any], ids: Sequence[int], audio_tokens: int, seconds: float) -> dict[str, Any]:
-        """The hypothesis (a row of `SCHEMA`) that generated `ids` are."""
+        """The hypothesis (a row of `SCHEMA`) that the generated `ids` spell."""
         ids, ended = self.processor.completion(ids)
         answer = self.processor.parse(ids, self.template)
         reason = "length" if not ended else "end" if answer.well_formed else "malformed"

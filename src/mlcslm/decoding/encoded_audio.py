@@ -1,4 +1,4 @@
-"""Encoder outputs of the utterances that are decoded: each is computed once, however many decodings ask for it."""
+"""Encoder outputs of decoded utterances: each is computed once, however many decodings use it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 
-_NOISE_STREAM = 2**32 - 1  # no pass of a training has this number, so it is not the noise that a model has learnt with
+_NOISE_STREAM = 2**32 - 1  # no training pass has this number, so a model never trained on this noise
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What is done to audio before it is decoded: `augmenter`, with a random stream of (seed, utterance)."""
+    """Noise added to audio before decoding: `augmenter`, with a random stream per (seed, utterance)."""
 
     augmenter: Augmenter
     seed: int
 
     def __call__(self, samples: Audio, utterance_id: str) -> Audio:
-        """The samples with noise, as many."""
+        """The samples with noise, same length."""
         return self.augmenter(samples, augmentation_rng(self.seed, _NOISE_STREAM, utterance_id))
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoder frames (T, d) of an utterance, 50 a second, and the audio tokens that they become."""
+    """Encoder frames (T, d) of an utterance, 50 per second, and how many audio tokens they become."""
 
     frames: torch.Tensor
     audio_tokens: int
@@ -41,7 +41,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where an utterance's frames lie: `count` of them from byte `start`."""
+    """Where an utterance's frames are in the file: `count` frames from byte `start`."""
 
     start: int
     count: int
@@ -49,10 +49,10 @@ class _Place:
 
 
 class EncodedAudio:
-    """Encoder outputs of `model`: from `cache` where its encoder is the foundation's, else computed when asked for.
+    """Encoder outputs of `model`: from `cache` if its encoder is the foundation's, else computed on request.
 
-    What was computed is kept in a file without a name in `folder` (that for temporary files by default), which is gone
-    when the process ends, however it ends: a split's frames may be larger than memory.
+    Computed outputs are kept in an unnamed file in `folder` (by default that for temporary files), which disappears
+    when the process ends, however it ends: a split's frames may not fit into memory.
     """
 
     def __init__(
@@ -73,12 +73,12 @@ class EncodedAudio:
         self._places: dict[str, _Place] = {}
 
     def read(self, rows: Sequence[dict[str, Any]]) -> list[Encoded]:
-        """Outputs for manifest rows, on the CPU; those that are not known are computed in one batch."""
+        """Outputs for manifest rows, on the CPU; missing ones are computed in one batch."""
         self.encode(rows)
         return [self._read(row["utterance_id"]) for row in rows]
 
     def encode(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Compute what is not known of manifest rows, in one batch: utterances of similar length cost least.
+        """Compute the missing outputs of manifest rows in one batch: cheapest for utterances of similar length.
 
         A cache has whole utterances; pieces of long ones are computed.
         """

@@ -1,4 +1,4 @@
-"""Decode a split with a checkpoint: batches of similar length, longest first, with one decoding or with several."""
+"""Decode a split with a checkpoint: batches of similar length, longest first, with one or several decodings."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["SCHEMA", "Decoder", "DecodingPaths", "Noise", "decode_split", "decod
 
 @dataclass(frozen=True)
 class DecodingPaths:
-    """What a decoding reads, and writes: `cache` is used where the checkpoint's encoder is the foundation's."""
+    """What a decoding reads and writes; `cache` is used if the checkpoint's encoder is the foundation's."""
 
     checkpoint: Path
     manifest: Path
@@ -66,14 +66,14 @@ def decode_with_all(
     columns: Sequence[str] = (),
     compiled: bool = False,
 ) -> None:
-    """Decode the utterances of `groups` (all by default) in `manifest` with each of `decodings`, each with its output.
+    """Decode the utterances of `groups` (all by default) in `manifest` with each of `decodings`, one output each.
 
-    The model is loaded once, and each utterance encoded once. The next of `decodings` is asked for when the one before
-    is written, so that they may be found out on the way. encoder, language_model: the foundation models, by default
-    those that the checkpoint was trained from. unseen: of a checkpoint that was trained without a fold of this
-    manifest, that fold alone. columns: of the manifest, which the outputs have behind their own (`SCHEMA`).
-    compiled: on a GPU, by compiled steps. Answers that do not have the template's form are kept and flagged; nothing is
-    left out. A decoding that was killed goes on where it was.
+    The model is loaded once, and each utterance encoded once. The next of `decodings` is requested only after the one
+    before is written, so it may be chosen late. encoder, language_model: the foundation models, by default those that
+    the checkpoint was trained from. unseen: decode only the fold of this manifest that the checkpoint was trained
+    without. columns: manifest columns to append to the outputs' own (`SCHEMA`). compiled: use compiled steps on a GPU.
+    Answers that do not match the template are kept and flagged; nothing is left out. A killed decoding resumes where
+    it was.
     """
     recipe = read_checkpoint(checkpoint).recipe
     rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None, columns)
@@ -87,7 +87,7 @@ def decode_with_all(
         dtype=model_dtype(),
     )
     merge_lora(model)
-    model = model.to("cuda" if cuda else "cpu")
+    model = model.to("cuda" if cuda else "cpu")  # type: ignore[arg-type]  # transformers' decorator hides `self`
     encoder_cache, audio = open_cache(cache, manifest, model), None
     compiled_trees = CompiledTrees() if compiled and cuda else None
     lengths: dict[str, int] = {}
@@ -121,8 +121,8 @@ def _decode(
     label: str,
     lengths: Mapping[str, int],
 ) -> Iterator[list[dict[str, Any]]]:
-    """Hypotheses of the rows that are not done, as they come."""
-    # That module's way through a session builds on this one's.
+    """Hypotheses of the remaining rows, as they come."""
+    # Imported late: that module builds on this one.
     from mlcslm.decoding.context import context_size, decode_with_hypothesis_context, with_reference_context
 
     decoding = decoder.decoding
@@ -143,7 +143,7 @@ def _decode(
 
 
 def pieces_to_decode(rows: Sequence[dict[str, Any]], decoder: Decoder, label: str) -> Pieces:
-    """The rows in pieces that the encoder hears at once; what is in several is told."""
+    """The rows in pieces that fit the encoder's window; reports utterances that are split."""
     max_duration_s = decoder.processor.features.max_samples / SAMPLE_RATE
     pieces = Pieces(rows, max_duration_s)
     if count := len(pieces.long):
@@ -164,10 +164,10 @@ def transcribe_segments(
     languages: Mapping[str, Group],
     **options: Any,
 ) -> None:
-    """Decode `segments` (of `diarize_manifest`) as Track 1 decodes utterances, in batches over all sessions.
+    """Decode `segments` (of `diarize_manifest`) as Track 1 decodes utterances, in batches across all sessions.
 
-    Writes hypotheses with the columns of Track 1's and the segments' own (`SEGMENT_COLUMNS`), in the segments' order,
-    to `out`. Where nothing was heard, or the answer is malformed, the transcript is empty or null: no segment is left
-    out. options: of `decode_split`.
+    Writes hypotheses to `out`, in the segments' order, with Track 1's columns and the segments' own
+    (`SEGMENT_COLUMNS`). If nothing was heard or the answer is malformed, the transcript is empty or null: no segment is
+    left out. options: of `decode_split`.
     """
     decode_split(DecodingPaths(checkpoint, segments, out), decoding, languages, columns=SEGMENT_COLUMNS, **options)

@@ -1,4 +1,4 @@
-"""What a decoding is to answer and what its hypotheses are made by: enough to know whether they are there. No torch."""
+"""Which utterances a decoding answers and the provenance of its hypotheses: enough to tell if it is done. No torch."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ def rows_to_decode(
     fold: tuple[int, int] | None = None,
     columns: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Rows of `manifest` that are of `groups` and in a session of `fold`, each where given.
-
-    They have what decoding asks for and the `columns`.
-    """
+    """Rows of `manifest` in `groups` and in a session of `fold`, if given, with what decoding needs and `columns`."""
     rows = read_table(manifest, columns=list(dict.fromkeys([*_COLUMNS, *columns]))).to_pylist()
     sessions = sessions_of_fold(rows, fold) if fold is not None else None
     return [
@@ -41,7 +38,7 @@ def rows_to_decode(
 
 
 def provenance(checkpoint: Path, manifest: Path, decoding: DecodingConfig) -> dict[str, str]:
-    """What hypotheses depend on, as their file says: checkpoint, decoding and manifest, JSON but for the first."""
+    """What hypotheses depend on, as stored in their file: checkpoint, decoding and manifest (the last two JSON)."""
     return {
         "checkpoint": sha256(checkpoint / "checkpoint.json"),
         "decoding": json.dumps(decoding.model_dump(mode="json")),
@@ -50,17 +47,17 @@ def provenance(checkpoint: Path, manifest: Path, decoding: DecodingConfig) -> di
 
 
 def is_finished(hypotheses: Path, by: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the file `hypotheses` is there, was made by exactly that, and answers exactly those manifest rows."""
+    """Whether the file `hypotheses` exists, has exactly the provenance `by` and answers exactly these manifest rows."""
     try:
         table = read_table(hypotheses, columns=["utterance_id"])
-    except UserError:  # there is none, or a damaged one, which is made anew
+    except UserError:  # missing, or damaged and to be redone
         return False
     found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     return found == dict(by) and table["utterance_id"].to_pylist() == [row["utterance_id"] for row in rows]
 
 
 def reuse_finished(kept: Path, out: Path, by: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Move hypotheses that another job has made from `kept` to `out`; False where there are none, or others."""
+    """Move hypotheses that another job has made from `kept` to `out`; False if they are missing or outdated."""
     if not is_finished(kept, by, rows):
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,13 +75,12 @@ def reuse_finished(kept: Path, out: Path, by: Mapping[str, str], rows: Sequence[
 class PartialHypotheses:
     """What has been decoded so far for `out`, in a hidden file beside it.
 
-    rows: hypotheses by utterance id. Those that were not made by exactly `made_by` are dropped, and so is a line that
-    a kill cut short.
+    rows: hypotheses by utterance id. Those of another provenance are dropped, and so is a line truncated by a kill.
     """
 
     def __init__(self, out: Path, provenance: Mapping[str, str]) -> None:
         self._path = out.with_name(f".{out.name}.partial")
-        header, *rows = read_rows(self._path) or [None]
+        header, *rows = read_rows(self._path) or [{}]
         if header != dict(provenance):
             rows = []
         self.rows: dict[str, dict[str, Any]] = {row["utterance_id"]: row for row in rows}
@@ -98,7 +94,7 @@ class PartialHypotheses:
             file.write(_lines(rows))
 
     def remove(self) -> None:
-        """Remove the file, once the decoding is whole."""
+        """Remove the file, once the decoding is complete."""
         self._path.unlink()
 
 
@@ -110,34 +106,34 @@ _REMEDY = "Delete the shards and run again."
 
 
 def merge_shards(shards: Sequence[Path], manifest: Path, out: Path) -> None:
-    """Write the shards of a decoding as one file. Raises UserError as `merged_shards` does."""
+    """Write a decoding's shards as one file. Raises UserError as `merged_shards` does."""
     write_table(merged_shards(shards, manifest), out)
 
 
 def merged_shards(shards: Sequence[Path], manifest: Path) -> pa.Table:
     """The hypotheses of all shards of a decoding, in the manifest's order.
 
-    Raises UserError, by name, for hypotheses that are missing, there twice or not in the manifest, and for shards that
-    different checkpoints or decodings made.
+    Raises UserError naming hypotheses that are missing, duplicated or not in the manifest, and shards that come from
+    another checkpoint or decoding.
     """
     tables = [read_table(shard) for shard in shards]
     for shard, table in zip(shards, tables, strict=True):
         if table.schema.metadata != tables[0].schema.metadata:
-            raise UserError(f"{shard}: was made by another checkpoint or decoding than {shards[0]}. {_REMEDY}")
+            raise UserError(f"{shard}: comes from another checkpoint or decoding than {shards[0]}. {_REMEDY}")
     table = pa.concat_tables(tables)
     found = Counter(table["utterance_id"].to_pylist())
     expected = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
     faults = {
         "missing": [name for name in expected if name not in found],
-        "there twice": [name for name, count in found.items() if count > 1],
+        "duplicated": [name for name, count in found.items() if count > 1],
         "not in the manifest": sorted(set(found) - set(expected)),
     }
     if any(faults.values()):
         found_in = f"{shards[0].parent}: its {len(shards)} shards hold {table.num_rows} hypotheses"
         title = f"{found_in}, {manifest} has {len(expected)}. {_REMEDY}"
         raise FaultyInput(title, [f"{len(names)} {what}: {_few(names)}" for what, names in faults.items() if names])
-    place = {name: row for row, name in enumerate(table["utterance_id"].to_pylist())}
-    return table.take([place[name] for name in expected])
+    row_of = {name: row for row, name in enumerate(table["utterance_id"].to_pylist())}
+    return table.take([row_of[name] for name in expected])
 
 
 def _few(names: Sequence[str]) -> str:

@@ -1,30 +1,45 @@
-"""Keys and values of answers under way: a place for each, in columns in which all go on together.
+"""The KV cache of unfinished answers: a slot for each, in columns that all of them fill in step.
 
-A prompt is written over what an ended answer has left, so that it ends in the last column of all: nothing else moves.
+A prompt overwrites what an ended answer has left, right-aligned with the current last column: nothing else moves.
 
-Shapes: S places, N columns there is room for, P prompts, W columns of theirs, H key-value heads, D head width.
+Shapes: S slots, N columns of capacity, P prompts, W prompt columns, H key-value heads, D head width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-_ROOM = 128  # columns to spare when buffers are made
+_SPARE_COLUMNS = 128  # allocated beyond the end when buffers grow
+
+
+def layer_states(cache: Cache) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and values, (B, H, N, D) each, of every layer of a cache that a language model has filled."""
+    # Attention layers only: `prefix_tree.prepare_for_trees` refuses all others.
+    layers = cast("list[_Filled]", cache.layers)
+    return [(layer.keys, layer.values) for layer in layers]
+
+
+class _Filled(DynamicLayer):
+    """An attention layer that has been written to."""
+
+    keys: torch.Tensor
+    values: torch.Tensor
 
 
 class KVCache:
-    """Buffers of every layer, and which columns each place sees.
+    """Buffers of every layer, and which columns each slot sees.
 
-    cache: for a language model that reads one token a place; end: the column that it is written to; begin: the first
-    that any place sees.
+    cache: for a language model that reads one token per slot; end: the column that token is written to; begin: the
+    first column that any slot sees.
     """
 
     def __init__(self) -> None:
+        self._layers: list[_Layer] = []
         self.cache = Cache(layers=[])
         self.end = 0
         self._first: list[int | None] = []
@@ -33,17 +48,19 @@ class KVCache:
 
     @property
     def begin(self) -> int:
-        """The first column that an answer under way sees."""
+        """The first column that an unfinished answer sees."""
         return min((first for first in self._first if first is not None), default=self.end)
 
     def put(self, slots: Sequence[int], prompts: Cache, mask: torch.Tensor) -> None:
-        """Write keys and values of `prompts`, padded on the left as `mask` (P, W) says, to places; some may be new."""
-        if not self.cache.layers:
+        """Write keys and values of `prompts`, left-padded as in `mask` (P, W), to slots; some may be new."""
+        states = layer_states(prompts)
+        if not self._layers:
             self._positions = mask.new_zeros(0)
-            self._bias = prompts.layers[0].keys.new_zeros(0, 0)
-            self.cache = Cache(layers=[_Layer(self, layer.keys) for layer in prompts.layers])
+            self._bias = states[0][0].new_zeros(0, 0)
+            self._layers = [_Layer(self, keys) for keys, _ in states]
+            self.cache = Cache(layers=[*self._layers])
         width = mask.shape[1]
-        self._make_room(max(len(self._first), max(slots) + 1), width)
+        self._ensure_capacity(max(len(self._first), max(slots) + 1), width)
         hidden = torch.finfo(self._bias.dtype).min
         lengths = mask.sum(1)
         self._positions[slots] = lengths
@@ -51,48 +68,48 @@ class KVCache:
             self._first[slot] = self.end - length
             self._bias[slot] = hidden
             self._bias[slot, self.end - length : self.end] = 0
-        for layer, prompt in zip(self.cache.layers, prompts.layers, strict=True):
-            layer.keys[slots, :, self.end - width : self.end] = prompt.keys
-            layer.values[slots, :, self.end - width : self.end] = prompt.values
+        for layer, (keys, values) in zip(self._layers, states, strict=True):
+            layer.keys[slots, :, self.end - width : self.end] = keys
+            layer.values[slots, :, self.end - width : self.end] = values
 
     def free(self, slot: int) -> None:
-        """Let a place be written over."""
+        """Let a slot be overwritten."""
         self._first[slot] = None
 
     def keep(self, slots: Sequence[int]) -> None:
-        """Drop all places but those."""
+        """Drop all but these slots."""
         self._first = [self._first[slot] for slot in slots]
         self._positions, self._bias = self._positions[slots], self._bias[slots]
-        for layer in self.cache.layers:
+        for layer in self._layers:
             layer.keys, layer.values = layer.keys[slots], layer.values[slots]
 
     def open(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the next column is read with: positions (S, 1), and what is added to scores, (S, 1, 1, columns)."""
-        self._make_room(len(self._first), 0)
+        """Inputs for reading the next column: positions (S, 1) and attention bias (S, 1, 1, columns)."""
+        self._ensure_capacity(len(self._first), 0)
         self._bias[:, self.end] = 0
         return self._positions.unsqueeze(1), self._bias[:, None, None, self.begin : self.end + 1]
 
     def close(self) -> None:
-        """Count the column that was read."""
+        """Advance past the column that was read."""
         self._positions = self._positions + 1
         self.end += 1
 
-    def _make_room(self, slots: int, width: int) -> None:
-        """Have so many places, as many columns before the end as `width`, and one behind it."""
-        old, kv = self._bias.shape if self._bias.ndim == 2 else (0, 0)
-        if slots <= old and width <= self.end < kv:
+    def _ensure_capacity(self, slots: int, width: int) -> None:
+        """Ensure capacity for `slots` slots, `width` columns before the end, and one after it."""
+        old, columns = self._bias.shape if self._bias.ndim == 2 else (0, 0)
+        if slots <= old and width <= self.end < columns:
             return
         seen = self.end - self.begin
         end = max(width, seen)
 
         def enlarged(tensor: torch.Tensor, axis: int, value: float) -> torch.Tensor:
             shape = list(tensor.shape)
-            shape[0], shape[axis] = slots, end + _ROOM
+            shape[0], shape[axis] = slots, end + _SPARE_COLUMNS
             larger = tensor.new_full(shape, value)
             larger.narrow(0, 0, old).narrow(axis, end - seen, seen).copy_(tensor.narrow(axis, self.begin, seen))
             return larger
 
-        for layer in self.cache.layers:
+        for layer in self._layers:
             layer.keys, layer.values = enlarged(layer.keys, 2, 0.0), enlarged(layer.values, 2, 0.0)
         self._bias = enlarged(self._bias, 1, torch.finfo(self._bias.dtype).min)
         self._positions = torch.cat([self._positions, self._positions.new_zeros(slots - old)])
@@ -102,8 +119,8 @@ class KVCache:
         self.end = end
 
 
-class _Layer(DynamicLayer):
-    """Keys and values of a layer, (S, H, N, D)."""
+class _Layer(_Filled):
+    """A layer's keys and values, (S, H, N, D)."""
 
     def __init__(self, kv: KVCache, like: torch.Tensor) -> None:
         super().__init__()
@@ -114,7 +131,7 @@ class _Layer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the next column; returns all that any place sees."""
+        """Write the next column; returns every column that any slot sees."""
         begin, end = self._kv.begin, self._kv.end
         self.keys[:, :, end] = key_states[:, :, 0]
         self.values[:, :, end] = value_states[:, :, 0]

@@ -1,6 +1,6 @@
-"""Utterances longer than the encoder hears at once (30 s): decoded in pieces that are cut at pauses, and joined again.
+"""Utterances longer than the encoder's window (30 s): split at pauses, decoded in pieces, and joined again.
 
-Without this the encoder would drop what is behind its window, and the words there would count as deleted.
+Otherwise the encoder would drop everything beyond its window, and the words there would count as deleted.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_segment, segment_sample
 from mlcslm.text.reflection import join_reflections, parse_reflection
 
 Row = dict[str, Any]
-_EARLIEST_SHARE = 0.6  # of the longest piece: a pause before that is no place for a cut
+_EARLIEST_SHARE = 0.6  # of the longest piece: earlier pauses are not used
 _PAUSE_SECONDS = 0.2
 _STEP_SECONDS = 0.02
-_WORST = ("end", "malformed", "length")  # reasons to stop, the worst last
+_WORST = ("end", "malformed", "length")  # stop reasons, worst last
 
 
 class Pieces:
-    """Manifest rows as they are decoded, and their hypotheses as they are expected.
+    """Manifest rows split for decoding, and their hypotheses joined again.
 
-    rows: those given, in their order, but several for each that is longer than `longest_s`, each with an id of its own.
-    `long` names these utterances.
+    rows: the given rows in order, with several rows, each with its own id, for one longer than `max_duration_s`; long:
+    ids of these utterances.
     """
 
     def __init__(self, rows: Sequence[Row], max_duration_s: float) -> None:
@@ -44,7 +44,7 @@ class Pieces:
             self.rows += pieces
 
     def join(self, hypotheses: Iterable[Row]) -> list[Row]:
-        """Hypotheses of whole utterances: those given that are, and others once the last of their pieces is given."""
+        """Hypotheses of whole utterances, with those of split ones as soon as their last piece is given."""
         whole = []
         for hypothesis in hypotheses:
             name = self._whole.get(hypothesis["utterance_id"])
@@ -60,9 +60,9 @@ class Pieces:
 
 
 def cut_at_pauses(audio: Audio, longest: int) -> list[int]:
-    """Samples at which `audio` (samples,) is cut into pieces of at most `longest`: where it is quietest.
+    """Samples at which to split `audio` (samples,) into pieces of at most `longest`: where it is quietest.
 
-    A piece is at least 0.6 of `longest`, but for the last.
+    Every piece but the last is at least 0.6 of `longest`.
     """
     window, step = round(_PAUSE_SECONDS * SAMPLE_RATE), round(_STEP_SECONDS * SAMPLE_RATE)
     energy = np.concatenate([[0.0], np.cumsum(np.square(audio, dtype=np.float64))])
@@ -70,7 +70,7 @@ def cut_at_pauses(audio: Audio, longest: int) -> list[int]:
     begin = 0
     while len(audio) - begin > longest:
         first, last = begin + round(_EARLIEST_SHARE * longest), begin + longest
-        middles = np.arange(last, first - 1, -step)  # from the back, so that of equal pauses the last is taken
+        middles = np.arange(last, first - 1, -step)  # backwards, so that the last of equal pauses is taken
         low, high = np.maximum(middles - window // 2, 0), np.minimum(middles + window // 2, len(audio))
         begin = int(middles[np.argmin((energy[high] - energy[low]) / (high - low))])
         cuts.append(begin)
@@ -91,7 +91,7 @@ def _cut(row: Row, max_duration_s: float) -> list[Row]:
 
 
 def _joined(name: str, parts: Sequence[Row]) -> Row:
-    """The hypothesis of an utterance from those of its pieces, in order; it has a reflection where all pieces have."""
+    """An utterance's hypothesis from those of its pieces, in order; with a reflection if all pieces have one."""
     reflections = [parse_reflection(part["think"]) for part in parts if part["think"] is not None]
     known = [reflection for reflection in reflections if reflection is not None]
     return {

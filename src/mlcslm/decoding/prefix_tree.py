@@ -1,15 +1,15 @@
 """Keys and values of all beams of an utterance in one tree, whose trunk is the prompt.
 
 A beam is a path from the prompt's end to a leaf. What beams share is read, stored and attended to once: the prompt is
-computed once however many beams there are, and when beams are reordered no key or value moves, only who sees it.
+computed once however many beams there are, and reordering beams moves no key or value, only who sees it.
 
-Shapes: B utterances, K beams, P prompt positions, N positions kept (the prompt's, then K a step), H key-value heads,
-G query heads a key-value head, D head width.
+Shapes: B utterances, K beams, P prompt positions, N cached positions (the prompt's, then K per step), H key-value
+heads, G query heads per key-value head, D head width.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -22,17 +22,17 @@ from mlcslm.errors import UserError
 from mlcslm.model.speech_llm import SpeechLLM
 
 TREE_ATTENTION = "beam_tree"
-"""Name for `set_attn_implementation`."""
-_ROOM = 64  # positions that buffers grow by, at least
-_CROWDED = 0.9  # finished utterances leave once no more than such a share of the batch is searched
-_WORTHWHILE = 0.7  # trees are cleared of dead branches once so small a share is alive
+"""The name to pass to `set_attn_implementation`."""
+_MIN_GROWTH = 64  # positions that buffers grow by, at least
+_MAX_ACTIVE_SHARE = 0.9  # finished utterances are dropped once no more than this share of the batch is searched
+_MIN_LIVE_SHARE = 0.7  # dead branches are removed once less than this share is alive
 _ATTENTION = ("full_attention", "sliding_attention")
 
 
 class PrefixTree:
-    """The tree of a batch: `cache` for the model, the positions that each beam sees, and where it is.
+    """A batch's tree: `cache` for the model, the positions that each beam sees, and its current position.
 
-    mask: (B, P) of the prompts, padded on the left.
+    mask: (B, P), the prompts' attention mask, padded on the left.
     """
 
     def __init__(self, mask: torch.Tensor) -> None:
@@ -41,8 +41,8 @@ class PrefixTree:
         self.position = mask.long().sum(1)
         self._prompt = mask.shape[1]
 
-    def grow(self, parents: torch.LongTensor) -> None:
-        """Let new beams, of `parents` (B, K) among the beams before, see what these saw and themselves."""
+    def grow(self, parents: torch.Tensor) -> None:
+        """Let each new beam see itself and what its parent saw; parents: (B, K), indices into the previous beams."""
         beams = parents.shape[1]
         seen = self.visible.gather(1, parents.unsqueeze(-1).expand(-1, -1, self.visible.shape[-1]))
         themselves = torch.eye(beams, dtype=torch.bool, device=seen.device).expand(len(seen), -1, -1)
@@ -50,41 +50,45 @@ class PrefixTree:
             seen = self._without_dead_branches(seen)
         self.visible = torch.cat([seen, themselves], dim=-1)
 
-    def read(self, model: SpeechLLM, tokens: torch.LongTensor) -> torch.Tensor:
-        """Logits (B, K, V) after the last `tokens` (B, K) of the beams, by which the tree has grown."""
+    def read(self, model: SpeechLLM, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (B, K, V) after the beams' last `tokens` (B, K), for which the tree has grown."""
         logits = read_tokens(model, self.cache, tokens, self.position, self.visible)
         self.position = self.position + 1
         return logits
 
     def size(self, left: int, batch: int) -> int:
-        """How many utterances of a `batch` are kept of which `left` are searched: these, once they are few enough."""
-        return left if left <= _CROWDED * batch else batch
+        """How many utterances of a `batch` to keep while `left` are still searched: only those, once they are few."""
+        return left if left <= _MAX_ACTIVE_SHARE * batch else batch
 
-    def keep(self, utterances: torch.LongTensor) -> None:
-        """Drop all utterances but those."""
+    def keep(self, utterances: torch.Tensor) -> None:
+        """Drop all but these utterances."""
         self.visible, self.position = self.visible[utterances], self.position[utterances]
-        for layer in self.cache.layers:
+        for layer in self._layers:
             layer.batch_select_indices(utterances)
+
+    @property
+    def _layers(self) -> list[_Buffer]:
+        return cast("list[_Buffer]", self.cache.layers)
 
     def _without_dead_branches(self, seen: torch.Tensor) -> torch.Tensor:
         alive = seen[..., self._prompt :].any(1)
-        capacity = int(alive.sum(1).max()) if alive.shape[1] else 0
-        if capacity >= _WORTHWHILE * alive.shape[1]:
+        longest = int(alive.sum(1).max()) if alive.shape[1] else 0
+        if longest >= _MIN_LIVE_SHARE * alive.shape[1]:
             return seen
-        # Living positions first, in their order; utterances with fewer of them than others keep some dead ones.
-        kept = (~alive).to(torch.uint8).argsort(dim=1, stable=True)[:, :capacity] + self._prompt
-        for layer in self.cache.layers:
+        # Live positions first, in order; utterances with fewer of them keep some dead ones.
+        kept = (~alive).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest] + self._prompt
+        for layer in self._layers:
             layer.keep_positions(self._prompt, kept)
         branches = seen.gather(2, kept.unsqueeze(1).expand(-1, seen.shape[1], -1))
         return torch.cat([seen[..., : self._prompt], branches], dim=-1)
 
 
 class _Buffer(DynamicLayer):
-    """Keys and values of a layer, (B, H, N, D), with room to write the next ones into."""
+    """A layer's keys and values, (B, H, N, D), with spare capacity for the next ones."""
 
     def __init__(self, config: Any = None) -> None:
         super().__init__()
-        self._room: list[torch.Tensor] = []
+        self._buffers: list[torch.Tensor] = []
         self._length = 0
 
     def update(
@@ -94,30 +98,30 @@ class _Buffer(DynamicLayer):
         states = (key_states, value_states)
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self._room = [tensor.new_empty(0) for tensor in states]
+            self._buffers = [tensor.new_empty(0) for tensor in states]
         start, self._length = self._length, self._length + key_states.shape[2]
-        if not self._room[0].numel() or self._length > self._room[0].shape[2]:
-            self._room = [self._enlarged(old, new, start) for old, new in zip(self._room, states, strict=True)]
-        for capacity, new in zip(self._room, states, strict=True):
-            capacity[:, :, start : self._length] = new
-        return self._set(*(capacity[:, :, : self._length] for capacity in self._room))
+        if not self._buffers[0].numel() or self._length > self._buffers[0].shape[2]:
+            self._buffers = [self._enlarged(old, new, start) for old, new in zip(self._buffers, states, strict=True)]
+        for buffer, new in zip(self._buffers, states, strict=True):
+            buffer[:, :, start : self._length] = new
+        return self._set(*(buffer[:, :, : self._length] for buffer in self._buffers))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """Keep those utterances."""
-        self._room = [capacity[indices, :, :] for capacity in self._room]
-        self._set(*(capacity[:, :, : self._length] for capacity in self._room))
+        """Keep only these utterances."""
+        self._buffers = [buffer[indices, :, :] for buffer in self._buffers]
+        self._set(*(buffer[:, :, : self._length] for buffer in self._buffers))
 
-    def keep_positions(self, start: int, kept: torch.LongTensor) -> None:
-        """Keep everything before `start`, and after it the positions `kept` (B, n)."""
+    def keep_positions(self, start: int, kept: torch.Tensor) -> None:
+        """Keep everything before `start`, and of the rest only the positions `kept` (B, n)."""
         self._length = start + kept.shape[1]
-        for capacity in self._room:
-            slots = kept[:, None, :, None].expand(-1, capacity.shape[1], -1, capacity.shape[3])
-            capacity[:, :, start : self._length] = capacity.gather(2, slots)
-        self._set(*(capacity[:, :, : self._length] for capacity in self._room))
+        for buffer in self._buffers:
+            positions = kept[:, None, :, None].expand(-1, buffer.shape[1], -1, buffer.shape[3])
+            buffer[:, :, start : self._length] = buffer.gather(2, positions)
+        self._set(*(buffer[:, :, : self._length] for buffer in self._buffers))
 
     def _enlarged(self, old: torch.Tensor, new: torch.Tensor, start: int) -> torch.Tensor:
         batch, heads, _, width = new.shape
-        larger = new.new_zeros(batch, heads, self._length + max(_ROOM, self._length // 2), width)
+        larger = new.new_zeros(batch, heads, self._length + max(_MIN_GROWTH, self._length // 2), width)
         if start:
             larger[:, :, :start] = old[:, :, :start]
         return larger
@@ -128,25 +132,25 @@ class _Buffer(DynamicLayer):
 
 
 def prepare_for_trees(model: SpeechLLM, longest: int) -> None:
-    """Let the language model read trees. Raises UserError where one of `longest` positions would be read wrongly."""
+    """Set up the language model to read trees. Raises UserError if it would misread one of `longest` positions."""
     config = model.config.text_config
     kinds = set(getattr(config, "layer_types", None) or ())
     window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
     if other := kinds - set(_ATTENTION):
         raise UserError(
-            f"models.language_model: its layers are of kind {', '.join(sorted(other))}; decoding needs a language "
-            f"model that has {' or '.join(_ATTENTION)} alone."
+            f"models.language_model: found layers of kind {', '.join(sorted(other))}; decoding needs a language model "
+            f"with {' or '.join(_ATTENTION)} only."
         )
     if window is not None and longest > window:
         raise UserError(
-            f"models.language_model: its attention reaches {window} tokens, but prompt and answer may take {longest}. "
+            f"models.language_model: its attention spans {window} tokens, but prompt and answer may take {longest}. "
             "Lower max_new_tokens."
         )
     model.model.language_model.set_attn_implementation(TREE_ATTENTION)
 
 
 def read_tokens(
-    model: SpeechLLM, cache: Cache, tokens: torch.LongTensor, position: torch.LongTensor, visible: torch.BoolTensor
+    model: SpeechLLM, cache: Cache, tokens: torch.Tensor, position: torch.Tensor, visible: torch.Tensor
 ) -> torch.Tensor:
     """Logits (B, K, V) after `tokens` (B, K), which are at `position` (B,) and see what is `visible` (B, K, N)."""
     embedded = model.get_input_embeddings()(tokens)
@@ -170,10 +174,10 @@ def _attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Query heads that share keys and values are read as further beams: nothing is repeated for them."""
+    """Treats query heads that share keys and values as extra beams, so that nothing is repeated for them."""
     batch, heads, beams, width = query.shape
     shared = heads // key.shape[1]
-    # Prompts (more queries than beams could ever be) have a mask of one query head: what they cost is not the reading.
+    # Prompts have a mask for one query head, and far more queries than there are beams: reading is not what they cost.
     if attention_mask is None or attention_mask.dtype == torch.bool or shared == 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     query = query.reshape(batch, key.shape[1], shared * beams, width)

@@ -1,8 +1,8 @@
-"""A random stream for each utterance: the batch that it is decoded in, and which others are done, change nothing.
+"""A random stream per utterance: its batch, and which other utterances are done, change nothing.
 
-Sampling is by Gumbel noise: of scores to which independent Gumbel noise is added, the largest is a multinomial sample
+Sampling uses Gumbel noise: after adding independent Gumbel noise to scores, the largest is a multinomial sample
 (Gumbel-max trick), and the n largest are n samples without replacement (Gumbel-top-k; Kool et al., 2019,
-arXiv:1903.06059), the same draw as `torch.multinomial`'s.
+arXiv:1903.06059), distributed as those of `torch.multinomial`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 
 
 class UtteranceStreams:
-    """Gumbel noise from one stream an utterance, of (seed, utterance).
+    """Gumbel noise from one stream per (seed, utterance).
 
-    On a GPU the streams are others than on a CPU: the noise of 150,000 tokens for each beam is drawn where it is used.
+    Streams on a GPU differ from those on a CPU: noise for 150,000 tokens per beam is drawn where it is used.
     """
 
     def __init__(self, utterance_ids: Sequence[str], seed: int, device: torch.device | str = "cpu") -> None:
@@ -36,10 +36,10 @@ class UtteranceStreams:
         for row, stream in zip(waits, self._streams, strict=True):
             if isinstance(stream, torch.Generator):
                 row.exponential_(generator=stream)
-            else:  # in float64: a float32 of NumPy's is exactly 0, infinite noise, once in ten million times
+            else:  # in float64: NumPy's float32 is exactly 0, which is infinite noise, once in ten million draws
                 row.copy_(torch.from_numpy(stream.standard_exponential(size)))
         return waits.log_().neg_()
 
     def keep(self, utterances: Sequence[int]) -> None:
-        """Drop all utterances but those, by their place."""
-        self._streams = [self._streams[place] for place in utterances]
+        """Drop all but these utterances, given by index."""
+        self._streams = [self._streams[index] for index in utterances]

@@ -1,10 +1,10 @@
-"""Greedy, multinomial, beam and sampled beam search, one search for all: as many beams as asked, with noise or without.
+"""Greedy, multinomial, beam and sampled beam search in one: any number of beams, with or without noise.
 
 The hypotheses are those of transformers' beam search (length penalty 1, no early stopping) and, with one beam, of its
-greedy search; it differs in what it costs: see `prefix_tree`. Utterances leave the batch as soon as their answer is
-known. With sampling, each utterance draws from a stream of its own, which transformers' one stream a batch cannot give.
+greedy search, at a lower cost: see `prefix_tree`. Utterances leave the batch as soon as their answer is known. With
+sampling, each utterance draws from its own stream, where transformers has one stream per batch.
 
-Shapes: B utterances still searched, K beams, V vocabulary rows, C candidates a step, T tokens of the longest answer.
+Shapes: B utterances still searched, K beams, V vocabulary rows, C candidates per step, T tokens of the longest answer.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees
 from mlcslm.decoding.sampling import UtteranceStreams
 from mlcslm.model.speech_llm import SpeechLLM
 
-_NEVER = -1e9  # score of what is not there
+_NEVER = -1e9  # score of absent beams and hypotheses
 
 
 def search(
@@ -30,14 +30,14 @@ def search(
     decoding: DecodingConfig,
     compiled_trees: CompiledTrees | None = None,
 ) -> list[list[int]]:
-    """Ids of the best answer to each prompt: up to and with its end token, or as many as the limit lets.
+    """Ids of the best answer to each prompt: up to and including its end token, or up to the limit.
 
     prompts: `input_ids` padded on the left, `attention_mask`, and audio; a batch for `SpeechLLM`. utterance_ids: name
-    the streams of sampling methods. fixed: for compiled steps; by default shapes follow what is searched. Raises
-    UserError for a language model whose attention cannot be shared.
+    the streams of sampling methods. compiled_trees: for compiled steps; by default shapes follow what is searched.
+    Raises UserError for a language model whose attention cannot be shared.
     """
     prepare_for_trees(model, prompts["input_ids"].shape[1] + decoding.max_new_tokens)
-    # CUDA graphs and inference mode have not always gone together.
+    # CUDA graphs and inference mode have not always worked together.
     with torch.inference_mode() if compiled_trees is None else torch.no_grad():
         try:
             return _search(model, prompts, utterance_ids, decoding, compiled_trees)
@@ -73,7 +73,7 @@ def _search(
 
 
 class _Scorer:
-    """Log-probabilities of next tokens, and by what candidates are chosen."""
+    """Log-probabilities of next tokens, and the scores that candidates are chosen by."""
 
     def __init__(self, model: SpeechLLM, utterance_ids: Sequence[str], decoding: DecodingConfig) -> None:
         sampled = decoding.method in ("multinomial", "beam+sampling")
@@ -82,20 +82,20 @@ class _Scorer:
         self._never = torch.tensor(model.generation_config.suppress_tokens or [], device=model.device).long()
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities (B, K, V) in float32, over the temperature; what is never generated has none."""
+        """Log-probabilities (B, K, V) in float32, divided by the temperature; -inf for suppressed tokens."""
         log_probs = logits.float().log_softmax(-1)
         log_probs[..., self._never] = -torch.inf
         return log_probs if self._temperature == 1.0 else log_probs / self._temperature
 
     def order(self, scores: torch.Tensor) -> torch.Tensor:
-        """The scores (B, K, V) by which candidates are chosen: with noise where they are sampled."""
+        """The scores (B, K, V) that candidates are chosen by: with noise if they are sampled."""
         if self._streams is None:
             return scores
         noise = self._streams.gumbel(scores.shape[1] * scores.shape[2])
         return scores + noise.view_as(scores)
 
-    def keep(self, utterances: torch.LongTensor) -> None:
-        """Drop all utterances but those."""
+    def keep(self, utterances: torch.Tensor) -> None:
+        """Drop all but these utterances."""
         if self._streams is not None:
             self._streams.keep(utterances.tolist())
 
@@ -103,8 +103,8 @@ class _Scorer:
 class _Beams:
     """Running beams and finished hypotheses of each utterance.
 
-    totals: (B, K) scores of the running beams, one at first; tokens: (B, K, T) theirs; parents: (B, K) which beams of
-    the step before they go on from; length: how many tokens they have; answers: of all utterances, once found.
+    totals: (B, K) scores of the running beams, one at first; tokens: (B, K, T) theirs; parents: (B, K) the beams of the
+    previous step that they extend; length: how many tokens they have; answers: of all utterances, once found.
     """
 
     def __init__(self, utterances: int, decoding: DecodingConfig, model: SpeechLLM) -> None:
@@ -112,7 +112,7 @@ class _Beams:
         end = model.generation_config.eos_token_id
         self._ends = torch.tensor([end] if isinstance(end, int) else end, device=device)
         self._limit, self._beams, self._stop_loops = limit, beams, decoding.stop_loops
-        # So many that beams go on even if each of the best candidates ends: as transformers does.
+        # Enough for beams to continue even if each of the best candidates ends: as transformers does.
         self._candidates = 1 if beams == 1 else max(2, 1 + len(self._ends)) * beams
         self.answers: list[list[int]] = [[] for _ in range(utterances)]
         self.length = 0
@@ -122,16 +122,16 @@ class _Beams:
         self._done_scores = torch.full((utterances, beams), _NEVER, device=device)
         self._done_tokens = torch.zeros(utterances, beams, limit, dtype=torch.long, device=device)
         self._done_lengths = torch.zeros(utterances, beams, dtype=torch.long, device=device)
-        self._places = list(range(utterances))
+        self._utterances = list(range(utterances))
         self._found = torch.zeros(utterances, dtype=torch.bool, device=device)
 
     @property
     def bases(self) -> torch.Tensor:
-        """What next tokens' log-probabilities are added to: the totals, or with one beam nothing that could round."""
+        """What next tokens' log-probabilities are added to: the totals, or zeros with one beam, to avoid rounding."""
         return torch.zeros_like(self.totals) if self._beams == 1 else self.totals
 
     def extend(self, scores: torch.Tensor, order: torch.Tensor) -> None:
-        """Go on with the best candidates of `scores` (B, K, V), chosen by `order` (B, K, V)."""
+        """Continue with the best candidates of `scores` (B, K, V), chosen by `order` (B, K, V)."""
         vocabulary = scores.shape[-1]
         chosen = order.flatten(1).topk(self._candidates, dim=1).indices
         scores_BC = scores.flatten(1).gather(1, chosen)
@@ -148,10 +148,10 @@ class _Beams:
         self.tokens = _rows_of(tokens_BCT, best.indices)
         self._find()
 
-    def leave(self, size: Callable[[int, int], int]) -> torch.LongTensor | None:
-        """Places of the utterances that are kept, once all of them or enough can be dropped; else None.
+    def leave(self, size: Callable[[int, int], int]) -> torch.Tensor | None:
+        """Batch indices of the utterances to keep, once all or enough of them can be dropped; else None.
 
-        size: how many are kept of a batch, of how many still searched and how many in it.
+        size: how many utterances to keep, given how many are still searched and the batch size.
         """
         if self._found.all():
             return self._found.new_empty(0, dtype=torch.long)
@@ -159,15 +159,15 @@ class _Beams:
         kept = size(int((~self._found).sum()), batch)
         if kept == batch:
             return None
-        # Those still searched, and as many others as are to fill up.
+        # Those still searched, filled up with finished ones.
         left = self._found.to(torch.uint8).argsort(stable=True)[:kept].sort().values
         for name in ("totals", "tokens", "parents", "_done_scores", "_done_tokens", "_done_lengths", "_found"):
             setattr(self, name, getattr(self, name)[left])
-        self._places = [self._places[slot] for slot in left.tolist()]
+        self._utterances = [self._utterances[row] for row in left.tolist()]
         return left
 
     def _finish(self, scores_BC: torch.Tensor, tokens_BCT: torch.Tensor, ended: torch.Tensor) -> None:
-        """Take candidates that end, of the K best, among the K best finished hypotheses: by score a token."""
+        """Merge ended candidates among the K best into the K best finished hypotheses, by score per token."""
         ended = ended[:, : self._beams]
         if not ended.any():
             return
@@ -180,7 +180,7 @@ class _Beams:
         self._done_lengths = lengths.gather(1, best.indices)
 
     def _find(self) -> None:
-        """Write down the answers of utterances whose beams cannot become better than what is finished."""
+        """Record the answers of utterances whose running beams cannot beat their finished hypotheses."""
         full = self._done_scores[:, -1] > _NEVER / 2
         best_running = self.totals[:, 0] / self.length
         found = full & (best_running <= self._done_scores[:, -1])
@@ -188,20 +188,20 @@ class _Beams:
             found = torch.ones_like(found)
         found &= ~self._found
         looping = self._looping() if self._stop_loops and self.length % LOOP_STEPS == 0 else {}
-        for slot in {*found.nonzero().squeeze(1).tolist(), *looping}:
-            finished = bool(self._done_scores[slot, 0] > _NEVER / 2)
-            length = int(self._done_lengths[slot, 0])
-            ids = self._done_tokens[slot, 0, :length].tolist() if finished else looping[slot]
-            self.answers[self._places[slot]] = ids
-            self._found[slot] = True
+        for row in {*found.nonzero().squeeze(1).tolist(), *looping}:
+            finished = bool(self._done_scores[row, 0] > _NEVER / 2)
+            length = int(self._done_lengths[row, 0])
+            ids = self._done_tokens[row, 0, :length].tolist() if finished else looping[row]
+            self.answers[self._utterances[row]] = ids
+            self._found[row] = True
 
     def _looping(self) -> dict[int, list[int]]:
-        """The best running beams that end in a loop, by place."""
+        """The best running beams that end in a loop, by batch index."""
         best = self.tokens[:, 0, : self.length].tolist()
         found = self._found.tolist()
-        return {slot: ids for slot, ids in enumerate(best) if not found[slot] and ends_in_loop(ids)}
+        return {row: ids for row, ids in enumerate(best) if not found[row] and ends_in_loop(ids)}
 
 
-def _rows_of(tokens: torch.Tensor, rows: torch.LongTensor) -> torch.Tensor:
-    """(B, n, T): those rows (B, n) of each of `tokens` (B, m, T)."""
+def _rows_of(tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """(B, n, T): rows (B, n) selected from each of `tokens` (B, m, T)."""
     return tokens.gather(1, rows.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))

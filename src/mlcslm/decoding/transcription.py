@@ -1,4 +1,4 @@
-"""Transcripts of recordings by an exported model or a checkpoint, outside the workflow but by its decoder."""
+"""Transcripts of recordings by an exported model or a checkpoint, with the workflow's decoder but outside it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _PROMPTS_OF_A_LANGUAGE = ("tagged-own-language", "reasoning")
 class Transcriber:
     """A model that transcribes: see `load`.
 
-    name: the checkpoint's; template, context: of its prompts; decoding: how answers are searched for.
+    name: the checkpoint's; recipe: how it was trained; context: utterances of context in its prompts; decoding: how
+    answers are searched for.
     """
 
     def __init__(
@@ -45,7 +46,8 @@ class Transcriber:
         recipe: Mapping[str, Any],
         decoding: DecodingConfig,
     ) -> None:
-        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model = model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides `self`
         self.processor = processor
         self.name = name
         self.recipe = dict(recipe)
@@ -64,8 +66,8 @@ class Transcriber:
     ) -> Transcriber:
         """The model in `folder`: one that `mlcslm export` wrote, which needs nothing else, or a checkpoint.
 
-        decoding: by default what an export names, greedy search of a checkpoint; languages, encoder, language_model: of
-        a checkpoint, as `load_checkpoint` takes them. Raises UserError for a folder that is neither.
+        decoding: by default the export's own, or greedy search for a checkpoint; languages, encoder, language_model:
+        for a checkpoint, as in `load_checkpoint`. Raises UserError for a folder that is neither.
         """
         folder = Path(folder)
         if (folder / EXPORT_FILE).is_file():
@@ -74,17 +76,18 @@ class Transcriber:
             return cls(model, processor, name=info.checkpoint, recipe=info.recipe, decoding=found)
         if not (folder / CHECKPOINT_FILE).is_file():
             raise UserError(
-                f"{folder}: found neither {EXPORT_FILE} nor {CHECKPOINT_FILE} in it. Expected a folder that "
+                f"{folder}: found neither {EXPORT_FILE} nor {CHECKPOINT_FILE}. Expected a folder that "
                 "`mlcslm export` wrote, or a checkpoint, results/checkpoints/<name>."
             )
         if languages is None:
             raise UserError(f"{folder}: a checkpoint needs the languages table that it was trained with.")
-        info = read_checkpoint(folder, verify=False)
+        checkpoint = read_checkpoint(folder, verify=False)
         model, processor = load_checkpoint(
             folder, languages=languages, encoder=encoder, language_model=language_model, dtype=model_dtype()
         )
         merge_lora(model)
-        return cls(model, processor, name=info.name, recipe=info.recipe, decoding=decoding or DecodingConfig())
+        search = decoding or DecodingConfig()
+        return cls(model, processor, name=checkpoint.name, recipe=checkpoint.recipe, decoding=search)
 
     def __call__(self, audio: str | Path, group: str | None = None) -> str:
         """Transcript of a recording, in `group` (see `find_group`)."""
@@ -93,19 +96,16 @@ class Transcriber:
         return " ".join(filter(None, (texts[row["utterance_id"]] for row in rows)))
 
     def rows_of(self, audio: Path, group: str | None = None) -> list[dict[str, Any]]:
-        """Manifest rows of a recording: one, or where it is longer than the encoder's window (30 s), its speech.
+        """Manifest rows of a recording: one, or one per segment of speech if it exceeds the encoder's window (30 s).
 
-        Speech is found by Silero's detector and cut into segments of at most that length. Raises UserError where the
-        file, or any of its samples, is not what can be transcribed; a speaker on each channel is told, and both are
-        heard as one.
+        Speech is found by Silero VAD and split into segments of at most that length. Raises UserError if the file or
+        any of its samples cannot be transcribed; a speaker on each channel is reported, and both are heard as one.
         """
         name = self.find_group(group)
         for kind, message in inspect_audio(audio).problems:
             if kind is not FaultKind.SPEAKER_CHANNELS:
                 raise UserError(f"{audio}: {message}")
-            say(
-                f"{audio}: has a speaker on each channel; the mean of both is transcribed. Split it to tell them apart."
-            )
+            say(f"{audio}: has a speaker on each channel; the mean of both is transcribed. Split it to separate them.")
         samples = count_samples(audio)
         spans = [(0.0, samples / SAMPLE_RATE)]
         if samples > (longest := self.processor.features.max_samples):
@@ -127,7 +127,7 @@ class Transcriber:
         ]
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """A hypothesis (`decoding.decoder.SCHEMA`) of each manifest row, in the order in which they are found."""
+        """A hypothesis (`decoding.decoder.SCHEMA`) for each manifest row, in the order in which they are found."""
         for row in rows:
             self.find_group(row["grp"])
         decoder = Decoder(self.model, self.processor, self.recipe["template"], self.decoding)
@@ -140,19 +140,19 @@ class Transcriber:
                 yield from whole
 
     def find_group(self, group: str | None) -> str:
-        """The group that `group` names, by its name or its language, whatever the case; None: any.
+        """The group called `group`, by its name or its language, ignoring case; None: any.
 
-        Raises UserError where there is no such group, several of the language, or where None is not enough: from the
+        Raises UserError if there is no such group, if several share the language, or if None is not enough: from the
         third stage on, prompts are in the utterance's language.
         """
         groups = self.processor.groups
         if group is None:
             if self.recipe["template"] not in _PROMPTS_OF_A_LANGUAGE:
                 return next(iter(groups))
-            raise UserError(f"{self.name}: its prompt is in the language that is spoken; name it: {', '.join(groups)}.")
-        wanted = group.casefold()
-        found = [name for name in groups if name.casefold() == wanted]
-        found = found or [name for name, one in groups.items() if one.language.casefold() == wanted]
+            raise UserError(f"{self.name}: prompts in the language that is spoken; name it: {', '.join(groups)}.")
+        expected = group.casefold()
+        found = [name for name in groups if name.casefold() == expected]
+        found = found or [name for name, one in groups.items() if one.language.casefold() == expected]
         if len({(groups[name].prompt, groups[name].token) for name in found}) != 1:
             known = ", ".join(found or groups)
             raise UserError(f"group {group!r}: expected one of: {known}.")

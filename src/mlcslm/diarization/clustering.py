@@ -1,6 +1,6 @@
-"""Speakers of a session from the embeddings of its windows: spectral clustering after 3D-Speaker's recipe, seeded.
+"""A session's speakers from its window embeddings: seeded spectral clustering, following 3D-Speaker's recipe.
 
-Source: 3D-Speaker, egs/3dspeaker/speaker-diarization, arXiv:2403.19971; the spectral part after Ning et al. 2006.
+Source: 3D-Speaker, egs/3dspeaker/speaker-diarization, arXiv:2403.19971; the spectral part follows Ning et al. 2006.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 
 FEW_WINDOWS = 40  # fewer are clustered agglomeratively
-MOST_SPEAKERS = 15
-SMALL_CLUSTER = 4  # windows: as few are no speaker of their own
-SAME_SPEAKER = 0.8  # cosine of two centres from which on they are one speaker
-_BLOCK = 1024  # windows compared with all others at a time
-FEW_WINDOWS_COSINE = 0.4  # mean cosine of two clusters below which the agglomerative clustering stops
+MAX_SPEAKERS = 15
+SMALL_CLUSTER = 4  # windows: so few are not a speaker of their own
+SAME_SPEAKER = 0.8  # cosine of two centres at or above which they are one speaker
+_BLOCK = 1024  # windows compared with all others at once
+FEW_WINDOWS_COSINE = 0.4  # agglomerative clustering stops below this mean cosine of two clusters
 
 
 def cluster(
@@ -28,9 +28,9 @@ def cluster(
 ) -> Labels:
     """Speaker of each of N windows from their (N, dim) embeddings: (N,) numbers from 0 in order of first appearance.
 
-    num_speakers: exactly so many, as far as there are windows; None: as many as are found. distinct: so many windows at
-    the beginning, of which the others are copies; speakers are found in these, and copies are theirs. Equal input and
-    seed give equal speakers. Raises ValueError where an embedding is not finite.
+    num_speakers: exact number, unless there are fewer windows; None: as many as are found. distinct: the number of
+    leading windows that the others are copies of; these are clustered, and each copy gets its original's speaker. Equal
+    input and seed give equal speakers. Raises ValueError if an embedding is not finite.
     """
     vectors = _normalised(np.asarray(embeddings, dtype=np.float64))
     if distinct is not None and 0 < distinct < len(vectors):
@@ -54,15 +54,15 @@ def _normalised(vectors: Floats) -> Floats:
 
 
 def _nearest(vectors: Floats, others: Floats) -> Labels:
-    """Of each of (N, dim) unit vectors the place of the nearest of `others`."""
+    """For each of (N, dim) unit vectors, the index of the nearest of `others`."""
     starts = range(0, len(vectors), _BLOCK)
     return np.concatenate([(vectors[start : start + _BLOCK] @ others.T).argmax(axis=1) for start in starts])
 
 
 def _spectral(vectors: Floats, num_speakers: int | None, seed: int) -> Labels:
-    """k-means of the eigenvectors of the smallest eigenvalues; as many as come before the largest gap."""
-    most = min(MOST_SPEAKERS, len(vectors) - 1)
-    values, eigenvectors = smallest_eigenpairs(affinity_graph(vectors, MOST_SPEAKERS), max(most, num_speakers or 0) + 1)
+    """k-means on the eigenvectors of the smallest eigenvalues, those before the largest eigengap."""
+    most = min(MAX_SPEAKERS, len(vectors) - 1)
+    values, eigenvectors = smallest_eigenpairs(affinity_graph(vectors, MAX_SPEAKERS), max(most, num_speakers or 0) + 1)
     speakers = min(num_speakers or int(np.argmax(np.diff(values[: most + 1]))) + 1, len(vectors))
     if speakers == 1:
         return np.zeros(len(vectors), dtype=np.int64)
@@ -71,12 +71,12 @@ def _spectral(vectors: Floats, num_speakers: int | None, seed: int) -> Labels:
 
 
 def _agglomerative(vectors: Floats, num_speakers: int | None) -> Labels:
-    """Average linkage of cosines, down to `num_speakers` or to clusters that are not alike."""
+    """Average linkage on cosines, down to `num_speakers` or until clusters are too dissimilar."""
     cosines = vectors @ vectors.T
     tree = linkage(np.maximum(1 - cosines[np.triu_indices(len(vectors), 1)], 0), method="average")
     if num_speakers is None:
         return fcluster(tree, 1 - FEW_WINDOWS_COSINE, criterion="distance").astype(np.int64)
-    # fcluster's maxclust gives fewer clusters where distances are equal.
+    # fcluster's maxclust gives fewer clusters if distances tie.
     labels = np.arange(len(vectors))
     members = {number: [number] for number in range(len(vectors))}
     for step, (first, second, _, _) in enumerate(tree[: max(0, len(vectors) - num_speakers)]):
@@ -87,7 +87,7 @@ def _agglomerative(vectors: Floats, num_speakers: int | None) -> Labels:
 
 
 def _without_small_clusters(labels: Labels, vectors: Floats) -> Labels:
-    """Clusters of few windows go, window by window, to the nearest centre of the others; without others all are one."""
+    """Move windows of small clusters to the nearest large cluster; if there is none, all are one cluster."""
     names, sizes = np.unique(labels, return_counts=True)
     large = names[sizes > SMALL_CLUSTER]
     if not len(large):
@@ -97,7 +97,7 @@ def _without_small_clusters(labels: Labels, vectors: Floats) -> Labels:
 
 
 def _without_twins(labels: Labels, vectors: Floats) -> Labels:
-    """The two clusters whose centres are nearest become one, as long as these are near enough."""
+    """Merge the two clusters with the nearest centres, as long as these are near enough."""
     labels = labels.copy()
     while len(names := np.unique(labels)) > 1:
         centres = _centres(labels, vectors, names)

@@ -10,14 +10,14 @@ from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.errors import UserError
 from mlcslm.formats.segments import Segment, in_pieces
 
-FRAME_MS = 10  # a segment may be a frame longer than the limit it is given (measured, funasr 1.4)
+FRAME_MS = 10  # a segment may exceed the given limit by one frame (measured, funasr 1.4)
 PUBLIC_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"
 
 
 class FsmnDetector:
     """Speech by FSMN-VAD, in segments of at most `max_segment_s` seconds.
 
-    model: hub id or folder of `model.pt`, `config.yaml` and `am.mvn`; None: `PUBLIC_MODEL`. Raises UserError where
+    model: hub id, or folder with `model.pt`, `config.yaml` and `am.mvn`; None: `PUBLIC_MODEL`. Raises UserError if
     funasr or the model is missing.
     """
 
@@ -29,13 +29,13 @@ class FsmnDetector:
                 from funasr import AutoModel
         except ImportError as error:
             raise UserError(
-                f"vad fsmn needs the package funasr ({error}). Run: pip install 'mlcslm[fsmn]', or take vad: silero."
+                f"vad fsmn needs the package funasr ({error}). Run: pip install 'mlcslm[fsmn]', or use vad: silero."
             ) from None
         if "/" in model and not Path(model).is_dir() and (model.startswith((".", "/")) or Path(model).parent.is_dir()):
             raise UserError(f"vad_model {model}: no such folder. Expected one with model.pt, config.yaml and am.mvn.")
         try:
             with contextlib.redirect_stdout(io.StringIO()):
-                # Given to `generate`, the limit would have no effect.
+                # The limit has no effect if passed to `generate`.
                 self._model = AutoModel(
                     model=model,
                     max_single_segment_time=int(1000 * max_segment_s) - FRAME_MS,
@@ -46,7 +46,7 @@ class FsmnDetector:
                     disable_log=True,
                     log_level="ERROR",
                 )
-        except Exception as error:  # funasr raises whatever its hub's client does
+        except Exception as error:  # funasr passes on whatever its hub client raises
             raise UserError(
                 f"vad_model {model}: funasr cannot load it ({error}). Expected a hub id, or a folder with model.pt, "
                 "config.yaml and am.mvn."
@@ -54,7 +54,7 @@ class FsmnDetector:
 
     def __call__(self, waveform: Audio) -> list[Segment]:
         """Speech of a (samples,) float32 waveform at 16 kHz: disjoint segments in order, in whole milliseconds."""
-        if len(waveform) < SAMPLE_RATE // 40:  # one frame of 25 ms, the least its features are made of
+        if len(waveform) < SAMPLE_RATE // 40:  # less than one frame of 25 ms, the minimum for its features
             return []
         with contextlib.redirect_stdout(io.StringIO()):
             found = self._model.generate(input=waveform, fs=SAMPLE_RATE, cache={})[0]["value"]

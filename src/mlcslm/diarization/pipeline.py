@@ -1,4 +1,4 @@
-"""Diarization of sessions: voice activity, windows, embeddings, clustering; the turns found, as a manifest."""
+"""Diarization of sessions: voice activity, windows, embeddings and clustering, giving turns as a manifest."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from mlcslm.io.parquet import write_table
 from mlcslm.runtime.progress import progress
 
 SEGMENTS_SCHEMA = pa.schema([pa.field("recording", pa.string(), nullable=False), *corpus_manifest.SCHEMA])
-"""Turns as a manifest, so that whatever reads utterances reads them: `text` is null, `speaker` one of S1, S2, …"""
+"""Turns as a manifest, readable wherever utterances are: `text` is null, `speaker` one of S1, S2, …"""
 
 
 class WindowEmbedder(Protocol):
-    """Vectors whose cosines tell how alike voices are."""
+    """Computes vectors whose cosines measure how similar voices are."""
 
     def embed_windows(
         self, audio: Audio, windows: Sequence[tuple[float, float]], batch_size: int = 64
     ) -> npt.NDArray[np.float32]:
-        """(N, dim) of N windows (start, end in seconds) of a session's 16 kHz `audio`."""
+        """Embeddings (N, dim) of N windows (start, end in seconds) of a session's 16 kHz `audio`."""
 
 
 @dataclass(frozen=True)
 class Diarizer:
-    """All that turns a waveform into turns; the fields but the first two are those of `DiarizerConfig`."""
+    """Everything that turns a waveform into turns; all fields but the first two are those of `DiarizerConfig`."""
 
     detector: VoiceActivityDetector
     embedder: WindowEmbedder
@@ -53,14 +53,14 @@ class Diarizer:
     def __call__(self, waveform: Audio) -> list[Segment]:
         """Turns of a (samples,) float32 waveform at 16 kHz: disjoint, in order, in milliseconds, of speakers S1, S2, …
 
-        Speakers are numbered as they first speak. Nothing is found in silence. Depends on the waveform alone. Of one
-        that repeats itself, speakers are those of its first period.
+        Speakers are numbered in order of appearance. Silence gives no turns. The result depends on the waveform alone;
+        if that repeats itself, its speakers are those of the first period.
         """
         windows = windows_of(self.detector(waveform))
         if not windows:
             return []
-        places = [(window.start, window.end) for window in windows]
-        embeddings = self.embedder.embed_windows(waveform, places, self.batch_size)
+        spans = [(window.start, window.end) for window in windows]
+        embeddings = self.embedder.embed_windows(waveform, spans, self.batch_size)
         period = period_of(waveform)
         distinct = None if period is None else sum(window.start < period for window in windows)
         labels = cluster(embeddings, num_speakers=self.num_speakers, seed=self.seed, distinct=distinct)
@@ -73,12 +73,16 @@ class Diarizer:
 
 
 def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: Path | None = None) -> Diarizer:
-    """The diarizer that `config` describes; trained: folder of its embedding, where that is no public checkpoint."""
+    """The diarizer that `config` describes; trained: folder of its embedding, unless that is a public checkpoint."""
     from mlcslm.speaker_embedding.embedding import load_embedder
 
+    source = embedding.checkpoint or trained
+    if source is None:
+        raise ValueError(f"embedding {embedding.network}: neither a public checkpoint nor a folder of a trained one")
+    size: dict[str, Any] = embedding.size
     return Diarizer(
         detector=make_detector(config.vad, config.max_segment_s, config.vad_model),
-        embedder=load_embedder(embedding.checkpoint or trained, embedding.network, **embedding.size),
+        embedder=load_embedder(source, embedding.network, **size),
         num_speakers=config.num_speakers,
         keep_vad_boundaries=config.keep_vad_boundaries,
         seed=config.seed,
@@ -96,19 +100,19 @@ def diarize_manifest(
 ) -> tuple[list[str], list[Fault]]:
     """Diarize the sessions of `manifest` and write all turns to `segments` (`SEGMENTS_SCHEMA`), in order.
 
-    Returns the recordings that were diarized, silent ones too, and the faults of those left out. Sessions whose audio
-    cannot be read are named, all of them before anything is computed (FaultyInput), or left out with `skip_faulty`.
+    Returns the recordings that were diarized, including silent ones, and the faults of skipped ones. Sessions whose
+    audio cannot be read all raise one FaultyInput before anything is computed, or are skipped with `skip_faulty`.
     """
     sessions = _sessions(manifest)
     faults = [fault for row in sessions if (fault := _fault(row["audio"]))]
     if faults and (not skip_faulty or len(faults) == len(sessions)):
         raise FaultyInput(f"{manifest}: {describe_faults(faults)}.", [str(fault) for fault in faults])
-    left_out = {fault.path for fault in faults}
+    skipped = {fault.path for fault in faults}
     diarized: list[str] = []
     rows: list[dict[str, Any]] = []
     with progress(len(sessions) - len(faults), f"diarizing {manifest.stem}", "session") as bar:
         for session in sessions:
-            if session["audio"] in left_out:
+            if session["audio"] in skipped:
                 continue
             try:
                 turns = diarizer(_waveform(session["audio"]))
@@ -145,7 +149,7 @@ def _unreadable(audio: str, error: UserError) -> Fault:
 def _waveform(audio: str) -> Audio:
     waveform = read_audio(audio, SAMPLE_RATE)
     if not np.isfinite(waveform).all():
-        raise UserError(f"{audio}: holds samples that are no numbers. Copy the file again, or remove the session.")
+        raise UserError(f"{audio}: contains samples that are not numbers. Copy the file again, or remove the session.")
     return waveform
 
 

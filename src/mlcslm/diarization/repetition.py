@@ -1,8 +1,8 @@
-"""Recordings that repeat themselves: hold music, a test recording played all day, a long session made of a short one.
+"""Recordings that repeat themselves: hold music, a test recording played all day, a long session made from a short one.
 
-Of a window that comes back a hundred times the nearest neighbours are its own copies. Neighbours then say nothing about
-speakers, and clustering by them would find windows instead. What repeats is seen in the loudness over time, long before
-anybody has asked who speaks.
+If a window occurs a hundred times, its nearest neighbours are its own copies. Neighbours then say nothing about
+speakers, and clustering would find windows instead. Repetition shows in the loudness over time, before any embedding is
+computed.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from scipy.fft import irfft, next_fast_len, rfft
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 
 STEP = 0.01  # seconds between two values of the loudness
-AROUND = 5  # values it is smoothed over: a period need not be a whole number of steps
-SHORTEST = 10.0  # seconds; of shorter periods a multiple is found
-ALIKE = 0.9  # correlation of the loudness with itself, a period later; conversations stay below 0.3
-_FLOOR = 1e-6  # of the largest energy: what is quieter is silence
+AROUND = 5  # values to smooth over: a period need not be a whole number of steps
+SHORTEST = 10.0  # seconds; for a shorter period, a multiple of it is found
+ALIKE = 0.9  # correlation of the loudness with itself one period later; conversations stay below 0.3
+_FLOOR = 1e-6  # of the largest energy: anything quieter is silence
 
 
 def period_of(waveform: Audio) -> float | None:
-    """Seconds after which a (samples,) 16 kHz waveform repeats itself, to `STEP`, from its beginning to its end.
+    """The period in seconds, to `STEP`, of a (samples,) 16 kHz waveform that repeats itself from beginning to end.
 
-    None where it does not, as all that is no longer than twice `SHORTEST`, and where loudness does not change.
+    None if it does not, if it is no longer than twice `SHORTEST`, or if its loudness does not change.
     """
     loudness = _loudness(waveform)
     shortest, longest = round(SHORTEST / STEP), len(loudness) // 2
@@ -38,7 +38,7 @@ def period_of(waveform: Audio) -> float | None:
 
 
 def _loudness(waveform: Audio) -> npt.NDArray[np.float64]:
-    """Logarithm of the energy around every `STEP`."""
+    """Log energy around every `STEP`."""
     step = round(STEP * SAMPLE_RATE)
     blocks = waveform[: len(waveform) // step * step].reshape(-1, step)
     energies = np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64)
@@ -49,7 +49,7 @@ def _loudness(waveform: Audio) -> npt.NDArray[np.float64]:
 
 
 def _autocorrelation(values: npt.NDArray[np.float64], longest: int) -> npt.NDArray[np.float64]:
-    """Correlation (longest + 1,) of values with those 0 to `longest` places later, where there are any."""
+    """Correlation (longest + 1,) of values with those 0 to `longest` steps later, over their overlap."""
     count = len(values)
     spectrum = rfft(values, next_fast_len(count + longest, real=True))
     products = irfft(spectrum * spectrum.conj(), next_fast_len(count + longest, real=True))[: longest + 1]

@@ -1,9 +1,9 @@
-"""Silero VAD: its network in plain torch with the weights of the `silero-vad` package, and the speech it hears.
+"""Silero VAD: its network in plain torch with the weights of the `silero-vad` package, and the speech it detects.
 
-The package's own model takes one frame of 32 ms a call. Here the convolutions run over all frames at once and the LSTM
-over their sequence, which gives the same probabilities to float32 rounding. The package is never imported (doing so
-sets the process to one thread); only its TorchScript file is read, for the weights: those beside it as safetensors are
-of an older generation.
+The package's own model takes one 32 ms frame per call. Here the convolutions run over all frames at once and the LSTM
+over their sequence, which gives the same probabilities up to float32 rounding. The package is never imported (that
+would limit the process to one thread); only its TorchScript file is read, for the weights: the safetensors beside it
+are an older generation.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.errors import UserError
 from mlcslm.formats.segments import Segment
 
-FRAME = 512  # samples that a probability is of: 32 ms
-CONTEXT = 64  # samples before a frame that the network sees with it
+FRAME = 512  # samples per probability: 32 ms
+CONTEXT = 64  # preceding samples that the network sees with a frame
 FRAME_MS = 1000 * FRAME // SAMPLE_RATE
-_BLOCK = 8192  # frames whose convolutions are computed at a time: 20 MB of audio
+_BLOCK = 8192  # frames convolved at once: 20 MB of audio
 _MODEL = "data/silero_vad.jit"
-# Names of the network's parts in the package's model at 16 kHz.
+# The parameters' names in the package's 16 kHz model.
 _PARTS = {
     "stft_conv.weight": "stft.forward_basis_buffer",
     **{f"conv{n + 1}.{kind}": f"encoder.{n}.reparam_conv.{kind}" for n in range(4) for kind in ("weight", "bias")},
@@ -52,7 +52,7 @@ class SileroNetwork(nn.Module):
         self.final_conv = nn.Conv1d(128, 1, 1)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """(frames, CONTEXT + FRAME) samples -> (frames, 128), each frame by itself."""
+        """(frames, CONTEXT + FRAME) samples -> (frames, 128), each frame on its own."""
         spectrum = self.stft_conv(nn.functional.pad(frames[:, None], (0, CONTEXT), mode="reflect"))
         hidden = torch.hypot(spectrum[:, :129], spectrum[:, 129:])
         for convolution in (self.conv1, self.conv2, self.conv3, self.conv4):
@@ -60,7 +60,7 @@ class SileroNetwork(nn.Module):
         return hidden.squeeze(-1)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """(samples,) at 16 kHz -> (frames,) probabilities; the last frame is filled up with zeros."""
+        """(samples,) at 16 kHz -> (frames,) probabilities; the last frame is zero-padded."""
         frames = -(-len(waveform) // FRAME)
         padded = nn.functional.pad(waveform, (CONTEXT, frames * FRAME - len(waveform)))
         windows = padded.unfold(0, CONTEXT + FRAME, FRAME)
@@ -70,20 +70,18 @@ class SileroNetwork(nn.Module):
 
 
 def load_silero() -> SileroNetwork:
-    """The network with the weights of the installed `silero-vad` package; raises UserError where that is missing."""
+    """The network with the weights of the installed `silero-vad` package; raises UserError if it is missing."""
     package = importlib.util.find_spec("silero_vad")
     path = Path(package.origin).parent / _MODEL if package and package.origin else None
     if path is None or not path.is_file():
-        raise UserError(
-            f"vad silero: no package silero-vad with {_MODEL} in it. Run: pip install 'silero-vad>=6.2.3,<7'"
-        )
+        raise UserError(f"vad silero: no package silero-vad with {_MODEL}. Run: pip install 'silero-vad>=6.2.3,<7'")
     weights = torch.jit.load(path, map_location="cpu")._model.state_dict()
     network = SileroNetwork().eval()
     try:
         network.load_state_dict({name: weights[theirs] for name, theirs in _PARTS.items()})
     except (KeyError, RuntimeError) as error:
         raise UserError(
-            f"{path}: is another network than that of silero-vad 6.2 ({error}). Run: pip install 'silero-vad>=6.2.3,<7'"
+            f"{path}: not the network of silero-vad 6.2 ({error}). Run: pip install 'silero-vad>=6.2.3,<7'"
         ) from None
     return network
 
@@ -107,11 +105,12 @@ class SileroDetector:
 def speech_segments(
     probabilities: npt.NDArray[np.float32], duration_ms: int, max_segment_s: float = float("inf")
 ) -> list[Segment]:
-    """Segments of a session of `duration_ms` whose frames of 32 ms hold speech with `probabilities`.
+    """Segments of a session of `duration_ms` whose 32 ms frames contain speech with `probabilities`.
 
-    Speech begins at a probability of 0.5 and lasts until it falls below 0.35 and is there 100 ms later, without 0.5 in
-    between. What is then 250 ms or shorter is dropped; the rest gets 30 ms more on either side, where there is room.
-    What is longer than `max_segment_s` is cut where speech is least probable, into pieces that touch.
+    Speech begins at a probability of 0.5 and ends where it drops below 0.35, if it is also below 0.35 at least 100 ms
+    later, without reaching 0.5 in between. Segments of 250 ms or less are dropped; the rest are extended by 30 ms
+    on either side, where there is space. Those longer than `max_segment_s` are split where speech is least probable,
+    into pieces that touch.
 
     >>> import numpy as np
     >>> speech_segments(np.float32([0] * 10 + [0.9] * 50 + [0] * 10), 70 * 32)
@@ -148,9 +147,10 @@ def _speech_runs(probabilities: npt.NDArray[np.float32]) -> list[tuple[int, int]
 def _pieces(
     probabilities: npt.NDArray[np.float32], start: int, end: int, max_segment_s: float
 ) -> list[tuple[int, int]]:
-    """`start` to `end` (ms) in pieces of at most `max_segment_s`, cut where speech is least probable.
+    """`start` to `end` (ms) in pieces of at most `max_segment_s`, split where speech is least probable.
 
-    A cut lies in the second half of what is allowed, so that pieces are not needlessly short, and leaves a quarter.
+    Each split is in the second half of the allowed length, so that pieces are not needlessly short, and leaves at least
+    a quarter of it.
     """
     pieces = []
     while end - start > 1000 * max_segment_s:
@@ -158,9 +158,9 @@ def _pieces(
         first = (start + limit // 2) // FRAME_MS + 1
         last = min(start + limit, end - limit // 4) // FRAME_MS
         candidates = probabilities[first:last]
-        # Of equally probable frames the last one: fewer pieces. The cut is in the frame's middle.
+        # The last of equally probable frames, for fewer pieces. The split is in the frame's middle.
         frame = last - 1 - int(np.argmin(candidates[::-1]))
-        cut = frame * FRAME_MS + FRAME_MS // 2
-        pieces.append((start, cut))
-        start = cut
+        split = frame * FRAME_MS + FRAME_MS // 2
+        pieces.append((start, split))
+        start = split
     return [*pieces, (start, end)]

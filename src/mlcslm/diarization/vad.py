@@ -1,4 +1,4 @@
-"""Voice activity detection behind one interface: a session's waveform in, segments of speech of limited length out."""
+"""Voice activity detection behind one interface: a session's waveform in, speech segments of limited length out."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ Detector = Literal["silero", "fsmn"]
 
 
 class VoiceActivityDetector(Protocol):
-    """Finds speech, not who speaks."""
+    """Finds speech, not speakers."""
 
     max_segment_s: float
 
     def __call__(self, waveform: Audio) -> list[Segment]:
         """Speech of a (samples,) float32 waveform at 16 kHz: disjoint segments in order, in whole milliseconds.
 
-        None is longer than `max_segment_s`; the pieces of what had to be cut touch.
+        None is longer than `max_segment_s`; pieces of a segment that had to be split touch.
         """
 
 
 def make_detector(vad: Detector, max_segment_s: float, model: str | None = None) -> VoiceActivityDetector:
-    """The detector of that name; model: of fsmn, hub id or folder, None for the public one.
+    """The detector called `vad`; model: hub id or folder for fsmn, None for the public one.
 
-    Raises UserError where its package or model is not there.
+    Raises UserError if its package or model is missing.
     """
     if vad == "silero":
         from mlcslm.diarization.silero import SileroDetector

@@ -1,4 +1,4 @@
-"""Windows of 1.5 s every 0.75 s inside segments of speech, and the speakers' turns that labelled windows give back."""
+"""Windows of 1.5 s every 0.75 s inside speech segments, and the speaker turns that labelled windows form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUIET_LENGTH, QUIET_STEP = 0.05, 0.01
 
 @dataclass(frozen=True)
 class Window:
-    """`start` to `end` seconds of a session, at most `LENGTH`, inside the `segment`-th segment of speech."""
+    """`start` to `end` seconds of a session, at most `LENGTH`, inside the `segment`-th speech segment."""
 
     start: float
     end: float
@@ -25,16 +25,16 @@ class Window:
 
 
 def windows_of(segments: Sequence[Segment]) -> list[Window]:
-    """Windows that cover each segment, in order; the last one of a segment may be shorter than the others.
+    """Windows that cover each segment, in order; a segment's last one may be shorter.
 
-    A segment of 0.75 s or less is one window: the stock recipe has none for it and drops it.
+    A segment of 0.75 s or less is one window, where the stock recipe drops it.
 
     >>> [(window.start, window.end) for window in windows_of([Segment(0.0, 0.5), Segment(1.0, 3.5)])]
     [(0.0, 0.5), (1.0, 2.5), (1.75, 3.25), (2.5, 3.5)]
     """
     windows = []
     for number, segment in enumerate(segments):
-        # Another window as long as the one before leaves something over, in whole milliseconds.
+        # What is left after the first window, in whole milliseconds.
         left = round(1000 * (segment.duration - LENGTH))
         for step in range(max(0, -(-left // round(1000 * STEP))) + 1):
             start = round(segment.start + step * STEP, 3)
@@ -43,18 +43,18 @@ def windows_of(segments: Sequence[Segment]) -> list[Window]:
 
 
 def middle(start: float, end: float) -> float:
-    """The time in the middle, in whole milliseconds."""
+    """The midpoint, in whole milliseconds."""
     return round((start + end) / 2, 3)
 
 
 def quietest(waveform: Audio) -> Callable[[float, float], float]:
-    """A function that gives the quietest time between two (seconds) of a 16 kHz waveform, to `QUIET_STEP`.
+    """A function that finds the quietest time between two times (seconds) of a 16 kHz waveform, to `QUIET_STEP`.
 
-    Quiet is what has least energy over `QUIET_LENGTH`; of equals the one nearest to the middle.
+    The quietest time has the least energy over `QUIET_LENGTH`; of equals, the one nearest to the middle.
     """
     step = round(QUIET_STEP * SAMPLE_RATE)
     blocks = waveform[: len(waveform) // step * step].reshape(-1, step)
-    energies = np.einsum("ij,ij->i", blocks, blocks)  # without a copy of the session
+    energies = np.einsum("ij,ij->i", blocks, blocks)  # without copying the session
     around = round(QUIET_LENGTH / QUIET_STEP)
     smooth = np.convolve(energies, np.ones(around), mode="same")
 
@@ -77,12 +77,12 @@ def turns_of(
     keep_vad_boundaries: bool,
     change: Callable[[float, float], float] = middle,
 ) -> list[Segment]:
-    """Turns of the speakers that the windows are of: disjoint segments in order.
+    """Turns of the windows' speakers: disjoint segments in order.
 
-    Windows of one speaker that touch or overlap make one turn; where windows of two speakers overlap, the turn changes
-    at the time that `change` gives for the start and the end of the overlap. With `keep_vad_boundaries` no turn goes
-    over the end of a segment of speech, so none is longer than the longest of these; without, turns of one speaker that
-    touch there become one, as in 3D-Speaker's recipe.
+    Touching or overlapping windows of one speaker form one turn; where two speakers' windows overlap, the turn changes
+    at the time that `change` gives for the overlap's start and end. With `keep_vad_boundaries`, no turn crosses the end
+    of a speech segment, so none is longer than the longest of these; without it, a speaker's turns that touch there are
+    merged, as in 3D-Speaker's recipe.
     """
     turns: list[Segment] = []
     for number, (window, speaker) in enumerate(zip(windows, speakers, strict=True)):

@@ -1,4 +1,4 @@
-"""From a checkpoint and what was measured of it to a model-hub folder with a model card."""
+"""Export a checkpoint and its measured results as a model-hub folder with a model card."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def export_checkpoint(
     licence: str | None = None,
     force: bool = False,
 ) -> str:
-    """Write the checkpoint in the folder `checkpoint` to `folder`, whole or not at all; say what was written.
+    """Write the checkpoint in the folder `checkpoint` to `folder` atomically; return a summary of what was written.
 
     database: a results database for the card, by default that of the results which the checkpoint lies in; decoding:
     name of the default one, whose settings are the database's; others as `load_checkpoint` takes them. Raises UserError
@@ -62,7 +62,9 @@ def export_checkpoint(
         card = model_card(name or folder.resolve().name, asdict(exported), groups, decoding, measured, licence)
         (temporary / "README.md").write_text(card, encoding="utf-8")
         size = sum(path.stat().st_size for path in temporary.iterdir())
-    scored = "its card has no results" if measured is None or not measured.systems else "with the results in its card"
+    scored = (
+        "without results in its card" if measured is None or not measured.systems else "with the results in its card"
+    )
     return f"{folder}: {info.name} as {exported.dtype}, {size / 1e6:,.1f} MB, {scored}"
 
 
@@ -72,7 +74,7 @@ def _measured(checkpoint: Path, info: CheckpointInfo, database: Path | None, dec
 
 
 def _database_of(checkpoint: Path) -> Path | None:
-    """`results.duckdb` beside the folder `checkpoints` that the checkpoint lies in, if it is there."""
+    """`results.duckdb` next to the folder `checkpoints` that contains the checkpoint, if it exists."""
     for folder in (Path.cwd() / checkpoint).parents:
         if folder.name == _CHECKPOINTS:
             found = folder.parent / _DATABASE
@@ -81,15 +83,15 @@ def _database_of(checkpoint: Path) -> Path | None:
 
 
 def _settings(measured: Measured | None, decoding: str, info: CheckpointInfo) -> DecodingConfig:
-    """Settings of the decoding that the export names as its default."""
+    """Settings of the export's default decoding."""
     if measured is None:
         return DecodingConfig()
     known: Mapping[str, DecodingConfig] = parse_config(measured.config, "results").decodings
     if decoding not in known:
-        raise UserError(f"decoding {decoding!r}: the results have {', '.join(known)}; name one of them.")
+        raise UserError(f"decoding {decoding!r}: not in the results; expected one of: {', '.join(known)}.")
     chosen = known[decoding]
     if chosen.context == "reference":
-        raise UserError(f"decoding {decoding!r} reads the references, which a recording has not; name another.")
+        raise UserError(f"decoding {decoding!r} reads references, which a new recording does not have; choose another.")
     if chosen.context == "hypotheses" and not info.recipe.get("context"):
-        raise UserError(f"decoding {decoding!r} needs context, which {info.name} was trained without; name another.")
+        raise UserError(f"decoding {decoding!r} needs context, but {info.name} was trained without it; choose another.")
     return chosen

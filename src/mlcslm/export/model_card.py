@@ -1,4 +1,4 @@
-"""The model card of an exported checkpoint: what it is, how to load it, and what the workflow measured of it."""
+"""The model card of an exported checkpoint: what it is, how to load it, and its results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _RATES = {"word": "WER", "character": "CER"}
 
 @dataclass(frozen=True)
 class Measured:
-    """What a results database says of a checkpoint.
+    """The results of a checkpoint in a database.
 
-    config: the whole configuration; systems: a row each of (decoding, split, utterances, rate, low, high), percent;
-    groups: of the decoding asked for, (group, split, rate) a row; protocol, corpus: what the rates are under and of.
+    config: the whole configuration; systems: rows of (decoding, split, utterances, rate, low, high), in percent;
+    groups: rows of (group, split, rate) for the requested decoding; protocol: of scoring; corpus: what was scored.
     """
 
     config: dict[str, Any]
@@ -30,7 +30,7 @@ class Measured:
 
 
 def read_measured(database: Path, checkpoint: str, decoding: str) -> Measured:
-    """What `database` says of `checkpoint`; both lists are empty where it was not scored. Raises UserError."""
+    """The results of `checkpoint` in `database`; both lists are empty if it was not scored. Raises UserError."""
     with open_database(database) as connection:
         settings = dict(connection.execute("SELECT key, value FROM settings").fetchall())
         systems = connection.execute(
@@ -56,14 +56,14 @@ def model_card(
 ) -> str:
     """The card, a Markdown page with a model hub's header.
 
-    name: of the model; info: as `mlcslm.json` has it; decoding: name of the one that is the default; licence: the hub's
-    identifier of the weights' licence.
+    name: of the model; info: contents of `mlcslm.json`; decoding: name of the default decoding; licence: the hub's
+    identifier for the weights' licence.
     """
     parts = [
         f"# {_text(name)}",
         _summary(info, groups),
         f"## Use\n\n{_use(next(iter(groups)))}",
-        f"## Measured\n\n{_results(decoding, measured)}",
+        f"## Results\n\n{_results(decoding, measured)}",
         f"## Training\n\n{_training(info)}",
     ]
     return f"---\n{_header(name, info, groups, decoding, measured, licence)}---\n\n" + "\n\n".join(parts) + "\n"
@@ -79,19 +79,23 @@ def _header(
 ) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    results = [
-        EvalResult(
-            task_type="automatic-speech-recognition",
-            dataset_type="mlc-slm",
-            dataset_name=f"MLC-SLM layout: {measured.corpus}",
-            dataset_split=split,
-            metric_type="wer",
-            metric_name=f"WER/CER, {measured.protocol}",
-            metric_value=round(rate, 2),
-        )
-        for used, split, _, rate, _, _ in (measured.systems if measured else ())
-        if used == decoding and rate is not None
-    ]
+    results = (
+        []
+        if measured is None
+        else [
+            EvalResult(
+                task_type="automatic-speech-recognition",
+                dataset_type="mlc-slm",
+                dataset_name=f"MLC-SLM layout: {measured.corpus}",
+                dataset_split=split,
+                metric_type="wer",
+                metric_name=f"WER/CER, {measured.protocol}",
+                metric_value=round(rate, 2),
+            )
+            for used, split, _, rate, _, _ in measured.systems
+            if used == decoding and rate is not None
+        ]
+    )
     hub_ids = [about["source"] for about in info["foundation"].values() if about["source"].count("/") == 1]
     data = ModelCardData(
         language=sorted({group.language for group in groups.values()}),
@@ -109,18 +113,18 @@ def _header(
 def _summary(info: Mapping[str, Any], groups: Mapping[str, Group]) -> str:
     models = info["foundation"]
     return (
-        f"A speech language model: the encoder of {_text(models['encoder']['source'])} listens, a projector makes ten "
-        f"tokens a second of it, {_text(models['language_model']['source'])} writes down what was said. It is the "
-        f"checkpoint `{info['checkpoint']}` of a training with mlcslm {info['mlcslm_version']}, whole: adapters are "
-        f"merged into the weights ({info['dtype']}).\n\n"
+        f"A speech language model: the encoder of {_text(models['encoder']['source'])} listens, a projector turns its "
+        f"output into ten tokens per second, and {_text(models['language_model']['source'])} transcribes them. It is "
+        f"checkpoint `{info['checkpoint']}`, trained with mlcslm {info['mlcslm_version']}, with adapters merged into "
+        f"the weights ({info['dtype']}).\n\n"
         f"Languages and accents: {', '.join(_text(name) for name in groups)}. It was trained on conversations of two "
-        "speakers, cut into utterances of at most 30 s; longer recordings are cut where nobody speaks."
+        "speakers, segmented into utterances of at most 30 s; longer recordings are split at pauses."
     )
 
 
 def _use(group: str) -> str:
     return (
-        "With the package `mlcslm` installed, nothing but this folder is needed:\n\n"
+        "All you need is the package `mlcslm` and this folder:\n\n"
         f"```\nmlcslm transcribe FOLDER recording.wav --group {group}\n```\n\n"
         "```python\n"
         "from mlcslm.decoding.transcription import Transcriber\n\n"
@@ -134,7 +138,7 @@ def _use(group: str) -> str:
 
 def _results(decoding: str, measured: Measured | None) -> str:
     if measured is None or not measured.systems:
-        return "Nothing: the results that it was exported with do not score it."
+        return "None: the results it was exported with do not include it."
     lines = ["| decoding | split | utterances | WER/CER % | 95 % interval |", "|:---|:---|---:|---:|---:|"]
     for used, split, utterances, rate, low, high in measured.systems:
         interval = "" if low is None else f"{low:.2f} to {high:.2f}"
@@ -164,19 +168,19 @@ def _training(info: Mapping[str, Any]) -> str:
     method = f" ({_text(recipe['method'])})" if recipe.get("method") else ""
     return (
         f"Stage `{info['checkpoint']}`{method}, from `{info['parent']}`; template `{info['template']}`. Foundation "
-        "models by fingerprint, then the stage's recipe:\n\n"
+        "models with fingerprints, then the stage's recipe:\n\n"
         f"{_json(info['foundation'])}\n\n{_json(recipe)}"
     )
 
 
 def _json(value: Any) -> str:
-    """A block of JSON that nothing in it can end."""
+    """A block of JSON that its content cannot close."""
     content = json.dumps(value, indent=2).replace("`", "\\u0060")
     return f"```json\n{content}\n```"
 
 
 def _text(value: str) -> str:
-    """Text as it is in Markdown."""
+    """Text escaped for Markdown."""
     for character in "\\|`*<>[]":
         value = value.replace(character, f"\\{character}")
     return " ".join(value.split())

@@ -1,4 +1,4 @@
-"""CSV: what a spreadsheet would run as a formula is made text."""
+"""CSV output in which spreadsheets find no formulas to run."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import csv
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-# A cell that begins with one of these is run as a formula by spreadsheets, by some with the full-width signs too.
+# Spreadsheets run a cell that begins with one of these as a formula; some accept the full-width signs too.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def guard(cell: Any) -> str:
-    """A CSV cell: decimals and numbers as they are, None empty, text that a spreadsheet would run behind an apostrophe.
+    """A CSV cell: numbers as they are, None as empty, text that a spreadsheet would run prefixed with an apostrophe.
 
     >>> from decimal import Decimal
     >>> guard(Decimal("-1.50")), guard(None), guard("-"), guard("=1+1")

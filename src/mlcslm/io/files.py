@@ -1,7 +1,7 @@
-"""Files and folders that are either whole or not there, and that never take the place of what is not ours.
+"""Files and folders that are either complete or absent, and that never replace what is not ours.
 
 Everything that mlcslm writes is written here: to a temporary name, flushed to disk, renamed. `mlcslm.io.places` decides
-what may be there already, and is always consulted, so that no command can forget it.
+what may already be there, and is always consulted, so that no command can forget it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ def atomic_path(
 ) -> Iterator[Path]:
     """Yield a temporary path for the file `path`; on success it is flushed and renamed, on any error removed.
 
-    begins, inputs: as `check_output_file` takes them, which is asked before anything is written. A link keeps pointing
-    where it does, and the file there is replaced; into a device or pipe the finished content is written. What processes
-    of this machine that were killed while writing `path` have left is removed.
+    begins, inputs: as for `check_output_file`, which is called before anything is written. A link keeps its target, and
+    the file there is replaced; finished content is written into a device or pipe. Leftovers of this machine's
+    processes that were killed while writing `path` are removed.
     """
     target = check_output_file(path, begins=begins, inputs=inputs)
     if is_stream(target):
@@ -61,13 +62,13 @@ def atomic_folder(
     force: bool = False,
     inputs: Sequence[str | os.PathLike[str]] = (),
 ) -> Iterator[Path]:
-    """Yield a new, empty temporary folder; on success it is flushed and takes the place of `path`, or else is removed.
+    """Yield a new, empty temporary folder; on success it is flushed and replaces `path`, on any error removed.
 
-    Arguments are those of `check_output_folder`, which is asked first. Without `own` the folder gets a marker. There is
-    no moment at which a folder that is replaced is away: the two are exchanged, and only then the old one is removed.
+    Arguments are those of `check_output_folder`, which is called first. Without `own` the folder gets a marker. A
+    replaced folder is never missing: the two are exchanged, and only then the old one is removed.
     """
-    options = {"own": own, "sign": sign, "force": force, "inputs": inputs}
-    target = check_output_folder(path, kind, **options)
+    check = partial(check_output_folder, path, kind, own=own, sign=sign, force=force, inputs=inputs)
+    target = check()
     with _temporary_beside(target) as temporary:
         _restore(target)
         temporary.mkdir()
@@ -75,22 +76,22 @@ def atomic_folder(
         if not own:
             write_marker(temporary, kind)
         _flush(temporary)
-        check_output_folder(path, kind, **options)  # making it may have taken hours
+        check()  # again, since the block may have taken hours
         _put_in_place(temporary, target)
         _flush_entry(target.parent)
 
 
 @contextlib.contextmanager
 def restored_on_error(folder: Path) -> Iterator[None]:
-    """Put a folder of ours back as it was, or remove it where it was not there, if the block ends in an error."""
+    """If the block raises, restore a folder of ours as it was before, or remove it if it did not exist."""
     with _temporary_beside(folder, "before") as before:
-        there = folder.exists()
-        if there:
+        existed = folder.exists()
+        if existed:
             shutil.copytree(folder, before)
         try:
             yield
         except BaseException:
-            if there:
+            if existed:
                 _put_in_place(before, folder)
             elif folder.exists():
                 _remove(folder)
@@ -104,7 +105,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str], remedy: str) -> Any:
-    """The value of a JSON file. Raises UserError, with what to do, where it is damaged."""
+    """The value of a JSON file. Raises UserError, ending with `remedy`, if it is damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:  # a JSON or a UTF-8 one
@@ -128,33 +129,33 @@ def fingerprint(value: Any) -> str:
 
 def _write_through(content: Path, target: Path) -> None:
     try:
-        # Opened so, a pipe that nobody reads is a fault instead of an endless wait.
+        # Non-blocking, so that a pipe without a reader is an error instead of an endless wait.
         handle = os.open(target, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise UserError(f"{target}: is a pipe that nobody reads. Start its reader first, or name a file.") from None
+            raise UserError(f"{target}: is a pipe without a reader. Start the reader first, or name a file.") from None
         raise
     os.set_blocking(handle, True)
     try:
         with open(content, "rb") as source, open(handle, "wb") as out:
             shutil.copyfileobj(source, out)
     except BrokenPipeError:
-        raise UserError(f"{target}: its reader ended before all was written.") from None
+        raise UserError(f"{target}: its reader closed it before everything was written.") from None
 
 
 @contextlib.contextmanager
 def _temporary_beside(target: Path, ending: str = "tmp") -> Iterator[Path]:
-    """A free hidden name beside `target`; what is left under it is removed in the end, and that of killed processes."""
+    """A free hidden name beside `target`; afterwards its leftovers and those of killed processes are removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _hidden(target, ending)
-    for left in _left_by_the_dead(target, ending):
+    for left in _leftovers(target, ending):
         _remove(left)
     _remove(temporary)
     try:
         yield temporary
     except OSError as error:
         if error.errno is not None and (error.filename is None or str(temporary) in (error.filename, error.filename2)):
-            error.filename, error.filename2 = str(target), None  # what a full disk has cut short, by its own name
+            error.filename, error.filename2 = str(target), None  # name the file itself, not the temporary one
         raise
     finally:
         _remove(temporary)
@@ -164,16 +165,16 @@ def _hidden(target: Path, ending: str) -> Path:
     return target.with_name(f".{target.name}.{socket.gethostname()}.{os.getpid()}.{ending}")
 
 
-def _left_by_the_dead(target: Path, ending: str) -> list[Path]:
-    """What processes of this machine that have ended left under a hidden name of `target`."""
+def _leftovers(target: Path, ending: str) -> list[Path]:
+    """Leftovers under a hidden name of `target` from ended processes on this machine."""
     pattern = f".{glob.escape(target.name)}.{glob.escape(socket.gethostname())}.*.{ending}"
     found = ((left, left.name.split(".")[-2]) for left in target.parent.glob(pattern))
     return [left for left, process in found if process.isdecimal() and not _is_running(int(process))]
 
 
 def _restore(target: Path) -> None:
-    """Put back a folder that a killed process had moved away, where folders cannot be exchanged."""
-    for left in _left_by_the_dead(target, "old"):
+    """Move back a folder that a killed process had moved away, where folders cannot be exchanged."""
+    for left in _leftovers(target, "old"):
         if target.exists():
             _remove(left)
         else:
@@ -181,7 +182,7 @@ def _restore(target: Path) -> None:
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:
-    """Rename a folder to `target`; what lay there is now at `temporary`, or removed."""
+    """Rename a folder to `target`; the previous content ends up at `temporary`, or is removed."""
     try:
         if not target.exists() or not any(target.iterdir()):
             temporary.rename(target)
@@ -201,7 +202,7 @@ def _put_in_place(temporary: Path, target: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two paths in one step; False where system or file system cannot."""
+    """Exchange two paths atomically; False if the system or file system cannot."""
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
@@ -214,9 +215,9 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is another user's
+    except PermissionError:  # another user's process
         return True
-    with contextlib.suppress(OSError):  # one that has ended keeps its number until its parent asks after it
+    with contextlib.suppress(OSError):  # an ended one stays a zombie until its parent reaps it
         return Path(f"/proc/{process}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] != "Z"
     return True
 
@@ -243,7 +244,7 @@ def _flush_entry(folder: Path) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a log; from a line on that a kill cut short, or that is damaged, they are left out."""
+    """Rows of a log, up to the first line that is damaged or was truncated by a kill."""
     if not path.exists():
         return []
     rows = []

@@ -1,4 +1,4 @@
-"""One process at a time: locks that end with the process that holds them, however that ends."""
+"""One process at a time: locks that are released when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _held: dict[str, int] = {}
 
 @contextlib.contextmanager
 def exclusive(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold off all other processes that ask for the same of `path`, until they have seen what is done to it here.
+    """Make other processes that request the same lock on `path` wait until this block ends.
 
-    The lock is on a file beside it, its name ending in `.lock`, and ends with the process, however that ends; a process
-    may ask for it again while it holds it. Waiting is announced on standard error. Where the file system knows no locks
-    (some NFS mounts), a line says so and nobody is held off.
+    The lock is on a file beside it with the suffix `.lock`, and is released when the process ends, however it ends; a
+    process may take it again while it holds it. Waiting is announced on standard error. If the file system does not
+    support locks (some NFS mounts), a message says so and nobody waits.
     """
     path = resolved(Path(path))
     name = str(path)
@@ -35,7 +35,7 @@ def exclusive(path: str | os.PathLike[str]) -> Iterator[None]:
             _held[name] -= 1
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Never removed: who waits for it would then hold a lock on a file that nobody else finds.
+    # Never removed: a waiting process would then hold a lock on a file that nobody else finds.
     with open(path.with_suffix(".lock"), "a+", encoding="utf-8") as lock:
         _lock(lock, path)
         _held[name] = 1
@@ -46,7 +46,7 @@ def exclusive(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _lock(lock: TextIO, path: Path) -> None:
-    """Lock an open file, for `exclusive`, and write into it who has it."""
+    """Lock an open file for `exclusive`, and record the holder in it."""
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,7 +60,7 @@ def _lock(lock: TextIO, path: Path) -> None:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             raise
         print(
-            f"mlcslm: {path}: its file system knows no locks ({error.strerror}); run one command at a time",
+            f"mlcslm: {path}: its file system does not support locks ({error.strerror}); run one command at a time",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""The workflow's Parquet files: written whole, with a checksum a page; what is damaged is named, with what to do."""
+"""The workflow's Parquet files: written atomically with page checksums; damaged ones are reported with a remedy."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mlcslm.io.places import is_stream
 from mlcslm.io.reading import GZIP, read_stream
 
 PARQUET = b"PAR1"
-"""What every Parquet file begins with."""
-REMAKE = "Delete it and run the workflow again, which makes it anew"
+"""First bytes of every Parquet file."""
+REMAKE = "Delete it and run the workflow again to rebuild it"
 
 
 def write_table(table: pa.Table, path: str | os.PathLike[str]) -> None:
-    """Write a table to `path`, atomically, with checksums by which `read_table` notices a single changed bit."""
+    """Write a table to `path`, atomically, with checksums that let `read_table` detect a single changed bit."""
     with atomic_path(path, begins=PARQUET) as temporary:
         pq.write_table(table, temporary, write_page_checksum=True)
 
@@ -28,13 +28,13 @@ def write_table(table: pa.Table, path: str | os.PathLike[str]) -> None:
 def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> pa.Table:
     """The `columns` (all by default) of a Parquet file.
 
-    Raises UserError naming the file where there is none, where it is damaged and where it lacks a column; OSError where
-    the disk or drive fails, which says nothing about the file.
+    Raises UserError naming the file if it is missing or damaged or lacks a column; OSError if the disk or drive fails,
+    which says nothing about the file.
     """
     path = Path(path)
     if not path.is_file() and not is_stream(path):
         what = "is a folder" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}. Run the workflow, which makes it.")
+        raise UserError(f"{path}: {what}. Run the workflow to create it.")
     try:
         with pq.ParquetFile(_source(path), page_checksum_verification=True) as file:
             found = file.schema_arrow.names
@@ -50,11 +50,11 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
         if _begins_with(path, GZIP):
             raise UserError(f"{path}: is gzipped, expected plain Parquet. Unpack it (gunzip).") from None
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{path}: not a Parquet file, or a damaged one ({reason}). {REMAKE}.") from None
+        raise UserError(f"{path}: not a Parquet file, or damaged ({reason}). {REMAKE}.") from None
 
 
 def _source(path: Path) -> Path | pa.BufferReader:
-    """What pyarrow reads, which jumps around in a file: of a pipe, all that came out of it."""
+    """What pyarrow reads: it seeks, so a pipe is read completely first."""
     return pa.BufferReader(read_stream(path)) if is_stream(path) else path
 
 

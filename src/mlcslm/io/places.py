@@ -1,6 +1,6 @@
-"""What may be written where: a path that a user named is never emptied or replaced unless what lies there is ours.
+"""What may be written where: a path that a user named is only emptied or replaced if its content is ours.
 
-docs/cli.md has the rules for those who type such paths.
+docs/cli.md has the rules for users.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import Any
 from mlcslm.errors import UserError
 
 MARKER = ".mlcslm"
-"""File in each folder that a user named: the folder's kind, and its files with their sizes in bytes."""
+"""File in each output folder that a user named: the folder's kind, and its files with their sizes in bytes."""
 
-# In front of it may stand what a model's name may begin with, `remote-code:`.
+# A model's name may have the prefix `remote-code:`.
 _HOME = re.compile(r"((?:[a-z-]+:)?)(~[^/]*(?:/.*)?)", re.DOTALL)
 
 
 def check_output_file(
     path: str | os.PathLike[str], *, begins: bytes = b"", inputs: Iterable[str | os.PathLike[str]] = ()
 ) -> Path:
-    """Where a file `path` would be written: itself, what it links to, or the device or pipe that it is.
+    """Where a file `path` would be written: the path itself, its link target, or the device or pipe that it is.
 
-    begins: what a file of ours begins with; one that begins otherwise is not replaced; inputs: what the output is made
-    of. Raises UserError for a folder, an input, a write-protected file and one that is not ours, a socket, and a pipe
-    that nobody reads.
+    begins: the first bytes of our files; a file that begins otherwise is not replaced; inputs: what the output is made
+    from. Raises UserError for a folder, an input, a write-protected file, a file that is not ours, a socket, and the
+    pipe or terminal that messages go to.
     """
     path = Path(path)
     _refuse_tilde(path)
@@ -41,7 +41,7 @@ def check_output_file(
     except FileNotFoundError:
         return target
     except NotADirectoryError:
-        raise UserError(f"{path}: a folder of its path is a file. Name another place.") from None
+        raise UserError(f"{path}: one of its parent folders is a file. Name another path.") from None
     if stat.S_ISDIR(status.st_mode):
         raise UserError(f"{path}: is an existing folder, expected a file's name; nothing was changed.")
     if stat.S_ISSOCK(status.st_mode) or stat.S_ISBLK(status.st_mode):
@@ -50,16 +50,16 @@ def check_output_file(
         _refuse_standard_output(path, status)
         return path
     if str(path).startswith(("/dev/", "/proc/")):
-        raise UserError(f"{path}: stands for a file that another process has open. Name that file itself.")
+        raise UserError(f"{path}: refers to a file that another process has open. Name the file itself.")
     if any(_same(path, one) for one in inputs):
-        raise UserError(f"{path}: is read, and would be overwritten. Name another file.")
+        raise UserError(f"{path}: is an input, and would be overwritten. Name another file.")
     if not status.st_mode & 0o222:
         raise UserError(f"{path}: is write-protected. Allow writing (chmod u+w), or name another file.")
     if begins and status.st_size:
         with open(path, "rb") as file:
             if file.read(len(begins)) != begins:
                 raise UserError(
-                    f"{path}: is there, and mlcslm has not written it. Name another file, or delete that one; "
+                    f"{path}: exists, and was not written by mlcslm. Name another file, or delete this one; "
                     "nothing was changed."
                 )
     return target
@@ -74,18 +74,18 @@ def check_output_folder(
     force: bool = False,
     inputs: Sequence[str | os.PathLike[str]] = (),
 ) -> Path:
-    """Where a folder `path` would be written: itself, or what it links to.
+    """Where a folder `path` would be written: the path itself, or its link target.
 
-    kind: what the folder is, in a word or two. Where a user names it, it is known by the marker in it, or, made by an
-    earlier version, by the file `sign`; force: whether to replace one to which files were added since. own: where the
-    results have a place for it: names of all that it can hold, as fnmatch has them. inputs: what the output is made of.
-    Raises UserError for a file, for any other folder unless it is empty, and where an input would go with it.
+    kind: what the folder is, in a word or two. A folder that a user named is recognised by its marker or, if an earlier
+    version wrote it, by the file `sign`; force: replace it even if files were added since. own: for a folder inside the
+    results, fnmatch patterns of all that it can contain. inputs: what the output is made from. Raises UserError for a
+    file, for any other folder that is not empty, and if an input would be replaced with it.
     """
     path = Path(path)
     _refuse_tilde(path)
     target = resolved(path)
     if any(one == target or target in one.parents for one in map(resolved, inputs)):
-        raise UserError(f"{path}: holds what is read here. Name another folder; nothing was changed.")
+        raise UserError(f"{path}: contains an input. Name another folder; nothing was changed.")
     if not target.exists():
         return target
     if not target.is_dir():
@@ -96,7 +96,7 @@ def check_output_folder(
     if own:
         if others := [name for name in found if "/" in name or not any(fnmatch.fnmatchcase(name, one) for one in own)]:
             raise UserError(
-                f"{path}: its place is for a {kind}, but it holds {_some(others)}. Move that away, and run again."
+                f"{path}: is reserved for a {kind}, but contains {_some(others)}. Move that away and run again."
             )
         return target
     marker = _read_marker(target)
@@ -104,23 +104,23 @@ def check_output_folder(
         marker = {"kind": kind}
     if marker is None or marker.get("kind") != kind:
         raise UserError(
-            f"{path}: is an existing folder, and no {kind} that mlcslm wrote. Name a new folder, or move it away; "
+            f"{path}: is an existing folder, but not a {kind} written by mlcslm. Name a new folder, or move it away; "
             "nothing was changed."
         )
     known = marker.get("files", {})
     if not force and (others := [name for name, size in found.items() if known.get(name) != size]):
         raise UserError(
-            f"{path}: is a {kind} that mlcslm wrote, but holds what was added or changed since: {_some(others)}. Name "
-            "a new folder, move those files away, or replace all of it with --force; nothing was changed."
+            f"{path}: is a {kind} written by mlcslm, but files were added or changed since: {_some(others)}. Name a "
+            "new folder, move those files away, or replace everything with --force; nothing was changed."
         )
     return target
 
 
 def resolved(path: str | os.PathLike[str]) -> Path:
-    """The path without links; what is not there is no hindrance. Raises UserError for links that lead to themselves."""
+    """The path with links resolved; it need not exist. Raises UserError for links that lead back to themselves."""
     found = Path(os.path.realpath(path))
     if found.is_symlink():
-        raise UserError(f"{path}: is a link that leads back to itself. Name another place.")
+        raise UserError(f"{path}: is a link that leads back to itself. Name another path.")
     return found
 
 
@@ -136,7 +136,7 @@ def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
 
 
 def expand_tildes(values: Any) -> Any:
-    """`values`, mappings and lists below it included, with the home folder for a leading `~/` or `~user/` in texts.
+    """`values`, including nested mappings and lists, with the home folder for a leading `~/` or `~user/` in strings.
 
     >>> expand_tildes({"a": ["~/b" , "a ~/b", 1]}) == {"a": [os.path.expanduser("~/b"), "a ~/b", 1]}
     True
@@ -150,7 +150,7 @@ def expand_tildes(values: Any) -> Any:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether the path is a device or a pipe, which is read or written once, from its beginning to its end."""
+    """Whether the path is a device or a pipe, which can be read or written only once, from start to end."""
     try:
         mode = path.stat().st_mode
     except OSError:
@@ -159,13 +159,13 @@ def is_stream(path: Path) -> bool:
 
 
 def refuse_tildes(paths: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise UserError for a path that begins with `~`, which a shell leaves in a quoted word."""
+    """Raise UserError for a path that begins with `~`, which a shell does not expand in a quoted word."""
     for path in paths:
         _refuse_tilde(Path(path))
 
 
 def _refuse_tilde(path: Path) -> None:
-    """A shell has expanded `~` where it stands first in a word; what is left of it would become a folder's name."""
+    """A shell expands `~` at the start of a word; one that is left would become a folder's name."""
     if path.parts and path.parts[0].startswith("~"):
         raise UserError(
             f"{path}: `{path.parts[0]}` is not expanded here, expected the folder in full: {expand_tildes(str(path))}."
@@ -173,7 +173,7 @@ def _refuse_tilde(path: Path) -> None:
 
 
 def _refuse_standard_output(path: Path, status: os.stat_result) -> None:
-    """Messages go there too, and would stand in the middle of what is written."""
+    """Messages go there too, and would be mixed into the output."""
     for number in (1, 2):
         with contextlib.suppress(OSError):
             if os.path.samestat(status, os.fstat(number)) and (stat.S_ISFIFO(status.st_mode) or os.isatty(number)):
@@ -181,7 +181,7 @@ def _refuse_standard_output(path: Path, status: os.stat_result) -> None:
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """Size in bytes of each file below `folder`, links being files, but for its marker; by path in it."""
+    """Size in bytes of each file below `folder`, by relative path, counting links as files and excluding the marker."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -191,7 +191,7 @@ def _files(folder: Path) -> dict[str, int]:
 
 
 def write_marker(folder: Path, kind: str) -> None:
-    """Write into a finished folder what `check_output_folder` will know it by."""
+    """Write the marker by which `check_output_folder` recognises a finished folder."""
     text = json.dumps({"kind": kind, "files": _files(folder)}, indent=1, ensure_ascii=False)
     (folder / MARKER).write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
 

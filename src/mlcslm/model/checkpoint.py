@@ -1,7 +1,7 @@
 """Checkpoints: what differs from the foundation models, as safetensors, and `checkpoint.json`.
 
-projector.safetensors; embedding.safetensors (embedding and head: the added tokens' rows, or all of what was unfrozen);
-lm_lora.safetensors and encoder_lora.safetensors where there are adapters. Nothing is pickled.
+projector.safetensors; embedding.safetensors (embedding and head: the added tokens' rows, or the whole matrix if it was
+trained); lm_lora.safetensors and encoder_lora.safetensors if there are adapters. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -24,6 +24,7 @@ from mlcslm.io.files import atomic_path, sha256
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, CheckpointInfo, read_checkpoint, write_checkpoint_file
 from mlcslm.model.configuration import LoraSettings
+from mlcslm.model.log_mel import EncoderWindow
 from mlcslm.model.lora import LORA_MODULES, add_lora, has_lora
 from mlcslm.model.parts import Part, is_tied, part_parameters
 from mlcslm.model.processor import SpeechProcessor
@@ -41,10 +42,10 @@ def save_checkpoint(
     recipe: Mapping[str, Any],
     fingerprints: Mapping[str, Any],
 ) -> CheckpointInfo:
-    """Write what differs from the foundation into `folder`, `checkpoint.json` last; return what that says.
+    """Write what differs from the foundation into `folder`, `checkpoint.json` last; return the latter's contents.
 
-    Each file is written under a temporary name, flushed, renamed and read back. Other files in the folder stay. The
-    same weights give the same bytes. Raises UserError when what is read back is not what was written.
+    Each file is written under a temporary name, flushed, renamed and read back. Other files in the folder are kept. The
+    same weights give the same bytes. Raises UserError if what is read back is not what was written.
     """
     if model.lora_is_merged:
         raise ValueError("a model with merged adapters cannot be saved")
@@ -86,22 +87,22 @@ def load_checkpoint(
     """The speech LLM of the checkpoint in `folder`, in eval mode, and its processor.
 
     encoder, language_model: the foundation models' hub ids or folders, by default those it was trained from; dtype: of
-    the weights; training: keep the checkpoint's own weights as precise as they were saved, to train them on.
+    the weights; training: keep the checkpoint's own weights as precise as saved, to continue training them.
     Raises UserError for a folder that is not an intact checkpoint, other foundation models, or other languages.
     """
     info = read_checkpoint(folder)
     trained_from = info.foundation["language_model"]["source"]
     if language_model is None and split_source(trained_from)[1]:
         raise UserError(
-            f"{folder}: was trained from {trained_from}, a model with Python code of its own. A checkpoint cannot ask "
-            "for that to be run: give the language model by name."
+            f"{folder}: trained from {trained_from}, a model with its own Python code. A checkpoint cannot authorise "
+            "running it: specify the language model explicitly."
         )
     model, processor = build_speech_llm(
         encoder=encoder or info.foundation["encoder"]["source"],
         language_model=language_model or trained_from,
         languages=languages,
         projector_hidden=info.projector_hidden,
-        encoder_window=info.encoder_window,  # type: ignore[arg-type]
+        encoder_window=cast("EncoderWindow", info.encoder_window),
         dtype=dtype,
         lora=LoraSettings(**info.lora),
         attn_implementation=attn_implementation,
@@ -118,7 +119,7 @@ def load_checkpoint(
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where a stored tensor lies in the model: a whole parameter, or some of its rows."""
+    """Where a stored tensor goes in the model: a whole parameter, or some of its rows."""
 
     parameter: nn.Parameter
     rows: list[int] | None = None
@@ -137,7 +138,7 @@ class _Slot:
 
 
 def _slots_by_file(model: SpeechLLM) -> dict[str, dict[str, _Slot]]:
-    """What a checkpoint of the model holds, by file and tensor name: the changed parts and the added tokens' rows."""
+    """Contents of the model's checkpoint, by file and tensor name: the changed parts and the added tokens' rows."""
     files = {"projector.safetensors": _whole(part_parameters(model, "projector")), "embedding.safetensors": {}}
     matrices: list[Part] = ["embedding"] if is_tied(model) else ["embedding", "head"]
     rows = sorted(model.config.added_tokens.values())
@@ -162,11 +163,9 @@ def _write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
     written = load_file(path)
-    # Bytes are compared, not values: a not-a-number is equal to itself too.
+    # Compare bytes, not values, so that a NaN equals itself.
     if any(not torch.equal(written[name].view(torch.uint8), tensors[name].view(torch.uint8)) for name in tensors):
-        raise UserError(
-            f"{path}: other values were read back than written. Check the disk, then train the stage again."
-        )
+        raise UserError(f"{path}: read back differently than written. Check the disk, then train the stage again.")
 
 
 def _load_tensors(path: Path, slots: Mapping[str, _Slot], *, keep_dtype: bool) -> None:
@@ -182,7 +181,7 @@ def _load_tensors(path: Path, slots: Mapping[str, _Slot], *, keep_dtype: bool) -
             for name in sorted(found | expected)
             if found.get(name) != expected.get(name)
         ]
-        raise FaultyInput(f"{path}: its tensors are those of another model.", faults)
+        raise FaultyInput(f"{path}: its tensors belong to another model.", faults)
     for name, slot in slots.items():
         slot.write(stored[name], keep_dtype=keep_dtype)
 
@@ -193,12 +192,12 @@ def _refuse_other_model(folder: Path, info: CheckpointInfo, model: SpeechLLM) ->
         given = model.foundation[kind]
         if given["fingerprint"] != trained_on["fingerprint"]:
             faults.append(
-                f"{kind}: {given['source']} given (fingerprint {given['fingerprint'][:12]}…), "
-                f"trained on {trained_on['source']} ({trained_on['fingerprint'][:12]}…)"
+                f"{kind}: found {given['source']} (fingerprint {given['fingerprint'][:12]}…), "
+                f"trained with {trained_on['source']} ({trained_on['fingerprint'][:12]}…)"
             )
     if model.config.added_tokens != info.tokens:
         faults.append(
             f"added tokens: the languages table gives {model.config.added_tokens}, trained with {info.tokens}"
         )
     if faults:
-        raise FaultyInput(f"{folder}: a checkpoint of another speech LLM. Give what it was trained on.", faults)
+        raise FaultyInput(f"{folder}: checkpoint of another speech LLM. Specify what it was trained with.", faults)

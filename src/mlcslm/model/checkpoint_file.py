@@ -1,4 +1,4 @@
-"""`checkpoint.json`: what a checkpoint is, and the check that its files are what was written.
+"""`checkpoint.json`: what a checkpoint contains, and the check that its files are intact.
 
 Needs neither torch nor transformers.
 """
@@ -20,11 +20,11 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What `checkpoint.json` says.
+    """Contents of `checkpoint.json`.
 
     name, parent: the stage's and its parent's name ("foundation" for the first); recipe: how it was trained;
     fingerprints: of the configuration and the data; foundation: source and fingerprint of the encoder and of the
-    language model; parts: what was changed; lora: rank, alpha and dropout of the adapters; tokens: added token -> id;
+    language model; parts: those changed; lora: rank, alpha and dropout of the adapters; tokens: added token -> id;
     projector_hidden, encoder_window: how the model was built; files: SHA-256 by file name.
     """
 
@@ -43,22 +43,22 @@ class CheckpointInfo:
 
 
 def write_checkpoint_file(folder: str | os.PathLike[str], info: CheckpointInfo) -> None:
-    """Write `checkpoint.json` into `folder`, atomically: from then on the folder is a checkpoint."""
+    """Write `checkpoint.json` into `folder` atomically, which completes the checkpoint."""
     write_json(Path(folder) / CHECKPOINT_FILE, asdict(info))
 
 
 def read_checkpoint(folder: str | os.PathLike[str], *, verify: bool = True) -> CheckpointInfo:
-    """What the checkpoint in `folder` is; with `verify`, after comparing each file with its SHA-256.
+    """Contents of `checkpoint.json` in `folder`; with `verify`, after checking each file's SHA-256.
 
     Raises UserError naming the file at fault: no `checkpoint.json` (an unfinished checkpoint), an unreadable one, one
-    of another format version, a file that is missing or has other contents than were written.
+    of another format version, a file that is missing or has changed since it was written.
     """
     folder = Path(folder)
     path = folder / CHECKPOINT_FILE
     if not path.is_file():
         raise UserError(
             f"{path}: no such file, so {folder} is not a finished checkpoint (the file is written last). "
-            "Run the workflow again, which trains the stage."
+            "Run the workflow again to train the stage."
         )
     info = read_metadata(CheckpointInfo, path, FORMAT_VERSION, _remedy(path))
     if verify and (faults := changed_files(folder, info.files)):
@@ -67,4 +67,4 @@ def read_checkpoint(folder: str | os.PathLike[str], *, verify: bool = True) -> C
 
 
 def _remedy(path: Path) -> str:
-    return f"Put back a copy of the folder; or delete {path} and run the workflow again, which trains the stage anew."
+    return f"Restore a copy of the folder, or delete {path} and run the workflow again to retrain the stage."

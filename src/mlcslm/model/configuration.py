@@ -19,12 +19,12 @@ class LoraSettings:
 
 
 class SpeechLLMConfig(PreTrainedConfig):
-    """Sizes of the encoder, the projector and the language model, and the ids that they meet by.
+    """Sizes of the encoder, the projector and the language model, and the token ids that connect them.
 
     audio_config: the Whisper encoder's configuration; text_config: the causal language model's (transformers expects
     these two names); projector_hidden: width inside the projector; audio_token_id: the placeholder that the projector
     replaces; added_tokens: the templates' tokens and the placeholder, with their ids; encoder_window: "true_length" or
-    "full", as the processor's.
+    "full", as in the processor.
     """
 
     model_type = "mlcslm"
@@ -43,7 +43,7 @@ class SpeechLLMConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
-        # trl reads this attribute, as a dict, of every class that is not transformers' own.
+        # trl reads this dict on every class that is not transformers' own.
         self.auto_map = {
             "AutoConfig": "configuration.SpeechLLMConfig",
             "AutoModelForCausalLM": "speech_llm.SpeechLLM",

@@ -1,6 +1,6 @@
 """Whisper's encoder over the true length of each utterance, without the padding to 30 s.
 
-Shapes: B utterances, M mel bins, F mel frames (100 a second), T encoder frames (50 a second), d encoder width.
+Shapes: B utterances, M mel bins, F mel frames (100 per second), T encoder frames (50 per second), d encoder width.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class SpeechEncoder(WhisperEncoder):
     """A Whisper encoder that reads any length up to its window, and several lengths in one batch.
 
     Given a whole window (30 s) it computes what `transformers.WhisperEncoder` computes. Given less, it reads only the
-    frames there are; frames that pad a batch leak nowhere: each convolution sees zeros after the last true frame, as
-    its own padding would give, and attention is masked. LayerDrop is not supported (Whisper's checkpoints have none).
+    actual frames; padding within a batch does not leak: each convolution sees zeros after the last true frame, as its
+    own padding would give, and attention is masked. LayerDrop is not supported (Whisper's checkpoints have none).
     """
 
-    _keys_to_ignore_on_load_unexpected = (r"decoder\.", r"proj_out")
+    _keys_to_ignore_on_load_unexpected = [r"decoder\.", r"proj_out"]  # noqa: RUF012
 
     @property
     def max_mel_frames(self) -> int:
@@ -30,9 +30,9 @@ class SpeechEncoder(WhisperEncoder):
         return self.max_source_positions * self.conv2.stride[0]
 
     def forward(self, input_features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder frames (B, T, d), zeros where they pad, and their mask (B, T), of log-mel (B, M, F) and mask (B, F).
+        """Encoder frames (B, T, d), zero in the padding, and their mask (B, T), from log-mel (B, M, F) and mask (B, F).
 
-        Raises ValueError when the input is longer than the encoder's window.
+        Raises ValueError if the input is longer than the encoder's window.
         """
         if input_features.shape[-1] > self.max_mel_frames:
             raise ValueError(f"{input_features.shape[-1]} mel frames; the encoder reads at most {self.max_mel_frames}")

@@ -1,8 +1,7 @@
-"""Outputs of a frozen encoder, computed once and read by every stage and decoding that shares it.
+"""Outputs of a frozen encoder, computed once and read by every stage and decoding that shares the encoder.
 
-A cache is a folder: `frames.bin` (all encoder frames one after the other, (frames, width), 50 a second),
-`index.parquet` (utterance_id, variant, first, frames, samples, crc32 of the frames' bytes) and `cache.json` (what it
-was made from).
+A cache is a folder: `frames.bin` (all encoder frames concatenated, (frames, width), 50 per second), `index.parquet`
+(utterance_id, variant, first, frames, samples, crc32 of the frames' bytes) and `cache.json` (its provenance).
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,8 +28,8 @@ from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.runtime.progress import progress
 
 _INDEX = ("utterance_id", "variant", "first", "frames", "samples", "crc32")
-_BATCH_S = 120.0  # seconds of audio a batch
-_REMAKE = "delete the folder and run the workflow again."
+_BATCH_S = 120.0  # seconds of audio per batch
+_REMEDY = "delete the folder and run the workflow again."
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class CachedAudio:
 
 
 def augmentation_rng(seed: int, number: int, utterance_id: str) -> np.random.Generator:
-    """Random stream of one utterance in pass (or cached variant) `number`: the same whoever asks, in any order."""
+    """Random stream of one utterance in pass (or cached variant) `number`, independent of call order."""
     return np.random.default_rng([seed, number, zlib.crc32(utterance_id.encode())])
 
 
@@ -56,18 +56,18 @@ def write_encoder_cache(
     seed: int = 0,
     dtype: str = "float32",
 ) -> None:
-    """Encode every utterance of `manifest` `variants` times, each time augmented anew by `augmenter`."""
+    """Encode every utterance of `manifest` `variants` times, each time augmented differently by `augmenter`."""
     rows = read_table(manifest, columns=["utterance_id", "audio", "start", "end"]).to_pylist()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = torch.bfloat16 if device.type == "cuda" else torch.float32
     model, features = load_encoder(encoder, dtype=precision)
-    model = model.to(device).eval()
+    model.to(device).eval()  # type: ignore[arg-type] # transformers' wrapper hides the signature
     log_mel = LogMel(features, encoder_window=encoder_window, max_mel_frames=model.max_mel_frames)
     work = sorted(
         ((row, variant) for row in rows for variant in range(variants)),
         key=lambda item: item[0]["end"] - item[0]["start"],
     )
-    index: dict[str, list] = {name: [] for name in _INDEX}
+    index: dict[str, list[Any]] = {name: [] for name in _INDEX}
     total = 0
     with atomic_folder(folder, "encoder cache", own=["frames.bin", "index.parquet", "cache.json"]) as temporary:
         with (
@@ -94,7 +94,7 @@ def write_encoder_cache(
                     total += length
                 bar.update(len(batch))
         write_table(pa.table(index), temporary / "index.parquet")
-        description = {
+        metadata = {
             "dtype": dtype,
             "width": model.config.d_model,
             "frames": total,
@@ -103,12 +103,12 @@ def write_encoder_cache(
             "encoder_window": encoder_window,
             "manifest": sha256(manifest),
         }
-        (temporary / "cache.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        (temporary / "cache.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 
-def _batches(work: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
-    """Cut `work` (sorted by length) so that each batch, padded to its longest, has at most `_BATCH_S` of audio."""
-    batches: list[list[tuple[dict, int]]] = [[]]
+def _batches(work: list[tuple[dict[str, Any], int]]) -> list[list[tuple[dict[str, Any], int]]]:
+    """Split `work` (sorted by length) so that each batch, padded to its longest, has at most `_BATCH_S` of audio."""
+    batches: list[list[tuple[dict[str, Any], int]]] = [[]]
     for row, variant in work:
         if batches[-1] and (len(batches[-1]) + 1) * (row["end"] - row["start"]) > _BATCH_S:
             batches.append([])
@@ -119,7 +119,7 @@ def _batches(work: list[tuple[dict, int]]) -> list[list[tuple[dict, int]]]:
 class EncoderCache:
     """A cache opened for reading.
 
-    Raises UserError if it is not whole, or was made from another manifest, encoder (its fingerprint) or encoder window.
+    Raises UserError if it is damaged, or made from another manifest, encoder (by fingerprint) or encoder window.
     """
 
     def __init__(
@@ -131,21 +131,21 @@ class EncoderCache:
         encoder_window: str | None = None,
     ) -> None:
         folder = Path(folder)
-        self.description, index = _read_descriptions(folder)
+        self.metadata, index = _read_metadata(folder)
         expected = {"manifest": manifest and sha256(manifest), "encoder": encoder, "encoder_window": encoder_window}
         for name, value in expected.items():
-            if value is not None and self.description[name] != value:
+            if value is not None and self.metadata[name] != value:
                 given = manifest if name == "manifest" else value
-                raise UserError(f"{folder}: was made from another {name.replace('_', ' ')} than {given}; {_REMAKE}")
-        dtype, width = np.dtype(self.description["dtype"]), self.description["width"]
-        size = self.description["frames"] * width * dtype.itemsize
+                raise UserError(f"{folder}: made from another {name.replace('_', ' ')} than {given}; {_REMEDY}")
+        dtype, width = np.dtype(self.metadata["dtype"]), self.metadata["width"]
+        size = self.metadata["frames"] * width * dtype.itemsize
         found = (folder / "frames.bin").stat().st_size if (folder / "frames.bin").exists() else 0
         if found != size:
-            raise UserError(f"{folder}/frames.bin: {found} bytes found, expected {size}; {_REMAKE}")
-        self._frames = np.memmap(folder / "frames.bin", dtype, "r", shape=(self.description["frames"], width))
-        self.variants: int = self.description["variants"]
-        self._places = {
-            (utterance, variant): tuple(place) for utterance, variant, *place in zip(*index.values(), strict=True)
+            raise UserError(f"{folder}/frames.bin: found {found} bytes, expected {size}; {_REMEDY}")
+        self._frames = np.memmap(folder / "frames.bin", dtype, "r", shape=(self.metadata["frames"], width))
+        self.variants: int = self.metadata["variants"]
+        self._entries = {
+            (utterance, variant): tuple(entry) for utterance, variant, *entry in zip(*index.values(), strict=True)
         }
 
     def __contains__(self, utterance_id: str) -> bool:
@@ -154,13 +154,13 @@ class EncoderCache:
     def read(self, utterance_id: str, variant: int = 0) -> CachedAudio:
         """Frames of an utterance; `variant` is taken modulo the number of variants.
 
-        Raises UserError where they are not what was written: nothing else would notice a changed bit in them.
+        Raises UserError if they have changed since they were written: nothing else would notice a flipped bit.
         """
-        first, frames, samples, crc32 = self._places[utterance_id, variant % self.variants]
+        first, frames, samples, crc32 = self._entries[utterance_id, variant % self.variants]
         found = np.asarray(self._frames[first : first + frames])
-        if crc32 is not None and zlib.crc32(found) != crc32:
+        if crc32 is not None and zlib.crc32(found.data) != crc32:
             raise UserError(
-                f"{self._frames.filename}: the frames of {utterance_id} are not those that were written; {_REMAKE}"
+                f"{self._frames.filename}: the frames of {utterance_id} have changed since they were written; {_REMEDY}"
             )
         return CachedAudio(found, samples)
 
@@ -168,25 +168,25 @@ class EncoderCache:
 def open_cache(
     folder: str | os.PathLike[str] | None, manifest: str | os.PathLike[str], model: SpeechLLM
 ) -> EncoderCache | None:
-    """The cache in `folder` (None where there is none) for `model`, whose encoder must be the one that made it."""
+    """The cache in `folder` for `model`, whose encoder must be the one that made it; None if `folder` is None."""
     if folder is None:
         return None
     if "encoder_lora" in model.changed_parts:
-        raise UserError(f"{folder}: holds the foundation encoder's outputs, but this model has adapted its encoder.")
+        raise UserError(f"{folder}: holds outputs of the foundation encoder, but this model's encoder is adapted.")
     encoder = model.foundation["encoder"]["fingerprint"]
     return EncoderCache(folder, manifest, encoder=encoder, encoder_window=model.config.encoder_window)
 
 
-def _read_descriptions(folder: Path) -> tuple[dict, dict[str, list]]:
+def _read_metadata(folder: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Contents of `cache.json` and columns of `index.parquet`."""
     for name in ("cache.json", "index.parquet"):
         if not (folder / name).is_file():
-            raise UserError(f"{folder}: no {name}, so not an encoder cache; {_REMAKE}")
+            raise UserError(f"{folder}: not an encoder cache: no {name}; {_REMEDY}")
     try:
-        description = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
+        metadata = json.loads((folder / "cache.json").read_text(encoding="utf-8"))
         index = read_table(folder / "index.parquet")
-        if "crc32" not in index.column_names:  # caches of before have none
+        if "crc32" not in index.column_names:  # older caches have none
             index = index.append_column("crc32", pa.nulls(index.num_rows, pa.int64()))
-        return description, index.select(_INDEX).to_pydict()
+        return metadata, index.select(_INDEX).to_pydict()
     except (ValueError, UserError) as error:
-        raise UserError(f"{folder}: its cache.json or index.parquet is damaged ({error}); {_REMAKE}") from None
+        raise UserError(f"{folder}: cache.json or index.parquet is damaged ({error}); {_REMEDY}") from None

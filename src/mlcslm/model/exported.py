@@ -1,8 +1,8 @@
-"""A speech LLM as a model-hub folder: whole, adapters merged, loaded without its foundation models.
+"""A speech LLM as a model-hub folder: complete, adapters merged, loadable without its foundation models.
 
 config.json, generation_config.json, model*.safetensors; the tokenizer's and the feature extractor's files;
-languages.tsv (tokens and prompts of the groups); mlcslm.json (template, decoding, where it comes from, SHA-256 of each
-file, written last). Nothing is pickled, and no code lies beside the weights.
+languages.tsv (tokens and prompts of the groups); mlcslm.json (template, decoding, provenance, SHA-256 of each file;
+written last). Nothing is pickled, and no code comes with the weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -35,18 +35,18 @@ from mlcslm.model.speech_llm import SpeechLLM
 EXPORT_FILE = "mlcslm.json"
 LANGUAGES_FILE = "languages.tsv"
 FORMAT_VERSION = 1
-LARGEST_FILE = "5GB"
-_CARD = "README.md"  # for readers, who may go on writing in it
+MAX_FILE_SIZE = "5GB"
+_CARD = "README.md"  # for readers, who may edit it
 
 
 @dataclass(frozen=True)
 class ExportInfo:
-    """What `mlcslm.json` says.
+    """Contents of `mlcslm.json`.
 
-    checkpoint, parent: the stage's and its parent's name; template: of prompt and answer; context: transcripts that the
-    prompt may have, of so many utterances before; decoding: settings to decode with; recipe: how the stage was trained;
-    foundation: name and fingerprint of encoder and language model; dtype: of the weights; mlcslm_version: that wrote
-    it; files: SHA-256 by file name.
+    checkpoint, parent: the stage's and its parent's name; template: of prompt and answer; context: how many previous
+    transcripts the prompt may contain; decoding: settings to decode with; recipe: how the stage was trained;
+    foundation: name and fingerprint of encoder and language model; dtype: of the weights; mlcslm_version: the version
+    that wrote it; files: SHA-256 by file name.
     """
 
     checkpoint: str
@@ -71,15 +71,15 @@ def save_export(
     languages: str | os.PathLike[str],
     decoding: Mapping[str, Any],
 ) -> ExportInfo:
-    """Write `model` (of `checkpoint`; its adapters are merged in place) into the existing `folder`; return what it is.
+    """Write `model` (of `checkpoint`; its adapters are merged in place) into the existing `folder`; return its info.
 
-    languages: the languages table that the model was built with; decoding: how it is decoded unless told otherwise.
+    languages: the languages table that the model was built with; decoding: the default decoding settings.
     """
     if not model.lora_is_merged:
         merge_lora(model)
     _drop_adapters(model)
     with _quiet():
-        model.save_pretrained(folder, max_shard_size=LARGEST_FILE)
+        model.save_pretrained(folder, max_shard_size=MAX_FILE_SIZE)
         processor.tokenizer.save_pretrained(folder)
         processor.features.feature_extractor.save_pretrained(folder)
     _clean(folder / "config.json")
@@ -103,14 +103,14 @@ def save_export(
 
 
 def read_export(folder: str | os.PathLike[str], *, verify: bool = True) -> ExportInfo:
-    """What the model in `folder` is; with `verify`, after comparing each file with its SHA-256.
+    """Contents of `mlcslm.json` in `folder`; with `verify`, after checking each file's SHA-256.
 
     Raises UserError naming the file at fault.
     """
     folder = Path(folder)
     path = folder / EXPORT_FILE
     if not path.is_file():
-        raise UserError(f"{path}: no such file, so {folder} is no exported model; `mlcslm export` makes one.")
+        raise UserError(f"{path}: no such file, so {folder} is not an exported model; create one with `mlcslm export`.")
     info = read_metadata(ExportInfo, path, FORMAT_VERSION, "Export the checkpoint again.")
     if verify and (faults := changed_files(folder, info.files)):
         raise FaultyInput(f"{folder}: not the model that was exported; copy or export it again.", faults)
@@ -120,23 +120,24 @@ def read_export(folder: str | os.PathLike[str], *, verify: bool = True) -> Expor
 def load_export(
     folder: str | os.PathLike[str], *, dtype: str | None = None
 ) -> tuple[SpeechLLM, SpeechProcessor, ExportInfo]:
-    """The exported speech LLM in `folder`, in eval mode, its processor, and what it is. Needs nothing but the folder.
+    """The exported speech LLM in `folder` (in eval mode), its processor and description. Needs only the folder.
 
-    dtype: of the weights, by default as they were written. Raises UserError for a folder that is no intact export.
+    dtype: of the weights, by default as saved. Raises UserError if the folder is not an intact export.
     """
     folder = Path(folder)
     info = read_export(folder)
     try:
         with _quiet():
-            model, report = SpeechLLM.from_pretrained(
+            loaded = SpeechLLM.from_pretrained(
                 folder, dtype=getattr(torch, dtype or info.dtype), use_safetensors=True, output_loading_info=True
             )
+            model, report = cast("tuple[SpeechLLM, dict[str, Any]]", loaded)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             extractor = WhisperFeatureExtractor.from_pretrained(folder)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be loaded ({error}). Export the checkpoint again.") from error
-    if lacking := sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}):
-        raise FaultyInput(f"{folder}: its weights are not those of its config.json; export it again.", lacking)
+    if missing := sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}):
+        raise FaultyInput(f"{folder}: its weights do not match its config.json; export it again.", missing)
     processor = SpeechProcessor(
         tokenizer,
         extractor,
@@ -144,14 +145,14 @@ def load_export(
         encoder_window=model.config.encoder_window,
         max_mel_frames=model.model.encoder.max_mel_frames,
     )
-    # A merged model, as those are that checkpoints are decoded with: it cannot be saved as a checkpoint.
+    # Like a checkpoint loaded for decoding, a merged model cannot be saved as a checkpoint.
     model.lora_is_merged = True
     model.foundation = info.foundation
     return model.eval(), processor, info
 
 
 def public_name(source: str) -> str:
-    """What may be published of where a model came from: a hub id, a relative path; of any other its last part.
+    """The publishable form of a model's source: a hub id or a relative path; of any other path the last part.
 
     >>> public_name("openai/whisper-base"), public_name("/data/models/whisper-base"), public_name("../base")
     ('openai/whisper-base', 'whisper-base', 'base')
@@ -162,7 +163,7 @@ def public_name(source: str) -> str:
 
 
 def _drop_adapters(model: SpeechLLM) -> None:
-    """Put the merged weights where the adapters stood, so that the names are those of a model without."""
+    """Replace each adapter with its merged weights, so that names are those of a model without adapters."""
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
             parent, _, child = name.rpartition(".")
@@ -170,9 +171,7 @@ def _drop_adapters(model: SpeechLLM) -> None:
 
 
 def _clean(path: Path) -> None:
-    """The configuration without `auto_map`, which names files of code that trl asks for in memory but that do not lie
-    in the folder, and with the public names of what its parts were loaded from.
-    """
+    """Drop `auto_map`, which names code files that are not in the folder, and make source names public."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("auto_map", None)
     for section in (config, *(value for value in config.values() if isinstance(value, dict))):
@@ -183,7 +182,7 @@ def _clean(path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars of transformers' own."""
+    """Hide transformers' own progress bars."""
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -33,15 +33,15 @@ def load_encoder(
 ) -> tuple[SpeechEncoder, WhisperFeatureExtractor]:
     """The encoder of the Whisper checkpoint at `source` (hub id or folder) and its feature extractor.
 
-    The decoder's weights are never read. Raises UserError when `source` is not such a checkpoint.
+    The decoder's weights are never read. Raises UserError if `source` is not such a checkpoint.
     """
     config = _load_config(source, "encoder")
     if config.model_type != "whisper":
         raise UserError(
-            f"encoder {source}: a model of type {config.model_type!r} found, expected a Whisper checkpoint."
+            f"encoder {source}: found a model of type {config.model_type!r}, expected a Whisper checkpoint."
         )
     with _named(source, "encoder"):
-        encoder, report = SpeechEncoder.from_pretrained(
+        loaded = SpeechEncoder.from_pretrained(
             source,
             config=config,
             dtype=dtype,
@@ -51,8 +51,10 @@ def load_encoder(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
+    encoder, report = cast("tuple[SpeechEncoder, dict[str, Any]]", loaded)
     _refuse_missing_weights(source, "encoder", report)
-    encoder._weight_conversions = None  # else saving would undo the renaming, to names that nothing loads
+    # Else saving would restore names that nothing loads.
+    encoder._weight_conversions = None  # type: ignore[assignment] # not a module or a tensor
     return encoder, _load_feature_extractor(source, config)
 
 
@@ -61,13 +63,13 @@ def load_language_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The causal language model at `source` (hub id or folder) with its head, and its tokenizer.
 
-    Code that comes with the weights is run only where `source` begins with `REMOTE_CODE`. Raises UserError when
-    `source` is not such a model, or its tokenizer has no end token.
+    Code that comes with the weights is run only if `source` starts with `REMOTE_CODE`. Raises UserError if `source` is
+    not such a model, or its tokenizer has no end token.
     """
-    source, own_code = split_source(source)
-    config = _load_config(source, "language model", own_code)
+    source, remote_code = split_source(source)
+    config = _load_config(source, "language model", remote_code)
     with _named(source, "language model"):
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded = AutoModelForCausalLM.from_pretrained(
             source,
             config=config,
             dtype=dtype,
@@ -75,9 +77,10 @@ def load_language_model(
             use_safetensors=True,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            trust_remote_code=own_code,
+            trust_remote_code=remote_code,
         )
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=own_code)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=remote_code)
+    model, report = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
     _refuse_missing_weights(source, "language model", report)
     if tokenizer.eos_token_id is None:
         raise UserError(f"language model {source}: its tokenizer has no end token (eos_token); set one in its folder.")
@@ -87,7 +90,7 @@ def load_language_model(
 def fingerprint_of(model: nn.Module) -> str:
     """SHA-256 that tells foundation models apart, whatever the dtype they were loaded in.
 
-    Of each weight it takes the name, the shape and the first 64 values in bfloat16: no pass over gigabytes.
+    Hashes the name, the shape and the first 64 bfloat16 values of each weight, to avoid a pass over gigabytes.
     """
     digest = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
@@ -97,15 +100,15 @@ def fingerprint_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _load_config(source: str, kind: str, own_code: bool = False) -> PreTrainedConfig:
+def _load_config(source: str, kind: str, remote_code: bool = False) -> PreTrainedConfig:
     folder = Path(source)
     if folder.is_dir():
         if missing := _missing_files(folder):
-            raise UserError(f"{kind} {source}: {missing} not found there; expected the files that a model hub gives.")
+            raise UserError(f"{kind} {source}: {missing} not found; expected the files of a model hub.")
     elif folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
-        raise UserError(f"{kind} {source}: no such folder. Give a folder with {_EXPECTED_FILES}, or a hub id.")
+        raise UserError(f"{kind} {source}: no such folder. Specify a folder with {_EXPECTED_FILES}, or a hub id.")
     with _named(source, kind):
-        return AutoConfig.from_pretrained(source, trust_remote_code=own_code)
+        return AutoConfig.from_pretrained(source, trust_remote_code=remote_code)
 
 
 _EXPECTED_FILES = "config.json and *.safetensors"
@@ -117,18 +120,18 @@ def _missing_files(folder: Path) -> str | None:
 
 
 def _refuse_missing_weights(source: str, kind: str, report: dict[str, Any]) -> None:
-    """transformers would start what is missing, or has another shape, at random and only warn."""
+    """transformers would randomly initialise weights that are missing or of another shape, and only warn."""
     faults = [f"{name}: no such weight" for name in sorted(report["missing_keys"])]
     faults += [
         f"{name}: found {tuple(found)}, expected {tuple(expected)}"
         for name, found, expected in sorted(report["mismatched_keys"])
     ]
     if faults:
-        raise FaultyInput(f"{kind} {source}: its weights are not those that its config.json describes.", faults)
+        raise FaultyInput(f"{kind} {source}: its weights do not match its config.json.", faults)
 
 
 def _load_feature_extractor(source: str, config: PreTrainedConfig) -> WhisperFeatureExtractor:
-    """The checkpoint's own settings, or Whisper's with the encoder's number of mels where it has no file of them."""
+    """The checkpoint's own extractor, or if it has none, Whisper's with the encoder's number of mel bins."""
     try:
         extractor = WhisperFeatureExtractor.from_pretrained(source)
     except OSError:
@@ -143,7 +146,7 @@ def _load_feature_extractor(source: str, config: PreTrainedConfig) -> WhisperFea
 
 @contextlib.contextmanager
 def _named(source: str, kind: str) -> Iterator[None]:
-    """Turn what transformers raises for an unusable source into an error that names it; no bars of its own."""
+    """Turn what transformers raises for an unusable source into an error that names it; hide its progress bars."""
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -152,7 +155,7 @@ def _named(source: str, kind: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         if "trust_remote_code" in str(error):
             raise UserError(
-                f"{kind} {source}: comes with Python code of its own, which is not run. Take another model; or, if you "
+                f"{kind} {source}: comes with its own Python code, which is not run. Choose another model; or, if you "
                 f"have read that code and trust it, name the language model '{REMOTE_CODE}{source}'."
             ) from None
         reason: Any = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,6 +1,6 @@
 """Whisper's log-mel features of the true length of each utterance.
 
-Shapes: B utterances, M mel bins, F mel frames (100 a second).
+Shapes: B utterances, M mel bins, F mel frames (100 per second).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ EncoderWindow = Literal["true_length", "full"]
 
 
 class LogMel:
-    """Makes the features that an encoder reads; `feature_extractor` holds its settings (mel bins, filters).
+    """Computes an encoder's input features; `feature_extractor` holds the settings (mel bins, filters).
 
-    encoder_window: "true_length", or "full" for Whisper's 30 s whatever the length (as WeST does); max_mel_frames: the
-    encoder's window; audio beyond it is cut, as Whisper does.
+    encoder_window: "true_length", or "full" for Whisper's 30 s whatever the length (as in WeST); max_mel_frames: the
+    encoder's window; longer audio is truncated, as in Whisper.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class LogMel:
     ) -> None:
         if encoder_window not in get_args(EncoderWindow):
             raise UserError(
-                f"encoder window {encoder_window!r} found, expected one of: {', '.join(get_args(EncoderWindow))}."
+                f"encoder window: found {encoder_window!r}, expected one of: {', '.join(get_args(EncoderWindow))}."
             )
         if (feature_extractor.sampling_rate, feature_extractor.hop_length) != (SAMPLE_RATE, HOP_LENGTH):
             raise UserError(
-                f"encoder's feature extractor: {feature_extractor.sampling_rate} Hz and {feature_extractor.hop_length} "
-                f"samples a frame found, expected Whisper's {SAMPLE_RATE} and {HOP_LENGTH}."
+                f"encoder's feature extractor: found {feature_extractor.sampling_rate} Hz and "
+                f"{feature_extractor.hop_length} samples per frame, expected Whisper's {SAMPLE_RATE} and {HOP_LENGTH}."
             )
         self.feature_extractor = feature_extractor
         self.encoder_window = encoder_window
@@ -48,7 +48,7 @@ class LogMel:
         self._filters = torch.from_numpy(feature_extractor.mel_filters).T.to(torch.float32)
 
     def mel_frame_count(self, samples: int) -> int:
-        """Number of mel frames that the encoder reads of an utterance of `samples` (at 16 kHz)."""
+        """Number of mel frames that the encoder reads for an utterance of `samples` (at 16 kHz)."""
         return mel_frame_count(self.max_samples if self.encoder_window == "full" else min(samples, self.max_samples))
 
     def audio_token_count(self, samples: int) -> int:
@@ -56,16 +56,16 @@ class LogMel:
         return audio_token_count(self.mel_frame_count(samples) * HOP_LENGTH)
 
     def __call__(self, audio: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-mel features (B, M, F), zeros where they pad, and their mask (B, F), of mono float audio at 16 kHz.
+        """Log-mel features (B, M, F), zero in the padding, and their mask (B, F), of mono float audio at 16 kHz.
 
-        Each utterance's values are those of transformers' WhisperFeatureExtractor, and do not depend on the batch.
+        Each utterance's values equal transformers' WhisperFeatureExtractor's and do not depend on the batch.
         """
         return pad_features([self._of(samples) for samples in audio])
 
     def _of(self, audio: np.ndarray) -> torch.Tensor:
         samples = torch.from_numpy(np.ascontiguousarray(audio, dtype=np.float32))[: self.max_samples]
         frames = self.mel_frame_count(len(samples))
-        # Zeros as wide as a window stand for the silence that Whisper pads with; more of it changes no true frame.
+        # One window of zeros stands for the silence that Whisper pads with; more of it would change no true frame.
         padded = min(frames * HOP_LENGTH + self.feature_extractor.n_fft, self.max_samples)
         samples = torch.nn.functional.pad(samples, (0, max(0, padded - len(samples))))
         spectrum = torch.stft(

@@ -15,20 +15,20 @@ from mlcslm.model.speech_llm import SpeechLLM
 
 LoraPart = Literal["lm_lora", "encoder_lora"]
 LORA_MODULES: dict[LoraPart, str] = {"lm_lora": "model.language_model", "encoder_lora": "model.encoder"}
-"""Where each part's adapters lie in the speech LLM."""
+"""The module of the speech LLM that holds each part's adapters."""
 ADAPTER = "default"
 _ADAPTER_WEIGHT = re.compile(rf"\.lora_\w+\.{ADAPTER}\.")
 
 
 def has_lora(model: SpeechLLM, part: LoraPart) -> bool:
-    """Whether the adapters of `part` are in the model."""
+    """Whether the model has the adapters of `part`."""
     return any(isinstance(module, BaseTunerLayer) for module in model.get_submodule(LORA_MODULES[part]).modules())
 
 
 def add_lora(model: SpeechLLM, part: LoraPart, *, seed: int) -> None:
-    """Put new adapters beside every linear layer of `part`'s module: the model computes what it did before.
+    """Add new adapters to every linear layer of `part`'s module, without changing what the model computes.
 
-    Their first matrix is random, from `seed`; the global random state stays as it was.
+    Their first matrix is random, from `seed`; the global random state is not changed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -42,9 +42,9 @@ def lora_parameters(model: SpeechLLM, part: LoraPart) -> dict[str, nn.Parameter]
 
 
 def merge_lora(model: SpeechLLM) -> None:
-    """Add the adapters into the weights they stand beside: decoding then costs no more than without adapters.
+    """Merge the adapters into their layers' weights: decoding then costs no more than without adapters.
 
-    A merged model cannot be trained on or saved.
+    A merged model can be neither trained further nor saved.
     """
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):

@@ -1,4 +1,4 @@
-"""The parts of a speech LLM that stages train: what to unfreeze, and what a checkpoint has to store."""
+"""The parts of a speech LLM that stages train: what to unfreeze, and what a checkpoint must store."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ def set_trainable(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> list[str]:
-    """Train exactly `parts`: freeze the rest; add LoRA adapters that are asked for and not there yet.
+    """Train exactly `parts`: freeze the rest; add requested LoRA adapters that do not exist yet.
 
     Returns the names of the trainable parameters. lora: settings of the adapters (by default those that the model was
     built with); seed: of their random matrices; dtype: of the trained weights. Float32 by default: updates are too
     small for bfloat16, so train a model loaded in bfloat16 under autocast. With tied embeddings "embedding" and "head"
-    are one tensor. Raises UserError for an unknown part, and for settings other than those of adapters already there.
+    are one tensor. Raises UserError for an unknown part, and for settings that differ from existing adapters'.
     """
     parts = list(parts)
     if unknown := [part for part in parts if part not in PARTS]:
-        raise UserError(f"trained parts: {', '.join(map(repr, unknown))} found, expected some of: {', '.join(PARTS)}.")
+        raise UserError(f"trained parts: found {', '.join(map(repr, unknown))}, expected some of: {', '.join(PARTS)}.")
     if lora is not None and lora != model.lora_settings:
         if any(has_lora(model, part) for part in LORA_MODULES):
-            raise UserError(f"LoRA settings: {lora} found; the adapters to train on have {model.lora_settings}.")
+            raise UserError(f"LoRA settings: found {lora}, but the existing adapters have {model.lora_settings}.")
         model.lora_settings = lora
-    for number, part in enumerate(LORA_MODULES):
-        if part in parts and not has_lora(model, part):
-            add_lora(model, part, seed=seed + number)
+    for number, adapters in enumerate(LORA_MODULES):
+        if adapters in parts and not has_lora(model, adapters):
+            add_lora(model, adapters, seed=seed + number)
     model.requires_grad_(False)
     for part in parts:
         for parameter in part_parameters(model, part).values():
@@ -53,7 +53,7 @@ def set_trainable(
 
 
 def part_parameters(model: SpeechLLM, part: Part) -> dict[str, nn.Parameter]:
-    """The weights of `part` by name within it; empty for adapters that are not there."""
+    """The weights of `part` by name within it; empty for adapters that do not exist."""
     match part:
         case "projector":
             return dict(model.model.projector.named_parameters())

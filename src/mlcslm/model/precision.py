@@ -1,4 +1,4 @@
-"""In which precision a model is loaded."""
+"""The precision that a model is loaded and trained in."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mlcslm.config.schema import Config
 
 
 def model_dtype() -> str:
-    """`bfloat16` on a GPU that multiplies in it, else `float32`."""
+    """`bfloat16` on a GPU with native support, else `float32`."""
     return "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
 
 
 FLOAT32_ATTENTION = "sdpa_float32"
-"""Name for `attn_implementation`."""
+"""Value of `attn_implementation` for attention in float32, even under autocast."""
 
 
 def _attention(
@@ -38,7 +38,7 @@ AttentionMaskInterface.register(FLOAT32_ATTENTION, sdpa_mask)
 
 
 def trains_in_bfloat16(config: Config) -> bool:
-    """Whether training multiplies matrices in bfloat16 on the CPU: it is asked for, and the processor can."""
+    """Whether training multiplies matrices in bfloat16 on the CPU: if configured, and supported by the processor."""
     if torch.cuda.is_available():
         return False
     capabilities = torch.cpu.get_capabilities()

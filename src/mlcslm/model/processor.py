@@ -1,12 +1,12 @@
-"""Audio and text -> the tensors that the speech LLM reads, the same for training and for decoding.
+"""Audio and text -> the speech LLM's input tensors, the same for training and decoding.
 
-Shapes: B utterances, M mel bins, F mel frames (100 a second), T encoder frames (50 a second), L text positions.
+Shapes: B utterances, M mel bins, F mel frames (100 per second), T encoder frames (50 per second), L text positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -22,22 +22,27 @@ IGNORED_LABEL = -100
 def add_tokens(tokenizer: PreTrainedTokenizerBase, groups: Mapping[str, Group]) -> dict[str, int]:
     """Add the templates' tokens and the `<|audio|>` placeholder to `tokenizer`; return them with their ids.
 
-    The tags swallow the spaces before them, so that `<LANG_EN> <transcribe> yes </transcribe>` costs no token for the
-    spaces; the space after a tag belongs to the word that follows, whose tokens are then those of running text. Tags
-    are not "special" to the tokenizer: decoding with `skip_special_tokens=True` keeps them and drops ends, paddings and
-    placeholders.
+    The tags absorb the spaces before them, so that `<LANG_EN> <transcribe> yes </transcribe>` spends no tokens on
+    spaces; the space after a tag belongs to the next word, which is then tokenised as in running text. Tags are not
+    "special" to the tokenizer: decoding with `skip_special_tokens=True` keeps them and drops end, padding and
+    placeholder tokens.
     """
     tags = added_tokens(groups.values())
     tokenizer.add_tokens([AddedToken(tag, lstrip=True, normalized=False, special=False) for tag in tags])
     tokenizer.add_tokens(AddedToken(AUDIO_TOKEN, lstrip=True, normalized=False, special=True), special_tokens=True)
-    return {token: tokenizer.convert_tokens_to_ids(token) for token in (*tags, AUDIO_TOKEN)}
+    return {token: token_id(tokenizer, token) for token in (*tags, AUDIO_TOKEN)}
+
+
+def token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
+    """Id of a single token."""
+    return cast("int", tokenizer.convert_tokens_to_ids(token))
 
 
 class SpeechProcessor:
-    """Makes log-mel features, prompts, targets and batches, and reads answers back.
+    """Makes log-mel features, prompts, targets and batches, and parses answers.
 
     tokenizer: the language model's, with the tokens of `add_tokens`; groups: the languages table; feature_extractor,
-    encoder_window, max_mel_frames: see `LogMel`, which is its `features`.
+    encoder_window, max_mel_frames: see `LogMel`, available as `features`.
     """
 
     def __init__(
@@ -52,7 +57,7 @@ class SpeechProcessor:
         self.tokenizer = tokenizer
         self.features = LogMel(feature_extractor, encoder_window=encoder_window, max_mel_frames=max_mel_frames)
         self.groups = dict(groups)
-        self.audio_token_id: int = tokenizer.convert_tokens_to_ids(AUDIO_TOKEN)
+        self.audio_token_id = token_id(tokenizer, AUDIO_TOKEN)
         self.end_token_id: int = tokenizer.eos_token_id
         self.pad_token_id: int = self.end_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
@@ -61,21 +66,21 @@ class SpeechProcessor:
         return self.features.audio_token_count(samples)
 
     def log_mel(self, audio: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-mel features (B, M, F), zeros where they pad, and their mask (B, F): see `LogMel`."""
+        """Log-mel features (B, M, F), zero in the padding, and their mask (B, F): see `LogMel`."""
         return self.features(audio)
 
     def encode_prompt(
         self, group: str, template: Template, *, audio_tokens: int, context: Sequence[str] = ()
     ) -> list[int]:
-        """Ids of the prompt, with `audio_tokens` placeholders: exactly what training ids begin with.
+        """Ids of the prompt, with `audio_tokens` placeholders: exactly the prefix of training ids.
 
-        A begin token comes first where the language model's tokenizer sets one.
+        Starts with a begin token if the language model's tokenizer adds one.
         """
         ids = list(self.tokenizer(prompt_text(self.groups[group], template, context))["input_ids"])
         if ids[-1] == self.end_token_id:
             ids.pop()
-        place = ids.index(self.audio_token_id)
-        return [*ids[:place], *[self.audio_token_id] * audio_tokens, *ids[place + 1 :]]
+        position = ids.index(self.audio_token_id)
+        return [*ids[:position], *[self.audio_token_id] * audio_tokens, *ids[position + 1 :]]
 
     def encode_target(self, group: str, template: Template, transcript: str, think: str | None = None) -> list[int]:
         """Ids of the answer to train on, the end token last."""
@@ -105,8 +110,8 @@ class SpeechProcessor:
     ) -> dict[str, torch.Tensor]:
         """A batch for the model's forward (pad on the right) or generate (on the left).
 
-        Of each example it takes `input_ids`, and where the first has them `labels`, `input_features` (M, F) and
-        `encoder_frames` (T, d), with a mask for each.
+        Takes `input_ids` of each example, and if the first has them, `labels`, `input_features` (M, F) and
+        `encoder_frames` (T, d), the latter two with a mask.
         """
         ids = [example["input_ids"] for example in examples]
         batch = {
@@ -124,18 +129,19 @@ class SpeechProcessor:
         return batch
 
     def completion(self, ids: Sequence[int]) -> tuple[list[int], bool]:
-        """Generated `ids` up to and with the first end token, and whether there is one (or a limit cut them)."""
+        """Generated `ids` up to and including the first end token, and whether there is one (else truncated)."""
         ids = list(ids)
         if self.end_token_id in ids:
             return ids[: ids.index(self.end_token_id) + 1], True
         return ids, False
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`, every tag and end token kept."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        """Text of `ids`, with every tag and end token."""
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return cast("str", text)
 
     def parse(self, ids: Sequence[int], template: Template) -> Answer:
-        """What generated `ids` say: `parse_answer` of their text up to the end token."""
+        """The answer in generated `ids`: `parse_answer` of their text up to the end token."""
         ids, ended = self.completion(ids)
         return parse_answer(self.decode(ids[:-1] if ended else ids), template)
 

@@ -1,4 +1,4 @@
-"""From the encoder's 50 frames a second to the language model's 10 audio tokens a second.
+"""From the encoder's 50 frames per second to the language model's 10 audio tokens per second.
 
 Shapes: B utterances, T encoder frames, N audio tokens, d encoder width, h language model width.
 """
@@ -10,13 +10,13 @@ from torch import nn
 
 SAMPLE_RATE = 16_000
 HOP_LENGTH = 160
-"""Samples between two mel frames, Whisper's: 100 frames a second."""
+"""Samples between two mel frames, as in Whisper: 100 frames per second."""
 MEL_FRAMES_PER_ENCODER_FRAME = 2
 ENCODER_FRAMES_PER_TOKEN = 5
 
 
 def mel_frame_count(samples: int) -> int:
-    """Number of mel frames of `samples` at 16 kHz, as Whisper counts (a rest below 10 ms is dropped), at least 1."""
+    """Number of mel frames of `samples` at 16 kHz, as in Whisper (a remainder below 10 ms is dropped), at least 1."""
     return max(1, samples // HOP_LENGTH)
 
 
@@ -26,9 +26,9 @@ def encoder_frame_count(mel_frames: int) -> int:
 
 
 def audio_token_count(samples: int) -> int:
-    """Number of audio tokens of `samples` at 16 kHz: one for each 100 ms, the last of them begun rather than whole.
+    """Number of audio tokens of `samples` at 16 kHz: one per started 100 ms.
 
-    Rounding up loses no speech, and gives the shortest audio one token.
+    Rounding up loses no speech, and gives even the shortest audio a token.
 
     >>> audio_token_count(62_400), audio_token_count(30 * 16_000), audio_token_count(1)
     (39, 300, 1)
@@ -57,9 +57,9 @@ class Projector(nn.Module):
         self.linear2 = nn.Linear(hidden, lm_width)
 
     def forward(self, frames_BTd: torch.Tensor, mask_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Audio tokens (B, N, h) and which of them are an utterance's own (B, N), of encoder frames and their mask.
+        """Audio tokens (B, N, h) and their mask (B, N), from encoder frames and their mask.
 
-        Frames outside the mask count as zeros, so that what an utterance is batched with does not change its tokens.
+        Frames outside the mask count as zeros, so that an utterance's tokens do not depend on its batch.
         """
         (kernel,), (stride,) = self.conv1d.kernel_size, self.conv1d.stride
         frames_BTd = frames_BTd.to(self.conv1d.weight.dtype) * mask_BT.unsqueeze(-1)

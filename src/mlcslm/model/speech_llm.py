@@ -8,11 +8,20 @@ h language model width, V vocabulary rows.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, Cache, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    Cache,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+    WhisperConfig,
+)
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from mlcslm.model.configuration import LoraSettings, SpeechLLMConfig
@@ -24,17 +33,17 @@ AUDIO_ARGUMENTS = ("input_features", "input_features_mask", "encoder_frames", "e
 
 
 class SpeechLLMPreTrainedModel(PreTrainedModel):
-    """What the backbone and the whole share."""
+    """What the backbone and the whole model share."""
 
     config_class = SpeechLLMConfig
     base_model_prefix = "model"
     main_input_name = "input_ids"
-    input_modalities = ("audio", "text")
+    input_modalities = ["audio", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_attention_backend = True
-    _skip_keys_device_placement = ("past_key_values",)
+    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
 
 
 class SpeechLLMModel(SpeechLLMPreTrainedModel):
@@ -42,11 +51,10 @@ class SpeechLLMModel(SpeechLLMPreTrainedModel):
 
     def __init__(self, config: SpeechLLMConfig) -> None:
         super().__init__(config)
-        self.encoder = SpeechEncoder(config.audio_config)
-        self.language_model = AutoModel.from_config(config.text_config)
-        self.projector = Projector(
-            config.audio_config.d_model, config.text_config.hidden_size, hidden=config.projector_hidden
-        )
+        audio, text = cast("WhisperConfig", config.audio_config), cast("PreTrainedConfig", config.text_config)
+        self.encoder = SpeechEncoder(audio)
+        self.language_model = AutoModel.from_config(text)
+        self.projector = Projector(audio.d_model, text.hidden_size, hidden=config.projector_hidden)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -66,13 +74,13 @@ class SpeechLLMModel(SpeechLLMPreTrainedModel):
 
     @property
     def encoder_is_trainable(self) -> bool:
-        """Whether any weight of the encoder (its adapters included) is being trained."""
+        """Whether any weight of the encoder (including its adapters) is trained."""
         return any(parameter.requires_grad for parameter in self.encoder.parameters())
 
     def encode_audio(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Encoder frames (B, T, d) and their mask (B, T), to cache or use, of log-mel (B, M, F) and its mask (B, F)."""
+        """Encoder frames (B, T, d) and their mask (B, T), to cache or use, from log-mel (B, M, F) and mask (B, F)."""
         if input_features_mask is None:
             input_features_mask = torch.ones_like(input_features[:, 0], dtype=torch.bool)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.encoder_is_trainable):
@@ -82,7 +90,7 @@ class SpeechLLMModel(SpeechLLMPreTrainedModel):
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
@@ -92,9 +100,9 @@ class SpeechLLMModel(SpeechLLMPreTrainedModel):
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
-        """Hidden states (B, L, h). Audio comes as `input_features` or, cached, as `encoder_frames`, each with its mask.
+        """Hidden states (B, L, h). Audio is `input_features` or, if cached, `encoder_frames`, each with its mask.
 
-        Each `<|audio|>` of `input_ids` is replaced by an audio token, in order. Raises ValueError when a row has more
+        Each `<|audio|>` of `input_ids` is replaced by an audio token, in order. Raises ValueError if a row has more
         or fewer placeholders than its audio has tokens.
         """
         if inputs_embeds is None:
@@ -105,7 +113,7 @@ class SpeechLLMModel(SpeechLLMPreTrainedModel):
             inputs_embeds = self._insert_audio(input_ids, inputs_embeds, encoder_frames, encoder_frames_mask)
         elif _is_prompt(input_ids, past_key_values) and (input_ids == self.config.audio_token_id).any():
             raise ValueError(
-                "input_ids have <|audio|> placeholders, but neither input_features nor encoder_frames came"
+                "input_ids have <|audio|> placeholders, but there are neither input_features nor encoder_frames"
             )
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = position_ids_of(attention_mask)[:, -inputs_embeds.shape[1] :]
@@ -126,7 +134,7 @@ class SpeechLLMModel(SpeechLLMPreTrainedModel):
         encoder_frames_mask: torch.Tensor | None,
     ) -> torch.Tensor:
         if input_ids is None:
-            raise ValueError("audio needs input_ids: they say where its <|audio|> placeholders are")
+            raise ValueError("audio needs input_ids, whose <|audio|> placeholders it replaces")
         if encoder_frames_mask is None:
             encoder_frames_mask = torch.ones_like(encoder_frames[..., 0], dtype=torch.bool)
         tokens_BNh, mask_BN = self.projector(encoder_frames, encoder_frames_mask.to(torch.bool))
@@ -142,18 +150,20 @@ class SpeechLLMModel(SpeechLLMPreTrainedModel):
 class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
     """The speech LLM with its head: computes losses and generates.
 
-    changed_parts: what differs from the foundation models and a checkpoint stores; lora_settings: of adapters to add;
-    lora_is_merged: whether adapters were added into the weights; foundation: the foundation models' names and prints.
+    changed_parts: what differs from the foundation models and a checkpoint must store; lora_settings: for adapters to
+    add; lora_is_merged: whether adapters were merged into the weights; foundation: source and fingerprint of each
+    foundation model.
     """
 
-    accepts_loss_kwargs = True  # transformers.Trainer then passes num_items_in_batch
+    accepts_loss_kwargs = True  # makes transformers.Trainer pass num_items_in_batch
 
     def __init__(self, config: SpeechLLMConfig) -> None:
         super().__init__(config)
         self.model = SpeechLLMModel(config)
+        text = cast("PreTrainedConfig", config.text_config)
         with torch.device("meta"):
-            has_bias = getattr(_head_of(config.text_config), "bias", None) is not None
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=has_bias)
+            has_bias = getattr(_head_of(text), "bias", None) is not None
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=has_bias)
         self.changed_parts: set[str] = {"projector"}
         self.lora_settings = LoraSettings()
         self.lora_is_merged = False
@@ -179,7 +189,7 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
         self,
         input_ids: torch.LongTensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         input_features: torch.Tensor | None = None,
@@ -196,9 +206,8 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
         """Logits, or with `labels` the loss and no logits: B x L x V logits would not fit at the paper's size.
 
         labels: (B, L), -100 where nothing is predicted. label_weights: (B, L), 1 by default. The loss is the weighted
-        mean over the labelled positions, or their weighted sum over `num_items_in_batch` where that is given (the sum
-        of weights of a whole optimiser step).
-        logits_to_keep: only the last so many positions (0: all).
+        mean over the labelled positions, or their weighted sum divided by `num_items_in_batch` if given (the sum of
+        weights of a whole optimiser step). logits_to_keep: how many of the last positions (0: all).
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -232,14 +241,14 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
         )
 
     def token_losses(self, hidden_BLh: torch.Tensor, labels_BL: torch.LongTensor) -> torch.Tensor:
-        """Cross-entropy (float32) of each labelled position, row by row, as `labels_BL[:, 1:] != -100` orders them."""
+        """Cross-entropy (float32) of each labelled position, in the order of `labels_BL[:, 1:] != -100`."""
         targets = labels_BL[:, 1:].to(hidden_BLh.device)
         labelled = targets != IGNORED_LABEL
         logits = self.compute_logits(hidden_BLh[:, :-1][labelled])
         return nn.functional.cross_entropy(logits.float(), targets[labelled], reduction="none")
 
     def compute_logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits (…, V) of hidden states (…, h), scaled and capped where the language model's own head does so."""
+        """Logits (…, V) of hidden states (…, h), scaled and capped as the language model's own head does."""
         config = self.config.text_config
         logits = self.lm_head(hidden.to(self.lm_head.weight.dtype))
         if (scale := getattr(config, "logit_scale", None)) is not None:  # Cohere
@@ -263,21 +272,23 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
         if input_features is not None:
             frames, mask = self.encode_audio(input_features, input_features_mask)
             kwargs |= {"encoder_frames": frames, "encoder_frames_mask": mask}
-        return super().generate(inputs, *args, **kwargs)
+        return super().generate(inputs, *args, **kwargs)  # type: ignore[misc] # GenerationMixin's self type is private
 
     def prepare_inputs_for_generation(
-        self, input_ids: torch.LongTensor, is_first_iteration: bool | None = False, **kwargs: Any
+        self, input_ids: torch.LongTensor, *args: Any, is_first_iteration: bool | None = False, **kwargs: Any
     ) -> dict[str, Any]:
         """As `GenerationMixin`'s; the audio is read once, with the prompt, and dropped afterwards."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        inputs = super().prepare_inputs_for_generation(  # type: ignore[misc] # as in `generate`
+            input_ids, *args, is_first_iteration=is_first_iteration, **kwargs
+        )
         if not is_first_iteration and kwargs.get("use_cache", True):
             for name in AUDIO_ARGUMENTS:
                 inputs.pop(name, None)
         return inputs
 
 
-def position_ids_of(attention_mask_BL: torch.Tensor) -> torch.LongTensor:
-    """Positions (B, L) counted from each row's first true token, so that padding on the left changes nothing."""
+def position_ids_of(attention_mask_BL: torch.Tensor) -> torch.Tensor:
+    """Positions (B, L) counted from each row's first true token, so that left padding changes nothing."""
     return (attention_mask_BL.long().cumsum(-1) - 1).clamp(min=0)
 
 

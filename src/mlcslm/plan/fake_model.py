@@ -1,10 +1,11 @@
-"""The speech LLM with shapes and no memory: its parameters counted, and run to count what a run costs."""
+"""The speech LLM with shapes but no memory: to count its parameters and measure what runs cost."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import nn
@@ -17,9 +18,9 @@ from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.plan.shapes import Shapes
 
 FROZEN_DTYPE = torch.bfloat16
-"""In which a GPU holds what is not trained; what is or was trained is float32 (`set_trainable`)."""
+"""The dtype of weights that were never trained; those that are or were trained are float32 (`set_trainable`)."""
 ADAPTERS: frozenset[Part] = frozenset({"lm_lora", "encoder_lora"})
-"""Parts that are not in a model before a stage trains them."""
+"""Parts that a model lacks until a stage trains them."""
 
 
 def stage_model(
@@ -32,10 +33,10 @@ def stage_model(
     device: str = "meta",
     dtype: torch.dtype = FROZEN_DTYPE,
 ) -> SpeechLLM:
-    """The model of a stage as `train_stage` has it, but with random weights, or on the meta device with none.
+    """A stage's model as in `train_stage`, but with random weights, or with none on the meta device.
 
-    trains: what the stage trains; trained_before: what its ancestors did; layers: of encoder and language model, by
-    default all; dtype: of what no stage has trained, the rest being float32.
+    trains: parts that the stage trains; trained_before: parts that its ancestors trained; layers: of encoder and
+    language model, by default all; dtype: of parts that no stage has trained, the rest being float32.
     """
     trains = tuple(trains)
     audio, text = copy.deepcopy(shapes.encoder), copy.deepcopy(shapes.language_model)
@@ -43,7 +44,7 @@ def stage_model(
         audio.encoder_layers, text.num_hidden_layers = layers
         if getattr(text, "layer_types", None):
             text.layer_types = text.layer_types[: layers[1]]
-    audio.dtype = text.dtype = dtype  # else those that a folder's config.json names
+    audio.dtype = text.dtype = dtype  # overrides the folder's config.json
     config = SpeechLLMConfig(
         audio_config=audio,
         text_config=text,
@@ -55,7 +56,7 @@ def stage_model(
     with torch.device(device):
         with _default_dtype(dtype):
             model = SpeechLLM(config)
-        set_trainable(model, dict.fromkeys((*trained_before, *trains)), lora=lora)  # puts adapters in, casts to float32
+        set_trainable(model, dict.fromkeys((*trained_before, *trains)), lora=lora)  # adds adapters, casts to float32
         set_trainable(model, trains)
     return model.train()
 
@@ -71,9 +72,9 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def part_sizes(model: SpeechLLM) -> dict[str, int]:
-    """Parameters of the encoder and the language model without adapters, and of each part that stages may train.
+    """Parameter counts of the encoder and the language model without adapters, and of each part that stages may train.
 
-    Embedding and head are parts of the language model, and one where they are tied.
+    Embedding and head belong to the language model, and count once if they are tied.
     """
     sizes = {part: _count(part_parameters(model, part).values()) for part in PARTS}
     if is_tied(model):
@@ -86,26 +87,26 @@ def part_sizes(model: SpeechLLM) -> dict[str, int]:
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Bytes of all weights, tied ones once."""
+    """Bytes of all weights, counting tied ones once."""
     return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
 
 
 def stage_bytes(sizes: Mapping[str, int], trained: Iterable[Part]) -> int:
-    """Bytes of the weights of a model of which `trained` was ever trained; sizes: as `part_sizes` of all parts."""
+    """Bytes of a model's weights, given the parts ever `trained`; sizes: `part_sizes` of a model with all parts."""
     trained = set(trained)
     parts = {"encoder", "language_model", "projector", *trained & ADAPTERS}
     return 2 * sum(sizes[part] for part in parts) + 2 * sum(sizes[part] for part in trained)
 
 
 def without_memory(model: SpeechLLM) -> SpeechLLM:
-    """`model` (on the meta device) with tensors of the fake mode that is on, which say that they are on a CPU.
+    """`model` (on the meta device) with tensors of the active fake mode, which claim to be on a CPU.
 
-    The meta device knows no autocast; these do.
+    Unlike the meta device, these support autocast.
     """
     made: dict[int, torch.Tensor] = {}
-    originals = []  # kept, so that no id is given twice
+    originals = []  # kept alive, so that no id is reused
     for module in model.modules():
-        for tensors in (module._parameters, module._buffers):
+        for tensors in cast("tuple[dict[str, torch.Tensor | None], ...]", (module._parameters, module._buffers)):
             for name, tensor in tensors.items():
                 if tensor is not None:
                     originals.append(tensor)

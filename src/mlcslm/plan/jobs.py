@@ -1,4 +1,4 @@
-"""The jobs of a whole run by rule: what Snakemake would do to make all tables from nothing."""
+"""A run's jobs by rule: what Snakemake would run to make all tables from scratch."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ System = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Needed:
-    """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split), embeddings that are
-    trained and the corpora of speakers that these learn from, checkpoints whose hypotheses of the training set are
-    reflected on, splits with cached encoder outputs."""
+    """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split) pairs, embeddings to
+    train and their speaker corpora, checkpoints whose training-set hypotheses go into reflections, and splits with
+    cached encoder outputs."""
 
     tables: tuple[str, ...]
     checkpoints: tuple[str, ...]
@@ -28,21 +28,21 @@ class Needed:
 
 
 def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Needed:
-    """What `tables` need, by default all that the configuration has rows of."""
+    """What `tables` need, by default all that the configuration has rows for."""
     config = layout.config
     tables = tuple(layout.measured_tables() if tables is None else tables)
     systems = dict.fromkeys(system for table in tables for system in layout.measured(table))
     diarized = dict.fromkeys(pair for table in tables for pair in layout.diarized(table))
-    expected = {name for checkpoint, _, _ in systems for name in config.lineage(checkpoint)}
-    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, expected)) else ()
-    expected |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
+    checkpoints = {name for checkpoint, _, _ in systems for name in config.lineage(checkpoint)}
+    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, checkpoints)) else ()
+    checkpoints |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
     cached = {split for checkpoint, _, split in systems if layout.uses_cache(checkpoint)}
-    cached |= {"train" for checkpoint in expected if layout.uses_cache(checkpoint)}
+    cached |= {"train" for checkpoint in checkpoints if layout.uses_cache(checkpoint)}
     diarizers = dict.fromkeys(name for name, _ in diarized)
     embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
     return Needed(
         tables=tables,
-        checkpoints=tuple(name for name in config.stages if name in expected),
+        checkpoints=tuple(name for name in config.stages if name in checkpoints),
         systems=tuple(systems),
         diarized=tuple(diarized),
         embeddings=tuple(embeddings),
@@ -55,7 +55,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
 
 
 def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
-    """Number of jobs by rule, those that make the tables and nothing else, in the order of the work."""
+    """Number of jobs by rule, counting only those that the tables need, in execution order."""
     shards = len(layout.shards())
     counts = {
         "demo_corpus": int(layout.config.corpus.kind == "demo"),

@@ -1,18 +1,20 @@
 """One micro-batch of training, or of reading a prompt, run on tensors without memory: operations and bytes.
 
-Every layer costs the same. So models of one and of two layers are run, and the rest is a straight line.
+Every layer costs the same, so models with one and two layers are run and the rest is extrapolated linearly.
 
-Shapes: B rows, F mel frames (100 a second), T encoder frames (50 a second), N audio tokens, L positions, h width.
+Shapes: B rows, L positions, h width.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from mlcslm.config.schema import ModelsConfig
 from mlcslm.config.stages import Part
@@ -26,9 +28,9 @@ from mlcslm.plan.tally import Tally
 
 @dataclass(frozen=True)
 class Lengths:
-    """What a batch holds: rows of so many seconds of speech, tokens of prompt text and of the answer to learn.
+    """A batch's contents: rows, each with seconds of speech, tokens of prompt text and tokens of the answer to learn.
 
-    audio_rows: rows that have audio of their own; the rollouts of an utterance share theirs.
+    audio_rows: number of rows with their own audio; an utterance's rollouts share it.
     """
 
     rows: int
@@ -39,24 +41,24 @@ class Lengths:
 
     @property
     def audio(self) -> int:
-        """Audio tokens of a row."""
+        """Audio tokens per row."""
         return -(-self.encoder_frames // ENCODER_FRAMES_PER_TOKEN)
 
     @property
     def encoder_frames(self) -> int:
-        """Encoder frames of a row."""
+        """Encoder frames per row."""
         return -(-max(1, round(100 * self.seconds)) // MEL_FRAMES_PER_ENCODER_FRAME)
 
     @property
     def tokens(self) -> int:
-        """Positions that the language model reads, of all rows."""
+        """Positions that the language model reads, over all rows."""
         return self.rows * (self.audio + self.prompt + self.answer)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run costs. flops: operations, a multiplication and an addition being two; peak: bytes at most besides the
-    weights, their gradients and the optimiser's; cache: bytes of keys and values of all positions."""
+    """What a run costs. flops: operations, counting a multiplication and an addition as two; peak: peak bytes besides
+    weights, gradients and optimiser state; cache: bytes of keys and values for all positions."""
 
     flops: float
     peak: float
@@ -66,15 +68,15 @@ class Cost:
         return Cost(self.flops + other.flops, self.peak + other.peak, self.cache + other.cache)
 
     def scaled(self, factor: float) -> Cost:
-        """Of so many as these."""
+        """The cost of `factor` such runs at once."""
         return Cost(self.flops * factor, self.peak * factor, self.cache * factor)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is run. trains, trained_before: parts; learns: with a backward pass; cached: the encoder's outputs are read
-    instead of computed; all_logits: of every labelled position, as cross entropy wants them; checkpointing: activations
-    are recomputed."""
+    """What to run. trains, trained_before: parts; learns: with a backward pass; cached: encoder outputs are read, not
+    computed; all_logits: for every labelled position, as cross entropy needs them; checkpointing: recompute
+    activations."""
 
     lengths: Lengths
     trains: tuple[Part, ...] = ()
@@ -86,7 +88,7 @@ class Run:
 
 
 class Meter:
-    """Costs of runs with the models of a configuration; equal runs are run once."""
+    """Costs of runs with a configuration's models; equal runs are measured once."""
 
     def __init__(self, shapes: Shapes, models: ModelsConfig) -> None:
         self.shapes = shapes
@@ -95,11 +97,11 @@ class Meter:
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        """Parameters by part (`part_sizes`) of the model with all its parts and layers, on the meta device."""
+        """Parameters by part (`part_sizes`) of the model with all parts and layers, on the meta device."""
         return part_sizes(stage_model(self.shapes, self.models, trains=PARTS))
 
     def __call__(self, run: Run) -> Cost:
-        """What `run` costs with all layers."""
+        """The cost of `run` with all layers."""
         if run not in self._known:
             self._known[run] = self._extrapolated(run)
         return self._known[run]
@@ -114,7 +116,7 @@ class Meter:
         return totals
 
     def measure(self, run: Run, layers: tuple[int, int] | None) -> Cost:
-        """What `run` costs with so many layers of encoder and language model (None: all)."""
+        """The cost of `run` with this many layers of encoder and language model (None: all)."""
         model = stage_model(
             self.shapes, self.models, trains=run.trains, trained_before=run.trained_before, layers=layers
         )
@@ -122,18 +124,19 @@ class Meter:
             without_memory(model)
             for parameter in model.parameters():
                 if parameter.requires_grad:
-                    parameter.grad = torch.empty_like(parameter)  # as from the step's micro-batches before
+                    parameter.grad = torch.empty_like(parameter)  # as left by the step's earlier micro-batches
             if run.checkpointing:
                 model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
             cache = DynamicCache() if not run.learns else None
             with torch.set_grad_enabled(run.learns), Tally() as tally:
                 _run(model, run, cache)
-            held = sum(_bytes(layer.keys) + _bytes(layer.values) for layer in cache.layers) if cache else 0
+            filled = cast("list[DynamicLayer]", cache.layers if cache is not None else [])
+            held = sum(_bytes(tensor) for layer in filled for tensor in (layer.keys, layer.values))
         return Cost(float(tally.flops), float(tally.peak), float(held))
 
 
 def _run(model: SpeechLLM, run: Run, cache: DynamicCache | None) -> None:
-    """Forward and backward pass as `SpeechLLM.forward` does them, but for what depends on the values of tensors."""
+    """Forward and backward pass as in `SpeechLLM.forward`, except for anything that depends on tensor values."""
     lengths = run.lengths
     inputs = _inputs(model, run)
     mask = torch.ones(inputs.shape[:2], dtype=torch.long)
@@ -153,7 +156,7 @@ def _run(model: SpeechLLM, run: Run, cache: DynamicCache | None) -> None:
 
 
 def _inputs(model: SpeechLLM, run: Run) -> torch.Tensor:
-    """What the language model reads, (B, L, h): audio tokens, then embeddings of text."""
+    """The language model's input, (B, L, h): audio tokens, then text embeddings."""
     lengths = run.lengths
     rows = lengths.audio_rows or lengths.rows
     if run.cached:
@@ -171,5 +174,5 @@ def _inputs(model: SpeechLLM, run: Run) -> torch.Tensor:
     return torch.cat([audio.to(embedded.dtype), embedded], dim=1)
 
 
-def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _bytes(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None else tensor.numel() * tensor.element_size()

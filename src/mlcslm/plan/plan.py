@@ -1,4 +1,4 @@
-"""The plan of a configuration: all of what `mlcslm plan` prints, from its files alone."""
+"""A configuration's plan: everything that `mlcslm plan` prints, from its files alone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from mlcslm.workflow.layout import Layout
 class Plan:
     """What a configuration takes.
 
-    sizes: parameters by part (`part_sizes`); stages, decodings: in the configuration's order; jobs: by rule;
-    gpu_hours: by rule; longest_chain: stages, one after the other, that take the most hours on one GPU each.
+    sizes: parameters by part (`part_sizes`); stages, decodings: in the configuration's order; jobs, gpu_hours: by rule.
     """
 
     config: Config
@@ -39,7 +38,7 @@ class Plan:
 
     @property
     def longest_chain(self) -> tuple[StagePlan, ...]:
-        """The stages, first to last, that no number of GPUs can run side by side, where these take longest."""
+        """The slowest chain of stages, first to last, that must run one after the other however many GPUs there are."""
         by_name = {stage.name: stage for stage in self.stages}
         chains = [[by_name[name] for name in self.config.lineage(stage)] for stage in by_name]
         longest = max(chains, key=lambda chain: sum(stage.gpu_hours for stage in chain))
@@ -47,11 +46,12 @@ class Plan:
 
     @property
     def all_fit(self) -> bool:
-        """Whether every stage and every decoding fits the GPU."""
-        return all(self.fits(one.peak_bytes) for one in (*self.stages, *self.decodings))
+        """Whether every stage and decoding fits the GPU."""
+        peaks = [stage.peak_bytes for stage in self.stages] + [decoding.peak_bytes for decoding in self.decodings]
+        return all(map(self.fits, peaks))
 
     def fits(self, peak_bytes: float) -> bool:
-        """Whether the GPU has memory for so much."""
+        """Whether the GPU has this much memory."""
         return peak_bytes <= self.gpu.usable_bytes
 
 
@@ -63,9 +63,9 @@ def make_plan(
     encoder: str | None = None,
     language_model: str | None = None,
 ) -> Plan:
-    """The plan of `config`. encoder, language_model: other places of the models than its own, such as a folder.
+    """The plan of `config`. encoder, language_model: override its models, for example with a folder.
 
-    Nothing is loaded or run but shapes. Raises UserError for what cannot be found or read.
+    Only shapes are loaded and run. Raises UserError for anything that cannot be found or read.
     """
     table = read_throughput(throughput, gpu)
     chosen = table.gpus[table.gpu]

@@ -12,13 +12,13 @@ from mlcslm.plan.stages import StagePlan
 from mlcslm.plan.throughput import GIB
 
 Rows = list[list[str]]
-"""Cells of a table, its head first."""
+"""A table's cells, header row first."""
 _UNITS = (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A heading, a table whose first `labels` columns are text, and what must be known about it."""
+    """A heading, a table whose first `labels` columns are text, and notes on it."""
 
     title: str
     rows: Rows
@@ -47,7 +47,7 @@ def as_markdown(plan: Plan) -> str:
     lines = [f"{line}  " for line in _heading(plan)]
     for section in sections(plan):
         head, *body = section.rows
-        rule = ["---" if place < section.labels else "---:" for place in range(len(head))]
+        rule = ["---" if column < section.labels else "---:" for column in range(len(head))]
         lines += ["", f"### {section.title}", ""]
         lines += [f"| {' | '.join(row)} |" for row in (head, rule, *body)]
         lines += ["", *(f"- {note}" for note in section.notes)]
@@ -55,7 +55,7 @@ def as_markdown(plan: Plan) -> str:
 
 
 def as_json(plan: Plan) -> str:
-    """The plan for programs: numbers as they are, memory in bytes."""
+    """The plan for programs: unrounded numbers, memory in bytes."""
     values: dict[str, Any] = {
         "preset": plan.config.preset,
         "encoder": plan.shapes.sources[0],
@@ -91,10 +91,10 @@ def _heading(plan: Plan) -> Iterator[str]:
     yield f"Encoder: {plan.shapes.sources[0]}"
     yield f"Language model: {plan.shapes.sources[1]}"
     yield (
-        f"GPU: {gpu.name}, {gpu.memory_gib:g} GiB of which {gpu.reserved_gib:g} are kept free, "
-        f"{gpu.bfloat16_tflops:g} TFLOP/s in bfloat16; how busy it is kept: {gpu.shares.source}"
+        f"GPU: {gpu.name}, {gpu.memory_gib:g} GiB, {gpu.reserved_gib:g} of them reserved, "
+        f"{gpu.bfloat16_tflops:g} TFLOP/s in bfloat16; utilisation: {gpu.shares.source}"
     )
-    origin = "its manifest" if train.counted else "assumed, no manifest yet"
+    origin = "from its manifest" if train.counted else "assumed, no manifest yet"
     yield (
         f"Training split: {train.utterances:,} utterances, {train.hours:,.0f} h, {train.mean_s:.2f} s on average, "
         f"{train.max_duration_s:.1f} s at most ({origin})"
@@ -103,15 +103,15 @@ def _heading(plan: Plan) -> Iterator[str]:
 
 def _parameters(plan: Plan) -> Section:
     names = {
-        "encoder": "encoder, without adapters",
+        "encoder": "encoder without adapters",
         "language_model": "language model with head, without adapters",
         "projector": "projector",
-        "embedding": "embedding (of the language model)",
-        "head": "head (of the language model)",
-        "lm_lora": "LoRA of the language model",
-        "encoder_lora": "LoRA of the encoder",
+        "embedding": "embedding (part of the language model)",
+        "head": "head (part of the language model)",
+        "lm_lora": "language model LoRA",
+        "encoder_lora": "encoder LoRA",
     }
-    tokens = f"{plan.shapes.added_tokens - 1} tokens and the audio placeholder are added; {plan.shapes.rows:,} rows"
+    tokens = f"{plan.shapes.added_tokens - 1} added tokens and the audio placeholder; {plan.shapes.rows:,} rows"
     rows = [["part", "parameters"]] + [[label, f"{plan.sizes[name]:,}"] for name, label in names.items()]
     return Section("Parameters", rows, (tokens,))
 
@@ -128,8 +128,8 @@ def _memory(plan: Plan) -> Section:
         plan.splits["train"].max_duration_s, max(stage.max_duration_s for stage in plan.config.stages.values())
     )
     notes = (
-        f"In one process, at micro-batches of the longest utterances ({longest:.1f} s). Sampling beyond: what answers "
-        "under way need more than the activations of learning from them.",
+        f"In one process, with micro-batches of the longest utterances ({longest:.1f} s). Sampling beyond: what "
+        "sampling answers needs beyond the activations of learning from them.",
     )
     return Section("Memory of training by part, in GiB", rows, notes, labels=2)
 
@@ -153,8 +153,8 @@ def _work(plan: Plan) -> Section:
     chain = plan.longest_chain
     hours = sum(stage.gpu_hours for stage in chain)
     notes = (
-        "A step of utterances of mean length on one GPU. Processes share a step's micro-batches: so many GPUs, so many "
-        "times faster.",
+        "Per step of utterances of mean length on one GPU. Processes share a step's micro-batches: N GPUs take 1/N of "
+        "the time.",
         f"Longest chain: {' -> '.join(stage.name for stage in chain)}: {hours:,.1f} h on one GPU.",
     )
     return Section("Training", rows, notes, labels=2)
@@ -181,11 +181,11 @@ def _jobs(plan: Plan) -> Section:
         hours = plan.gpu_hours.get(rule)
         rows.append([rule, f"{count:,}", "" if hours is None else f"{hours:,.1f}"])
     rows.append(["total", f"{sum(plan.jobs.values()):,}", f"{sum(plan.gpu_hours.values()):,.1f}"])
-    return Section(f"Jobs of {', '.join(plan.needed.tables)}, from nothing", rows)
+    return Section(f"Jobs for {', '.join(plan.needed.tables)}, from scratch", rows)
 
 
 def _alike(stages: Iterable[StagePlan]) -> Iterator[tuple[str, StagePlan]]:
-    """Stages with the names of all that take the same, such as those of other rewards."""
+    """Distinct stages, each labelled with all that cost the same, such as those with other rewards."""
     groups: list[list[StagePlan]] = []
     for stage in stages:
         same = next((group for group in groups if _differ_by_name(group[0], stage)), None)
@@ -205,8 +205,8 @@ def _differ_by_name(one: StagePlan, other: StagePlan) -> bool:
 
 def _aligned(row: Sequence[str], widths: Sequence[int], labels: int) -> str:
     cells = [
-        cell.ljust(w) if place < labels else cell.rjust(w)
-        for place, (cell, w) in enumerate(zip(row, widths, strict=True))
+        cell.ljust(w) if column < labels else cell.rjust(w)
+        for column, (cell, w) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()
 

@@ -1,4 +1,4 @@
-"""Shapes of the foundation models: of a folder, of the hub's cache, of a shipped table of known ones, or of the hub."""
+"""Shapes of the foundation models: from a folder, the shipped table of known models, or the hub and its cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = Path(__file__).with_name("shapes.yaml")
 
 @dataclass(frozen=True)
 class Shapes:
-    """Configurations of encoder and language model, what and from where each is, how many tokens are added."""
+    """Configurations of encoder and language model, their sources, and the number of added tokens."""
 
     encoder: PreTrainedConfig
     language_model: PreTrainedConfig
@@ -37,15 +37,15 @@ class Shapes:
 
 
 def read_shapes(encoder: str, language_model: str, languages: str) -> Shapes:
-    """Shapes of the models of a configuration: hub ids or folders, of which config.json alone is read.
+    """Shapes of a configuration's models: hub ids or folders, of which only config.json is read.
 
-    languages: the languages table, for the tokens that are added. Raises UserError for a model that is nowhere.
+    languages: the languages table, for the added tokens. Raises UserError for a model that cannot be found.
     """
     audio, audio_source, _ = _read(encoder, "encoder")
     text, text_source, tokens = _read(split_source(language_model)[0], "language model")
     if audio.model_type != "whisper":
-        raise UserError(f"encoder {encoder}: a model of type {audio.model_type!r} found, expected Whisper's.")
-    added = len(added_tokens(read_languages(languages).values())) + 1  # and the placeholder of audio
+        raise UserError(f"encoder {encoder}: found a model of type {audio.model_type!r}, expected 'whisper'.")
+    added = len(added_tokens(read_languages(languages).values())) + 1  # and the audio placeholder
     if tokens is not None and tokens + added > text.vocab_size:
         text.vocab_size = math.ceil((tokens + added) / ROWS_MULTIPLE) * ROWS_MULTIPLE
     return Shapes(audio, text, (f"{encoder} ({audio_source})", f"{language_model} ({text_source})"), added)
@@ -53,7 +53,7 @@ def read_shapes(encoder: str, language_model: str, languages: str) -> Shapes:
 
 @cache
 def known_shapes() -> dict[str, dict[str, Any]]:
-    """The shipped table: values of config.json by hub id, and `tokens`, the size of the tokenizer."""
+    """The shipped table: config.json values by hub id, and `tokens`, the tokenizer's size."""
     return yaml.safe_load(TABLE.read_text(encoding="utf-8"))
 
 
@@ -61,7 +61,7 @@ def _read(source: str, kind: str) -> tuple[PreTrainedConfig, str, int | None]:
     folder = Path(source)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise UserError(f"{kind} {source}: no config.json there; expected the files that a model hub gives.")
+            raise UserError(f"{kind} {source}: no config.json in it; expected a folder as downloaded from a model hub.")
         return _of_hub(source, kind), "folder", _tokens_of(folder)
     if source in known_shapes():
         values = dict(known_shapes()[source])
@@ -75,13 +75,13 @@ def _of_hub(source: str, kind: str) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"{kind} {source}: no configuration to be had ({str(error).strip().splitlines()[0]}). Give a folder with "
-            f"its config.json, or one of the shapes that are known: {', '.join(known_shapes())}."
+            f"{kind} {source}: found no configuration ({str(error).strip().splitlines()[0]}). Give a folder with its "
+            f"config.json, or one of the known models: {', '.join(known_shapes())}."
         ) from None
 
 
 def _tokens_of(folder: Path) -> int | None:
-    """How many ids the tokenizer in `folder` has, where it can be told from its file."""
+    """How many ids the tokenizer in `folder` has, None if its file does not say."""
     file = folder / "tokenizer.json"
     if not file.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What each training stage takes: parameters, memory by part, tokens and operations a step, GPU hours."""
+"""What each training stage needs: parameters, memory by part, tokens and operations per step, GPU hours."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from mlcslm.plan.workload import SplitSize
 
 FLOAT32 = 4
 _TILE_BYTES = 2**30
-"""What trl's head, which makes log-probabilities tile by tile, takes at most besides the gradient of its weights."""
+"""What trl's head, which computes log-probabilities in tiles, needs at most besides the gradient of its weights."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
     """A stage's plan.
 
-    trained: parameters by part; memory: bytes by part at the longest utterances, in one process; tokens: positions that
-    the language model reads or writes in an optimiser step of utterances of mean length; flops: operations of such a
-    step; seconds: of it on one GPU.
+    trained: parameters by part; memory: bytes by part for the longest utterances, in one process; tokens: positions
+    that the language model reads or writes in an optimiser step with utterances of mean length; flops, seconds: of such
+    a step, on one GPU.
     """
 
     name: str
@@ -41,23 +41,23 @@ class StagePlan:
 
     @property
     def trainable(self) -> int:
-        """Trained parameters."""
+        """Number of trained parameters."""
         return sum(self.trained.values())
 
     @property
     def peak_bytes(self) -> int:
-        """Memory of all parts."""
+        """Total memory."""
         return sum(self.memory.values())
 
     @property
     def gpu_hours(self) -> float:
-        """Hours of one GPU for all steps."""
+        """Hours on one GPU for all steps."""
         return self.steps * self.seconds / 3600
 
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans stages of `config`, whose training split is as `train` says, for `gpu`."""
+    """Plans stages of `config` for `gpu`; train: the size of the training split."""
 
     config: Config
     meter: Meter
@@ -70,7 +70,7 @@ class Planner:
         stage = self.config.stages[name]
         before = self.trained_before(name)
         sizes = self.meter.sizes
-        trained = {part: sizes[part] for part in PARTS if part in stage.trains}
+        trained: dict[str, int] = {part: sizes[part] for part in PARTS if part in stage.trains}
         trainable = sum(trained.values())
         present = ("encoder", "language_model", "projector", *ADAPTERS & {*before, *stage.trains})
         memory = {
@@ -80,8 +80,9 @@ class Planner:
         }
         if isinstance(stage, ReinforcementConfig):
             memory["reference"] = FLOAT32 * trainable
-        step = _reinforcement if isinstance(stage, ReinforcementConfig) else _supervised
-        working, tokens, flops, seconds = step(self, name, stage)
+            working, tokens, flops, seconds = _reinforcement(self, name, stage)
+        else:
+            working, tokens, flops, seconds = _supervised(self, name, stage)
         return StagePlan(
             name=name,
             parent=stage.parent,
@@ -96,13 +97,13 @@ class Planner:
         )
 
     def trained_before(self, name: str) -> tuple[Part, ...]:
-        """Parts that stages before `name` have trained."""
+        """Parts trained by the ancestors of `name`."""
         ancestors = self.config.lineage(name)[1:]
         trained = {part for ancestor in ancestors for part in self.config.stages[ancestor].trains}
         return tuple(part for part in PARTS if part in trained)
 
-    def prompt_tokens(self, stage: Stage, seconds: float) -> int:
-        """Tokens of a prompt without its audio."""
+    def prompt_tokens(self, stage: StageConfig | ReinforcementConfig, seconds: float) -> int:
+        """Prompt tokens without the audio."""
         context = getattr(stage, "context", 0)
         return self.text.prompt[stage.template] + round(context * self.text.tokens_a_second * seconds)
 
@@ -111,13 +112,13 @@ class Planner:
         return self.config.resources.cache_encoder and self.config.encoder_is_frozen(name)
 
     def share(self, stage: Stage, before: tuple[Part, ...]) -> float:
-        """Of the GPU's peak, what a training step reaches."""
+        """The share of the GPU's peak that a training step reaches."""
         shares = self.gpu.shares
         return shares.training_adapters if ADAPTERS & {*stage.trains, *before} else shares.training
 
 
 Step = tuple[dict[str, int], int, float, float]
-"""Working memory by part, and of an optimiser step its tokens, operations and seconds."""
+"""Working memory by part, and an optimiser step's tokens, operations and seconds."""
 
 
 def _supervised(planner: Planner, name: str, stage: StageConfig) -> Step:
@@ -146,7 +147,7 @@ def _supervised(planner: Planner, name: str, stage: StageConfig) -> Step:
 
 
 def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> Step:
-    """Of sampling answers, and of learning from them; memory is that of the phase that needs more."""
+    """Sampling answers and learning from them; memory is that of the phase that needs more."""
     before = planner.trained_before(name)
     max_duration_s = min(stage.max_duration_s, planner.train.max_duration_s)
     parts = tuple(dict.fromkeys((*before, *stage.trains)))
@@ -158,7 +159,7 @@ def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> S
     for rows in filter(None, (multinomial, beams)):
         answers = Generating(planner.meter, parts, stage.batch_size, rows, planner.prompt_tokens(stage, max_duration_s))
         sampling = max(sampling, sum(answers.memory(max_duration_s, stage.max_new_tokens)))
-        # Beams are kept until the last of a batch has ended, about as long as the longest answers.
+        # Beams are kept until the last of a batch has ended, about as long as the longest answer.
         each = answers.work(planner.train.mean_s, min(round(1.5 * mean_answer), stage.max_new_tokens), planner.gpu)
         flops += stage.accumulation * each.flops
         seconds += stage.accumulation * each.seconds
@@ -172,9 +173,9 @@ def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> S
 def _learning(
     planner: Planner, stage: ReinforcementConfig, before: tuple[Part, ...], seconds: float, answer: int
 ) -> tuple[Cost, int]:
-    """One micro-batch learnt from: its cost and tokens. The parent's log-probabilities, then forward and backward."""
+    """Cost and tokens of learning from one micro-batch: the parent's log-probabilities, then forward and backward."""
     rows = stage.batch_size * stage.rollouts
-    heard = min(rows, stage.batch_size * stage.accumulation)  # trl deals a step's rows out at random
+    heard = min(rows, stage.batch_size * stage.accumulation)  # trl distributes a step's rows at random
     lengths = Lengths(
         rows, seconds, planner.prompt_tokens(stage, seconds), answer, heard if rows % heard == 0 else rows
     )
@@ -188,7 +189,7 @@ def _learning(
     learning = planner.meter(run)
     reading = planner.meter(Run(lengths, stage.trains, before, learns=False))
     text = planner.meter.shapes.language_model
-    # Of each answered token: the parent's and its own, computed again for the backward pass, and two gradients.
+    # Per answer token: the parent's and its own logits, the latter recomputed for the backward pass, and two gradients.
     head = 2 * rows * answer * text.hidden_size * planner.meter.shapes.rows
     gradient = FLOAT32 * text.hidden_size * planner.meter.shapes.rows if "head" in stage.trains else 0
     tile = min(_TILE_BYTES, 2 * FLOAT32 * rows * answer * planner.meter.shapes.rows)

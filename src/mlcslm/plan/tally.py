@@ -1,4 +1,4 @@
-"""Operations and memory of what runs, whether its tensors have memory or only a shape."""
+"""Counts operations and memory of running code, whether its tensors have memory or only a shape."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 _ATEN = torch.ops.aten
-# PyTorch has these two under the names of the GPU's kernels alone.
+# PyTorch registers these two only under the names of the GPU kernels.
 _FORMULAS = dict(flop_registry) | {
     _ATEN._scaled_dot_product_flash_attention_for_cpu: flop_registry[_ATEN._scaled_dot_product_flash_attention],
     _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: flop_registry[
@@ -22,11 +22,11 @@ _FORMULAS = dict(flop_registry) | {
 
 
 class Tally(TorchDispatchMode):
-    """Counts what runs below it.
+    """Counts what runs inside it.
 
     flops: operations of matrix products, convolutions and attention, by PyTorch's own formulas (its FlopCounterMode
-    would do, but keeps checkpointed activations alive, and with them wrong memory); live: bytes of all tensors that
-    were made below it and are alive; peak: the most so far. Tensors that were there before count nothing.
+    keeps checkpointed activations alive, which distorts memory); live: bytes of all live tensors created inside;
+    peak: the most so far. Tensors that existed before count nothing.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What plans reckon with (config/throughput.yaml): GPUs, how busy they are kept, the corpus, lengths of texts."""
+"""What plans are based on (config/throughput.yaml): GPUs, their utilisation, the corpus, lengths of texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GIB = 2**30
 
 
 class Shares(Section):
-    """How busy a GPU is kept, of its peak, by kind of work; source: "assumed", or where it was measured."""
+    """A GPU's utilisation by kind of work, as shares of its peak; source: "assumed", or where it was measured."""
 
     source: str = "assumed"
     training: Share = 0.35
@@ -32,7 +32,7 @@ class Shares(Section):
 
 
 class Gpu(Section):
-    """A GPU: its memory, of which so much is never a tensor's, its peak in dense bfloat16, its memory's bandwidth."""
+    """A GPU: its memory, the part of it not available to tensors, its dense bfloat16 peak, its memory bandwidth."""
 
     name: str
     memory_gib: Positive
@@ -43,21 +43,21 @@ class Gpu(Section):
 
     @property
     def usable_bytes(self) -> float:
-        """Memory for tensors."""
+        """Memory available to tensors."""
         return (self.memory_gib - self.reserved_gib) * GIB
 
     def seconds(self, flops: float, share: float) -> float:
-        """How long `flops` operations take at `share` of the peak."""
+        """Seconds for `flops` operations at `share` of the peak."""
         return flops / (self.bfloat16_tflops * 1e12 * share)
 
     def step_seconds(self, weights: float, cache: float, flops: float) -> float:
-        """How long a step of decoding takes, which reads weights and cache (bytes) once and does `flops`."""
+        """Seconds of a decoding step, which reads weights and cache (bytes) once and performs `flops` operations."""
         reading = (weights + cache) / (self.bandwidth_gb_s * 1e9 * self.shares.bandwidth)
         return max(reading, self.seconds(flops, self.shares.prompts), self.shares.step_ms / 1000)
 
 
 class CorpusSize(Section):
-    """A corpus that is not there yet: hours of utterances and of recordings by split, seconds an utterance lasts."""
+    """A corpus without manifests yet: hours of utterances and of recordings by split, seconds per utterance."""
 
     hours: dict[Split, Positive]
     recordings_h: dict[Split, Positive]
@@ -66,8 +66,8 @@ class CorpusSize(Section):
 
 
 class TextLengths(Section):
-    """Tokens of transcripts a second of speech; of prompts and of an answer's frame by template; how often an answer
-    has the transcript."""
+    """Transcript tokens per second of speech; by template, tokens of prompts and of an answer's frame, and how often an
+    answer repeats the transcript."""
 
     tokens_a_second: Positive
     prompt: dict[Template, int]
@@ -75,7 +75,7 @@ class TextLengths(Section):
     answer_times: dict[Template, Positive]
 
     def answer_tokens(self, template: Template, seconds: float) -> int:
-        """Tokens of the answer to so many seconds of speech, its end among them."""
+        """Tokens of the answer to this many seconds of speech, including its end token."""
         return self.answer[template] + round(self.answer_times[template] * self.tokens_a_second * seconds)
 
 
@@ -95,15 +95,15 @@ class Throughput(Section):
 
 
 def read_throughput(path: str | Path, gpu: str | None = None) -> Throughput:
-    """Read and check a throughput table; gpu: which one to reckon with instead of its own choice.
+    """Read and check a throughput table; gpu: overrides the table's choice.
 
-    Raises UserError, or FaultyInput that names each faulty key.
+    Raises UserError, or FaultyInput naming each faulty key.
     """
     import yaml
 
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such throughput table. The repository's is config/throughput.yaml.")
+        raise UserError(f"{path}: no such throughput table. The repository ships config/throughput.yaml.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(values, dict):
@@ -113,4 +113,4 @@ def read_throughput(path: str | Path, gpu: str | None = None) -> Throughput:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise FaultyInput(f"{path}: {len(faults)} fault(s); docs/plan.md describes it", faults) from None
+        raise FaultyInput(f"{path}: {len(faults)} fault(s); see docs/plan.md", faults) from None

@@ -1,8 +1,8 @@
-"""GPU hours of a whole run, rule by rule: stages, decodings, encoder outputs, embeddings, diarization."""
+"""A run's GPU hours by rule: stages, decodings, encoder outputs, embeddings, diarization."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -22,12 +22,12 @@ from mlcslm.speaker_embedding.networks import build_network
 from mlcslm.text.templates import Template
 
 SEGMENT_S = 4.0
-"""Length of a diarizer's segments on average, where they are at most eight seconds."""
+"""Mean length of a diarizer's segments when they are limited to eight seconds."""
 
 
 @dataclass(frozen=True)
 class DecodingPlan:
-    """A decoding of a checkpoint: bytes by part at the longest utterances; utterances a second on one GPU."""
+    """A checkpoint's decoding: bytes by part for the longest utterances; utterances per second on one GPU."""
 
     checkpoint: str
     decoding: str
@@ -36,23 +36,23 @@ class DecodingPlan:
 
     @property
     def peak_bytes(self) -> int:
-        """Memory of all parts."""
+        """Total memory."""
         return sum(self.memory.values())
 
 
 class Works:
-    """What the work besides training takes."""
+    """The cost of everything besides training."""
 
     def __init__(self, config: Config, meter: Meter, throughput: Throughput, splits: Mapping[Split, SplitSize]) -> None:
         self.config = config
         self.meter = meter
         self.throughput = throughput
         self.gpu = throughput.gpus[throughput.gpu]
-        self.splits = splits
+        self.splits: dict[str, SplitSize] = dict(splits.items())
         self._plans: dict[tuple[Template, int, str], tuple[dict[str, int], float]] = {}
 
     def decoding(self, checkpoint: str, name: str) -> DecodingPlan:
-        """The plan of a decoding of `checkpoint`."""
+        """The plan of decoding `name` of `checkpoint`."""
         stage, decoding = self.config.stages[checkpoint], self.config.decodings[name]
         context = getattr(stage, "context", 0) if decoding.context != "none" else 0
         key = (stage.template, context, name)
@@ -69,7 +69,7 @@ class Works:
 
         cache, rest = generating(dev.max_duration_s).memory(dev.max_duration_s, decoding.max_new_tokens)
         memory = {"weights": round(self._weights()), "keys and values": round(cache), "activations": round(rest)}
-        # Utterances leave a batch as they end: on average it goes on for half as long again as a mean answer.
+        # Utterances leave a batch as they end: on average it lasts half as long again as a mean answer.
         answer = min(round(1.5 * text.answer_tokens(template, dev.mean_s)), decoding.max_new_tokens)
         work = generating(dev.mean_s).work(dev.mean_s, answer, self.gpu)
         return memory, decoding.batch_size / work.seconds
@@ -78,13 +78,13 @@ class Works:
         return float(stage_bytes(self.meter.sizes, ()))
 
     def gpu_hours(self, stages: Mapping[str, StagePlan], needed: Needed) -> dict[str, float]:
-        """GPU hours by rule, of all its jobs."""
-        hours: Counter[str] = Counter()
+        """GPU hours of all jobs, by rule."""
+        hours: defaultdict[str, float] = defaultdict(float)
         hours["train"] = sum(stages[name].gpu_hours for name in needed.checkpoints)
         for checkpoint, decoding, split in needed.systems:
             hours["decode"] += self._decoding_hours(checkpoint, decoding, self.splits[split].utterances)
         for checkpoint in needed.reasoning:
-            share = 1 / len(needed.reasoning)  # of several, each decodes the sessions that it has not seen
+            share = 1 / len(needed.reasoning)  # each of several decodes the sessions that it has not seen
             utterances = share * self.splits["train"].utterances
             hours["decode_training_set"] += self._decoding_hours(checkpoint, self.config.reasoning.decoding, utterances)
         for split in needed.cached:
@@ -101,7 +101,7 @@ class Works:
         return {rule: value for rule, value in hours.items() if value}
 
     def _embedding_hours(self, embedding: EmbeddingConfig) -> float:
-        """Hours of training a speaker embedding: three passes over its network a step, forward and twice backward."""
+        """Hours of training a speaker embedding: per step, a forward pass and a backward pass of twice its cost."""
         training = embedding.training
         assert training is not None
         with torch.device("meta"), torch.no_grad(), Tally() as tally:
@@ -114,9 +114,9 @@ class Works:
         return utterances / self.decoding(checkpoint, decoding).utterances_per_second / 3600
 
     def _encoder_hours(self, hours: float) -> float:
-        """Hours of encoding so many hours of speech."""
+        """GPU hours of encoding `hours` hours of speech."""
         audio = self.meter.shapes.encoder
         weights, width = self.meter.sizes["encoder"], audio.d_model
-        mean = 50 * self.splits["dev"].mean_s  # frames that attend to each other
+        mean = 50 * self.splits["dev"].mean_s  # frames per utterance, which attend to each other
         flops = 50 * (2.0 * weights + 4.0 * audio.encoder_layers * width * mean)
         return self.gpu.seconds(hours * 3600 * flops, self.gpu.shares.encoder) / 3600

@@ -1,4 +1,4 @@
-"""How much there is to train on, decode and diarize: counted in the manifests, or reckoned where there are none yet."""
+"""How much there is to train on, decode and diarize: counted from the manifests, or estimated if there are none yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlcslm.workflow.layout import SPLITS, Layout
 
 @dataclass(frozen=True)
 class SplitSize:
-    """Utterances of a split, their seconds on average and at most, hours of its recordings; counted: in a manifest."""
+    """A split's utterances, their mean and maximum seconds, hours of recordings; counted: from a manifest."""
 
     utterances: int
     mean_s: float
@@ -29,8 +29,8 @@ class SplitSize:
 
 
 def split_sizes(layout: Layout, corpus: CorpusSize) -> dict[Split, SplitSize]:
-    """Size of each split: of its manifest; else of the demo corpus to be made; else of `corpus`."""
-    return {split: _counted(layout, split) or _reckoned(layout, corpus, split) for split in SPLITS}
+    """Each split's size: from its manifest, else for the demo corpus to be generated, else from `corpus`."""
+    return {split: _counted(layout, split) or _estimated(layout, corpus, split) for split in SPLITS}
 
 
 def _counted(layout: Layout, split: Split) -> SplitSize | None:
@@ -49,7 +49,7 @@ def _counted(layout: Layout, split: Split) -> SplitSize | None:
     )
 
 
-def _reckoned(layout: Layout, corpus: CorpusSize, split: Split) -> SplitSize:
+def _estimated(layout: Layout, corpus: CorpusSize, split: Split) -> SplitSize:
     if layout.config.corpus.kind == "demo":
         demo = layout.config.corpus.demo
         utterances = getattr(demo, f"{split}_sessions") * len(layout.groups) * demo.turns_per_session

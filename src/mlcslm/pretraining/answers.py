@@ -1,4 +1,4 @@
-"""What the demo's language model learns to answer: the text, marked up, and at times after a draft and its faults."""
+"""Target answers of the demo's language model: the text, marked up, at times after a draft and its errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlcslm.text.reflection import BEGINNING, write_reflection
 
 @dataclass(frozen=True)
 class Marks:
-    """Tokens that stand for markup: a pair around an answer, one around a draft, and a tag for each language."""
+    """Tokens used as markup: a pair around an answer, a pair around a draft, and a tag per language."""
 
     answer: tuple[int, int]
     draft: tuple[int, int]
@@ -22,7 +22,7 @@ class Marks:
 
 @dataclass(frozen=True)
 class Answer:
-    """ids: the answer's tokens; learnt: which of them are to be predicted: all but those of a wrong draft."""
+    """ids: the answer's tokens; learnt: which of them count in the loss, namely all but those of a wrong draft."""
 
     ids: list[int]
     learnt: list[bool]
@@ -37,7 +37,7 @@ def plain_answer(text: str, ids_of: Callable[[str], list[int]], end: int) -> Ans
 def marked_answer(
     text: str, draft: str | None, group: Group, marks: Marks, ids_of: Callable[[str], list[int]], end: int
 ) -> Answer:
-    """Tag, at times the reflection on a draft, and the text, each between its marks."""
+    """Language tag, the reflection on `draft` if given, and the text, the latter two between their marks."""
     ids, learnt = [marks.tags[group.language]], [True]
     if draft is not None:
         written = f" {write_reflection(draft, text, group.unit, longest=3)}"
@@ -50,7 +50,7 @@ def marked_answer(
 
 
 def misheard(text: str, group: Group, rng: np.random.Generator) -> str:
-    """`text` with some mistakes: letters replaced, dropped or doubled, and now and then a whole word."""
+    """`text` with random mistakes: letters replaced, dropped or doubled, and occasionally whole words."""
     words = text.split() if group.unit == "word" else list(text)
     letters = [letter for letter in text if not letter.isspace()]
     share = rng.uniform(0.05, 0.4)

@@ -1,4 +1,4 @@
-"""The model card of the demo's foundation models: how they were made, what they do, and the sum of each file."""
+"""The model card of the demo's foundation models: how they were trained, what they do, and each file's checksum."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlcslm.io.files import atomic_path, sha256
 from mlcslm.model.foundation import load_encoder, load_language_model
 from mlcslm.model.log_mel import LogMel
 from mlcslm.pretraining.encoder import EncoderRecipe, characters, head_of
-from mlcslm.pretraining.language_model import LanguageModelRecipe
+from mlcslm.pretraining.noisy_text import LanguageModelRecipe
 
 
 def character_error_rates(encoder_folder: Path, manifest: Path, every: int = 1) -> dict[str, float]:
-    """Character error rate in percent of the encoder with its CTC head (best path), by group and over `all`."""
+    """Character error rate in percent of the encoder with its CTC head (best path), by group and for `all`."""
     encoder, features = load_encoder(str(encoder_folder), dtype=torch.float32)
     encoder.eval()
     log_mel = LogMel(features)
@@ -52,7 +52,7 @@ def write_card(
     hours: float,
     seed: int,
 ) -> None:
-    """Write the card (Markdown) of both models; `manifest`: the demo's dev set, whose voices and sentences are new."""
+    """Write the card (Markdown) of both models; manifest: the demo's dev set, whose voices and sentences are unseen."""
     rates = character_error_rates(encoder, manifest)
     sizes = {
         name: sum(p.numel() for p in model.parameters())
@@ -85,7 +85,9 @@ def write_card(
         f"| seed | {seed} | {seed} |",
         "",
         f"Character error rate of the encoder with its CTC head on the demo's dev set: **{rates['all']:.1f} %**; "
-        "by group: " + ", ".join(f"{group} {rate:.1f}" for group, rate in rates.items() if group != "all") + ".",
+        + "by group: "
+        + ", ".join(f"{group} {rate:.1f}" for group, rate in rates.items() if group != "all")
+        + ".",
         "",
         "Recipes:",
         "",

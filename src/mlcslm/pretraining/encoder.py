@@ -23,14 +23,14 @@ from mlcslm.pretraining.phases import MODEL_FILES, train_phase
 from mlcslm.text.protocols import normalise_reference
 
 _BLANK = 0
-_KNOTS = 6  # of the curves by which voices are varied
+_KNOTS = 6  # of the curves that vary voices
 
 
 @dataclass(frozen=True)
 class EncoderPhase:
-    """A phase of pretraining: a learning rate that warms up, stays, and falls to nothing in the last `falling_steps`.
+    """A phase of pretraining: the learning rate warms up, stays constant, and falls to 0 in the last `falling_steps`.
 
-    varied_share: of the utterances whose voice is varied (`vary_voices`).
+    varied_share: share of utterances whose voice is varied (`vary_voices`).
     """
 
     steps: int
@@ -41,7 +41,7 @@ class EncoderPhase:
 
 @dataclass(frozen=True)
 class EncoderRecipe:
-    """Size of the encoder and how it is trained. Each phase begins with a new optimiser state."""
+    """Size of the encoder and how it is trained. Each phase starts with a new optimiser state."""
 
     width: int = 192
     layers: int = 4
@@ -57,7 +57,7 @@ class EncoderRecipe:
 
 
 def characters(text: str) -> str:
-    """What the CTC head spells: the reference text of `mlcslm-2025`, Korean syllables taken apart (NFD).
+    """What the CTC head spells: the reference text under `mlcslm-2025`, with Korean syllables decomposed (NFD).
 
     >>> characters("Yes, of course.")
     'yes of course'
@@ -85,7 +85,7 @@ class CtcEncoder(nn.Module):
             bos_token_id=1,
             eos_token_id=2,
             decoder_start_token_id=1,
-            attn_implementation="sdpa",
+            attn_implementation="sdpa",  # type: ignore[call-arg] # any configuration accepts it
         )
         config.begin_suppress_tokens = config.suppress_tokens = None
         self.config = config
@@ -93,7 +93,7 @@ class CtcEncoder(nn.Module):
         self.head = nn.Linear(recipe.width, len(vocabulary) + 1)
 
     def forward(self, mels: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-probabilities (batch, time at 50 Hz, characters), and their lengths, of mels (batch, mels, time)."""
+        """Log-probabilities (batch, time at 50 Hz, characters) and their lengths, from mels (batch, mels, time)."""
         mask = torch.arange(mels.shape[-1])[None] < frames[:, None]
         hidden, _ = self.encoder(mels, mask)
         return self.head(hidden).float().log_softmax(-1), (frames + 1) // 2
@@ -112,7 +112,7 @@ class SpeechPool:
         self.labels = [[ids[c] for c in characters(u["text"])] for u in self.utterances]
 
     def batch(self, members: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Mels (batch, mels, time), frames (batch,), labels one after the other, label lengths (batch,)."""
+        """Mels (batch, mels, time), frames (batch,), concatenated labels, label lengths (batch,)."""
         chosen = [self.utterances[i] for i in members]
         frames = torch.tensor([u["frames"] for u in chosen])
         mels = torch.zeros(len(chosen), self.frames.shape[1], int(frames.max()))
@@ -128,7 +128,7 @@ class SpeechPool:
         )
 
     def epoch(self, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """Batches of one pass, each of utterances of similar length, in random order."""
+        """Batches of one pass, in random order, each with utterances of similar length."""
         order = rng.permutation(len(self.utterances))
         batches: list[np.ndarray] = []
         for start in range(0, len(order), size * 50):
@@ -140,10 +140,10 @@ class SpeechPool:
 
 
 def vary_voices(mels: torch.Tensor, frames: torch.Tensor, share: float, rng: np.random.Generator) -> torch.Tensor:
-    """Log-mels (B, M, F) in which a `share` of the utterances have another vocal tract; padding stays as it is.
+    """Log-mels (B, M, F) with another vocal tract in a `share` of the utterances; padding stays as it is.
 
-    Vocal tract length perturbation (Jaitly and Hinton, 2013), by a factor of 0.8 to 1.25 that differs by up to some
-    5 % between regions of the spectrum, and a smooth gain of some 3 dB: what sets voices of espeak-ng apart.
+    Vocal tract length perturbation (Jaitly and Hinton, 2013) by a factor of 0.8 to 1.25, which varies by about 5 %
+    across the spectrum, and a smooth gain of about 3 dB: the differences between espeak-ng's voices.
     """
     count, bins = mels.shape[:2]
     varied = rng.random(count) < share
@@ -152,12 +152,12 @@ def vary_voices(mels: torch.Tensor, frames: torch.Tensor, share: float, rng: np.
     gain = rng.normal(0, 0.08, (count, _KNOTS))  # Whisper's log-mels: 0.25 is 10 dB
     smooth = [np.stack([np.interp(np.arange(bins), knots, row) for row in curve]) for curve in (stretch, gain)]
     hertz = mel_to_hertz(np.linspace(0, hertz_to_mel(8000.0, "slaney"), bins), "slaney")
-    places = hertz_to_mel(hertz * np.exp(smooth[0] * varied[:, None]), "slaney")
-    places = np.clip(places / hertz_to_mel(8000.0, "slaney") * (bins - 1), 0, bins - 1)
-    low = np.minimum(places.astype(np.int64), bins - 2)
-    part = torch.from_numpy((places - low).astype(np.float32)).unsqueeze(-1)
+    positions = hertz_to_mel(hertz * np.exp(smooth[0] * varied[:, None]), "slaney")
+    positions = np.clip(positions / hertz_to_mel(8000.0, "slaney") * (bins - 1), 0, bins - 1)
+    floors = np.minimum(positions.astype(np.int64), bins - 2)
+    part = torch.from_numpy((positions - floors).astype(np.float32)).unsqueeze(-1)
     rows = torch.arange(count).unsqueeze(-1)
-    low = torch.from_numpy(low)
+    low = torch.from_numpy(floors)
     warped = mels[rows, low] * (1 - part) + mels[rows, low + 1] * part
     gains = torch.from_numpy((smooth[1] * varied[:, None]).astype(np.float32)).unsqueeze(-1)
     return warped + gains * (torch.arange(mels.shape[-1]) < frames[:, None]).unsqueeze(1)
@@ -169,13 +169,13 @@ def pretrain_encoder(
     log: str | os.PathLike[str],
     recipe: EncoderRecipe,
 ) -> None:
-    """Train on the pool and write the encoder as a Whisper folder (config, float16 safetensors, feature extractor)."""
+    """Train on the pool; write the encoder as a Whisper folder (config, float16 safetensors, feature extractor)."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     pool = SpeechPool(pool_folder, recipe.mels)
     if len(pool.utterances) < recipe.batch:
         raise UserError(
-            f"{pool_folder}: {len(pool.utterances)} utterances, a batch needs {recipe.batch}; speak longer."
+            f"{pool_folder}: found {len(pool.utterances)} utterances, but a batch needs {recipe.batch}; increase hours."
         )
     model = CtcEncoder(recipe, pool.vocabulary)
     Path(log).parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +192,7 @@ def pretrain_encoder(
 def _train(
     model: CtcEncoder, pool: SpeechPool, recipe: EncoderRecipe, phase: EncoderPhase, rng: np.random.Generator
 ) -> Iterator[dict[str, float]]:
-    """Train a phase; yield the mean loss of 50 steps each."""
+    """Train one phase; yield the mean loss every 50 steps."""
     batches: list[np.ndarray] = []
 
     def loss_of_batch() -> torch.Tensor:
@@ -224,13 +224,13 @@ def _save(model: CtcEncoder, recipe: EncoderRecipe, out: str | os.PathLike[str],
         config = model.config.to_dict() | {"architectures": ["WhisperForConditionalGeneration"], "dtype": "float16"}
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         WhisperFeatureExtractor(feature_size=recipe.mels).save_pretrained(folder)
-    # The head is not part of the model: kept beside it, to measure the character error rate.
+    # The head is not part of the model; keep it next to it to measure the character error rate.
     head = {name: tensor.contiguous() for name, tensor in model.head.state_dict().items()}
     with atomic_path(head_of(out)) as file:
         save_file(head, file, metadata={"vocabulary": vocabulary})
 
 
 def head_of(encoder_folder: str | os.PathLike[str]) -> Path:
-    """File of the CTC head that an encoder was pretrained with."""
+    """File of the CTC head with which an encoder was pretrained."""
     folder = Path(encoder_folder)
     return folder.with_name(f"{folder.name}_ctc_head.safetensors")

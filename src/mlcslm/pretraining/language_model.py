@@ -1,8 +1,8 @@
-"""Pretrain the demo's Qwen2-shaped language model: byte-level BPE, and the task of writing a noisy sentence clean.
+"""Pretrain the demo's Qwen2-shaped language model: byte-level BPE, and the task of cleaning up a noisy sentence.
 
-A chat model of full size does as its prompt says; so small a one can learn one such thing, and learns this one:
-`USER: <noisy sentence> Transcribe the speech above ASSISTANT: <sentence>`, at times with the two turns before, so that
-a frozen language model can be driven through its input embeddings, as the paper's first stage needs.
+A full-size chat model follows its prompt; one this small can learn a single task, and learns this one:
+`USER: <noisy sentence> Transcribe the speech above ASSISTANT: <sentence>`, at times with the two previous turns, so
+that the frozen language model can be driven through its input embeddings, as the paper's first stage requires.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from mlcslm.config.languages import Group
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.io.files import atomic_folder
-from mlcslm.pretraining.heard_text import END, PAD, START, Example, LanguageModelRecipe, Phase, Writer, collate, embed
+from mlcslm.pretraining.noisy_text import END, PAD, START, Example, LanguageModelRecipe, Phase, Writer, collate, embed
 from mlcslm.pretraining.phases import MODEL_FILES, train_phase
 from mlcslm.text.protocols import normalise_reference
 
@@ -30,7 +30,7 @@ _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {{ message['content'] }} {% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-# Words of the answers of later stages, so that they do not fall apart into bytes.
+# Words in the answers of later stages, so that they are not split into bytes.
 _FURTHER_TEXT = (
     "The speech sounds like: , but it might have some substitution insertion deletion errors, let me correct it.",
     "USER: ASSISTANT:",
@@ -38,7 +38,7 @@ _FURTHER_TEXT = (
 
 
 def train_tokenizer(groups: dict[str, Group], recipe: LanguageModelRecipe) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the grammars' training sentences (as references are normalised) and the prompts."""
+    """Byte-level BPE over the grammars' training sentences (normalised like references) and the prompts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -70,7 +70,7 @@ def _tokenizer_text(groups: dict[str, Group]) -> Iterator[str]:
 def pretrain_language_model(
     out: str | os.PathLike[str], log: str | os.PathLike[str], groups: dict[str, Group], recipe: LanguageModelRecipe
 ) -> None:
-    """Train and write the language model as a folder (config, float16 safetensors, tokenizer, chat template)."""
+    """Train the language model; write it as a folder (config, float16 safetensors, tokenizer, chat template)."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     tokenizer = train_tokenizer(groups, recipe)
@@ -87,7 +87,7 @@ def pretrain_language_model(
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        attn_implementation="sdpa",
+        attn_implementation="sdpa",  # type: ignore[call-arg] # any configuration accepts it
     )
     model = Qwen2ForCausalLM(config)
     log = Path(log)
@@ -105,7 +105,7 @@ def pretrain_language_model(
 def _train(
     model: Qwen2ForCausalLM, writer: Writer, recipe: LanguageModelRecipe, phase: Phase, rng: np.random.Generator
 ) -> Iterator[dict[str, float]]:
-    """Train a phase, its learning rate warming up and falling linearly; yield the mean loss of 50 steps each."""
+    """Train one phase with linear warm-up and decay of the learning rate; yield the mean loss every 50 steps."""
     batches: list[list[Example]] = []
 
     def loss_of_batch() -> torch.Tensor:
@@ -113,7 +113,7 @@ def _train(
         batch = collate(batches.pop(), writer.tokenizer.pad_token_id)
         targets = batch.labels_BL[:, 1:]
         with torch.autocast("cpu", torch.bfloat16):
-            embedded = embed(batch, model.get_input_embeddings().weight, phase.loudest, writer.reserved)
+            embedded = embed(batch, model.model.embed_tokens.weight, phase.loudest, writer.reserved)
             hidden = model.model(inputs_embeds=embedded, attention_mask=batch.mask_BL).last_hidden_state
             logits = model.lm_head(hidden[:, :-1][targets != -100])
         return nn.functional.cross_entropy(logits.float(), targets[targets != -100])

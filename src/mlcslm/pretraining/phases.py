@@ -1,4 +1,4 @@
-"""The training loop of both foundation models: a phase with a learning rate and an optimiser state of its own."""
+"""The training loop of both foundation models: a phase with its own learning rate and optimiser state."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def train_phase(
     factor: Callable[[int], float],
     loss_of: Callable[[], torch.Tensor],
 ) -> Iterator[dict[str, float]]:
-    """Train all of `model`; yield step, mean loss and seconds since the beginning after every 50 steps.
+    """Train all weights of `model`; every 50 steps, yield the step, the mean loss and the seconds since the start.
 
-    factor: of the learning rate, by step from 0; loss_of: the loss of the next batch.
+    factor: multiplier of the learning rate by step (from 0); loss_of: returns the loss of the next batch.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True

@@ -1,4 +1,4 @@
-"""Speech to pretrain the demo's encoder on: grammar sentences of the training split, said by the training voices."""
+"""Speech to pretrain the demo's encoder on: grammar sentences of the training split in the training voices."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from mlcslm.corpus.demo.synthesis import Voice, speak_many
 from mlcslm.corpus.demo.voices import draw_voice
 from mlcslm.io.files import atomic_folder
 
-_SENTENCES_A_VOICE = 20
-# So small an encoder hears nothing at 0 dB, and learns nothing from it.
+_SENTENCES_PER_VOICE = 20
+# An encoder this small learns nothing from speech at 0 dB.
 _SNR_DB = (5.0, 20.0)
 _FILES = ("mels.f16", "index.jsonl")
 
@@ -26,10 +26,10 @@ _FILES = ("mels.f16", "index.jsonl")
 def write_speech_pool(
     folder: str | os.PathLike[str], groups: dict[str, Group], *, hours: float, seed: int, workers: int, mels: int = 80
 ) -> None:
-    """Speak about `hours` of sentences, half of them augmented, and keep their log-mels.
+    """Synthesise about `hours` of sentences, half of them augmented, and store their log-mels.
 
-    Writes `mels.f16` (all frames one after the other, float16, (frames, mels), 100 a second) and `index.jsonl`
-    (one line an utterance: first frame, frames, group, text).
+    Writes `mels.f16` (all frames concatenated, float16, (frames, mels), 100 per second) and `index.jsonl` (one line per
+    utterance: first frame, frames, group, text).
     """
     from transformers import WhisperFeatureExtractor
 
@@ -65,8 +65,8 @@ def write_speech_pool(
 
 
 def _spoken(groups: dict[str, Group], seconds: float, seed: int, workers: int) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield (group, text, audio at 16 kHz) until `seconds` of audio are reached, of voices and groups by lot."""
-    asked: list[tuple[str, list[str]]] = []
+    """Yield (group, text, audio at 16 kHz) of random voices and groups until `seconds` of audio are reached."""
+    requested: list[tuple[str, list[str]]] = []
 
     def batches() -> Iterator[list[tuple[Voice, str]]]:
         shares = group_shares(groups)
@@ -77,15 +77,15 @@ def _spoken(groups: dict[str, Group], seconds: float, seed: int, workers: int) -
             voice = draw_voice(group.group, "train", rng)
             grammar = load_grammar(group.language)
             texts: list[str] = []
-            while len(texts) < _SENTENCES_A_VOICE:
+            while len(texts) < _SENTENCES_PER_VOICE:
                 texts += [turn.text for turn in grammar.exchange(rng, lambda text: split_of(text) == "train")]
-            asked.append((group.group, texts))
+            requested.append((group.group, texts))
             yield [(voice, text) for text in texts]
             number += 1
 
     spoken = 0
     for number, audio in enumerate(speak_many(batches(), workers)):
-        group, texts = asked[number]
+        group, texts = requested[number]
         for text, samples in zip(texts, audio, strict=True):
             yield group, text, samples
             spoken += len(samples)

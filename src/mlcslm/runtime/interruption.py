@@ -1,7 +1,7 @@
-"""Stop when the system asks for it: after what can be gone on from is saved, and so that SLURM starts the job again.
+"""Stop on the system's request, after saving a state to resume from, and have SLURM requeue the job.
 
-A cluster says by SIGTERM that a job's time is up: before its time limit (`sbatch --signal`), before a more important
-job takes its place, or by hand (`scancel --signal=TERM`). Imports nothing heavy.
+A cluster announces with SIGTERM that a job's time is up: before its time limit (`sbatch --signal`), when it is
+preempted, or manually (`scancel --signal=TERM`). Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from types import FrameType
 from mlcslm.runtime.progress import say
 
 STATUS = 128 + signal.SIGTERM
-"""Exit status of a job that was asked to stop, as a shell gives it."""
-MOST_RESTARTS = {True: 100, False: 3}
-"""How often SLURM may start a job again: one that goes on where it was, and one that begins anew each time."""
+"""Exit status of a job stopped on request, as a shell reports it."""
+MAX_RESTARTS = {True: 100, False: 3}
+"""How often SLURM may restart a job, by whether it resumes where it was (True) or starts over each time (False)."""
 
 
 class Interrupted(BaseException):
-    """The process was asked to stop. Like KeyboardInterrupt, no Exception, so that nothing takes it for a fault.
+    """The process was asked to stop. Like KeyboardInterrupt, not an Exception, so that nothing mistakes it for a fault.
 
-    saved: what was reached, and is gone on from by whoever runs the job again; nothing by default.
+    saved: what the next run of the job resumes from; nothing by default.
     """
 
     def __init__(self, saved: str = "") -> None:
@@ -34,16 +34,16 @@ class Interrupted(BaseException):
 
 
 class Stop:
-    """Whether the process was asked to stop, for work that is done step by step."""
+    """Whether the process was asked to stop, for work done step by step."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self.is_deferred = False
         self.process = os.getpid()
 
     def leave(self, saved: str) -> None:
-        """Raise Interrupted if the process was asked to stop; saved: what has been reached."""
-        if self.asked:
+        """Raise Interrupted if the process was asked to stop; saved: what the next run resumes from."""
+        if self.requested:
             raise Interrupted(saved)
 
 
@@ -52,23 +52,23 @@ _stop = Stop()
 
 @contextmanager
 def exits_on_request() -> Iterator[None]:
-    """Let SIGTERM end a job: with a message, with the status `STATUS`, and under SLURM with its being started again.
+    """Let SIGTERM end a job with a message and the status `STATUS`, and requeue it under SLURM.
 
-    Work inside `between_steps` ends where it says, any other at once.
+    Work inside `between_steps` ends where it chooses, any other at once.
     """
     try:
         with raises_on_request():
             yield
     except Interrupted as interrupted:
-        say(f"asked to stop by SIGTERM. {_outcome(interrupted)}")
+        say(f"stopped by SIGTERM. {_outcome(interrupted)}")
         sys.exit(STATUS)
 
 
 @contextmanager
 def raises_on_request() -> Iterator[None]:
-    """Let SIGTERM raise Interrupted, inside `between_steps` where that says, else at once.
+    """Let SIGTERM raise Interrupted: inside `between_steps` where the work chooses, else at once.
 
-    Children of this process that inherit the handler end as they would without it.
+    Child processes that inherit the handler end as they would without it.
     """
     global _stop
     _stop = Stop()
@@ -82,7 +82,7 @@ def raises_on_request() -> Iterator[None]:
 
 @contextmanager
 def between_steps() -> Iterator[Stop]:
-    """Defer being stopped: the work looks at `Stop.asked` after each step, saves, and calls `Stop.leave`."""
+    """Defer stopping: the work checks `Stop.requested` after each step, saves, and calls `Stop.leave`."""
     _stop.is_deferred = True
     try:
         yield _stop
@@ -91,10 +91,10 @@ def between_steps() -> Iterator[Stop]:
 
 
 def outlive_one_signal(*_: object) -> None:
-    """Let a worker process pass over the first SIGTERM (`worker_init_fn` of a DataLoader).
+    """Let a worker process ignore the first SIGTERM (`worker_init_fn` of a DataLoader).
 
-    SLURM signals every process of a job, and a worker that dies would take its trainer along before that has saved. The
-    second one counts: by it a worker is ended that outlives its loader.
+    SLURM signals every process of a job, and a worker that dies would take its trainer down before it has saved. The
+    second SIGTERM counts: it ends a worker that outlives its loader.
     """
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
@@ -104,39 +104,39 @@ def _note(signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)
         return
-    if not _stop.asked:
-        _stop.asked = True
+    if not _stop.requested:
+        _stop.requested = True
         if not _stop.is_deferred:
             raise Interrupted
 
 
 def _outcome(interrupted: Interrupted) -> str:
-    """What becomes of the work, as a sentence or two; under SLURM the job is requeued first."""
-    reached = f"Saved: {interrupted.saved}." if interrupted.saved else "What was finished before is kept."
+    """What happens to the work, in a sentence or two; under SLURM the job is requeued first."""
+    reached = f"Saved: {interrupted.saved}." if interrupted.saved else "Finished work is kept."
     job = os.environ.get("SLURM_JOB_ID")
     if job is None:
-        return f"{reached} Run again to go on."
-    return f"{reached} {_requeue(job, goes_on=bool(interrupted.saved))}"
+        return f"{reached} Run again to resume."
+    return f"{reached} {_requeue(job, resumes=bool(interrupted.saved))}"
 
 
-def _requeue(job: str, *, goes_on: bool) -> str:
-    """Ask SLURM to start `job` again; what comes of it, as a sentence.
+def _requeue(job: str, *, resumes: bool) -> str:
+    """Ask SLURM to requeue `job`; returns the outcome as a sentence.
 
-    Only one that is running: else somebody has cancelled it, or SLURM itself is about to start it again. Snakemake
-    hides the number of restarts that SLURM gives to jobs, so it is asked for.
+    Only a running one: otherwise somebody has cancelled it, or SLURM is about to restart it anyway. Snakemake hides the
+    restart count that SLURM passes to jobs, so SLURM is queried for it.
     """
-    asked = _slurm("squeue", "--noheader", f"--jobs={job}", "--Format=State:20,RestartCnt:20")
-    if asked.returncode:
-        return f"SLURM does not tell of job {job} ({asked.stderr.strip()}). Run again to go on."
-    state, restarts = asked.stdout.split() or ("gone", "0")
+    query = _slurm("squeue", "--noheader", f"--jobs={job}", "--Format=State:20,RestartCnt:20")
+    if query.returncode:
+        return f"SLURM gives no information on job {job} ({query.stderr.strip()}). Run again to resume."
+    state, restarts = query.stdout.split() or ("gone", "0")
     if state != "RUNNING":
-        return f"SLURM has job {job} as {state}, so it is left to it. Run again to go on."
-    if int(restarts) >= MOST_RESTARTS[goes_on]:
-        return f"SLURM has started job {job} again {restarts} times: no more. Give it more time, and run again."
+        return f"SLURM reports job {job} as {state}, so it is not requeued. Run again to resume."
+    if int(restarts) >= MAX_RESTARTS[resumes]:
+        return f"SLURM has restarted job {job} {restarts} times: not requeued. Give it more time, then run again."
     done = _slurm("scontrol", "requeue", job)
     if done.returncode:
-        return f"SLURM refuses to start job {job} again ({done.stderr.strip()}). Run again to go on."
-    return f"SLURM starts job {job} again."
+        return f"SLURM refuses to requeue job {job} ({done.stderr.strip()}). Run again to resume."
+    return f"SLURM requeued job {job}."
 
 
 def _slurm(*command: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A job's log file: a copy of what the job prints. A disk that is full or lost ends the log, never the job."""
+"""A job's log file: a copy of what the job prints. A full or lost disk ends the log, never the job."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mlcslm.runtime.secrets import redacted
 
 @contextlib.contextmanager
 def logged(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Copy standard output and error to the file `path` line by line; gives the log, to write to it alone."""
+    """Copy standard output and error to the file `path` line by line; yields the log, to write to it alone."""
     streams = sys.stdout, sys.stderr
     log = _Log(path, streams[1])
-    sys.stdout, sys.stderr = _Tee(streams[0], log), _Tee(streams[1], log)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Tee(streams[0], log), _Tee(streams[1], log)
     try:
         yield log  # type: ignore[misc]
     finally:
@@ -26,7 +26,7 @@ def logged(path: str | os.PathLike[str]) -> Iterator[TextIO]:
 
 
 class _Log(io.TextIOBase):
-    """The file; what cannot be written is left out from there on, and said once on the `terminal`."""
+    """The file; after a failed write it is closed, which is reported once on the `terminal`."""
 
     def __init__(self, path: str | os.PathLike[str], terminal: TextIO) -> None:
         self._path, self._terminal = path, terminal
@@ -60,14 +60,14 @@ class _Log(io.TextIOBase):
 
     def _end(self, error: OSError) -> None:
         file, self._file = self._file, None
-        with contextlib.suppress(OSError):  # it tries once more to write what it could not
+        with contextlib.suppress(OSError):  # closing retries the failed write
             if file is not None:
                 file.close()
-        print(f"mlcslm: {self._path}: no log from here on ({error.strerror}); the job goes on", file=self._terminal)
+        print(f"mlcslm: {self._path}: logging stopped ({error.strerror}); the job continues", file=self._terminal)
 
 
 class _Tee(io.TextIOBase):
-    """A stream that writes to two, without secrets."""
+    """A stream that writes to two others, with secrets redacted."""
 
     keeps_a_log = True
 

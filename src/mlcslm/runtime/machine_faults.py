@@ -1,6 +1,6 @@
-"""Faults of the machine, told as a user's mistakes are: a full disk, a lost drive, no memory, a killed process.
+"""Machine faults, reported like user mistakes: a full disk, a lost drive, no memory, a killed process.
 
-They reach us as exceptions of many libraries; each becomes one message of what happened, where, and what to do.
+They arrive as exceptions from many libraries; each becomes one message: what happened, where, and what to do.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from pathlib import Path
 
 from mlcslm.errors import UserError
 
-KEPT = "then run the same command again: what is finished is kept"
+KEPT = "then run the same command again: finished work is kept"
 
 _REMEDIES = {
     "the disk is full": (
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
         f"Free space there, or set `results` to a folder on another disk, {KEPT}.",
     ),
-    "not to be written or read by this user": (
+    "not readable or writable by this user": (
         (errno.EACCES, errno.EPERM, errno.EROFS),
-        f"Give yourself the right, or set `results` to a folder of your own, {KEPT}.",
+        f"Give yourself access, or set `results` to a folder of your own, {KEPT}.",
     ),
-    "the disk or network drive that holds it does not answer": (
+    "the disk or network drive that holds it does not respond": (
         (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.ENODEV),
-        f"Nothing has to be deleted: see that it is mounted and well, {KEPT}.",
+        f"Nothing needs to be deleted: check that it is mounted and working, {KEPT}.",
     ),
-    "not where it was, or not what it was": (
+    "missing or of the wrong kind": (
         (errno.ENOENT, errno.ENOTDIR, errno.EISDIR),
-        f"If it lies on a network drive, see that it is mounted; if it was removed, put it back, {KEPT}.",
+        f"If it is on a network drive, check that it is mounted; if it was removed, restore it, {KEPT}.",
     ),
     "too many files are open": (
         (errno.EMFILE, errno.ENFILE),
@@ -39,23 +39,23 @@ _REMEDIES = {
     ),
     "a damaged file": (
         (),
-        "Put back a copy of it, or delete it and run the workflow again, which makes it anew.",
+        "Restore a copy, or delete it and run the workflow again to rebuild it.",
     ),
-    "memory is exhausted": (
+    "out of memory": (
         (errno.ENOMEM,),
-        "Run fewer jobs at once (--cores); or make the batch_size of the stage or decoding smaller, of a stage with as "
-        f"much more accumulation; {KEPT}.",
+        "Run fewer jobs at once (--cores); or lower the batch_size of the stage or decoding, raising a stage's "
+        f"accumulation to match; {KEPT}.",
     ),
 }
 _BY_NUMBER = {number: what for what, (numbers, _) in _REMEDIES.items() for number in numbers}
-# Libraries that are not written in Python put the system's words into exceptions of their own kinds.
+# Libraries not written in Python put the system's words into exceptions of their own.
 _BY_TEXT = {
     os.strerror(number): what for number, what in _BY_NUMBER.items() if number not in (errno.EPERM, errno.ENOENT)
 }
 _BY_PATTERN = (
     (re.compile(r"PytorchStreamWriter failed writing|file write failed"), "the disk is full"),
-    (re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory|out of memory", re.I), "memory is exhausted"),
-    # DuckDB's words for its own files.
+    (re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory|out of memory", re.I), "out of memory"),
+    # DuckDB's wording for its own files.
     (re.compile(r"Corrupt database file|Could not read enough bytes from file"), "a damaged file"),
 )
 _SPECIAL = re.compile(r"""[\s"'\\$`&|;<>()*?\[\]{}!#~]""")
@@ -63,7 +63,7 @@ _WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:exited unexp
 
 
 def machine_fault(error: BaseException) -> str | None:
-    """What to tell of an exception that the machine caused, in one line; None for any other: that is our own fault.
+    """A one-line message for an exception that the machine caused; None for any other, which is our own fault.
 
     >>> print(machine_fault(OSError(errno.ENOSPC, "No space left on device", "run/a"))[:55])
     run/a: the disk is full (No space left on device). Free
@@ -73,8 +73,8 @@ def machine_fault(error: BaseException) -> str | None:
     for one in _chain(error):
         if _WORKER.search(str(one)):
             return (
-                "a process that prepares batches was ended by the system, most likely for want of memory. Make "
-                f"resources.data_workers smaller, {KEPT}."
+                "the system killed a process that prepares batches, most likely for lack of memory. Lower "
+                f"resources.data_workers, {KEPT}."
             )
         what = _kind(one)
         if what is not None:
@@ -83,7 +83,7 @@ def machine_fault(error: BaseException) -> str | None:
 
 
 def check_results_folder(root: Path) -> None:
-    """Make the results folder `root` where there is none; raises UserError where nothing can be written into it."""
+    """Create the results folder `root` if missing; raises UserError if it is not writable."""
     refuse_file(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -95,23 +95,25 @@ def check_results_folder(root: Path) -> None:
 
 
 def refuse_file(root: Path) -> None:
-    """Raise UserError where a file lies in the place of the results folder; Snakemake would end in a traceback."""
+    """Raise UserError if the results folder is a file, which would give a traceback from Snakemake."""
     if root.exists() and not root.is_dir():
-        raise UserError(f"{root}: is no folder. Move that file away, or set `results` to another name, and run again.")
+        raise UserError(
+            f"{root}: is not a folder. Move the file away, or set `results` to another name, and run again."
+        )
 
 
 def check_interpreter(python: str) -> None:
-    """Raise UserError where the path of `python` is no single word to a shell: Snakemake calls it unquoted."""
+    """Raise UserError if a shell would not read the path of `python` as a single word: Snakemake calls it unquoted."""
     if _SPECIAL.search(python):
         raise UserError(
             f"{python}: the path of this Python has a space, a quote or another character that shells treat specially: "
-            "every job would fail. Clone mlcslm into a folder without one, or make .venv elsewhere; data and results "
-            "may lie below such folders."
+            "every job would fail. Clone mlcslm into a folder without one, or create .venv elsewhere; data and results "
+            "may be in such folders."
         )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and those that it came from."""
+    """The exception and those it came from."""
     seen: set[int] = set()
     found: BaseException | None = error
     while found is not None and id(found) not in seen:
@@ -121,9 +123,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _kind(error: BaseException) -> str | None:
-    """What went wrong, one of `_REMEDIES`, if that was the machine's fault."""
+    """What went wrong, a key of `_REMEDIES`, if it was the machine's fault."""
     if isinstance(error, MemoryError):
-        return "memory is exhausted"
+        return "out of memory"
     if isinstance(error, OSError) and error.errno in _BY_NUMBER:
         return _BY_NUMBER[error.errno]
     text = str(error)

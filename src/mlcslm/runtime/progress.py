@@ -1,36 +1,44 @@
-"""Progress of whatever takes longer than two seconds: live at a terminal, a line now and then in a log."""
+"""Progress of anything that takes longer than two seconds: live at a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
 PATIENCE_S = 2.0
-"""What is over sooner shows nothing."""
+"""Anything shorter shows nothing."""
 _LOG_INTERVAL_S = 20.0
 
 Item = TypeVar("Item")
 
 
-class _Bar(tqdm):
-    """A bar that appears after a delay, and at its end wherever it has lasted longer: tqdm's own would not in a log."""
+if TYPE_CHECKING:
+    _Tqdm = tqdm[Any]
+else:
+    _Tqdm = tqdm  # generic in its stubs only
+
+
+class _Bar(_Tqdm):
+    """A bar that appears after a delay, and at its end if it lasted longer, which tqdm's own would not in a log."""
+
+    _time: Callable[[], float]  # tqdm's clock, which its stubs lack
 
     def close(self) -> None:
-        """Leave the bar as it ended."""
-        if not self.disable and self._time() >= self.start_t + self.delay:
+        """Show the bar's final state."""
+        if not self.disable and self._time() >= self.start_t + (self.delay or 0.0):
             self.last_print_t = self._time()
         super().close()
 
 
 def progress(total: int | None, label: str, unit: str = "it", initial: int = 0) -> tqdm[Any]:
-    """A bar on standard error; where that is no terminal, at most one line in 20 seconds.
+    """A bar on standard error; at most one line in 20 seconds if that is not a terminal.
 
-    The log of a job has every bar, also of what was over soon: it tells what the job did.
+    A job's log has every bar, however short, as a record of what the job did.
     """
     return _Bar(
         total=total,
@@ -45,7 +53,7 @@ def progress(total: int | None, label: str, unit: str = "it", initial: int = 0) 
 
 
 def watched(items: Iterable[Item], label: str, unit: str = "it", total: int | None = None) -> Iterator[Item]:
-    """The items as they come, with a bar of them; total: their number, by default their length if they have one.
+    """The items as they come, with a progress bar; total: their number, by default their length if they have one.
 
     >>> list(watched([1, 2], "counting"))
     [1, 2]
@@ -58,7 +66,7 @@ def watched(items: Iterable[Item], label: str, unit: str = "it", total: int | No
 
 
 def say(message: object) -> None:
-    """Print `mlcslm: message` to standard error on a line of its own: bars that are still shown end before it."""
+    """Print `mlcslm: message` to standard error on a line of its own, closing open bars first."""
     for bar in list(tqdm._instances):  # type: ignore[attr-defined]
         bar.close()
     print(f"mlcslm: {message}", file=sys.stderr)
@@ -66,9 +74,9 @@ def say(message: object) -> None:
 
 @contextlib.contextmanager
 def waiting(label: str) -> Iterator[None]:
-    """Show `label` with the time that has passed while the context lasts: for what cannot be counted.
+    """Show `label` and the elapsed time while the context lasts, for work that cannot be counted.
 
-    Where standard error is no terminal it is a single line.
+    If standard error is not a terminal, this is a single line.
     """
     over = threading.Event()
     thread = threading.Thread(target=_tell, args=(label, over), daemon=True)

@@ -10,8 +10,8 @@ from typing import Any
 from mlcslm.errors import FaultyInput
 
 _NAMES = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.IGNORECASE)
-_SHORTEST = 8  # shorter values are words that turn up anywhere
-# Tokens of model hubs and trackers by their form, and addresses with a password in them.
+_SHORTEST = 8  # shorter values may be ordinary words
+# Tokens of model hubs and trackers by their form, and URLs that contain a password.
 _FORMS = re.compile(
     r"\bhf_[A-Za-z0-9]{20,}|\b(?:gh[opsu]|github_pat)_[A-Za-z0-9_]{20,}|\bsk-[A-Za-z0-9_-]{20,}|"
     r"\bAKIA[A-Z0-9]{16}\b|://[^/\s:@]+:[^/\s@]+@"
@@ -19,7 +19,7 @@ _FORMS = re.compile(
 
 
 def redacted(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """`text` with `***` for the values of environment variables that hold secrets, and for what has a token's form.
+    """`text` with `***` for the values of environment variables that hold secrets, and for whatever looks like a token.
 
     >>> redacted("401 for hunter2hunter2", {"HF_TOKEN": "hunter2hunter2"})
     '401 for ***'
@@ -31,17 +31,17 @@ def redacted(text: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def refuse_secrets(values: Mapping[str, Any], source: str | os.PathLike[str]) -> None:
-    """Raise FaultyInput that names the keys of a configuration with a secret in them, and never their values."""
+    """Raise FaultyInput naming the keys of a configuration that hold a secret, never their values."""
     if keys := list(secrets_in(values)):
         raise FaultyInput(
-            f"{source}: an access token or password is in it, and the configuration is copied into results. Remove it "
-            "here, and set an environment variable (HF_TOKEN, WANDB_API_KEY) instead",
+            f"{source}: contains an access token or password, and the configuration is copied into results. Remove it "
+            "and set an environment variable (HF_TOKEN, WANDB_API_KEY) instead",
             keys,
         )
 
 
 def secrets_in(values: Any, key: str = "") -> Iterator[str]:
-    """Keys, by dotted path, of a configuration whose values or names look like an access token or a password.
+    """Dotted paths of configuration keys whose values or names look like an access token or a password.
 
     >>> list(secrets_in({"models": {"encoder": "https://me:password@host/model"}}))
     ['models.encoder']

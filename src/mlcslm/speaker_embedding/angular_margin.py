@@ -1,4 +1,4 @@
-"""Additive angular margin softmax (AAM; ArcFace, Deng et al. 2019, arXiv:1801.07698): the training's classifier."""
+"""Additive angular margin softmax (AAM; ArcFace, Deng et al. 2019, arXiv:1801.07698), the classifier in training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 
 class AngularMarginClassifier(nn.Module):
-    """One direction a speaker; the cosines to them, times `scale`, are the logits, the right angle being widened."""
+    """One direction per speaker; logits are the cosines to them times `scale`, with the target's angle widened."""
 
     def __init__(self, speakers: int, embedding_size: int, scale: float) -> None:
         super().__init__()
@@ -21,19 +21,19 @@ class AngularMarginClassifier(nn.Module):
     def forward(
         self, embeddings: torch.Tensor, speakers: torch.Tensor, margin: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss, a mean over the batch, and the share of right answers (without the margin).
+        """Return the mean loss over the batch, and the accuracy (without the margin).
 
         embeddings (B, dim); speakers (B,), ids; margin in radians.
         """
         cosine = functional.linear(functional.normalize(embeddings.float()), functional.normalize(self.weight))
-        right = cosine.gather(1, speakers[:, None])
-        logits = self.scale * cosine.scatter(1, speakers[:, None], with_margin(right, margin))
-        share = (cosine.detach().argmax(dim=1) == speakers).float().mean()
-        return functional.cross_entropy(logits, speakers), share
+        target = cosine.gather(1, speakers[:, None])
+        logits = self.scale * cosine.scatter(1, speakers[:, None], with_margin(target, margin))
+        accuracy = (cosine.detach().argmax(dim=1) == speakers).float().mean()
+        return functional.cross_entropy(logits, speakers), accuracy
 
 
 def with_margin(cosine: torch.Tensor, margin: float) -> torch.Tensor:
-    """Return cos(angle + margin) of the angles of `cosine`, continued linearly where the sum would exceed pi.
+    """Return cos(angle + margin) for the angles of `cosine`, extended linearly where the sum would exceed pi.
 
     >>> with_margin(torch.tensor([0.0]), math.pi / 6).item()
     -0.5
@@ -44,7 +44,7 @@ def with_margin(cosine: torch.Tensor, margin: float) -> torch.Tensor:
 
 
 def margin_at(step: int, steps: int, margin: float, warmup: float) -> float:
-    """Margin of a step (from 0): it rises from 0 in the share `warmup` of the steps, so that speakers part first.
+    """Margin at a step (from 0): rises from 0 over the share `warmup` of the steps, so that speakers separate first.
 
     >>> margin_at(0, 100, 0.2, 0.5), margin_at(25, 100, 0.2, 0.5), margin_at(99, 100, 0.2, 0.5)
     (0.0, 0.1, 0.2)

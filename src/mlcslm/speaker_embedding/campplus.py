@@ -13,19 +13,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mlcslm.speaker_embedding.pooling import StatisticsPooling
+from mlcslm.speaker_embedding.base import SpeakerNetwork, StatisticsPooling
 
 KERNELS, DILATIONS = (3, 3, 3), (1, 2, 2)
-# Frames (after the first layer's stride) that share the local part of a mask's context: two seconds.
+# Frames (after the first layer's stride) that share a mask's local context: two seconds.
 SEGMENT_FRAMES = 100
 
 
-class CAMPPlus(nn.Module):
-    """CAM++: (B, T, features) mean-normalised fbank -> (B, embedding_size). The defaults are the public model's.
+class CAMPPlus(SpeakerNetwork):
+    """CAM++: (B, T, features) mean-normalised fbank -> (B, embedding_size). Defaults: the public model's.
 
-    channels: after the first TDNN layer; growth: that each dense layer adds; bottleneck: width of a dense layer inside,
-    in growths; blocks: dense layers of the three blocks; head_channels: of the 2-D front end. features is a multiple
-    of 8.
+    channels: after the first TDNN layer; growth: channels added by each dense layer; bottleneck: inner width of a dense
+    layer, as a multiple of growth; blocks: number of dense layers in each of the three blocks; head_channels: of the
+    2-D front end; features: a multiple of 8.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class CAMPPlus(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut; the stride is along frequency alone."""
+    """Two 3x3 convolutions with a shortcut; the stride is along frequency only."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class FrontEnd(nn.Module):
 
 
 class TimeDelay(nn.Module):
-    """The first TDNN layer: five frames, every other one."""
+    """The first TDNN layer: five frames wide, with stride 2."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class TimeDelay(nn.Module):
 
 
 class ContextMask(nn.Module):
-    """A convolution whose output is masked by what the whole window and its stretch of two seconds say."""
+    """A convolution whose output is masked by the context of the whole window and of each two-second segment."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, dilation: int) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class DenseBlock(nn.Module):
 
 
 class Transition(nn.Module):
-    """Brings the channels of a block down."""
+    """Reduces the channels after a block."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class Transition(nn.Module):
 
 
 class EmbeddingLayer(nn.Module):
-    """The embedding: a linear map (a convolution of width 1 in the public checkpoints) and a plain normalisation."""
+    """The embedding: a linear map (a convolution of width 1 in the public checkpoints) and non-affine batch norm."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()

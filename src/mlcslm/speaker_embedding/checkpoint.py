@@ -1,4 +1,4 @@
-"""Speaker embeddings on disk: our folders of safetensors with a description, and public checkpoints, read strictly."""
+"""Speaker embeddings on disk: our folders of safetensors with a card, and public checkpoints, loaded strictly."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import atomic_folder, sha256
 from mlcslm.io.metadata import changed_files, read_metadata
+from mlcslm.speaker_embedding.base import SpeakerNetwork
 from mlcslm.speaker_embedding.networks import build_network
 
 CARD_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
 FORMAT_VERSION = 1
 PICKLED = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLED)
-# Left in WeSpeaker's public checkpoints by their training: the classifier of the training speakers.
+# WeSpeaker's public checkpoints still contain the classifier of the training speakers.
 CLASSIFIER = "projection."
-LISTED = 8
+MAX_LISTED = 8
 
 
 @dataclass(frozen=True)
 class EmbeddingCard:
-    """What `model.json` says.
+    """Contents of `model.json`.
 
-    network, size: what the weights fit; embedding_size: their embedding's; origin: "trained", or the public checkpoint
-    they were taken from; seed, recipe, fingerprints: how it was trained and on what; speakers: classes in training;
-    verification: of held-out voices, as `Verification` has it; sha256: of `model.safetensors`.
+    network, size: what the weights belong to; embedding_size: of the output; origin: "trained", or the public
+    checkpoint that the weights come from; seed, recipe, fingerprints: how and on what it was trained; speakers: classes
+    in training; verification: on held-out voices, the fields of `Verification`; sha256: of `model.safetensors`.
     """
 
     network: str
@@ -51,21 +51,19 @@ class EmbeddingCard:
     format_version: int = FORMAT_VERSION
 
 
-def save_embedding(folder: str | os.PathLike[str], model: nn.Module, **card: Any) -> EmbeddingCard:
-    """Write `model.safetensors` and `model.json` as `folder`, which is replaced whole; return what the latter says."""
+def save_embedding(folder: str | os.PathLike[str], model: SpeakerNetwork, **card: Any) -> EmbeddingCard:
+    """Write `model.safetensors` and `model.json` to `folder`, replacing it; return the latter's contents."""
     with atomic_folder(folder, "speaker embedding", own=[CARD_FILE, WEIGHTS_FILE]) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
         save_file(weights, temporary / WEIGHTS_FILE)
-        written = EmbeddingCard(
-            **card, embedding_size=int(model.embedding_size), sha256=sha256(temporary / WEIGHTS_FILE)
-        )
+        written = EmbeddingCard(**card, embedding_size=model.embedding_size, sha256=sha256(temporary / WEIGHTS_FILE))
         text = json.dumps(asdict(written), indent=2, ensure_ascii=False) + "\n"
         (temporary / CARD_FILE).write_text(text, encoding="utf-8")
     return written
 
 
 def read_card(folder: str | os.PathLike[str]) -> EmbeddingCard:
-    """What the embedding in `folder` is. Raises UserError where it is unreadable or its weights are others."""
+    """Contents of `model.json` in `folder`. Raises UserError if it is unreadable or the weights have changed."""
     path = Path(folder) / CARD_FILE
     remedy = "Train or convert the embedding again."
     if not path.is_file():
@@ -78,19 +76,19 @@ def read_card(folder: str | os.PathLike[str]) -> EmbeddingCard:
 
 def load_network(
     source: str | os.PathLike[str], network: str, size: Mapping[str, int | Sequence[int]] | None = None
-) -> nn.Module:
-    """The network with the weights of `source`: a folder of ours, a public checkpoint's file or folder, or a hub id.
+) -> SpeakerNetwork:
+    """The network with the weights of `source`: one of our folders, a public checkpoint's file or folder, or a hub id.
 
-    `size` has what differs from the public size; of a folder of ours it is not needed. Files of torch.save are read
-    with `weights_only`, which makes tensors and plain containers and runs nothing. Raises UserError where there is no
-    such checkpoint, FaultyInput naming missing and unexpected keys and other shapes where it is one of something else.
+    size: what differs from the public size; not needed for our folders. Files of torch.save are read with
+    `weights_only`, which creates only tensors and plain containers and runs no code. Raises UserError if there is no
+    such checkpoint, FaultyInput naming missing and unexpected keys and wrong shapes if it does not fit.
     """
     path = Path(source)
     if (path / CARD_FILE).is_file():
         card = read_card(path)
         if card.network != network:
             raise UserError(
-                f"{path}: holds a {card.network}, expected a {network}. Name that network, or other weights."
+                f"{path}: holds a {card.network}, expected a {network}. Specify that network, or other weights."
             )
         size, weights_path = card.size, path / WEIGHTS_FILE
     else:
@@ -114,13 +112,13 @@ def _find_weights(source: str | os.PathLike[str]) -> Path:
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise UserError(
-            f"{source}: weights files found: {names}; expected one ({', '.join(SUFFIXES)}). Name the file itself."
+            f"{source}: found weight files: {names}; expected one ({', '.join(SUFFIXES)}). Specify the file itself."
         )
     return found[0]
 
 
 def _download(source: str) -> Path:
-    """Folder of a model of the Hugging Face hub, from the local cache where it is there."""
+    """Folder of a model from the Hugging Face hub, from the local cache if it is there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -129,8 +127,8 @@ def _download(source: str) -> Path:
     except (HFValidationError, HfHubHTTPError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"speaker embedding {source}: neither a file or folder nor a model that the hub gives ({reason}). "
-            "Give the path of the checkpoint."
+            f"speaker embedding {source}: neither a file, a folder nor an available hub model ({reason}). "
+            "Specify the path of the checkpoint."
         ) from None
 
 
@@ -142,7 +140,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path}: not readable as weights ({reason}). Expected safetensors, or tensors that torch.save wrote; "
+            f"{path}: not readable as weights ({reason}). Expected safetensors, or tensors saved by torch.save; "
             "nothing else is unpickled."
         ) from None
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
@@ -155,7 +153,7 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 def _refuse_others(
     path: Path, network: str, expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]
 ) -> None:
-    other_shapes = [
+    wrong_shapes = [
         f"{name}: shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
         for name, tensor in expected.items()
         if name in found and found[name].shape != tensor.shape
@@ -163,16 +161,16 @@ def _refuse_others(
     faults = [
         *_listed("missing", [name for name in expected if name not in found]),
         *_listed("unexpected", [name for name in found if name not in expected]),
-        *_listed("of another shape", other_shapes),
+        *_listed("of the wrong shape", wrong_shapes),
     ]
     if faults:
         raise FaultyInput(
-            f"{path}: no {network} of the configured size. Name the right network, or give its `size`.", faults
+            f"{path}: not a {network} of the configured size. Specify the right network, or its `size`.", faults
         )
 
 
 def _listed(kind: str, names: list[str]) -> list[str]:
     if not names:
         return []
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return [f"{len(names)} {kind}: {', '.join(names[:LISTED])}{more}"]
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return [f"{len(names)} {kind}: {', '.join(names[:MAX_LISTED])}{more}"]

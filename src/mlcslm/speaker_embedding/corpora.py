@@ -1,6 +1,6 @@
-"""Corpora of speakers as folders (CN-Celeb, VoxBlink): an index that says whose utterances lie where.
+"""Speaker corpora as folders (CN-Celeb, VoxBlink): an index of each speaker's utterances.
 
-A corpus has up to ten million files, so it is listed once, from names alone: no file is opened.
+A corpus has up to ten million files, so it is listed once, by name only: no file is opened.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlcslm.io.files import atomic_path
 from mlcslm.runtime.progress import watched
 
 SCHEMA = pa.schema([pa.field("speaker", pa.string(), nullable=False), pa.field("path", pa.string(), nullable=False)])
-"""An index: a row an utterance, those of a speaker together; `path` is below the folder that metadata `root` names."""
+"""An index: one row per utterance, grouped by speaker; `path` is relative to the folder in the metadata `root`."""
 
 ROOT = b"root"
 _ROWS_AT_ONCE = 100_000
@@ -29,9 +29,9 @@ _ROWS_AT_ONCE = 100_000
 def index_speakers(
     name: str, corpus: SpeakerCorpusConfig, out: str | os.PathLike[str], *, skip_faulty: bool = False
 ) -> tuple[int, int]:
-    """Write the index of speaker corpus `name` (`SCHEMA`), sorted by speaker and path; return speakers, utterances.
+    """Write the index of speaker corpus `name` (`SCHEMA`), sorted by speaker and path; return how many of each.
 
-    Speakers without a wav or flac file are left out and counted on standard error. Raises UserError where the folder is
+    Speakers without a wav or flac file are skipped and counted on standard error. Raises UserError if the folder is
     missing, fewer than two speakers are found, or, without `skip_faulty`, a folder cannot be listed.
     """
     root = Path(corpus.folder)
@@ -60,12 +60,12 @@ def index_speakers(
         writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
         if speakers < 2:
             raise UserError(
-                f"{root}: {speakers} speaker(s) with wav or flac files in folders that match {corpus.speakers!r}; "
+                f"{root}: {speakers} speaker(s) with wav or flac files in folders matching {corpus.speakers!r}; "
                 f"expected the speaker corpus {name}{_source(corpus)}. Correct speaker_corpora.{name}.speakers, the "
-                "pattern of the folders of single speakers."
+                "pattern of each speaker's folder."
             )
     if speakers < len(folders):
-        print(f"{name}: left out {len(folders) - speakers} folders without wav or flac files", file=sys.stderr)
+        print(f"{name}: skipped {len(folders) - speakers} folders without wav or flac files", file=sys.stderr)
     return speakers, utterances
 
 
@@ -74,16 +74,16 @@ def _source(corpus: SpeakerCorpusConfig) -> str:
 
 
 def _audio_below(folder: Path, skip_faulty: bool) -> Iterator[Path]:
-    """Audio files at any depth, sorted, so that a draw means the same file on every machine; links are followed."""
+    """Audio files at any depth, sorted so that draws are the same on every machine; follows links."""
 
     def refuse(error: OSError) -> None:
-        message = f"{error.filename}: cannot be listed: {error.strerror}."
+        message = f"{error.filename}: cannot list the folder: {error.strerror}."
         if not skip_faulty:
-            raise UserError(f"{message} Repair it, or leave it out with corpus.skip_faulty.")
-        print(f"left out: {message}", file=sys.stderr)
+            raise UserError(f"{message} Repair it, or skip it with corpus.skip_faulty.")
+        print(f"skipped: {message}", file=sys.stderr)
 
-    for place, below, names in os.walk(folder, onerror=refuse, followlinks=True):
+    for parent, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         below.sort()
         for name in sorted(names):
             if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
-                yield Path(place, name)
+                yield Path(parent, name)

@@ -1,4 +1,4 @@
-"""What speaker embeddings are trained on: stretches of voices, at several speeds, with noise."""
+"""Training data for speaker embeddings: crops of utterances, at several speeds, with noise."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mlcslm.speaker_embedding.embedding import normalise
 from mlcslm.speaker_embedding.fbank import FbankSettings, fbank
 from mlcslm.speaker_embedding.voices import Voices
 
-# Streams of random numbers: the order of an epoch, and what a stretch is.
-_ORDER, _STRETCH = 0, 1
-_MOST_FAULTY = 20
+# Random streams: the order of speakers in an epoch, and the crops.
+_ORDER, _CROP = 0, 1
+_MAX_FAULTY = 20
 
 
 class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Batches by optimiser step, a pure function of (seed, step): fbank (B, T, 80) and speaker ids (B,).
 
-    `speeds` other than 1 change tempo and pitch together, and each makes as many new speakers: id = number of the speed
-    x voices + voice, speed 1 being number 0. Every speaker comes once before one comes again. A stretch of `crop_s` is
-    taken from one utterance, repeated where that is shorter, and augmented. `skip_faulty`: draw another utterance
-    where one cannot be read, instead of raising UserError; a speaker of whom 20 in a row cannot be read is refused.
+    `speeds` other than 1 change tempo and pitch together, and each adds as many new speakers: id = index of the speed
+    x voices + voice, where speed 1 has index 0. Every speaker comes once before any comes again. A crop of `crop_s`
+    seconds is taken from one utterance, repeated if shorter, and augmented. skip_faulty: draw another utterance if one
+    cannot be read, instead of raising UserError; 20 unreadable ones in a row still raise it.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     @property
     def speakers(self) -> int:
-        """Speakers to tell apart, those of other speeds included."""
+        """Number of speakers to tell apart, including those of other speeds."""
         return len(self.voices) * len(self.speeds)
 
     def __len__(self) -> int:
@@ -61,16 +61,15 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         if not 0 <= step < self.steps:
             raise IndexError(step)
-        speakers = [self._speaker(step * self.batch_size + place) for place in range(self.batch_size)]
+        speakers = [self._speaker(step * self.batch_size + slot) for slot in range(self.batch_size)]
         features = [
-            normalise(fbank(self.stretch(speaker, step, place), self.settings))
-            for place, speaker in enumerate(speakers)
+            normalise(fbank(self.crop(speaker, step, slot), self.settings)) for slot, speaker in enumerate(speakers)
         ]
         return torch.from_numpy(np.stack(features)), torch.tensor(speakers)
 
-    def stretch(self, speaker: int, step: int, place: int) -> Audio:
-        """(samples,) of the speaker of that id, as drawn for a place of a step's batch."""
-        rng = np.random.default_rng([self.seed, _STRETCH, step, place])
+    def crop(self, speaker: int, step: int, slot: int) -> Audio:
+        """Crop (samples,) of a speaker id, as drawn for a slot of a step's batch."""
+        rng = np.random.default_rng([self.seed, _CROP, step, slot])
         number, voice = divmod(speaker, len(self.voices))
         audio, length = self._speech(voice, self.speeds[number], rng), self.samples
         if len(audio) < length:
@@ -80,28 +79,28 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return audio if self.augmenter is None else self.augmenter(audio, rng)
 
     def _speech(self, voice: int, speed: float, rng: np.random.Generator) -> Audio:
-        """About as much of one utterance as a stretch needs at this speed."""
+        """About as much of one utterance as a crop needs at this speed."""
         seconds = (self.samples / SAMPLE_RATE) * speed
-        for fault in range(_MOST_FAULTY):
+        for fault in range(_MAX_FAULTY):
             try:
                 audio = self._read(voice, seconds, rng)
                 break
             except UserError as error:
-                if not self.skip_faulty or fault == _MOST_FAULTY - 1:
+                if not self.skip_faulty or fault == _MAX_FAULTY - 1:
                     raise
-                print(f"left out: {error}", file=sys.stderr)
+                print(f"skipped: {error}", file=sys.stderr)
         return audio if speed == 1 else soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
 
     def _read(self, voice: int, seconds: float, rng: np.random.Generator) -> Audio:
-        path, start, end = self.voices.stretch(voice, seconds, rng)
+        path, start, end = self.voices.segment(voice, seconds, rng)
         audio = read_segment(path, start, end)
         if not len(audio):
-            raise UserError(f"{path}: holds no audio (0 samples). Copy the file again, or remove it.")
+            raise UserError(f"{path}: contains no audio (0 samples). Copy the file again, or remove it.")
         return audio
 
-    def _speaker(self, place: int) -> int:
-        """Id at a place in the endless sequence of shuffled rounds of all speakers."""
-        epoch, position = divmod(place, self.speakers)
+    def _speaker(self, index: int) -> int:
+        """Id at an index of the endless sequence of shuffled rounds of all speakers."""
+        epoch, position = divmod(index, self.speakers)
         if getattr(self, "_epoch", None) != epoch:
             self._epoch = epoch
             self._round = np.random.default_rng([self.seed, _ORDER, epoch]).permutation(self.speakers)

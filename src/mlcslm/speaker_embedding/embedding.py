@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from mlcslm.corpus.audio import Audio
+from mlcslm.speaker_embedding.base import SpeakerNetwork
 from mlcslm.speaker_embedding.checkpoint import load_network
 from mlcslm.speaker_embedding.fbank import (
     DEFAULT_SETTINGS,
@@ -23,51 +23,50 @@ from mlcslm.speaker_embedding.fbank import (
 )
 from mlcslm.speaker_embedding.networks import FBANK
 
-SHORTEST_FRAMES = frame_count(24_000)
-"""Frames of 1.5 s, the window of the diarization: what is shorter is repeated up to it, as 3D-Speaker does."""
+MIN_FRAMES = frame_count(24_000)
+"""Frames of 1.5 s, the diarization window: shorter input is repeated up to it, as in 3D-Speaker."""
 
 CPU_ROWS = 32
-"""Rows of every call of the network on a CPU with windows of that length; longer ones are called one by one. Kernels
-there round otherwise with other numbers of rows: so an embedding is the same to the last bit, whatever is embedded
-beside it. More rows are no faster."""
+"""Rows in every call of the network on a CPU with windows of that length; longer ones run one by one. CPU kernels round
+differently for different numbers of rows; a fixed number makes an embedding bit-identical whatever else is in the
+batch. More rows are no faster."""
 
 Embeddings = npt.NDArray[np.float32]
 
 
 class SpeakerEmbedder:
-    """Maps stretches of 16 kHz speech to vectors whose cosine tells how alike two voices are.
+    """Maps 16 kHz speech to vectors whose cosine tells how similar two voices are.
 
-    network: (B, T, 80) -> (B, dim), as of `build_network`; settings: the features it was trained on. A batch_size is of
-    a GPU: a CPU takes its own (`CPU_ROWS`).
+    network: as returned by `build_network`; settings: the features it was trained on. Batch sizes apply on a GPU only:
+    a CPU uses its own (`CPU_ROWS`).
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: SpeakerNetwork,
         device: str | torch.device = "cpu",
         settings: FbankSettings = DEFAULT_SETTINGS,
     ) -> None:
-        # Convolutions over (channels, frequency, time) run a third faster on a CPU with the channels innermost.
-        self.network = network.to(device, memory_format=torch.channels_last).eval()
+        # On a CPU, convolutions over (channels, frequency, time) are a third faster with channels innermost.
+        self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload] # lacks it
         self.device = torch.device(device)
         self.settings = settings
 
     @property
     def dimension(self) -> int:
-        """Numbers of an embedding."""
-        return int(self.network.embedding_size)
+        """Size of an embedding."""
+        return self.network.embedding_size
 
     def embed(self, waveforms: Sequence[Audio], batch_size: int = 64) -> Embeddings:
-        """Return (N, dim) float32: one embedding each of N waveforms (samples,), of any lengths."""
+        """Return (N, dim) float32: an embedding for each of N waveforms (samples,) of any lengths."""
         features = [fbank(waveform, self.settings) for waveform in waveforms]
         return self._embed([(frames, 0, len(frames)) for frames in features], batch_size)
 
     def embed_windows(self, audio: Audio, windows: Sequence[tuple[float, float]], batch_size: int = 64) -> Embeddings:
-        """Return (N, dim) float32 of N windows (start, end in seconds) of a session's `audio` (samples,).
+        """Return (N, dim) float32 for N windows (start, end in seconds) of a session's `audio` (samples,).
 
-        The session's features are computed once and the windows cut out of them, each then freed of its own mean: what
-        `embed` gives for the window's samples where it starts at a multiple of 10 ms, else that of a window shifted by
-        at most 5 ms.
+        The session's features are computed once and sliced into windows, each mean-normalised. The result equals
+        `embed` of the window's samples if it starts at a multiple of 10 ms, else of a window shifted by at most 5 ms.
         """
         if not windows:
             return np.zeros((0, self.dimension), np.float32)
@@ -77,18 +76,18 @@ class SpeakerEmbedder:
         )
 
     @torch.inference_mode()
-    def _embed(self, stretches: Sequence[tuple[Features, int, int]], batch_size: int) -> Embeddings:
-        """Stretches are (features, first frame, end frame). Only those of one length share a batch: none is padded."""
-        embeddings = np.zeros((len(stretches), self.dimension), np.float32)
+    def _embed(self, segments: Sequence[tuple[Features, int, int]], batch_size: int) -> Embeddings:
+        """Segments are (features, first frame, end frame). Only equal lengths share a batch, so none is padded."""
+        embeddings = np.zeros((len(segments), self.dimension), np.float32)
         on_cpu = self.device.type == "cpu"
         by_length: dict[int, list[int]] = {}
-        for number, (_, first, end) in enumerate(stretches):
-            by_length.setdefault(max(end - first, SHORTEST_FRAMES), []).append(number)
+        for number, (_, first, end) in enumerate(segments):
+            by_length.setdefault(max(end - first, MIN_FRAMES), []).append(number)
         for length, members in by_length.items():
-            rows = batch_size if not on_cpu else CPU_ROWS if length == SHORTEST_FRAMES else 1
+            rows = batch_size if not on_cpu else CPU_ROWS if length == MIN_FRAMES else 1
             for at in range(0, len(members), rows):
                 batch = members[at : at + rows]
-                features = np.stack([_cut(*stretches[number], length) for number in batch])
+                features = np.stack([_slice(*segments[number], length) for number in batch])
                 if on_cpu:
                     features = features[np.arange(rows) % len(batch)]
                 output = self.network(torch.from_numpy(features).to(self.device))
@@ -103,7 +102,7 @@ def load_embedder(
     device: str | torch.device | None = None,
     **size: int | Sequence[int],
 ) -> SpeakerEmbedder:
-    """The embedder with the weights of `source`, as `load_network` reads them; device None: a GPU, if there is one."""
+    """The embedder with the weights of `source`, as `load_network` loads them; device None: a GPU if there is one."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     source = source if isinstance(source, str) else Path(source)
@@ -111,10 +110,10 @@ def load_embedder(
 
 
 def normalise(features: Features) -> Features:
-    """Features (..., T, F) with the mean over their frames taken off."""
+    """Features (..., T, F) minus their mean over frames."""
     return features - features.mean(axis=-2, keepdims=True)
 
 
-def _cut(features: Features, first: int, end: int, length: int) -> Features:
-    """(length, F), freed of their mean: frames `first` to `end`, again and again where they are fewer."""
+def _slice(features: Features, first: int, end: int, length: int) -> Features:
+    """Frames `first` to `end` as mean-normalised (length, F), repeated if they are fewer."""
     return normalise(features[first + np.arange(length) % (end - first)])

@@ -10,17 +10,22 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mlcslm.speaker_embedding.pooling import StatisticsPooling
+from mlcslm.speaker_embedding.base import SpeakerNetwork, StatisticsPooling
 
 
-class ERes2Net(nn.Module):
+class ERes2Net(SpeakerNetwork):
     """ERes2Net: (B, T, features) mean-normalised fbank -> (B, embedding_size). Defaults: the public 6.6 M model's.
 
-    channels: of the first stage, doubled in each of the next three; blocks: of the four stages; base_width: of a split
-    of a block, in 64ths of the stage's channels; scale: splits of a block; expansion: channels out of a block, in the
-    stage's channels; features: a multiple of 8. 3D-Speaker's larger model has channels 64, base_width 24, scale 3 and
-    expansion 4.
+    channels: of the first stage, doubled in each of the next three; blocks: in each of the four stages; base_width: of
+    a split, in 64ths of the stage's channels; scale: splits per block; expansion: a block's output channels, as a
+    multiple of the stage's; features: a multiple of 8. 3D-Speaker's larger model has channels 64, base_width 24,
+    scale 3 and expansion 4.
     """
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(
         self,
@@ -43,7 +48,7 @@ class ERes2Net(nn.Module):
             width = max(1, inner * base_width // 64)
             stage = nn.Sequential()
             for block in range(count):
-                # The two upper stages weigh a block's splits against each other before they are added up.
+                # The two upper stages weight a block's splits against each other before adding them.
                 first = stride if block == 0 else 1
                 stage.append(Res2Block(incoming, inner * expansion, width, scale, first, fuses=number >= 2))
                 incoming = inner * expansion
@@ -71,10 +76,10 @@ class ERes2Net(nn.Module):
 
 
 class Res2Block(nn.Module):
-    """A bottleneck whose 3x3 convolutions work on splits of the channels, each also seeing the one before.
+    """A bottleneck whose 3x3 convolutions work on splits of the channels, each also seeing the previous one.
 
-    Its activations are cut off at 20, as in the public model. With `fuses`, a split and the one before are joined by a
-    `Fusion`, else added.
+    Its activations are clipped at 20, as in the public model. With `fuses`, each split and the previous one are joined
+    by a `Fusion`, else added.
     """
 
     def __init__(
@@ -106,7 +111,7 @@ class Res2Block(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Attention between two feature maps of one shape: how much of each, channel by channel and place by place."""
+    """Attention between two feature maps of the same shape: weights them per channel and position."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -126,7 +131,7 @@ class Fusion(nn.Module):
 
 
 def _halve(channels: int) -> nn.Conv2d:
-    """Half the frequencies and frames, twice the channels: what brings a stage's output to the next one's shape."""
+    """Halves frequencies and frames and doubles channels, to match the next stage's shape."""
     return nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1, bias=False)
 
 

@@ -1,4 +1,4 @@
-"""Log mel filterbank features as Kaldi computes them, of a whole session at once or of single stretches."""
+"""Log mel filterbank features as in Kaldi, of a whole session at once or of single segments."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FbankSettings:
-    """What the public recipes do differently: the analysis window, and the factor of samples in [-1, 1].
+    """How the public recipes differ: the analysis window, and the factor applied to samples in [-1, 1].
 
-    After the mean is taken off, the factor matters only where a filter's energy falls below Kaldi's floor of 1.2e-7.
+    After mean normalisation, the factor matters only where a filter's energy falls below Kaldi's floor of 1.2e-7.
     """
 
     window: Literal["povey", "hamming"] = "povey"
@@ -33,10 +33,10 @@ DEFAULT_SETTINGS = FbankSettings()
 
 
 def fbank(audio: Audio, settings: FbankSettings = DEFAULT_SETTINGS) -> Features:
-    """Return (frames, 80) float32 of 16 kHz `audio` (samples,): 25 ms frames every 10 ms, no dither, no mean taken off.
+    """(frames, 80) float32 of 16 kHz `audio` (samples,): 25 ms frames every 10 ms, no dither, no mean normalisation.
 
-    Frames lie within the audio (Kaldi's snip-edges), so frame t depends on samples 160 t to 160 t + 400 alone. Audio of
-    less than a frame is continued by silence to one.
+    Frames do not extend beyond the audio (Kaldi's snip-edges), so frame t depends only on samples 160 t to 160 t + 400.
+    Audio shorter than a frame is padded with silence to one.
     """
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.samp_freq = SAMPLE_RATE
@@ -55,7 +55,7 @@ def fbank(audio: Audio, settings: FbankSettings = DEFAULT_SETTINGS) -> Features:
 
 
 def frame_count(samples: int) -> int:
-    """Frames of so many samples, at least one.
+    """Number of frames in `samples`, at least one.
 
     >>> frame_count(24_000), frame_count(400), frame_count(10)
     (148, 1, 1)
@@ -66,9 +66,9 @@ def frame_count(samples: int) -> int:
 def frames_of_window(start: float, end: float, available: int) -> tuple[int, int]:
     """First frame and end frame of `start` to `end` (seconds) in the features of a session of `available` frames.
 
-    As many frames as the window would have by itself, from the frame nearest to its start. They are the window's own
-    features where it starts at a multiple of 10 ms; elsewhere they belong to a window shifted by at most 5 ms. A window
-    beyond the session's end is cut there, but never to nothing.
+    As many frames as the window would have by itself, from the frame nearest to its start. They equal the window's own
+    features if it starts at a multiple of 10 ms; otherwise those of a window shifted by at most 5 ms. A window beyond
+    the session's end is truncated there, but keeps at least one frame.
 
     >>> frames_of_window(0.75, 2.25, 1000)
     (75, 223)

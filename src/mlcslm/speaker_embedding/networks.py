@@ -1,19 +1,18 @@
-"""The speaker embedding networks by name: how each is built, and the features that it is made for."""
+"""The speaker embedding networks by name: how each is built, and the features it expects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from torch import nn
-
 from mlcslm.config.diarization import PUBLIC_SIZES
 from mlcslm.errors import UserError
+from mlcslm.speaker_embedding.base import SpeakerNetwork
 from mlcslm.speaker_embedding.campplus import CAMPPlus
 from mlcslm.speaker_embedding.eres2net import ERes2Net
 from mlcslm.speaker_embedding.fbank import FbankSettings
 from mlcslm.speaker_embedding.resnet import ResNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"campplus": CAMPPlus, "eres2net": ERes2Net, "resnet101": ResNet}
+NETWORKS: dict[str, type[SpeakerNetwork]] = {"campplus": CAMPPlus, "eres2net": ERes2Net, "resnet101": ResNet}
 
 FBANK: dict[str, FbankSettings] = {
     "campplus": FbankSettings(),
@@ -23,15 +22,15 @@ FBANK: dict[str, FbankSettings] = {
 """Features of the public checkpoints: 3D-Speaker's for CAM++ and ERes2Net, WeSpeaker's for ResNet-101."""
 
 
-def build_network(network: str, size: Mapping[str, int | Sequence[int]] | None = None) -> nn.Module:
-    """The network of that name with random weights; `size` has what differs from the public checkpoint's size.
+def build_network(network: str, size: Mapping[str, int | Sequence[int]] | None = None) -> SpeakerNetwork:
+    """The network of that name with random weights; size: what differs from the public checkpoint's size.
 
-    It maps (B, T, 80) mean-normalised fbank to (B, network.embedding_size). Raises UserError for a name or a size that
-    it does not have.
+    It maps (B, T, 80) mean-normalised fbank to (B, network.embedding_size). Raises UserError for an unknown name or
+    size.
     """
     if network not in NETWORKS:
-        raise UserError(f"speaker embedding {network!r}: no such network; expected one of {', '.join(NETWORKS)}.")
+        raise UserError(f"speaker embedding: found {network!r}, expected one of: {', '.join(NETWORKS)}.")
     public = PUBLIC_SIZES[network]
     if unknown := sorted(set(size or {}) - set(public)):
-        raise UserError(f"{network} has no size {', '.join(unknown)}; expected some of {', '.join(public)}.")
+        raise UserError(f"{network}: found size {', '.join(unknown)}, expected some of: {', '.join(public)}.")
     return NETWORKS[network](**{**public, **(size or {})})

@@ -1,4 +1,4 @@
-"""ResNet-101 for speakers, as WeSpeaker (arXiv:2210.17016) builds it: a small stem, no max pooling, mean and deviation.
+"""ResNet-101 for speakers, as WeSpeaker (arXiv:2210.17016) builds it: a small stem, no max pooling, statistics pooling.
 
 Parameters are named as in WeSpeaker's and 3D-Speaker's public checkpoints. Shapes: B windows, T frames, F mel bins,
 C channels.
@@ -11,17 +11,22 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mlcslm.speaker_embedding.pooling import StatisticsPooling
+from mlcslm.speaker_embedding.base import SpeakerNetwork, StatisticsPooling
 
 EXPANSION = 4
 
 
-class ResNet(nn.Module):
+class ResNet(SpeakerNetwork):
     """ResNet of bottlenecks: (B, T, features) mean-normalised fbank -> (B, embedding_size). Defaults: ResNet-101's.
 
-    channels: of the first stage, doubled in each of the next three; blocks: bottlenecks of the four stages; features: a
-    multiple of 8.
+    channels: of the first stage, doubled in each of the next three; blocks: bottlenecks in each of the four stages;
+    features: a multiple of 8.
     """
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(
         self,
@@ -55,7 +60,7 @@ class ResNet(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions with a shortcut; four times as many channels out as inside."""
+    """1x1, 3x3 and 1x1 convolutions with a shortcut; with four times as many output as inner channels."""
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Train a speaker embedding, or take a public one, and write its folder; an interrupted training goes on."""
+"""Train a speaker embedding, or convert a public one, and write its folder; interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -24,6 +25,7 @@ from mlcslm.model.precision import model_dtype, trains_in_bfloat16
 from mlcslm.runtime.interruption import Stop, between_steps, outlive_one_signal
 from mlcslm.runtime.progress import progress
 from mlcslm.speaker_embedding.angular_margin import AngularMarginClassifier, margin_at
+from mlcslm.speaker_embedding.base import SpeakerNetwork
 from mlcslm.speaker_embedding.checkpoint import load_network, save_embedding
 from mlcslm.speaker_embedding.crops import SpeakerCrops
 from mlcslm.speaker_embedding.embedding import SpeakerEmbedder
@@ -33,17 +35,17 @@ from mlcslm.speaker_embedding.voices import ConversationVoices, CorpusVoices, Jo
 
 _STATE_FILE = "state.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-_LARGEST_GRADIENT, _STATISTICS_BATCHES = 5.0, 8
-# Of a configuration, what leaves the weights as they are.
-_NO_INFLUENCE = {"batch_size": True, "training": {"save_steps"}}
+_MAX_GRADIENT_NORM, _STATISTICS_BATCHES = 5.0, 8
+# Settings that do not affect the weights.
+_NO_INFLUENCE: dict[str, Any] = {"batch_size": True, "training": {"save_steps"}}
 
 
 @dataclass(frozen=True)
 class EmbeddingPaths:
-    """Files of a job: out, the folder to make; work, below which an interrupted training leaves its state.
+    """Files of a job: out, the folder to write; work, the folder for the state of interrupted training.
 
     manifest: of the speakers to train on; held_out: of the voices for the equal error rate; noise, room_responses:
-    folders for augmentation, or None; corpora: indices of further speakers (`speaker_corpora.SCHEMA`).
+    folders for augmentation, or None; corpora: indices of further speakers (`corpora.SCHEMA`).
     """
 
     out: Path
@@ -56,18 +58,18 @@ class EmbeddingPaths:
 
 
 def train_embedding(name: str, config: Config, paths: EmbeddingPaths) -> None:
-    """Make embedding `name` of `config`: train it, or convert its public checkpoint; verify it; write `paths.out`.
+    """Train embedding `name` of `config`, or convert its public checkpoint; verify it; write `paths.out`.
 
-    A training that was killed goes on from its last state and ends with the same weights, bit for bit on a CPU. Raises
-    UserError where a checkpoint or a manifest does not serve, or the loss is no longer finite; Interrupted after a step
-    and its state when the process is asked to stop.
+    Training that was killed resumes from its last state and ends with the same weights, bit for bit on a CPU. Raises
+    UserError if a checkpoint or a manifest is unusable or the loss is not finite; when asked to stop, finishes the
+    step, saves its state and raises Interrupted.
     """
     embedding = config.embeddings[name]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if embedding.training is None:
         assert embedding.checkpoint is not None
         network = load_network(embedding.checkpoint, embedding.network, embedding.size)
-        origin = {"origin": embedding.checkpoint}
+        origin: dict[str, Any] = {"origin": embedding.checkpoint}
         work = None
     else:
         fingerprints = {
@@ -90,7 +92,7 @@ def train_embedding(name: str, config: Config, paths: EmbeddingPaths) -> None:
         }
     embedder = SpeakerEmbedder(network, device, FBANK[embedding.network])
     verification = verify_manifest(embedder, paths.held_out, batch_size=embedding.batch_size)
-    print(f"{name}: equal error rate {100 * verification.eer:.1f} % of {verification.speakers} held-out voices")
+    print(f"{name}: equal error rate {100 * verification.eer:.1f} % on {verification.speakers} held-out voices")
     size = {key: list(value) if isinstance(value, tuple) else value for key, value in embedding.size.items()}
     card = {"network": embedding.network, "size": size, "verification": asdict(verification), **origin}
     save_embedding(paths.out, network, **card)
@@ -124,7 +126,7 @@ def _train(
     work: Path,
     device: str,
     stop: Stop,
-) -> nn.Module:
+) -> SpeakerNetwork:
     torch.manual_seed(config.seed)
     network = build_network(embedding.network, embedding.size)
     classifier = AngularMarginClassifier(crops.speakers, network.embedding_size, training.scale)
@@ -141,19 +143,19 @@ def _train(
             with torch.autocast(device, torch.bfloat16, enabled=mixed):
                 embeddings = network(features.to(device))
             margin = margin_at(step, training.steps, training.margin, training.margin_warmup)
-            loss, right = classifier(embeddings.float(), speakers.to(device), margin)
+            loss, accuracy = classifier(embeddings.float(), speakers.to(device), margin)
             if not torch.isfinite(loss):
                 raise UserError(
-                    f"The loss of step {step + 1} is {loss.item()}, not finite. Lower the embedding's learning_rate."
+                    f"The loss of step {step + 1} is not finite ({loss.item()}). Lower the embedding's learning_rate."
                 )
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(both.parameters(), _LARGEST_GRADIENT)
+            nn.utils.clip_grad_norm_(both.parameters(), _MAX_GRADIENT_NORM)
             optimiser.step()
             bar.update()
             if (step + 1) % max(1, training.steps // 10) == 0:
-                print(f"step {step + 1}: loss {loss.item():.2f}, {100 * right.item():.0f} % right", file=sys.stderr)
-            if (step + 1) % training.save_steps == 0 or stop.asked:
+                print(f"step {step + 1}: loss {loss.item():.2f}, accuracy {accuracy.item():.0%}", file=sys.stderr)
+            if (step + 1) % training.save_steps == 0 or stop.requested:
                 _save_state(work / _STATE_FILE, both, optimiser, step + 1)
             stop.leave(f"the state after step {step + 1} of {training.steps}")
     _settle_statistics(network, crops, device)
@@ -162,25 +164,25 @@ def _train(
 
 @torch.no_grad()
 def _settle_statistics(network: nn.Module, crops: SpeakerCrops, device: str) -> None:
-    """Take the statistics of the normalisations anew, as means over the last batches of the training.
+    """Recompute the batch-norm statistics as means over the last batches of the training.
 
-    The running ones still remember weights that a short training has long left behind.
+    Running averages still reflect weights from early in a short training.
     """
     normalisations = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    usual = [module.momentum for module in normalisations]
+    momenta = [module.momentum for module in normalisations]
     for module in normalisations:
         module.reset_running_stats()
         module.momentum = None  # a plain mean over batches
     for step in range(max(0, len(crops) - _STATISTICS_BATCHES), len(crops)):
         network(crops[step][0].to(device))
-    for module, momentum in zip(normalisations, usual, strict=True):
+    for module, momentum in zip(normalisations, momenta, strict=True):
         module.momentum = momentum
 
 
 def _batches(crops: SpeakerCrops, first: int, workers: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     loader = DataLoader(
         crops,
-        sampler=range(first, len(crops)),  # type: ignore[arg-type]
+        sampler=range(first, len(crops)),
         batch_size=None,
         num_workers=workers,
         worker_init_fn=outlive_one_signal,
@@ -189,7 +191,7 @@ def _batches(crops: SpeakerCrops, first: int, workers: int) -> Iterator[tuple[to
 
 
 def _rate(step: int, steps: int, warmup: float = 0.1) -> float:
-    """Share of the peak learning rate: a linear rise in a tenth of the steps, then half a cosine down to nothing."""
+    """Share of the peak learning rate: linear warm-up over a tenth of the steps, then cosine decay to 0."""
     rise = max(1, round(warmup * steps))
     if step < rise:
         return (step + 1) / rise
@@ -208,7 +210,7 @@ def _save_state(path: Path, both: nn.Module, optimiser: torch.optim.Optimizer, s
 
 
 def _load_state(path: Path, both: nn.Module, optimiser: torch.optim.Optimizer, steps: int) -> int:
-    """Take up the state at `path` where there is one; return the steps that were done."""
+    """Load the state at `path` if there is one; return its number of steps."""
     if not path.is_file():
         return 0
     with safe_open(path, framework="pt") as file:
@@ -217,5 +219,5 @@ def _load_state(path: Path, both: nn.Module, optimiser: torch.optim.Optimizer, s
         for name, parameter in both.named_parameters():
             moments = {moment: file.get_tensor(f"{moment}.{name}").to(parameter.device) for moment in _MOMENTS}
             optimiser.state[parameter] = {"step": torch.tensor(float(step)), **moments}
-    print(f"Going on from step {step} of {steps}.", file=sys.stderr)
+    print(f"Resuming from step {step} of {steps}.", file=sys.stderr)
     return step

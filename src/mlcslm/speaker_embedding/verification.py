@@ -1,4 +1,4 @@
-"""Do embeddings tell voices apart? Cosines of pairs of utterances, and their equal error rate."""
+"""How well embeddings tell voices apart: cosines of pairs of utterances, and their equal error rate."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ UTTERANCES = 16
 class Verification:
     """Trials of pairs of utterances, each utterance's middle of at most 1.5 s.
 
-    eer: equal error rate of pairs within a session, which is what diarization asks; eer_all: of all pairs, where other
-    sessions' speakers count as others even if one person spoke in both; same_cosine, different_cosine: means within a
-    session; same_pairs, different_pairs: how many those are; speakers: of whom.
+    eer: equal error rate of pairs within a session, as diarization needs; eer_all: of all pairs, where speakers of
+    different sessions count as different even if one person spoke in both; same_cosine, different_cosine: means within
+    a session; same_pairs, different_pairs: their numbers; speakers: how many.
     """
 
     eer: float
@@ -37,9 +37,9 @@ class Verification:
 
 
 def equal_error_rate(same: Scores, different: Scores) -> float:
-    """Return the rate at which as many of `same` (scores of one voice) are refused as of `different` are accepted.
+    """Return the rate at which the rejected share of `same` scores equals the accepted share of `different` ones.
 
-    Between two thresholds, where the two rates cross, it is interpolated. NaN where one of the two has no scores.
+    Interpolated where the two rates cross between thresholds. NaN if either has no scores.
 
     >>> equal_error_rate(np.array([0.9, 0.8, 0.3]), np.array([0.4, 0.2, 0.1]))
     0.3333333333333333
@@ -47,19 +47,19 @@ def equal_error_rate(same: Scores, different: Scores) -> float:
     if not len(same) or not len(different):
         return float("nan")
     thresholds = np.unique(np.concatenate([same, different]))
-    # Accepted is what reaches the threshold; one above all of them accepts nothing.
-    refused = np.append(np.searchsorted(np.sort(same), thresholds, side="left") / len(same), 1.0)
+    # Scores at or above the threshold are accepted; one above all of them accepts nothing.
+    rejected = np.append(np.searchsorted(np.sort(same), thresholds, side="left") / len(same), 1.0)
     accepted = np.append(1 - np.searchsorted(np.sort(different), thresholds, side="left") / len(different), 0.0)
-    above = int(np.argmax(refused >= accepted))
-    if above == 0 or refused[above] == accepted[above]:
-        return float(max(refused[above], accepted[above]))
-    gap = accepted - refused
+    above = int(np.argmax(rejected >= accepted))
+    if above == 0 or rejected[above] == accepted[above]:
+        return float(max(rejected[above], accepted[above]))
+    gap = accepted - rejected
     share = gap[above - 1] / (gap[above - 1] - gap[above])
-    return float(refused[above - 1] + share * (refused[above] - refused[above - 1]))
+    return float(rejected[above - 1] + share * (rejected[above] - rejected[above - 1]))
 
 
 def verify(embeddings: Embeddings, sessions: Sequence[str], speakers: Sequence[str]) -> Verification:
-    """Trials of all pairs of `embeddings` (N, dim), of the speaker of that name in the session of that name."""
+    """Trials of all pairs of `embeddings` (N, dim), given the session and the speaker of each."""
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-9)
     cosine = unit @ unit.T
     session = np.unique(np.asarray(sessions), return_inverse=True)[1]
@@ -82,7 +82,7 @@ def verify(embeddings: Embeddings, sessions: Sequence[str], speakers: Sequence[s
 def verify_manifest(
     embedder: SpeakerEmbedder, manifest: str | os.PathLike[str], *, batch_size: int = 64, utterances: int = UTTERANCES
 ) -> Verification:
-    """Trials of a manifest's speakers, of whom each gives at most so many `utterances`, spread over the session."""
+    """Trials of a manifest's speakers, with at most `utterances` of each, spread over the session."""
     rows = read_table(manifest, columns=["session_id", "speaker", "audio", "start", "end"]).to_pylist()
     by_voice: dict[tuple[str, str], list[dict[str, object]]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Voices to train a speaker embedding on: the speakers of conversations, and those of corpora of speakers."""
+"""Voices to train a speaker embedding on: the speakers of conversations and of speaker corpora."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from mlcslm.errors import UserError
 from mlcslm.io.parquet import read_table
 from mlcslm.speaker_embedding.corpora import ROOT
 
-Place = tuple[str, float, float]
-"""Audio file, and start and end in it in seconds."""
+Segment = tuple[str, float, float]
+"""Audio file, start and end in seconds."""
 
-_SHORTEST_S = 0.3
+_MIN_UTTERANCE_S = 0.3
 
 
 class Voices(Protocol):
-    """So many voices, numbered from 0, of each of which stretches can be had."""
+    """Voices, numbered from 0, from which segments can be drawn."""
 
     def __len__(self) -> int: ...
 
-    def stretch(self, voice: int, seconds: float, rng: np.random.Generator) -> Place:
-        """Where to read `seconds` of one utterance of `voice`, or all of it where it is shorter."""
+    def segment(self, voice: int, seconds: float, rng: np.random.Generator) -> Segment:
+        """Draw `seconds` of one utterance of `voice`, or all of it if it is shorter."""
         ...
 
 
 class ConversationVoices:
-    """The speakers of a manifest: one of each session and name, since nothing says who speaks in several sessions.
+    """The speakers of a manifest: one per session and name, since speakers are not identified across sessions.
 
-    An utterance is drawn by its length; those under 0.3 s are left out. `sessions`: only so many, evenly spread over
-    all. Raises UserError where the manifest has fewer than two speakers.
+    Utterances are drawn in proportion to their length; those under 0.3 s are skipped. sessions: use only this many,
+    evenly spread. Raises UserError if the manifest has fewer than two speakers.
     """
 
     def __init__(self, manifest: str | os.PathLike[str], sessions: int | None = None) -> None:
-        voices: dict[tuple[str, str], list[Place]] = {}
+        voices: dict[tuple[str, str], list[Segment]] = {}
         for row in read_table(manifest, columns=["session_id", "speaker", "audio", "start", "end"]).to_pylist():
-            if row["end"] - row["start"] >= _SHORTEST_S:
-                place = row["audio"], row["start"], row["end"]
-                voices.setdefault((row["session_id"], row["speaker"]), []).append(place)
+            if row["end"] - row["start"] >= _MIN_UTTERANCE_S:
+                utterance = row["audio"], row["start"], row["end"]
+                voices.setdefault((row["session_id"], row["speaker"]), []).append(utterance)
         names = sorted({session for session, _ in voices})
         if sessions is not None and sessions < len(names):
             chosen = {names[at * len(names) // sessions] for at in range(sessions)}
             voices = {name: utterances for name, utterances in voices.items() if name[0] in chosen}
         if len(voices) < 2:
             raise UserError(
-                f"{manifest}: {len(voices)} speaker(s) with utterances of {_SHORTEST_S} s or more; a speaker embedding "
-                "needs two or more to tell apart."
+                f"{manifest}: {len(voices)} speaker(s) with utterances of {_MIN_UTTERANCE_S} s or more; a speaker "
+                "embedding needs at least two."
             )
         self.utterances = [voices[name] for name in sorted(voices)]
 
     def __len__(self) -> int:
         return len(self.utterances)
 
-    def stretch(self, voice: int, seconds: float, rng: np.random.Generator) -> Place:
+    def segment(self, voice: int, seconds: float, rng: np.random.Generator) -> Segment:
         """See `Voices`."""
         utterances = self.utterances[voice]
         lengths = np.array([end - start for _, start, end in utterances])
@@ -67,10 +67,10 @@ class ConversationVoices:
 
 
 class CorpusVoices:
-    """The speakers of a corpus, by its index (`speaker_corpora.SCHEMA`). All utterances of a speaker are as likely.
+    """The speakers of a corpus, from its index (`corpora.SCHEMA`). A speaker's utterances are equally likely.
 
-    Their lengths are read as they are drawn: a pass over millions of headers would take hours. Paths stay in Arrow's
-    memory, which processes that prepare batches share.
+    Lengths are read as utterances are drawn: a pass over millions of headers would take hours. Paths stay in Arrow's
+    memory, which data workers share.
     """
 
     def __init__(self, index: str | os.PathLike[str]) -> None:
@@ -83,15 +83,15 @@ class CorpusVoices:
     def __len__(self) -> int:
         return len(self._first) - 1
 
-    def stretch(self, voice: int, seconds: float, rng: np.random.Generator) -> Place:
-        """See `Voices`. Raises UserError where the file's header cannot be read."""
+    def segment(self, voice: int, seconds: float, rng: np.random.Generator) -> Segment:
+        """See `Voices`. Raises UserError if the file's header cannot be read."""
         row = int(rng.integers(self._first[voice], self._first[voice + 1]))
         path = str(self.root / self._paths[row].as_py())
         return _part_of((path, 0.0, count_samples(path) / SAMPLE_RATE), seconds, rng)
 
 
 class JoinedVoices:
-    """The voices of several sources, one source's after the other's."""
+    """The voices of several sources, one source after another."""
 
     def __init__(self, sources: Sequence[Voices]) -> None:
         self.sources = sources
@@ -100,14 +100,14 @@ class JoinedVoices:
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def stretch(self, voice: int, seconds: float, rng: np.random.Generator) -> Place:
+    def segment(self, voice: int, seconds: float, rng: np.random.Generator) -> Segment:
         """See `Voices`."""
         source = bisect_right(self._ends, voice)
         before = self._ends[source - 1] if source else 0
-        return self.sources[source].stretch(voice - before, seconds, rng)
+        return self.sources[source].segment(voice - before, seconds, rng)
 
 
-def _part_of(utterance: Place, seconds: float, rng: np.random.Generator) -> Place:
+def _part_of(utterance: Segment, seconds: float, rng: np.random.Generator) -> Segment:
     path, start, end = utterance
     if end - start > seconds:
         start += rng.uniform(0, end - start - seconds)

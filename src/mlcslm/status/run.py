@@ -1,4 +1,4 @@
-"""How far a run has come: what a configuration's tables need, and what of it is done, under way or still to do."""
+"""How far a run has come: what a configuration's tables need, and how much of it is done, running or still to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mlcslm.workflow.layout import SPLITS, Layout
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a run: section (corpus, training, …), name, how far it is, and the unit that it counts."""
+    """A part of a run: section (corpus, training, …), name, progress, and the unit it counts."""
 
     section: str
     name: str
@@ -31,7 +31,7 @@ class Part:
 
 
 def read_status(layout: Layout) -> list[Part]:
-    """Every part that the tables of the configuration need, in the order of the workflow. Nothing is written."""
+    """Every part that the configuration's tables need, in workflow order. Writes nothing."""
     return [
         *_corpus(layout),
         *_training(layout),
@@ -58,12 +58,12 @@ def _corpus(layout: Layout) -> Iterator[Part]:
 def _training(layout: Layout) -> Iterator[Part]:
     config = layout.config
     needed = needed_stages(layout)
-    told = False
+    listed = False
     for name, stage in config.stages.items():
         if name not in needed:
             continue
-        if config.needs_reasoning_data(name) and not told:
-            told = True
+        if config.needs_reasoning_data(name) and not listed:
+            listed = True
             yield Part("training", "reasoning data", _reasoning(layout), "utterances")
         yield Part("training", name, _stage(layout, name, stage.steps), "steps")
 
@@ -77,7 +77,7 @@ def _stage(layout: Layout, name: str, steps: int) -> Trace:
         provenance = read_checkpoint(folder, verify=False).fingerprints.get("stage")
     except UserError:
         return Trace("outdated")
-    # What a stage is made by is more than its section, but that is what people change and want to be told of.
+    # A stage depends on more than its section, but that is what people change and want to hear about.
     expected = fingerprint(layout.config.stages[name].model_dump(mode="json"))
     return DONE if provenance == expected else Trace("outdated")
 
@@ -98,7 +98,7 @@ def _decoding(layout: Layout) -> Iterator[Part]:
             yield Part("decoding", name, DONE, "utterances")
             continue
         system = checkpoint, decoding, split
-        places = [
+        shards = [
             (
                 done
                 if (done := layout.shard_hypotheses(*system, shard)).is_file()
@@ -107,7 +107,7 @@ def _decoding(layout: Layout) -> Iterator[Part]:
             )
             for shard in layout.shards()
         ]
-        yield Part("decoding", name, decoding_trace(places), "utterances")
+        yield Part("decoding", name, decoding_trace(shards), "utterances")
 
 
 def _diarization(layout: Layout) -> Iterator[Part]:
@@ -125,7 +125,7 @@ def _diarization(layout: Layout) -> Iterator[Part]:
             ("hypothesis.stm", "transcribe_segments", "segments"),
             ("counts.parquet", "score_diarization", "sessions"),
         )
-        # Of several jobs in a row the first that is not done tells how far the diarizer is.
+        # Of several consecutive jobs, the first unfinished one shows how far the diarizer is.
         waiting = [(rule, unit) for file, rule, unit in steps if not (folder / file).is_file()]
         trace = log_trace(layout.log(waiting[0][0], diarizer, split)) if waiting else DONE
         yield Part("diarization", f"{diarizer} on {split}", trace, waiting[0][1] if waiting else "")
@@ -137,7 +137,7 @@ def _tables(layout: Layout) -> Iterator[Part]:
 
 
 def needed_stages(layout: Layout) -> set[str]:
-    """Stages that the tables need, with all that those go on from or learn from."""
+    """Stages that the tables need, including all those they continue or learn from."""
     config: Config = layout.config
     waiting = {checkpoint for checkpoint, _, _ in _systems(layout)}
     found: set[str] = set()
@@ -156,7 +156,7 @@ def _systems(layout: Layout) -> list[tuple[str, str, str]]:
 
 
 def _utterances(layout: Layout, split: str, shard: str) -> int:
-    """Utterances of a shard, 0 while the manifest is not there."""
+    """Number of utterances in a shard, 0 while there is no manifest."""
     manifest = layout.manifest(split)
     if not manifest.is_file():
         return 0

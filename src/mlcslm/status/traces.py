@@ -1,4 +1,4 @@
-"""What jobs under way leave on disk: locks that they hold, logs that grow, hypotheses that are there so far."""
+"""Traces of running jobs on disk: locks they hold, logs that grow, partial hypotheses."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any, Literal
 
 State = Literal["done", "running", "stopped", "to do", "outdated"]
 
-_RECENT = 50  # steps that the pace is taken from
-_SILENCE_S = 120.0  # a job says something every 20 s: after so long it is taken for ended
+_RECENT = 50  # steps that the pace is measured over
+_SILENCE_S = 120.0  # jobs log something every 20 s: one that is silent for this long counts as stopped
 _BAR = re.compile(r"(\d+)/(\d+) \[(?P<passed>[\d:]+)<(?P<left>[\d:]+|\?)")
 
 
 @dataclass(frozen=True)
 class Trace:
-    """How far a job is: done of total (steps, utterances, sessions), None where it does not say.
+    """A job's progress: done of total (steps, utterances, sessions), None if unknown.
 
-    seconds_left: at the pace of its last steps, None where there is none yet.
+    seconds_left: at the pace of its last steps, None if there is no pace yet.
     """
 
     state: State
@@ -35,7 +35,7 @@ TO_DO, DONE = Trace("to do"), Trace("done")
 
 
 def training_trace(work: Path, steps: int) -> Trace:
-    """Of a stage of `steps` whose resumable states and log lie in a folder below `work`; the newest counts."""
+    """The trace of a stage of `steps` with resumable states and log in a folder below `work`; the newest counts."""
     logs = sorted(work.glob("*/log.jsonl"), key=_changed)
     locks = [path for path in work.glob("*.lock") if is_held(path)]
     if not logs:
@@ -49,18 +49,18 @@ def training_trace(work: Path, steps: int) -> Trace:
 
 
 def decoding_trace(shards: Sequence[tuple[Path, int]]) -> Trace:
-    """Of a decoding whose shards (place below the work folder, utterances) have partial hypotheses beside them."""
+    """The trace of a decoding from its shards (file, number of utterances), with partial hypotheses beside them."""
     done, left, running, begun = 0, 0.0, False, False
     known_pace = True
-    for place, utterances in shards:
-        partial = place.with_name(f".{place.name}.partial")
-        if place.is_file():
+    for file, utterances in shards:
+        partial = file.with_name(f".{file.name}.partial")
+        if file.is_file():
             done, begun = done + utterances, True
             continue
         seconds = [row["seconds"] for row in _last_rows(partial, utterances + 1) if "seconds" in row]
         begun = begun or partial.is_file()
         done += len(seconds)
-        running = running or is_held(place.with_suffix(".lock"))
+        running = running or is_held(file.with_suffix(".lock"))
         if seconds:
             left += (utterances - len(seconds)) * sum(seconds) / len(seconds)
         else:
@@ -72,7 +72,7 @@ def decoding_trace(shards: Sequence[tuple[Path, int]]) -> Trace:
 
 
 def log_trace(log: Path) -> Trace:
-    """Of a job that only its log tells of: the last progress bar in it, as long as it goes on."""
+    """The trace of a job known only by its log: the last progress bar in it, as long as it grows."""
     try:
         age = time.time() - log.stat().st_mtime
         with log.open("rb") as file:
@@ -90,7 +90,7 @@ def log_trace(log: Path) -> Trace:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds the lock file; asking takes it for a moment where nobody does, shared with others."""
+    """Whether a process holds the lock file; if not, this briefly takes a shared lock on it."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -102,7 +102,7 @@ def is_held(lock: Path) -> bool:
 
 
 def pace_of(seconds: Sequence[float], steps: Sequence[int]) -> float | None:
-    """Seconds a step over the last steps, None for fewer than two.
+    """Seconds per step over the last steps, None for fewer than two.
 
     >>> pace_of([1.0, 3.0, 5.0], [1, 2, 3])
     2.0
@@ -114,7 +114,7 @@ def pace_of(seconds: Sequence[float], steps: Sequence[int]) -> float | None:
 
 
 def _last_rows(path: Path, most: int = _RECENT) -> list[dict[str, Any]]:
-    """The last rows of a file of JSON lines; a line that is being written is left out."""
+    """The last rows of a JSON Lines file; a line that is still being written is skipped."""
     try:
         lines = path.read_bytes().splitlines()[-most:]
     except OSError:
@@ -131,7 +131,7 @@ def _last_rows(path: Path, most: int = _RECENT) -> list[dict[str, Any]]:
 
 
 def _changed(path: Path) -> float:
-    """When a file was last changed; 0 for one that a job has just removed."""
+    """A file's modification time; 0 for one that a job has just removed."""
     try:
         return path.stat().st_mtime
     except OSError:

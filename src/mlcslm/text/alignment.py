@@ -1,4 +1,4 @@
-"""Which units (words or characters) a hypothesis has wrong, missing or too many."""
+"""Which units (words or characters) a hypothesis gets wrong, misses or adds."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Edit]:
     """Errors of `hypothesis` in the order of the utterance.
 
     Their number is the Levenshtein distance, and their kinds are those of kaldialign's alignment, as in the error
-    counts of `mlcslm.scoring.wer`. Where errors stand side by side, alignments differ only in what is taken for what;
-    kaldialign takes the first for the first, here it is what looks most alike. Raises ValueError for empty units.
+    counts of `mlcslm.scoring.wer`. Among adjacent errors, alignments differ only in what is paired with what:
+    kaldialign pairs in order, this pairs what looks most alike. Raises ValueError for empty units.
 
     >>> for edit in align("they have made tea".split(), "they mate some tea".split()):
     ...     print(edit)
@@ -46,15 +46,15 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Edit]:
 
 
 def pair_units(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[str, str]]:
-    """The whole alignment, (meant, heard) each, in the order of the utterance; "" where one side has nothing.
+    """The whole alignment as (meant, heard) pairs, in the order of the utterance; "" if one side has nothing.
 
-    Its pairs of unlike units are the errors that `align` gives. Raises ValueError for empty units.
+    Pairs that differ are the errors that `align` gives. Raises ValueError for empty units.
 
     >>> pair_units("they have made tea".split(), "they mate tea".split())
     [('they', 'they'), ('have', ''), ('made', 'mate'), ('tea', 'tea')]
     """
     if _NOTHING in reference or _NOTHING in hypothesis:
-        raise ValueError("an empty unit in the reference or the hypothesis; split the text with `units`")
+        raise ValueError("empty unit in the reference or the hypothesis; split the text with `units`")
     pairs = kaldialign.align(list(reference), list(hypothesis), _NOTHING)
     paired: list[tuple[str, str]] = []
     for wrong, group in itertools.groupby(pairs, key=lambda pair: pair[0] != pair[1]):
@@ -64,7 +64,7 @@ def pair_units(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tupl
 
 
 def count_matches(named: Iterable[Edit], true: Iterable[Edit]) -> int:
-    """How many of the `named` errors are among the `true` ones; one that is true once counts once.
+    """How many of the `named` errors are among the `true` ones; a true error counts once.
 
     >>> extra = Edit("insertion", "um", "")
     >>> count_matches([extra, extra], [extra, Edit("deletion", "", "um")])
@@ -74,7 +74,7 @@ def count_matches(named: Iterable[Edit], true: Iterable[Edit]) -> int:
 
 
 def _pair_alike(run: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Errors side by side, (meant, heard) each; which units have no partner is chosen by what is alike."""
+    """Adjacent errors as (meant, heard) pairs; likeness decides which units have no partner."""
     meant = [unit for unit, _ in run if unit != _NOTHING]
     heard = [unit for _, unit in run if unit != _NOTHING]
     if len(meant) >= len(heard):
@@ -83,25 +83,25 @@ def _pair_alike(run: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _spread(few: Sequence[str], many: Sequence[str]) -> list[str]:
-    """`few` in its order, with nothings between, so long as `many` and as like it as can be, unit by unit."""
+    """`few` in order, with gaps, as long as `many` and as similar to it as possible, unit by unit."""
     if len(few) == len(many):
         return list(few)
-    # best[j]: likeness and places of the first i of `few` among the first j of `many`.
+    # best[j]: likeness and positions of the first i of `few` among the first j of `many`.
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())] * (len(many) + 1)
     for i, unit in enumerate(few):
-        longer = [(-1.0, ())] * (i + 1)
+        longer: list[tuple[float, tuple[int, ...]]] = [(-1.0, ())] * (i + 1)
         for j in range(i, len(many)):
             placed = (best[j][0] + _likeness(unit, many[j]), (*best[j][1], j))
             longer.append(max(longer[-1], placed, key=lambda option: option[0]))
         best = longer
     spread = [_NOTHING] * len(many)
-    for unit, place in zip(few, best[-1][1], strict=True):
-        spread[place] = unit
+    for unit, position in zip(few, best[-1][1], strict=True):
+        spread[position] = unit
     return spread
 
 
 def _likeness(one: str, other: str) -> float:
-    """1 less the edits between two units a character of the longer one."""
+    """1 minus the edits between two units per character of the longer one."""
     return 1 - kaldialign.edit_distance(one, other)["total"] / max(len(one), len(other))
 
 

@@ -12,9 +12,9 @@ SPELLINGS = Path(__file__).with_name("normalisation_whisper_spellings.yaml")
 def normalise_whisper(text: str, language: str) -> str:
     """`text` normalised as Whisper's authors do for `language` (ISO 639-1).
 
-    English (`en`) has rules of its own for contractions, numbers and spelling; all other languages share one set. Those
-    compose the text (NFKC), then replace marks, symbols and punctuation by spaces, Thai vowel and tone marks included:
-    that is Whisper's rule, not a choice made here.
+    English (`en`) has its own rules for contractions, numbers and spelling; all other languages share one set. It
+    composes the text (NFKC), then replaces marks, symbols and punctuation with spaces, Thai vowel and tone marks
+    included: that is Whisper's rule, not a choice made here.
     """
     return _normaliser(language == "en")(text).strip()
 
@@ -23,8 +23,8 @@ def normalise_whisper(text: str, language: str) -> str:
 def read_spellings() -> dict[str, str]:
     """Whisper's British to American spellings (1,739 words, lower case).
 
-    They are shipped beside this module because transformers has them only inside each Whisper tokenizer's folder, and
-    scoring should need no model.
+    They are shipped beside this module because transformers only has them in each Whisper tokenizer's folder, and
+    scoring should not need a model.
     """
     import yaml
 

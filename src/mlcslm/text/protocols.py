@@ -1,7 +1,7 @@
 """Scoring protocols: how a reference and a hypothesis become the tokens that an error rate counts.
 
 `mlcslm-2025` is the MLC-SLM 2025 challenge's published scoring; `whisper-norm` applies Whisper's own text normaliser to
-both sides. Raw hypotheses are stored and a protocol is applied when they are scored, never before.
+both sides. Hypotheses are stored raw; a protocol is applied only when they are scored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mlcslm.text.normalisation_whisper import normalise_whisper
 PROTOCOLS = ("mlcslm-2025", "whisper-norm")
 NORMALISED = "+normalised-hypothesis"
 
-# The challenge's list. Apostrophes, hyphens, dashes, … « » 「」 （ ） ： ； 〜 ° are not in it, and stay.
+# The challenge's list. Apostrophes, hyphens, dashes, … « » 「」 （ ） ： ； 〜 ° are not in it, so they stay.
 DELETED_CHARACTERS = '!"#$%&()*+,./:;<=>?@[\\]^_`{|}~。、？！・¿¡，'
 
 # The challenge's ranges, first and last code point.
@@ -46,8 +46,8 @@ _CHARACTER = re.compile("([" + "".join(f"{chr(first)}-{chr(last)}" for first, la
 class Protocol:
     """How texts become tokens.
 
-    name: what results are labelled with; normalise_hypothesis: whether hypotheses are normalised as references are;
-    reference_normaliser, hypothesis_normaliser: text and group to normalised text.
+    name: the label of results; normalise_hypothesis: whether hypotheses are normalised like references;
+    reference_normaliser, hypothesis_normaliser: (text, group) to normalised text.
     """
 
     name: str
@@ -56,20 +56,19 @@ class Protocol:
     hypothesis_normaliser: Normaliser
 
     def reference_tokens(self, text: str, group: Group) -> list[str]:
-        """Tokens of a raw reference: words, or characters and Latin or digit runs where the group's unit is those."""
+        """Tokens of a raw reference: words, or characters and Latin or digit runs, depending on the group's unit."""
         return split_tokens(self.reference_normaliser(text, group), group)
 
     def hypothesis_tokens(self, text: str, group: Group) -> list[str]:
-        """Tokens of a raw hypothesis, in the same unit as its reference's."""
+        """Tokens of a raw hypothesis, in the same unit as the reference's."""
         return split_tokens(self.hypothesis_normaliser(text, group), group)
 
 
 def get_protocol(name: str, normalise_hypothesis: bool = False) -> Protocol:
     """Protocol called `name`, one of `PROTOCOLS`; raises UserError for another name.
 
-    With `normalise_hypothesis`, `mlcslm-2025` normalises hypotheses as it does references, which the challenge does
-    not, and is called `mlcslm-2025+normalised-hypothesis`, which is a name too. `whisper-norm` normalises both sides in
-    either case.
+    With `normalise_hypothesis`, `mlcslm-2025` normalises hypotheses like references, which the challenge does not, and
+    is called `mlcslm-2025+normalised-hypothesis`, a name also accepted here. `whisper-norm` always normalises both.
     """
     if name == f"mlcslm-2025{NORMALISED}":
         name, normalise_hypothesis = "mlcslm-2025", True
@@ -85,9 +84,9 @@ def get_protocol(name: str, normalise_hypothesis: bool = False) -> Protocol:
 
 
 def normalise_reference(text: str) -> str:
-    """`text` as the challenge normalises references and training targets: lower case, without its list of punctuation.
+    """`text` as the challenge normalises references and training targets: lower case, its list of punctuation removed.
 
-    Unicode normalisation is left out on purpose: it would change how many characters a reference counts.
+    There is deliberately no Unicode normalisation: it would change how many characters a reference has.
 
     >>> normalise_reference(" Hello,  World… it's 3.5 ! ")
     "hello world… it's 35"
@@ -96,9 +95,9 @@ def normalise_reference(text: str) -> str:
 
 
 def split_tokens(text: str, group: Group) -> list[str]:
-    """Words of `text`; for a group counted in characters, each character of `CHARACTER_RANGES` is a token of its own.
+    """Words of `text`; for a group counted in characters, each character in `CHARACTER_RANGES` is its own token.
 
-    Runs of other characters (Latin letters, digits) stay whole, so such a group's tokens are of mixed size.
+    Runs of other characters (Latin letters, digits) stay whole, so such a group's tokens vary in size.
 
     >>> split_tokens("DVDを2枚 ok", Group("Japanese", "Japanese", "ja", "<LANG_JP>", "character", ""))
     ['DVD', 'を', '2', '枚', 'ok']
@@ -107,7 +106,7 @@ def split_tokens(text: str, group: Group) -> list[str]:
 
 
 def split_units(text: str, unit: Unit) -> list[str]:
-    """`split_tokens` for whoever knows the unit and not the group.
+    """`split_tokens` for a known unit instead of a group.
 
     >>> split_units("DVDを2枚 ok", "word")
     ['DVDを2枚', 'ok']

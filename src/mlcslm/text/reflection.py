@@ -1,18 +1,18 @@
-r"""The chain of thought: what was heard, what may be wrong with it (paper, section 3.4).
+r"""The chain of thought: what was heard, and what may be wrong with it (paper, section 3.4).
 
-A reflection is one sentence; white space in it is single spaces:
+A reflection is one sentence with single spaces:
 
     REFLECTION = "The speech sounds like: " HYPOTHESIS ", but it might have some " DETAILS ", let me correct it."
-    DETAILS    = "errors: none" | SECTION {"; " SECTION}          each kind of error once at most
+    DETAILS    = "errors: none" | SECTION {"; " SECTION}          each kind at most once
     SECTION    = "substitution: " PAIR {", " PAIR} [", ..."]
                | ("deletion" | "insertion") ": " UNIT {", " UNIT} [", ..."]
     PAIR       = HEARD " -> " MEANT                               both are UNITs
 
-An insertion's unit is one that was heard, a deletion's one that was meant. `...` says that more errors of the kind were
-left out. A UNIT is a word, or a character where the error rate counts characters, as `mlcslm-2025` scores it; in it,
-`,` `;` and `\` stand behind a backslash, and so does a unit that is `...`. Nothing in HYPOTHESIS is escaped: DETAILS
-cannot hold ", but it might have some ", so the last one of the sentence is the frame's. Every unit follows a space,
-as in running text: most tokenizers then give it the tokens that it has in the hypothesis.
+An insertion's unit is one that was heard, a deletion's one that was meant. `...` means that more errors of this kind
+were left out. A UNIT is a word, or a character where `mlcslm-2025` counts characters; in it, `,` `;` and `\` are
+escaped with a backslash, and so is a unit that is `...`. Nothing in HYPOTHESIS is escaped: DETAILS cannot contain
+", but it might have some ", so the last one in the sentence is the frame's. Every unit follows a space, as in running
+text, so that most tokenizers give it the same tokens as in the hypothesis.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from mlcslm.text.alignment import KINDS, Edit, Kind, align
 from mlcslm.text.protocols import Unit, normalise_reference, split_units
@@ -38,22 +39,22 @@ _UNESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Reflection:
-    """A reflection's content. edits: errors that it names, in its order; cut: whether it says that it names not all."""
+    """A reflection's content. edits: the errors it names, in order; truncated: whether it says that it omits some."""
 
     hypothesis: str
     edits: tuple[Edit, ...]
-    cut: bool = False
+    truncated: bool = False
 
     @property
     def kinds(self) -> frozenset[Kind]:
-        """Kinds of the errors that it names."""
+        """Kinds of the errors it names."""
         return frozenset(edit.kind for edit in self.edits)
 
 
 def units(text: str, unit: Unit) -> list[str]:
     """Units of `text` as `mlcslm-2025` counts errors: words, or characters with Latin and digit runs left whole.
 
-    The text is taken as it is: references are to be normalised first, hypotheses are not.
+    The text is used as is: normalise references first, but not hypotheses.
 
     >>> units("ça va", "word"), units("dvdを2枚", "character")
     (['ça', 'va'], ['dvd', 'を', '2', '枚'])
@@ -62,10 +63,10 @@ def units(text: str, unit: Unit) -> list[str]:
 
 
 def write_reflection(hypothesis: str, reference: str, unit: Unit, *, longest: int) -> str:
-    """The reflection on `hypothesis`: all its errors, or of each kind the first `longest`.
+    """The reflection on `hypothesis`: all its errors, or the first `longest` of each kind.
 
-    hypothesis: a transcript, whose tags and placeholders are left out; reference: raw or normalised, which is the same.
-    Wherever the hypothesis has an error, one at least is named. Raises ValueError for `longest` below 1.
+    hypothesis: a transcript, whose tags and placeholders are dropped; reference: raw or normalised, with the same
+    result. If the hypothesis has errors, at least one is named. Raises ValueError for `longest` below 1.
 
     >>> write_reflection("an tea", "A big tea.", "word", longest=6)
     'The speech sounds like: an tea, but it might have some substitution: an -> a; deletion: big, let me correct it.'
@@ -73,7 +74,7 @@ def write_reflection(hypothesis: str, reference: str, unit: Unit, *, longest: in
     'The speech sounds like: ça va, but it might have some errors: none, let me correct it.'
     """
     if longest < 1:
-        raise ValueError(f"longest={longest}: an error at least must be named where there is one")
+        raise ValueError(f"longest={longest}: found less than 1, but at least one error must be named")
     hypothesis = plain_text(hypothesis)
     edits = align(units(normalise_reference(reference), unit), units(hypothesis, unit))
     return f"{BEGINNING}{hypothesis}{MIDDLE}{_write_details(edits, longest)}{END}"
@@ -83,7 +84,7 @@ def parse_reflection(think: str) -> Reflection | None:
     """Read a reflection back; None if `think` is not one.
 
     >>> parse_reflection("The speech sounds like: oh, but it might have some insertion: oh, let me correct it.")
-    Reflection(hypothesis='oh', edits=(Edit(kind='insertion', heard='oh', meant=''),), cut=False)
+    Reflection(hypothesis='oh', edits=(Edit(kind='insertion', heard='oh', meant=''),), truncated=False)
     >>> parse_reflection("The speech sounds like: oh, but it might be wrong.") is None
     True
     """
@@ -95,7 +96,7 @@ def parse_reflection(think: str) -> Reflection | None:
 
 
 def join_reflections(reflections: Sequence[Reflection]) -> str:
-    """The reflection of an utterance that was decoded in pieces: their hypotheses, and all the errors that they name.
+    """The reflection of an utterance that was decoded in pieces: their hypotheses, and all the errors they name.
 
     >>> one = parse_reflection("The speech sounds like: oh, but it might have some insertion: oh, let me correct it.")
     >>> join_reflections([one, one])
@@ -130,23 +131,24 @@ def _parse_details(details: str) -> tuple[tuple[Edit, ...], bool] | None:
         return (), False
     edits: list[Edit] = []
     kinds: list[str] = []
-    cut, position = False, 0
+    truncated, position = False, 0
     while position < len(details) or not kinds:
         section = _SECTION.match(details, position)
         if section is None or section[1] in kinds:
             return None
-        kinds.append(section[1])
+        kind = cast(Kind, section[1])
+        kinds.append(kind)
         position = section.end()
         items = _ITEM.findall(section[2])
         if len(items) > 1 and items[-1] == (MORE, ""):
             items.pop()
-            cut = True
+            truncated = True
         for item in items:
-            edit = _parse_item(section[1], *item)
+            edit = _parse_item(kind, *item)
             if edit is None:
                 return None
             edits.append(edit)
-    return tuple(edits), cut
+    return tuple(edits), truncated
 
 
 def _parse_item(kind: Kind, first: str, second: str) -> Edit | None:

@@ -1,6 +1,6 @@
-"""Prompts, targets and answers as text (paper, sections 3.1 to 3.4), with the tokens that are added for them.
+"""Prompts, targets and answers as text (paper, sections 3.1 to 3.4), with the tokens added for them.
 
-The whole is `USER: <S> <P> ASSISTANT: <T>`: the speech, the prompt, and what the model is to answer.
+The frame is `USER: <S> <P> ASSISTANT: <T>`: the speech, the prompt, and the expected answer.
 
 - plain: `USER: <|audio|> Transcribe the speech above ASSISTANT: TEXT`
 - tagged: `USER: <speech> <|audio|> </speech> Transcribe the speech above ASSISTANT: <LANG_XX> <transcribe> TEXT
@@ -31,11 +31,11 @@ THINK, END_THINK = "<think>", "</think>"
 PAIRED_TOKENS = (SPEECH, END_SPEECH, TRANSCRIBE, END_TRANSCRIBE, THINK, END_THINK)
 
 AUDIO_TOKEN = "<|audio|>"
-"""Placeholder in the prompt, one for each 100 ms of audio: internal, replaced by the projector, never generated."""
+"""Placeholder in the prompt, one per 100 ms of audio: internal, replaced by the projector, never generated."""
 
 _LANGUAGE = r"<LANG_\w+>"
 _TAG = re.compile("|".join([_LANGUAGE, *map(re.escape, PAIRED_TOKENS)]))
-# Ends and paddings of the tokenizers in use: <|im_end|>, <|endoftext|>, <|eot_id|>, <|audio|>, </s>, <s>, <pad>, <eos>.
+# End and padding tokens of known tokenizers: <|im_end|>, <|endoftext|>, <|eot_id|>, <|audio|>, </s>, <s>, <pad>, <eos>.
 _CONTROL = re.compile(r"<\|[^<>|\s]+\|>|</?s>|<pad>|<[be]os>|<unk>")
 _THOUGHT = re.compile(rf"{THINK}(.*?)(?:{END_THINK}|(?={TRANSCRIBE})|\Z)", re.DOTALL)
 _TRANSCRIPT = re.compile(rf"{TRANSCRIBE}(.*?)(?:{END_TRANSCRIBE}|\Z)", re.DOTALL)
@@ -49,8 +49,8 @@ _WELL_FORMED_REASONING = re.compile(
 class Answer:
     """What a generated text says.
 
-    language: its language token, or None; transcript: what it transcribed, white space collapsed; think: what stands
-    between `<think>` and `</think>`, or None; well_formed: whether it has exactly the template's form.
+    language: its language token, or None; transcript: what it transcribed, white space collapsed; think: the text
+    between `<think>` and `</think>`, or None; well_formed: whether it matches the template exactly.
     """
 
     language: str | None
@@ -62,8 +62,8 @@ class Answer:
 def added_tokens(groups: Iterable[Group]) -> list[str]:
     """The tokens that stage 2 adds to the vocabulary: the groups' language tokens in order, then the three pairs.
 
-    The 15 groups of the challenge have 11 languages, hence 17 tokens (paper, section 3.2). Raises UserError for a
-    language token that answers could not be read back with.
+    The challenge's 15 groups have 11 languages, hence 17 tokens (paper, section 3.2). Raises UserError for a language
+    token that could not be recognised in answers.
 
     >>> added_tokens([Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez")])[:3]
     ['<LANG_FR>', '<speech>', '</speech>']
@@ -78,7 +78,7 @@ def added_tokens(groups: Iterable[Group]) -> list[str]:
 def prompt_text(group: Group, template: Template, context: Sequence[str] = ()) -> str:
     r"""Text before the answer, `USER: <S> <P> ASSISTANT:`, with one `<|audio|>` for the speech.
 
-    context: transcripts of the utterances before, oldest first; each becomes a line after the prompt (section 4.1).
+    context: transcripts of the preceding utterances, oldest first; each becomes a line after the prompt (section 4.1).
 
     >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez le discours ci-dessus")
     >>> prompt_text(french, "plain")
@@ -94,7 +94,7 @@ def prompt_text(group: Group, template: Template, context: Sequence[str] = ()) -
 
 
 def target_text(group: Group, template: Template, transcript: str, think: str | None = None) -> str:
-    """Text that the model is trained to answer; the end token follows it.
+    """The text that the model is trained to answer; the end token follows it.
 
     think: the reflection, for the template "reasoning" only.
 
@@ -106,7 +106,9 @@ def target_text(group: Group, template: Template, transcript: str, think: str | 
     """
     _check_template(template)
     if (think is not None) != (template == "reasoning"):
-        raise ValueError(f"template {template!r} with think={think!r}: only 'reasoning' has a reflection, and needs it")
+        raise ValueError(
+            f"template {template!r} with think={think!r}: only 'reasoning' has a reflection, and needs one"
+        )
     transcript = plain_text(transcript)
     if template == "plain":
         return f" {transcript}"
@@ -115,10 +117,10 @@ def target_text(group: Group, template: Template, transcript: str, think: str | 
 
 
 def parse_answer(raw: str, template: Template) -> Answer:
-    """Read a generated text back. Malformed text is read as well as it can be: nothing that was transcribed is lost.
+    """Parse a generated text. Malformed text is parsed as far as possible: nothing that was transcribed is lost.
 
-    The transcript is what stands after `<transcribe>`, up to `</transcribe>` or the end; without that tag, everything
-    outside `<think>` that is not a tag. End and padding tokens are left out.
+    The transcript is the text after `<transcribe>`, up to `</transcribe>` or the end; without that tag, everything
+    outside `<think>` that is not a tag. End and padding tokens are dropped.
 
     >>> parse_answer("<LANG_FR><transcribe> Ça va ? </transcribe><|im_end|>", "tagged")
     Answer(language='<LANG_FR>', transcript='Ça va ?', think=None, well_formed=True)

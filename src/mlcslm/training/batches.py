@@ -6,44 +6,44 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-# Utterances are sorted by length within so many batches at a time: little padding, and still a new mixture each pass.
-_BATCHES_A_POOL = 50
+# Utterances are sorted by length within pools of this many batches: little padding, yet a new mix in each pass.
+_BATCHES_PER_POOL = 50
 
 Key = tuple[int, int]
-"""(pass over the data, index of the utterance): what a dataset is asked for."""
+"""(pass over the data, index of the utterance): what a dataset is indexed by."""
 
 
 def batches_of_pass(lengths: Sequence[float], batch_size: int, seed: int, number: int) -> list[list[int]]:
-    """Batches of pass `number` over utterances of the given lengths, in the order in which they are trained on.
+    """Batches of pass `number` over utterances of the given lengths, in training order.
 
-    Each has exactly `batch_size` utterances of similar length; the few that fill no batch are drawn anew each pass.
+    Each has exactly `batch_size` utterances of similar length; the few left over differ from pass to pass.
 
     >>> batches_of_pass([3, 1, 2, 4], 2, seed=0, number=0) == batches_of_pass([3, 1, 2, 4], 2, seed=0, number=0)
     True
     """
     rng = np.random.default_rng([seed, number])
-    # Left out before they are sorted: afterwards it would be the longest, in every pass.
+    # Drop the remainder before sorting: afterwards it would be the longest utterances in every pass.
     order = rng.permutation(len(lengths))[: len(lengths) // batch_size * batch_size]
     length_of = np.asarray(lengths)
     batches: list[list[int]] = []
-    for start in range(0, len(order), batch_size * _BATCHES_A_POOL):
-        pool = order[start : start + batch_size * _BATCHES_A_POOL]
+    for start in range(0, len(order), batch_size * _BATCHES_PER_POOL):
+        pool = order[start : start + batch_size * _BATCHES_PER_POOL]
         pool = pool[np.argsort(length_of[pool], kind="stable")]
         batches += [pool[i : i + batch_size].tolist() for i in range(0, len(pool), batch_size)]
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
 class BatchPlan:
-    """The `count` micro-batches of a whole stage, as a batch sampler of keys for a DataLoader.
+    """All `count` micro-batches of a stage, as a batch sampler of keys for a DataLoader.
 
-    Raises ValueError when there are fewer utterances than a batch holds.
+    Raises ValueError if there are too few utterances for one batch.
     """
 
     def __init__(self, lengths: Sequence[float], batch_size: int, count: int, seed: int) -> None:
         if len(lengths) < batch_size:
             raise ValueError(f"{len(lengths)} utterances do not fill a batch of {batch_size}")
         self.lengths = lengths
-        self.batch_size = batch_size  # accelerate asks for it when it deals batches out to processes
+        self.batch_size = batch_size  # read by accelerate when it distributes batches over processes
         self.drop_last = True
         self.count = count
         self.seed = seed

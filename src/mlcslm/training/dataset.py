@@ -1,4 +1,4 @@
-"""Training examples: the utterances of a manifest with their audio, cached or read as they are asked for."""
+"""Training examples: the utterances of a manifest with their audio, cached or read on demand."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
 
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end", "text"]
-_CONTEXT_STREAM = 1  # tells the random stream that drops context from the one that augments
+_CONTEXT_STREAM = 1  # keeps the random stream that drops context apart from the one that augments
 
 
 class UtteranceDataset(Dataset[dict[str, Any]]):
-    """Utterances of `manifest` that have text, last `longest_s` at most and are in no session of `fold`.
+    """Utterances of `manifest` that have text, last at most `max_duration_s` and are in no session of `fold`.
 
-    Asked for (pass, index), it gives `input_ids`, `labels` and either `encoder_frames` (T, d) from `cache`, or
-    `input_features` (M, F) of the audio, augmented by `augmenter` with a random stream of (seed, pass, utterance).
-    The answers to learn are the references of protocol `mlcslm-2025`, which hypotheses are compared with as they are;
-    with template "reasoning" after the reflections of `reasoning` (see `reasoning_data`). Their prompts have the
-    references of the `context` utterances before; a share of `context_dropout`, drawn anew each pass, has none.
+    Item (pass, index) holds `input_ids`, `labels` and either `encoder_frames` (T, d) from `cache`, or `input_features`
+    (M, F) of the audio, augmented by `augmenter` with a random stream per (seed, pass, utterance). The target is the
+    reference under protocol `mlcslm-2025`, exactly as hypotheses are scored against it; with template "reasoning" it
+    follows the reflection from `reasoning` (see `reasoning_data`). The prompt contains the references of the previous
+    `context` utterances, except in a share of `context_dropout`, redrawn in each pass.
     """
 
     def __init__(
@@ -55,29 +55,30 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         context_dropout: float = 0.0,
     ) -> None:
         rows = read_table(manifest, columns=_COLUMNS).to_pylist()
-        left_out = sessions_of_fold(rows, fold) if fold else set()
-        # What is behind the encoder's window would be in the answer to learn, but not be heard.
+        excluded = sessions_of_fold(rows, fold) if fold else set()
+        # Words beyond the encoder's window would be in the answer to learn, but not be heard.
         max_duration_s = min(max_duration_s, processor.features.max_samples / SAMPLE_RATE)
         self.rows = [
             row
             for row in rows
-            if row["text"] and row["end"] - row["start"] <= max_duration_s and row["session_id"] not in left_out
+            if row["text"] and row["end"] - row["start"] <= max_duration_s and row["session_id"] not in excluded
         ]
-        left_out_long = [
-            row for row in rows if row["end"] - row["start"] > max_duration_s and row["session_id"] not in left_out
+        too_long = [
+            row["utterance_id"]
+            for row in rows
+            if row["end"] - row["start"] > max_duration_s and row["session_id"] not in excluded
         ]
-        if self.rows and left_out_long:
-            some = ", ".join(row["utterance_id"] for row in left_out_long[:3]) + (
-                ", …" if len(left_out_long) > 3 else ""
-            )
+        if self.rows and too_long:
+            some = ", ".join(too_long[:3]) + (", …" if len(too_long) > 3 else "")
             say(
-                f"{manifest}: not trained on {len(left_out_long):,} of {len(rows):,} utterances, which last longer "
+                f"{manifest}: not trained on {len(too_long):,} of {len(rows):,} utterances, which last longer "
                 f"than {max_duration_s:g} s: {some}"
             )
         if not self.rows:
-            without = f" outside fold {list(fold)}" if fold else ""
+            outside = f" outside fold {list(fold)}" if fold else ""
             raise UserError(
-                f"{manifest}: none of its {len(rows)} utterances{without} has text within {max_duration_s} s."
+                f"{manifest}: none of its {len(rows)} utterances{outside} has text and lasts at most "
+                f"{max_duration_s} s."
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
         self.context_dropout = context_dropout
@@ -96,7 +97,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
 
     @property
     def lengths(self) -> Sequence[float]:
-        """Seconds of each utterance."""
+        """Duration of each utterance in seconds."""
         return [row["end"] - row["start"] for row in self.rows]
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
@@ -113,7 +114,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         return example | audio
 
     def context(self, key: Key) -> list[str]:
-        """Transcripts of the utterances before, oldest first; nothing where they are dropped in this pass."""
+        """Transcripts of the previous utterances, oldest first; empty where this pass drops them."""
         number, index = key
         name = self.rows[index]["utterance_id"]
         if self.context_dropout:
@@ -123,7 +124,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         return self.contexts[name]
 
     def audio(self, key: Key) -> tuple[dict[str, torch.Tensor], int]:
-        """`encoder_frames` (T, d) or `input_features` (M, F) of an utterance, and its length in samples at 16 kHz."""
+        """`encoder_frames` (T, d) or `input_features` (M, F) of an utterance, and its number of samples at 16 kHz."""
         number, index = key
         row = self.rows[index]
         if self.cache is not None:
@@ -136,21 +137,21 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
 
 
 def _read_thoughts(path: Path, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Reflection of each utterance of `rows`, by utterance id. Raises UserError where any has none."""
+    """Reflection of each utterance of `rows`, by utterance id. Raises UserError if any is missing."""
     columns = read_table(path, columns=["utterance_id", "think"]).to_pydict()
     thoughts = dict(zip(*columns.values(), strict=True))
     if missing := [row["utterance_id"] for row in rows if row["utterance_id"] not in thoughts]:
         raise UserError(
-            f"{path}: no reflection for {len(missing)} of {len(rows)} training utterances, such as {missing[0]}; "
+            f"{path}: no reflection for {len(missing)} of {len(rows)} training utterances, e.g. {missing[0]}; "
             "delete the file and run the workflow again."
         )
     return thoughts
 
 
 class PromptDataset(UtteranceDataset):
-    """As `UtteranceDataset`; asked for (pass, index), it gives what rewards are computed from, and not yet the audio:
-    `utterance_id`, `reference` (as `mlcslm-2025` normalises it), `unit` that errors are counted in, `key`, and an empty
-    `prompt`, which trl asks for. `prompt` gives what the model is asked.
+    """As `UtteranceDataset`, but item (pass, index) holds what rewards are computed from, without the audio:
+    `utterance_id`, `reference` (normalised under `mlcslm-2025`), the `unit` of the error rate, `key`, and an empty
+    `prompt`, which trl requires. The method `prompt` returns the model's actual input.
     """
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
@@ -164,7 +165,7 @@ class PromptDataset(UtteranceDataset):
         }
 
     def prompt(self, key: Key) -> dict[str, Any]:
-        """`input_ids` of the prompt, with `encoder_frames` (T, d) or `input_features` (M, F), to be collated."""
+        """`input_ids` of the prompt, with `encoder_frames` (T, d) or `input_features` (M, F), ready to collate."""
         audio, samples = self.audio(key)
         tokens = self.processor.audio_token_count(samples)
         group = self.rows[key[1]]["grp"]

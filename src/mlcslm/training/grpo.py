@@ -1,7 +1,7 @@
-"""Dr. GRPO on audio: what trl's GRPOTrainer lacks to sample answers to speech and to learn from them (section 3.5).
+"""Dr. GRPO on audio: what trl's GRPOTrainer lacks to sample answers to speech and learn from them (section 3.5).
 
-trl has no audio path, so this hooks what is private to it, and trl is pinned. A generation batch are the utterances
-of one optimiser step. Each is read and encoded once; its rows refer to it by number, which is what goes through trl's
+trl has no audio path, so this overrides private methods, and trl is pinned. A generation batch is the utterances of one
+optimiser step. Each is read and encoded once; its rows refer to it by index, and only that index passes through trl's
 shuffling and buffering.
 
 Shapes: U utterances of a generation batch, G rollouts of each, B rows (U * G, or those of a micro-batch), L positions.
@@ -12,7 +12,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -28,18 +29,18 @@ from mlcslm.training.dataset import PromptDataset
 from mlcslm.training.parts_trainer import PartsTrainer
 from mlcslm.training.rollouts import GenerationPlan, ParentModel, sample_answers
 
-# trl 1.16 still calls transformers by names that it is about to drop.
+# trl 1.16 still uses arguments that transformers is about to drop.
 warnings.filterwarnings("ignore", message=".*gradient_checkpointing.* is deprecated", category=FutureWarning)
 
 RewardFunction = Callable[..., list[float]]
-"""Rewards of rows from keyword arguments: `raw` (the answers' texts) and what the dataset says of each utterance."""
+"""Rewards of rows from keyword arguments: `raw` (the answers' texts) and the dataset's columns for each utterance."""
 
 
 def grpo_arguments(stage: ReinforcementConfig, arguments: Mapping[str, Any]) -> GRPOConfig:
-    """`arguments` (of a TrainingArguments; a batch counts utterances) with those of Dr. GRPO.
+    """`arguments` (for TrainingArguments; its batch size counts utterances) extended with those of Dr. GRPO.
 
-    Advantages are rewards less their group's mean, not divided by its spread; a loss is the sum over its tokens divided
-    by a constant, rows * `max_new_tokens`. Every answer is learnt from once, right after it was sampled.
+    Advantages are rewards minus their group's mean, not divided by its standard deviation; the loss is the sum over all
+    tokens divided by a constant, rows * `max_new_tokens`. Each answer is used once, right after it was sampled.
     """
     rows = arguments["per_device_train_batch_size"] * stage.rollouts
     return GRPOConfig(
@@ -52,18 +53,21 @@ def grpo_arguments(stage: ReinforcementConfig, arguments: Mapping[str, Any]) -> 
         max_completion_length=stage.max_new_tokens,
         temperature=stage.temperature,
         reward_weights=[stage.reward_weights[name] for name in stage.rewards],
-        use_bias_correction_kl=False,  # as published: the estimate itself is differentiated (GRPO, equation 4)
-        disable_dropout=True,  # else the parent itself would diverge from the parent
+        use_bias_correction_kl=False,  # as published: differentiate the estimate itself (GRPO, equation 4)
+        disable_dropout=True,  # else even the parent would diverge from itself
     )
 
 
 class RolloutTrainer(PartsTrainer, GRPOTrainer):
-    """GRPOTrainer for the speech LLM: `stage.rollouts` answers to each utterance of `plan`, rewarded, learnt from.
+    """GRPOTrainer for the speech LLM: samples, rewards and learns from `stage.rollouts` answers per utterance.
 
-    rewards: function by name, in the order of `args.reward_weights`; options: AdamW's options by parameter name.
-    The KL divergence is to the weights that `model` comes with. Metrics `think_length` etc. may be given by `measure`,
-    called with the answers' texts and their rows of the dataset.
+    plan: the utterances of each step; rewards: functions by name, in the order of `args.reward_weights`; options:
+    AdamW's options by parameter name; measure: computes further metrics from the answers' texts and their dataset
+    columns. The KL divergence is to the initial weights of `model`.
     """
+
+    args: GRPOConfig
+    num_generations: int
 
     def __init__(
         self,
@@ -79,21 +83,22 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         measure: Callable[..., dict[str, float]] | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        model.config.text_config.eos_token_id = processor.end_token_id  # else transformers does so and warns of it
+        model.config.text_config.eos_token_id = processor.end_token_id  # else transformers sets it and warns
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*rollout_func.*experimental")  # why trl is pinned
             super().__init__(
                 model=model,
                 args=args,
                 reward_funcs=[_named(name, function) for name, function in rewards.items()],
-                train_dataset=Dataset.from_dict({"prompt": [""]}),  # trl wants one; `utterances` is what is read
+                train_dataset=Dataset.from_dict({"prompt": [""]}),  # trl requires one; `utterances` is what is read
                 processing_class=processor.tokenizer,
                 rollout_func=lambda *_: self._roll_out(),
                 callbacks=list(callbacks),
             )
-        # Not by `args`: from a beta there, trl loads a reference by the model's hub id, which ours has not.
+        # Not through `args`: given a beta there, trl would load a reference model by hub id, which ours does not have.
         self.beta = stage.kl_weight
-        self.ref_model = ParentModel(model)
+        # trl only passes it on to `_get_per_token_logps_and_entropies`.
+        self.ref_model = cast("Any", ParentModel(model))
         self.processor = processor
         self.utterances = utterances
         self.plan = plan
@@ -103,10 +108,10 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         self._batch: dict[str, torch.Tensor] = {}
         self._rows = torch.empty(0, dtype=torch.long)
 
-    def get_train_dataloader(self) -> DataLoader:
-        """The planned utterances, each as often as it has rollouts; their audio is read when answers are sampled."""
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The planned utterances, each repeated once per rollout; their audio is read when answers are sampled."""
         plan = GenerationPlan(
-            self.plan, accumulation=self.args.steps_per_generation, processes=self.accelerator.num_processes
+            self.plan, accumulation=self.args.gradient_accumulation_steps, processes=self.accelerator.num_processes
         )
         loader = DataLoader(
             self.utterances,
@@ -116,7 +121,7 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         return self.accelerator.prepare(loader)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        """Read and encode the batch's audio, sample, reward; `audio_rows` (B,) says which utterance a row is of."""
+        """Read and encode the batch's audio, sample, reward; `audio_rows` (B,) is the utterance of each row."""
         examples = [self.utterances.prompt(row["key"]) for row in inputs[:: self.num_generations]]
         batch = self.processor.collate(examples, side="left")
         self._batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
@@ -141,14 +146,14 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         finally:
             policy.train()
         answers = [self.processor.completion(ids)[0] for ids in answers]
-        asked = [
+        prompts = [
             ids[mask].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
         ]
-        asked = [ids for ids in asked for _ in range(self.num_generations)]
-        self.tokens_seen += sum(map(len, asked)) + sum(map(len, answers))
+        prompts = [ids for ids in prompts for _ in range(self.num_generations)]
+        self.tokens_seen += sum(map(len, prompts)) + sum(map(len, answers))
         end = self.processor.end_token_id
         raw = [self.processor.decode(ids[:-1] if ids[-1] == end else ids) for ids in answers]
-        return {"prompt_ids": asked, "completion_ids": answers, "logprobs": None, "raw": raw}
+        return {"prompt_ids": prompts, "completion_ids": answers, "logprobs": None, "raw": raw}
 
     def _calculate_rewards(self, inputs: list[dict[str, Any]], *answers: Any) -> torch.Tensor:
         if self.measure is not None:
@@ -158,7 +163,7 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         return super()._calculate_rewards(inputs, *answers)
 
     def _compute_loss(self, model: nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
-        """The loss of a micro-batch, whose rows trl has drawn from all of the generation batch."""
+        """The loss of a micro-batch, whose rows trl has drawn from the whole generation batch."""
         self._rows = inputs["audio_rows"]
         return super()._compute_loss(model, inputs)
 
@@ -171,7 +176,7 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         batch_size: int | None = None,
         **options: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """As trl's, of rows (B, L) that hear the audio of their utterances `self._rows`."""
+        """As trl's, with rows (B, L) conditioned on the audio of their utterances `self._rows`."""
         weights = model.in_place() if isinstance(model, ParentModel) else nullcontext()
         module = self._policy if isinstance(model, ParentModel) else model
         size = batch_size or len(input_ids)
@@ -179,7 +184,7 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         with weights:
             for start in range(0, len(input_ids), size):
                 chunk = slice(start, start + size)
-                hearing = _Hearing(module, lambda rows=self._rows[chunk]: self._audio_of(rows))
+                hearing = _WithAudio(module, partial(self._audio_of, self._rows[chunk]))
                 parts.append(
                     super()._get_per_token_logps_and_entropies(
                         hearing, input_ids[chunk], attention_mask[chunk], logits_to_keep, **options
@@ -193,10 +198,10 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         return self.accelerator.unwrap_model(self.model_wrapped)
 
     def _audio_of(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Encoder frames of each row; utterances that are not encoded yet are, each once, with gradients if wanted."""
-        heard, place = torch.unique(rows, return_inverse=True)
+        """Encoder frames of each row; utterances not encoded yet are encoded once, with gradients where enabled."""
+        heard, index = torch.unique(rows, return_inverse=True)
         batch = {name: tensor[heard] for name, tensor in self._batch.items() if name not in _TEXT}
-        return {name: tensor[place] for name, tensor in self._encoded(batch).items()}
+        return {name: tensor[index] for name, tensor in self._encoded(batch).items()}
 
     def _encoded(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """`batch` with encoder frames in place of log-mel features."""
@@ -209,17 +214,17 @@ class RolloutTrainer(PartsTrainer, GRPOTrainer):
         return batch
 
     def _send_telemetry(self) -> None:
-        """Nothing: trl would report the start to its makers, and a run here asks nothing of the network."""
+        """Nothing: trl would report the run to its makers, and a run makes no network requests."""
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
-        """None: `checkpoint.json` says what a checkpoint is."""
+        """None: `checkpoint.json` describes a checkpoint."""
 
 
 _TEXT = ("input_ids", "attention_mask")
 
 
-class _Hearing:
-    """A model that is given audio with every call."""
+class _WithAudio:
+    """A model that receives its audio with every call."""
 
     def __init__(self, model: nn.Module, audio: Callable[[], dict[str, torch.Tensor]]) -> None:
         self._model = model
@@ -229,9 +234,9 @@ class _Hearing:
         return self._model(**inputs, **self._audio())
 
 
-def _named(name: str, function: RewardFunction) -> RewardFunction:
-    def reward(**columns: Any) -> list[float]:
-        return function(**columns)
+def _named(name: str, function: RewardFunction) -> Callable[..., list[float | None]]:
+    def reward(**columns: Any) -> list[float | None]:
+        return [*function(**columns)]
 
     reward.__name__ = name
     return reward

@@ -1,6 +1,6 @@
-"""Run a training stage on what the job has: in this process, one process a GPU of this machine, or tasks of SLURM's.
+"""Run a training stage on the job's resources: in this process, one process per GPU of this machine, or SLURM tasks.
 
-`python -m mlcslm.training.launch JOB.json` is what each of those processes runs; `--srun` where srun has started it.
+`python -m mlcslm.training.launch JOB.json` is what each process runs; with `--srun` if srun started it.
 """
 
 from __future__ import annotations
@@ -27,25 +27,24 @@ from mlcslm.runtime.progress import say
 from mlcslm.training.settings import StagePaths
 
 GRACE_S = 300
-"""How long processes that were asked to stop may take to finish their step and to save, before they are killed."""
+"""How long processes that were asked to stop may take to finish their step and save before they are killed."""
 
 
 def launch_stage(
     name: str, config: Config, paths: StagePaths, processes: int | None = None, tasks: int | None = None
 ) -> None:
-    """Train stage `name`; raises UserError if a process of it fails, Interrupted if it was asked to stop.
+    """Train stage `name`; raises UserError if one of its processes fails, Interrupted if it was asked to stop.
 
-    processes: how many, by default one a GPU of this machine; tasks: let srun start so many in their place, on the
-    nodes of this SLURM job. The micro-batches of an optimiser step are dealt out to the processes, so that their number
-    changes nothing but the time that a stage takes: the stage's `accumulation` has to be a multiple of it, and by
-    default fewer are taken.
+    processes: how many, by default one per GPU of this machine; tasks: let srun start this many instead, on the nodes
+    of this SLURM job. The micro-batches of an optimiser step are distributed over the processes, so their number only
+    changes how long a stage takes. It must divide the stage's `accumulation`; the default is reduced until it does.
     """
     import torch
 
     from mlcslm.training.stage import train_stage
 
     accumulation = config.stages[name].accumulation
-    count = tasks or processes or most_processes(accumulation, torch.cuda.device_count())
+    count = tasks or processes or max_processes(accumulation, torch.cuda.device_count())
     if accumulation % count:
         raise UserError(
             f"stages.{name}.accumulation is {accumulation}, which {count} processes cannot share; make it a multiple."
@@ -54,29 +53,31 @@ def launch_stage(
         train_stage(name, config, paths)
         return
     threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    # srun's tasks have so many CPUs each, processes of one machine have to share them.
+    # Each srun task has this many CPUs of its own; processes on one machine share them.
     os.environ["OMP_NUM_THREADS"] = str(threads if tasks else max(1, threads // count))
     with _job_file(name, config, paths) as job:
         status = _run_tasks(count, job) if tasks else _run_processes(count, job)
     if STATUS in status.values():
         raise Interrupted("the newest state, see above" if any(paths.work.glob("*/checkpoint-*/whole")) else "")
     if failed := [f"process {rank} with status {code}" for rank, code in sorted(status.items()) if code]:
-        raise UserError(f"stage {name}: of its {count} processes failed: {', '.join(failed)}; what they say is above.")
+        raise UserError(
+            f"stage {name}: training with {count} processes failed: {', '.join(failed)}; see their messages above."
+        )
 
 
-def most_processes(accumulation: int, devices: int) -> int:
-    """As many processes as there are `devices`, or as many fewer as share `accumulation` micro-batches evenly.
+def max_processes(accumulation: int, devices: int) -> int:
+    """The largest number of processes, up to `devices`, that shares `accumulation` micro-batches evenly.
 
-    >>> most_processes(8, 0), most_processes(8, 3), most_processes(8, 4), most_processes(3, 2)
+    >>> max_processes(8, 0), max_processes(8, 3), max_processes(8, 4), max_processes(3, 2)
     (1, 2, 4, 1)
     """
     return max(count for count in range(1, accumulation + 1) if accumulation % count == 0 and count <= max(1, devices))
 
 
 def tasks_of(resources: Any) -> int | None:
-    """How many tasks a rule's `resources` ask of srun (`mpi: srun`, and `tasks` or `nodes` and `tasks_per_node`).
+    """How many tasks a rule's `resources` request of srun (`mpi: srun`, and `tasks` or `nodes` and `tasks_per_node`).
 
-    None where they ask for none, and a stage is trained on one machine.
+    None if they request none: the stage is trained on one machine.
 
     >>> tasks_of({"mpi": "srun", "nodes": 2, "tasks_per_node": 4}), tasks_of({"gpu": 4, "nodes": 1})
     (8, None)
@@ -88,7 +89,7 @@ def tasks_of(resources: Any) -> int | None:
 
 @contextmanager
 def _job_file(name: str, config: Config, paths: StagePaths) -> Iterator[Path]:
-    """What each process is told, in a folder that all nodes see."""
+    """The job of each process, as a file in a folder that all nodes see."""
     paths.work.mkdir(parents=True, exist_ok=True)
     job = paths.work / f"job-{uuid.uuid4().hex}.json"
     folders = {key: str(value) if value else None for key, value in dataclasses.asdict(paths).items()}
@@ -102,7 +103,7 @@ def _job_file(name: str, config: Config, paths: StagePaths) -> Iterator[Path]:
 def _run_processes(count: int, job: Path) -> dict[int, int]:
     """Exit status by rank of `count` processes on this machine, as `torchrun --standalone` runs them.
 
-    What they say goes through this one's streams, and so into the job's log. Being asked to stop is handed on to them.
+    Their output goes through this process's streams into the job's log. A request to stop is passed on to them.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -131,22 +132,27 @@ def _run_processes(count: int, job: Path) -> dict[int, int]:
 
 
 def _run_tasks(count: int, job: Path) -> dict[int, int]:
-    """Exit status of `count` tasks of srun on the nodes of this SLURM job, which have to see the same files.
+    """Exit status of `count` srun tasks on the nodes of this SLURM job, which must share a file system.
 
-    SLURM signals them itself; this process, where it is signalled too, waits for them.
+    SLURM signals them directly; if this process is signalled too, it waits for them.
     """
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
-    # A batch script runs on the first node, and so does rank 0.
+    # The batch script runs on the first node, as does rank 0.
     environment = os.environ | {"MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(port)}
     threads = f"--cpus-per-task={os.environ['OMP_NUM_THREADS']}"
     command = ["srun", f"--ntasks={count}", threads, "--kill-on-bad-exit=1", "--label"]
     command += [sys.executable, "-m", __name__, str(job), "--srun"]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with between_steps(), subprocess.Popen(command, env=environment, **output) as tasks:  # type: ignore[call-overload]
+    with (
+        between_steps(),
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as tasks,
+    ):
+        assert tasks.stdout is not None
         for line in tasks.stdout:
-            sys.stderr.write(line)  # and so into the job's log
+            sys.stderr.write(line)  # and thus into the job's log
     return {0: tasks.returncode}
 
 
@@ -156,12 +162,12 @@ def _main(job_file: str, *options: str) -> None:
             os.environ[name] = os.environ[f"SLURM_{given}"]
 
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    paths = StagePaths(**{key: Path(value) if value else None for key, value in job["paths"].items()})
+    folders: dict[str, Any] = {key: Path(value) if value else None for key, value in job["paths"].items()}
     try:
         with raises_on_request():
             from mlcslm.training.stage import train_stage
 
-            train_stage(job["name"], parse_config(job["config"]), paths)
+            train_stage(job["name"], parse_config(job["config"]), StagePaths(**folders))
     except Interrupted as interrupted:
         if interrupted.saved and os.environ["RANK"] == "0":
             say(f"saved {interrupted.saved}")

@@ -1,10 +1,11 @@
-"""The training log: one row a step, on disk as it happens, whole after any interruption; and a progress bar."""
+"""The training log: one row per step, written as it happens, intact after any interruption; and a progress bar."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ SCHEMA = pa.schema(
 
 
 class TrainingLog(TrainerCallback):
-    """Writes a line a logged step to `path` (JSON lines); steps done again after a resume replace their lines.
+    """Appends a line per logged step to `path` (JSON lines); steps repeated after a resume replace their lines.
 
-    telemetry: a reinforcement stage's, whose columns are added.
+    telemetry: of a reinforcement stage, to add its columns.
     """
 
     def __init__(self, path: str | os.PathLike[str], name: str, telemetry: Telemetry | None = None) -> None:
@@ -40,10 +41,10 @@ class TrainingLog(TrainerCallback):
         self.name = name
         self.telemetry = telemetry
         self.trainer: Any = None
-        self._bar: tqdm | None = None
+        self._bar: tqdm[Any] | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Drop lines beyond the step that training resumes from; open the bar. The first process alone has a log."""
+        """Drop lines beyond the step that training resumes from; open the bar. Only the first process keeps a log."""
         if not state.is_world_process_zero:
             return
         rows = [row for row in read_rows(self.path) if row["step"] <= state.global_step]
@@ -56,10 +57,15 @@ class TrainingLog(TrainerCallback):
         self._bar = progress(state.max_steps, self.name, "step", initial=state.global_step)
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, Any] | None = None,
+        **_: Any,
     ) -> None:
         """Append a line for this step."""
-        if "loss" not in logs or self._bar is None:
+        if logs is None or "loss" not in logs or self._bar is None:
             return
         now, tokens = time.monotonic(), self.trainer.tokens_seen
         passed, self._last = now - self._last, now

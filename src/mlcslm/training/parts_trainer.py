@@ -1,14 +1,14 @@
-"""What every trainer here shares: AdamW by parts, states of what is trained only, and stops on what is not finite."""
+"""What all trainers share: AdamW options by part, resumable states of trained weights, stops on non-finite values."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,75 +24,73 @@ _WHOLE_MARKER = "whole"
 
 
 class PartsTrainer(Trainer):
-    """A Trainer of those weights that require a gradient.
+    """A Trainer of the weights that require a gradient.
 
-    options: AdamW's `lr` (peak) and `eps` by parameter name, where they differ; tokens_seen: trained on by this
-    process.
+    options: AdamW's `lr` (peak) and `eps` by parameter name, where they differ from the defaults; tokens_seen:
+    trained on by this process.
     """
 
     options: Mapping[str, dict[str, float]] = MappingProxyType({})
     tokens_seen = 0
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with one group for all parameters of the same options."""
+        """AdamW with one group per set of options."""
         alike: dict[tuple[tuple[str, float], ...], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                options = {"lr": self.args.learning_rate} | self.options.get(name, {})
-                alike.setdefault(tuple(sorted(options.items())), []).append(parameter)
+        for name, parameter in self._trained_parameters():
+            options = {"lr": self.args.learning_rate} | self.options.get(name, {})
+            alike.setdefault(tuple(sorted(options.items())), []).append(parameter)
         groups = [{"params": parameters, **dict(options)} for options, parameters in alike.items()]
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.args.weight_decay, fused=True)
         return self.optimizer
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One micro-batch. Raises UserError on a loss that is not finite, before any weight has changed."""
+        """Loss of one micro-batch. Raises UserError if it is not finite, before any weight has changed."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise _not_finite("loss", self.state.global_step + 1)
         return loss
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Of the model, a resumable state holds what is trained: the rest is in the parent checkpoint."""
-        tensors = {
-            name: parameter.detach().cpu().contiguous()
-            for name, parameter in self.model.named_parameters()
-            if parameter.requires_grad
-        }
-        folder = Path(output_dir or self.args.output_dir)
+        """Save the trained weights only: the rest of the model is in the parent checkpoint."""
+        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in self._trained_parameters()}
+        folder = Path(output_dir) if output_dir else _output_folder(self.args)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / _WEIGHTS_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         tensors = load_file(Path(resume_from_checkpoint) / _WEIGHTS_FILE)
         with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    parameter.copy_(tensors.pop(name))
+            for name, parameter in self._trained_parameters():
+                parameter.copy_(tensors.pop(name))
         if tensors:
             raise RuntimeError(f"{resume_from_checkpoint}: weights of parts that are not trained: {sorted(tensors)}")
 
+    def _trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        assert self.model is not None
+        return (item for item in self.model.named_parameters() if item[1].requires_grad)
+
 
 class Watch(TrainerCallback):
-    """Marks resumable states as whole once they are, and stops on gradients that are not finite."""
+    """Marks resumable states as complete once they are on disk, and stops on non-finite gradients."""
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Raise UserError before the optimiser takes a gradient that is not finite.
+        """Raise UserError before the optimiser applies a non-finite gradient.
 
-        Every weight's is looked at: clipping spreads a NaN to all, but turns all others to zeros for an infinite one.
+        Each weight is checked: clipping spreads a NaN to all of them, but for an infinite gradient zeroes all others.
         """
         sums = [p.grad.sum() for p in kwargs["model"].parameters() if p.grad is not None]
         if not torch.isfinite(torch.stack(sums)).all():
             raise _not_finite("gradient", state.global_step + 1)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Flush the state to disk and mark it; what a kill leaves without the mark is never resumed from."""
+        """Flush the state to disk and mark it; a state that a kill left unmarked is never resumed from."""
         if args.world_size > 1:
-            torch.distributed.barrier()  # each process has its random state in it
+            torch.distributed.barrier()  # each process saves its random state there
         if not state.is_world_process_zero:
             return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        folder = _output_folder(args) / f"checkpoint-{state.global_step}"
         for file in folder.iterdir():
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
@@ -101,17 +99,21 @@ class Watch(TrainerCallback):
 
 
 def newest_state(folder: Path) -> Path | None:
-    """The newest whole resumable state in `folder`, or None. One whose files have changed is passed over, by name."""
+    """The newest complete state in `folder` to resume from, or None. A damaged one is skipped with a message."""
     whole = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE_MARKER}")]
     for state in sorted(whole, key=lambda path: int(path.name.split("-")[1]), reverse=True):
         if (fault := _fault(state)) is None:
             return state
-        print(f"{state}: not gone on from, since it is damaged ({fault})", file=sys.stderr)
+        print(f"{state}: skipped: damaged ({fault})", file=sys.stderr)
     return None
 
 
+def _output_folder(args: TrainingArguments) -> Path:
+    return Path(cast("str", args.output_dir))  # `trainer_arguments` sets it
+
+
 def _fault(state: Path) -> str | None:
-    """What is wrong with the files of a resumable state, if anything is."""
+    """What is wrong with the files of a resumable state, if anything."""
     try:
         files = json.loads((state / _WHOLE_MARKER).read_text(encoding="utf-8"))["files"]
     except (ValueError, KeyError, TypeError):
@@ -120,40 +122,40 @@ def _fault(state: Path) -> str | None:
         if not (state / name).is_file():
             return f"{name} is missing"
         if sha256(state / name) != expected:
-            return f"{name} has other contents than were written"
+            return f"{name} has changed since it was written"
     return None
 
 
 def _not_finite(what: str, step: int) -> UserError:
     return UserError(
-        f"The {what} of step {step} is not finite (NaN or infinite); no weight was changed by it. Lower the stage's "
+        f"The {what} of step {step} is not finite (NaN or infinite); it changed no weights. Lower the stage's "
         "learning_rate or max_gradient_norm, or look for faulty audio in the batch; earlier states are kept."
     )
 
 
 class StopOnRequest(TrainerCallback):
-    """Saves after the step in which any of the processes was asked to stop, and ends the training there.
+    """Saves and ends training after the step in which any process was asked to stop.
 
-    All processes learn of it in the same step: one that left alone would let the others wait for it for ever.
+    All processes learn of it in the same step: if one left alone, the others would wait for it for ever.
     """
 
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ask for a state and the end."""
+        """Request a save and the end of training."""
         if args.world_size > 1:
-            asked = torch.tensor([int(self.stop.asked)], device=args.device)
-            torch.distributed.all_reduce(asked, op=torch.distributed.ReduceOp.MAX)
-            self.stop.asked = bool(asked.item())
-        if self.stop.asked:
+            requested = torch.tensor([int(self.stop.requested)], device=args.device)
+            torch.distributed.all_reduce(requested, op=torch.distributed.ReduceOp.MAX)
+            self.stop.requested = bool(requested.item())
+        if self.stop.requested:
             control.should_save = control.should_training_stop = True
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Raise Interrupted where steps are left, once the first process has marked the state as whole."""
-        if not self.stop.asked or state.global_step >= state.max_steps:
+        """Raise Interrupted if steps remain, once the first process has marked the state as complete."""
+        if not self.stop.requested or state.global_step >= state.max_steps:
             return
         if args.world_size > 1:
             torch.distributed.barrier()

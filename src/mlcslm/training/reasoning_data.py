@@ -1,4 +1,4 @@
-"""The reasoning data (paper, section 3.4): what a checkpoint heard in the training speech, and what is wrong there."""
+"""The reasoning data (paper, section 3.4): what a checkpoint heard in the training speech, and what it got wrong."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from mlcslm.text.reflection import units, write_reflection
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("utterance_id", "hypothesis", "think")])
 
-# A hypothesis that runs on would teach to run on: of twice the reference's units and these, what follows is cut off.
-_MORE_UNITS = 5
+# A runaway hypothesis would teach the model to run away: keep at most twice the reference's units plus these.
+_EXTRA_UNITS = 5
 _REMEDY = "Delete the hypotheses of the training set and run the workflow again."
 
 
 @dataclass(frozen=True)
 class HypothesisErrors:
-    """How wrong the hypotheses are, as `mlcslm-2025` counts: to be compared with dev's error rate.
+    """How wrong the hypotheses are under `mlcslm-2025`, to compare with the error rate on dev.
 
-    utterances: of all; wrong: with an error; clipped: cut because they ran on; errors, length: units, after the cut.
+    utterances: total; wrong: with an error; clipped: truncated runaways; errors, length: units, after truncation.
     """
 
     utterances: int
@@ -51,11 +51,11 @@ class HypothesisErrors:
 def write_reasoning_data(
     manifest: Path, hypotheses: Sequence[Path], out: Path, languages: Mapping[str, Group], *, max_details: int
 ) -> HypothesisErrors:
-    """Write to `out` (`SCHEMA`) the hypothesis and the reflection of each utterance of `manifest` that has text.
+    """Write to `out` (`SCHEMA`) the hypothesis and the reflection for each utterance of `manifest` that has text.
 
-    hypotheses: the decoded training set in any number of files, a folder a checkpoint; longest_details: errors that a
-    reflection names at most, of each kind. Raises UserError for utterances that have no hypothesis or several, and for
-    files of a folder that were not made alike.
+    hypotheses: the decoded training set in any number of files, one folder per checkpoint; max_details: how many errors
+    of each kind a reflection names at most. Raises UserError for utterances with no hypothesis or several, and for
+    files of one folder that differ in provenance.
     """
     heard = _read_hypotheses(manifest, hypotheses)
     rows: list[dict[str, str]] = []
@@ -79,29 +79,29 @@ def write_reasoning_data(
 
 
 def clip_hypothesis(hypothesis: str, reference: str, unit: Unit) -> str:
-    """The first units of `hypothesis`, as many as twice the reference's and five: all of it where it does not run on.
+    """`hypothesis`, truncated to twice the reference's units plus five if it runs on.
 
     >>> clip_hypothesis("oh " * 50, "oh", "word")
     'oh oh oh oh oh oh oh'
     >>> clip_hypothesis("そうですねそうですねそうですね", "そう", "character")
     'そうですねそうです'
     """
-    most = 2 * len(units(reference, unit)) + _MORE_UNITS
-    end = bisect.bisect_right(range(len(hypothesis) + 1), most, key=lambda end: len(units(hypothesis[:end], unit))) - 1
+    limit = 2 * len(units(reference, unit)) + _EXTRA_UNITS
+    end = bisect.bisect_right(range(len(hypothesis) + 1), limit, key=lambda end: len(units(hypothesis[:end], unit))) - 1
     return hypothesis[:end].strip()
 
 
 def decoding_augmenter(config: Config, noise: Path | None, room_responses: Path | None) -> Augmenter | None:
-    """What makes the training speech harder to hear with `reasoning.snr_db`; None in the paper's plain way.
+    """The augmenter that degrades the training speech with `reasoning.snr_db`; None by default, as in the paper.
 
-    noise, room_responses: folders, as of the training. Raises UserError where both are missing.
+    noise, room_responses: folders, as for training. Raises UserError if both are missing.
     """
     if config.reasoning.snr_db is None:
         return None
     if noise is None and room_responses is None:
         raise UserError(
-            "reasoning.snr_db asks for noise, but there is none: give augmentation.noise or .room_responses; the demo "
-            "corpus has its own where augmentation.probability is above 0."
+            "reasoning.snr_db requires noise, but there is none: set augmentation.noise or .room_responses; the demo "
+            "corpus comes with both if augmentation.probability is above 0."
         )
     return Augmenter(1.0, noise, room_responses, config.reasoning.snr_db)
 
@@ -114,19 +114,19 @@ def _read_hypotheses(manifest: Path, files: Sequence[Path]) -> dict[str, str]:
     for file in files:
         table = read_table(file, columns=["utterance_id", "transcript"])
         if provenance.setdefault(file.parent, table.schema.metadata) != table.schema.metadata:
-            raise UserError(f"{file}: was made by another checkpoint or decoding than those beside it. {_REMEDY}")
+            raise UserError(f"{file}: made by a different checkpoint or decoding than its neighbours. {_REMEDY}")
         names += table["utterance_id"].to_pylist()
         transcripts += table["transcript"].to_pylist()
     expected = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
     found = Counter(names)
     faults = {
         "without a hypothesis": [name for name in expected if name not in found],
-        "with several": [name for name, count in found.items() if count > 1],
+        "with several hypotheses": [name for name, count in found.items() if count > 1],
         "not in the manifest": sorted(set(found) - set(expected)),
     }
     if any(faults.values()):
         raise FaultyInput(
             f"{manifest}: {len(expected)} utterances, {len(names)} hypotheses in {len(files)} files. {_REMEDY}",
-            [f"{len(ids)} {what}, such as {ids[0]}" for what, ids in faults.items() if ids],
+            [f"{len(ids)} {what}, e.g. {ids[0]}" for what, ids in faults.items() if ids],
         )
     return {name: " ".join((text or "").split()) for name, text in zip(names, transcripts, strict=True)}

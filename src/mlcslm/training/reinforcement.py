@@ -1,4 +1,4 @@
-"""Stage 5: Dr. GRPO with verifiable rewards (paper, section 3.5), the trainer of a configured stage."""
+"""Stage 5: Dr. GRPO with verifiable rewards (paper, section 3.5): the trainer of a configured stage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import Reward
+from mlcslm.config.stages import ReinforcementConfig, Reward
 from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -19,7 +19,7 @@ from mlcslm.training.rewards import format_reward, judge, reward_table
 from mlcslm.training.settings import (
     StagePaths,
     dataset_arguments,
-    micro_batches_a_process,
+    micro_batches_per_process,
     part_options,
     trainer_arguments,
 )
@@ -30,18 +30,19 @@ def reinforcement_trainer(
 ) -> RolloutTrainer:
     """The trainer of reinforcement stage `name`: `model` is its parent, with the trained parts unfrozen.
 
-    Raises UserError where the manifest has too few utterances.
+    Raises UserError if the manifest has too few utterances.
     """
     stage = config.stages[name]
+    assert isinstance(stage, ReinforcementConfig)
     arguments = grpo_arguments(stage, trainer_arguments(stage, config, work))
     utterances = PromptDataset(
         paths.manifest, processor, stage.template, **dataset_arguments(stage, config, paths, model)
     )
-    size = stage.batch_size * micro_batches_a_process(stage)
+    size = stage.batch_size * micro_batches_per_process(stage)
     if len(utterances) < size:
         raise UserError(
             f"stages.{name}: batch_size {stage.batch_size} with accumulation {stage.accumulation} is {size} utterances "
-            f"a step, but {paths.manifest} has only {len(utterances)} of at most {stage.max_duration_s} s; lower them."
+            f"per step, but {paths.manifest} has only {len(utterances)} of at most {stage.max_duration_s} s; lower one."
         )
     return RolloutTrainer(
         model=model,
@@ -57,7 +58,7 @@ def reinforcement_trainer(
 
 
 def reward_function(name: Reward, similarity: float) -> RewardFunction:
-    """Reward `name` as a function of the answers' texts and what the dataset says of their utterances."""
+    """Reward `name` as a function of the answers' texts and the dataset's columns for their utterances."""
 
     def rewards(raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], **_: Any) -> list[float]:
         return reward_table(raw, reference, unit, [name], similarity)[name]
@@ -66,9 +67,9 @@ def reward_function(name: Reward, similarity: float) -> RewardFunction:
 
 
 def measure(raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], **_: Any) -> dict[str, float]:
-    """Means over the answers, for the telemetry: `think_length`, `well_formed_share`."""
+    """Means over the answers, for telemetry: `think_length`, `well_formed_share`."""
     judged = [judge(*answer) for answer in zip(raw, reference, unit, strict=True)]
     return {
-        "think_length": sum(len(one.first) for one in judged) / len(judged),
+        "think_length": sum(len(one.hypothesis_units) for one in judged) / len(judged),
         "well_formed_share": sum(map(format_reward, judged)) / len(judged),
     }

@@ -1,8 +1,8 @@
 """Rewards of the reinforcement stage (paper, section 3.5): pure functions of an answer and its reference, each in 0..1.
 
-The paper gives them in words; what it leaves open is decided here and written down in docs/reasoning.md. Errors are
-those of protocol `mlcslm-2025`, whatever protocol the results are scored with. A part of the answer that cannot be read
-earns nothing: without a readable reflection only accuracy is left.
+The paper describes them in words; docs/reasoning.md records how the details it leaves open are settled here. Errors are
+counted under protocol `mlcslm-2025`, whatever protocol the results are scored with. An unreadable part of the answer
+earns nothing: without a readable reflection only accuracy remains.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from mlcslm.text.templates import Answer, parse_answer
 
 @dataclass(frozen=True)
 class Judged:
-    """A generated answer beside its reference.
+    """A generated answer with its reference.
 
-    answer: as scoring reads it; reflection: what stands in `<think>`, None where that is missing or another sentence;
-    reference: normalised; unit: what the error rate counts.
+    answer: as parsed for scoring; reflection: parsed from `<think>`, None if that is missing or does not have its form;
+    reference: normalised; unit: of the error rate.
     """
 
     answer: Answer
@@ -33,35 +33,35 @@ class Judged:
     unit: Unit
 
     @cached_property
-    def meant(self) -> list[str]:
+    def reference_units(self) -> list[str]:
         """Units of the reference."""
         return units(self.reference, self.unit)
 
     @cached_property
-    def final(self) -> list[str]:
+    def transcript_units(self) -> list[str]:
         """Units of the final transcript."""
         return units(self.answer.transcript, self.unit)
 
     @cached_property
-    def first(self) -> list[str]:
-        """Units of the hypothesis in `<think>`; none without a reflection."""
+    def hypothesis_units(self) -> list[str]:
+        """Units of the hypothesis in `<think>`; empty without a reflection."""
         return units(self.reflection.hypothesis, self.unit) if self.reflection else []
 
     @cached_property
     def true_edits(self) -> list[Edit]:
         """Errors of the hypothesis in `<think>`."""
-        return align(self.meant, self.first)
+        return align(self.reference_units, self.hypothesis_units)
 
 
 def judge(raw: str, reference: str, unit: Unit) -> Judged:
-    """Read a generated text, special tokens kept, beside its reference, raw or normalised."""
+    """Parse a generated text (special tokens kept) and pair it with its reference, raw or normalised."""
     answer = parse_answer(raw, "reasoning")
     reflection = parse_reflection(answer.think) if answer.think is not None else None
     return Judged(answer, reflection, normalise_reference(reference), unit)
 
 
 def format_reward(judged: Judged) -> float:
-    """1 if the answer has the template's form and its reflection can be read, else 0.
+    """1 if the answer follows the template and its reflection is readable, else 0.
 
     >>> format_reward(judge(EXAMPLE, "i make tea", "word"))
     1.0
@@ -72,21 +72,22 @@ def format_reward(judged: Judged) -> float:
 
 
 def accuracy_reward(judged: Judged) -> float:
-    """1 less the error rate of the final transcript, 0 from an error rate of 1 on.
+    """1 minus the error rate of the final transcript, at least 0.
 
-    A malformed answer is read as it is when hypotheses are scored; an empty one earns nothing but for an empty
-    reference in the template's form.
+    A malformed answer is read as in scoring; an empty transcript earns 1 only if the reference is empty too and the
+    answer follows the template.
 
     >>> accuracy_reward(judge("<LANG_EN> <transcribe> i make tee </transcribe>", "i make tea", "word"))
     0.6666666666666667
     """
-    if not judged.meant:
-        return float(not judged.final and judged.answer.well_formed)
-    return 1 - min(1, _distance(judged.meant, judged.final) / len(judged.meant))
+    if not judged.reference_units:
+        return float(not judged.transcript_units and judged.answer.well_formed)
+    errors = _distance(judged.reference_units, judged.transcript_units)
+    return 1 - min(1, errors / len(judged.reference_units))
 
 
 def error_type_reward(judged: Judged) -> float:
-    """F1 score of the kinds of error that the reflection names against those that its hypothesis has; 1 if both none.
+    """F1 score of the kinds of error that the reflection names against those in its hypothesis; 1 if neither has any.
 
     >>> error_type_reward(judge(EXAMPLE, "i make tea", "word"))
     1.0
@@ -100,9 +101,9 @@ def error_type_reward(judged: Judged) -> float:
 
 
 def error_detail_reward(judged: Judged) -> float:
-    """F1 score of the errors that the reflection names against those that its hypothesis has; 1 if both none.
+    """F1 score of the errors that the reflection names against those in its hypothesis; 1 if neither has any.
 
-    An error is right with its kind and its units, and as often as it is there. A list that was cut misses the others.
+    An error matches by kind and units, as many times as it occurs. A truncated list misses the rest.
 
     >>> [error_detail_reward(judge(EXAMPLE, reference, "word")) for reference in ("i make tea", "i mix tea")]
     [1.0, 0.0]
@@ -116,8 +117,8 @@ def error_detail_reward(judged: Judged) -> float:
 def correction_reward(judged: Judged, similarity: float) -> float:
     """1 if the final transcript has fewer errors than the hypothesis in `<think>`, or both have none; else 0.
 
-    Against reward hacking, as in the paper: 0 where that hypothesis is less similar to the final transcript than
-    `similarity`, 1 less the edits between them a unit of the longer one.
+    Against reward hacking, as in the paper: 0 if that hypothesis is less similar to the final transcript than
+    `similarity`, where similarity is 1 minus the edits between them per unit of the longer one.
 
     >>> judged = judge(EXAMPLE, "i make tea", "word")
     >>> correction_reward(judged, 0.5), correction_reward(judged, 0.7)  # one of three words differs
@@ -125,11 +126,12 @@ def correction_reward(judged: Judged, similarity: float) -> float:
     """
     if judged.reflection is None:
         return 0.0
-    changed = _distance(judged.first, judged.final) / max(len(judged.first), len(judged.final), 1)
+    hypothesis, transcript = judged.hypothesis_units, judged.transcript_units
+    changed = _distance(hypothesis, transcript) / max(len(hypothesis), len(transcript), 1)
     if 1 - changed < similarity:
         return 0.0
-    first, final = len(judged.true_edits), _distance(judged.meant, judged.final)
-    return float(final < first or first == final == 0)
+    before, after = len(judged.true_edits), _distance(judged.reference_units, transcript)
+    return float(after < before or before == after == 0)
 
 
 REWARDS: dict[str, Callable[[Judged, float], float]] = {
@@ -139,13 +141,13 @@ REWARDS: dict[str, Callable[[Judged, float], float]] = {
     "error_detail": lambda judged, _: error_detail_reward(judged),
     "correction": correction_reward,
 }
-"""Rewards by the names that a configuration gives them, as functions of the answer and the similarity asked for."""
+"""Rewards by their names in a configuration, as functions of the answer and the required similarity."""
 
 
 def reward_table(
     raws: Sequence[str], references: Sequence[str], units: Sequence[Unit], names: Collection[str], similarity: float
 ) -> dict[str, list[float]]:
-    """Rewards `names` of every answer, by name. raws, references, units: of one length, an answer each.
+    """Rewards `names` of every answer, by name. raws, references, units: of equal length, one per answer.
 
     >>> reward_table([EXAMPLE, ""], ["i make tea"] * 2, ["word"] * 2, ["format", "correction"], 0.5)
     {'format': [1.0, 0.0], 'correction': [1.0, 0.0]}
@@ -158,7 +160,7 @@ EXAMPLE = (
     "<LANG_EN> <think> The speech sounds like: i mate tea, but it might have some substitution: mate -> make, let me "
     "correct it. </think> <transcribe> i make tea </transcribe>"
 )
-"""An answer that the doctests are about."""
+"""The answer used in the doctests."""
 
 
 def _distance(one: Sequence[str], other: Sequence[str]) -> int:

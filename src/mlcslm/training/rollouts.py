@@ -1,4 +1,4 @@
-"""Rollouts: answers sampled from a model to be rewarded, which batches of them, and what the model was before.
+"""Rollouts: answers sampled from a model to be rewarded, in which batches, and the parent's weights.
 
 Shapes: U utterances of a generation batch, G rollouts of each.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,12 @@ from mlcslm.training.batches import BatchPlan, Key
 def sample_answers(
     model: SpeechLLM, prompts: Mapping[str, torch.Tensor], stage: ReinforcementConfig, seed: Sequence[int]
 ) -> list[list[int]]:
-    """Ids of `stage.rollouts` answers to each of U prompts, in turn: multinomial samples, then the best sampled beams.
+    """Ids of `stage.rollouts` answers per prompt, prompt by prompt: multinomial samples, then the best sampled beams.
 
-    prompts: `input_ids` padded on the left with `attention_mask` and audio. Ends and paddings are kept. A pure function
+    prompts: U left-padded `input_ids` with `attention_mask` and audio. End and padding tokens are kept. A pure function
     of its arguments: the global random state is neither read nor changed.
     """
-    options = {"do_sample": True, "temperature": stage.temperature, "top_k": 0, "top_p": 1.0}
+    options: dict[str, Any] = {"do_sample": True, "temperature": stage.temperature, "top_k": 0, "top_p": 1.0}
     options |= {"max_new_tokens": stage.max_new_tokens}
     length, utterances = prompts["input_ids"].shape[1], len(prompts["input_ids"])
     searches = [(stage.rollouts - stage.beam_rollouts, 1), (stage.beam_rollouts, stage.beams)]
@@ -42,9 +43,9 @@ def sample_answers(
 
 
 class ParentModel:
-    """The weights that `model` had when this was made: those of its parent, which the KL divergence refers to.
+    """A snapshot of the weights of `model`: its parent's, which the KL divergence refers to.
 
-    trl would copy the adapters of a PeftModel alone; embedding, head and projector are trained here as well.
+    trl would only copy a PeftModel's adapters; here embedding, head and projector are trained as well.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -53,7 +54,7 @@ class ParentModel:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Let the model have the parent's weights for a while."""
+        """Give the model the parent's weights inside this context."""
         trained = [parameter.data for parameter in self._parameters]
         try:
             for parameter, weights in zip(self._parameters, self._weights, strict=True):
@@ -65,10 +66,10 @@ class ParentModel:
 
 
 class GenerationPlan:
-    """Batch sampler of a process group: the batches of `plan` as GRPOTrainer asks for them.
+    """Batch sampler of a process group: the batches of `plan` as GRPOTrainer requests them.
 
-    trl asks for the same generation batch with every micro-batch of a step, and uses the first; accelerate deals
-    batches out to the processes in turn.
+    trl requests the same generation batch with every micro-batch of a step and uses the first; accelerate distributes
+    batches over the processes in turn.
     """
 
     def __init__(self, plan: BatchPlan, *, accumulation: int, processes: int) -> None:

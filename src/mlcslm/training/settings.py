@@ -1,4 +1,4 @@
-"""What the trainers of every kind of stage are given, from the configuration."""
+"""Settings for the trainers of every kind of stage, from the configuration."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from mlcslm.model.speech_llm import SpeechLLM
 
 
 def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any]:
-    """Arguments of a TrainingArguments for `stage`, with its resumable states in `work`."""
+    """Keyword arguments of TrainingArguments for `stage`, with its resumable states in `work`."""
     cuda = torch.cuda.is_available()
     return {
         "output_dir": str(work),
         "seed": config.seed,
         "max_steps": stage.steps,
         "per_device_train_batch_size": stage.batch_size,
-        "gradient_accumulation_steps": micro_batches_a_process(stage),
+        "gradient_accumulation_steps": micro_batches_per_process(stage),
         "learning_rate": stage.learning_rate,
         "lr_scheduler_type": stage.schedule,
         "warmup_steps": stage.warmup_steps,
@@ -41,19 +41,19 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "remove_unused_columns": False,
-        "ddp_find_unused_parameters": False,  # every trained part has a share in every loss
+        "ddp_find_unused_parameters": False,  # every trained part contributes to every loss
         "disable_tqdm": True,
         "report_to": list(config.tracking.report_to),
     }
 
 
-def micro_batches_a_process(stage: Stage) -> int:
-    """Micro-batches that each process takes of an optimiser step: all processes together take `stage.accumulation`."""
+def micro_batches_per_process(stage: Stage) -> int:
+    """Micro-batches per process and optimiser step: all processes together take `stage.accumulation`."""
     return stage.accumulation // int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: SpeechLLM) -> dict[str, Any]:
-    """Keyword arguments of an UtteranceDataset: how the stage reads audio, and what it leaves out."""
+    """Keyword arguments of UtteranceDataset: how the stage reads audio, and the longest utterance it takes."""
     return {
         "cache": open_cache(paths.cache, paths.manifest, model),
         "augmenter": make_augmenter(config.augmentation, paths.noise, paths.room_responses),
@@ -63,7 +63,7 @@ def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: Sp
 
 
 def part_options(model: SpeechLLM, stage: Stage) -> dict[str, dict[str, float]]:
-    """AdamW's options of each parameter whose part has some of its own."""
+    """AdamW's options by parameter name, for parts that override the stage's."""
     options: dict[str, dict[str, float]] = {}
     for key, values in (("lr", stage.part_learning_rates), ("eps", stage.part_epsilons)):
         chosen = {id(parameter): values[part] for part in values for parameter in part_parameters(model, part).values()}
@@ -77,7 +77,7 @@ def part_options(model: SpeechLLM, stage: Stage) -> dict[str, dict[str, float]]:
 class StagePaths:
     """Where a stage reads and writes.
 
-    parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections of template "reasoning".
+    parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections for template "reasoning".
     """
 
     out: Path

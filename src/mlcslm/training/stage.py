@@ -1,4 +1,4 @@
-"""One training stage: from the parent checkpoint to its own, through any number of interruptions."""
+"""One training stage: from the parent checkpoint to its own, across any number of interruptions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from mlcslm.config.languages import read_languages
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import ReinforcementConfig, Stage, StageConfig
+from mlcslm.config.stages import AnyStageConfig, ReinforcementConfig, StageConfig
 from mlcslm.errors import UserError
 from mlcslm.io.files import fingerprint, sha256
 from mlcslm.model.build import build_speech_llm
@@ -24,14 +24,14 @@ from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.parts import set_trainable
 from mlcslm.model.precision import FLOAT32_ATTENTION, model_dtype, trains_in_bfloat16
-from mlcslm.model.processor import SpeechProcessor
+from mlcslm.model.processor import SpeechProcessor, token_id
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.runtime.interruption import between_steps
 from mlcslm.text.templates import END_THINK, THINK
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.dataset import UtteranceDataset
 from mlcslm.training.log import TrainingLog, write_training_log
-from mlcslm.training.parts_trainer import StopOnRequest, Watch, newest_state
+from mlcslm.training.parts_trainer import PartsTrainer, StopOnRequest, Watch, newest_state
 from mlcslm.training.prompt_loss import LabelWeights
 from mlcslm.training.settings import StagePaths, dataset_arguments, part_options, trainer_arguments
 from mlcslm.training.telemetry import Telemetry
@@ -42,9 +42,9 @@ from mlcslm.training.trainer import SpeechTrainer
 def train_stage(name: str, config: Config, paths: StagePaths) -> None:
     """Train stage `name` of `config` and write its checkpoint and training log into `paths.out`.
 
-    Resumable states go to a folder below `paths.work` that is named by everything the result depends on, so that a
-    state of another recipe is never taken up; it is removed at the end. A second process waits until the first is done
-    and leaves what that has made. Raises Interrupted after a step and its state when the process is asked to stop.
+    Resumable states go to a folder below `paths.work` named after everything the result depends on, so that a state of
+    another recipe is never resumed from; it is removed at the end. A second process waits for the first and keeps its
+    result. When asked to stop, finishes the step, saves its state and raises Interrupted.
     """
     stage = config.stages[name]
     fingerprints = {
@@ -63,7 +63,7 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
     work = paths.work / fingerprint(fingerprints)[:16]
     work.mkdir(parents=True, exist_ok=True)
     with _sole_process(work) as waited:
-        if waited and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _is_made(paths.out, name, fingerprints):
+        if waited and int(os.environ.get("WORLD_SIZE", "1")) == 1 and _is_finished(paths.out, name, fingerprints):
             shutil.rmtree(work)
             return
         model, processor = _parent_model(config, paths)
@@ -106,12 +106,12 @@ def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechP
     )
 
 
-def _check_tokens(stage: Stage, model: SpeechLLM, name: str) -> None:
+def _check_tokens(stage: AnyStageConfig, model: SpeechLLM, name: str) -> None:
     learnt = {"embedding", "head"} & (set(stage.trains) | model.changed_parts)
     if stage.template != "plain" and not learnt and "lm_lora" not in {*stage.trains, *model.changed_parts}:
         raise UserError(
             f"stages.{name}: template {stage.template!r} writes tokens that no stage so far has trained. "
-            "Add embedding and head to its `trains`, or go on from a stage that trains them."
+            "Add embedding and head to its `trains`, or start from a stage that trains them."
         )
 
 
@@ -119,6 +119,7 @@ def _train(
     name: str, config: Config, paths: StagePaths, work: Path, model: SpeechLLM, processor: SpeechProcessor
 ) -> None:
     stage = config.stages[name]
+    trainer: PartsTrainer
     if isinstance(stage, ReinforcementConfig):
         from mlcslm.training.reinforcement import reinforcement_trainer  # trl alone takes seven seconds
 
@@ -126,24 +127,29 @@ def _train(
         trainer = reinforcement_trainer(name, config, paths, work, model, processor)
     else:
         log = TrainingLog(work / "log.jsonl", name)
-        trainer = _supervised_trainer(name, config, paths, work, model, processor)
+        trainer = _supervised_trainer(name, stage, config, paths, work, model, processor)
     log.trainer = trainer
     for callback in (log, Watch()):
         trainer.add_callback(callback)
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
+    for unused in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(unused)
     state = newest_state(work)
     if state is not None:
-        print(f"{name}: going on from step {state.name.split('-')[1]} of {stage.steps}", file=sys.stderr)
+        print(f"{name}: resuming from step {state.name.split('-')[1]} of {stage.steps}", file=sys.stderr)
     with between_steps() as stop:
         trainer.add_callback(StopOnRequest(stop))
         trainer.train(resume_from_checkpoint=str(state) if state else None)
 
 
 def _supervised_trainer(
-    name: str, config: Config, paths: StagePaths, work: Path, model: SpeechLLM, processor: SpeechProcessor
+    name: str,
+    stage: StageConfig,
+    config: Config,
+    paths: StagePaths,
+    work: Path,
+    model: SpeechLLM,
+    processor: SpeechProcessor,
 ) -> SpeechTrainer:
-    stage = config.stages[name]
     options = dataset_arguments(stage, config, paths, model)
     dataset = UtteranceDataset(
         paths.manifest,
@@ -175,11 +181,11 @@ def _supervised_trainer(
 def _label_weights(stage: StageConfig, processor: SpeechProcessor) -> LabelWeights | None:
     if stage.prompt_loss_weight is None:
         return None
-    think_id, end_think_id = (processor.tokenizer.convert_tokens_to_ids(tag) for tag in (THINK, END_THINK))
+    think_id, end_think_id = (token_id(processor.tokenizer, tag) for tag in (THINK, END_THINK))
     return LabelWeights(stage.prompt_loss_weight, think_id, end_think_id)
 
 
-def _is_made(out: Path, name: str, fingerprints: dict[str, str]) -> bool:
+def _is_finished(out: Path, name: str, fingerprints: dict[str, str]) -> bool:
     try:
         info = read_checkpoint(out)
     except UserError:
@@ -189,9 +195,9 @@ def _is_made(out: Path, name: str, fingerprints: dict[str, str]) -> bool:
 
 @contextmanager
 def _sole_process(work: Path) -> Iterator[bool]:
-    """Hold `work` for this process (its first rank) and tell whether another one held it until now.
+    """Lock `work` for this process (its first rank); yields whether another one held it until now.
 
-    The system frees it when the process ends, however it ends.
+    The system releases the lock however the process ends.
     """
     if int(os.environ.get("RANK", "0")) != 0:
         yield False
@@ -201,7 +207,7 @@ def _sole_process(work: Path) -> Iterator[bool]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{work}: another process trains this stage; waiting until it is done.", file=sys.stderr)
+            print(f"{work}: another process is training this stage; waiting for it.", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
             work.mkdir(parents=True, exist_ok=True)
             waited = True

@@ -1,11 +1,11 @@
-"""What the log of a reinforcement stage tells beside a supervised one's, and whether its answers have collapsed.
+"""What a reinforcement stage logs beyond a supervised one, and whether its answers have collapsed.
 
-Columns, a row a step, over all rollouts of the step's utterances: `reward` (weighted sum; mean), `reward_NAME` and
-`reward_NAME_std` for each reward in use (its mean and standard deviation, unweighted), `kl` (nats a token, to the
-parent checkpoint), `completion_length` (tokens, with the end token), `think_length` (words, or characters where errors
-are counted by them, of the hypothesis inside `<think>`; 0 where it cannot be read), `zero_spread_share` (groups whose
-rollouts all have one reward, from which nothing is learnt), `well_formed_share` (mean of the format reward, whether or
-not it is in use), `collapsed` (0 or 1).
+Columns, one row per step, over all rollouts of the step's utterances: `reward` (mean weighted sum), `reward_NAME` and
+`reward_NAME_std` for each reward in use (its mean and standard deviation, unweighted), `kl` (nats per token, to the
+parent checkpoint), `completion_length` (tokens, including the end token), `think_length` (words, or characters where
+errors are counted in characters, of the hypothesis inside `<think>`; 0 if unreadable), `zero_spread_share` (groups
+whose rollouts all have the same reward, from which nothing is learnt), `well_formed_share` (mean of the format reward,
+whether or not it is in use), `collapsed` (0 or 1).
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ class Telemetry:
     def __call__(self, logs: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """The columns' values from what trl logs at a step; before: the log's rows so far.
 
-        Says so on the terminal when the answers collapse and when they recover.
+        Prints a message when the answers collapse and when they recover.
         """
         row = {column: logs[source] for column, source in self.sources.items()}
         shares = [*(earlier["well_formed_share"] for earlier in before), row["well_formed_share"]]
         row["collapsed"] = int(is_collapsed(shares, self.collapse))
         if row["collapsed"] != (before[-1]["collapsed"] if before else 0):
-            what = "has collapsed" if row["collapsed"] else "has recovered"
+            what = "collapsed" if row["collapsed"] else "recovered"
             print(
                 f"{self.name}: {what} at step {len(shares)}: {shares[-1]:.0%} of the answers are well formed "
-                f"(collapsed: below {self.collapse.format_below:.0%} for {self.collapse.steps} steps on end)",
+                f"(collapsed: below {self.collapse.format_below:.0%} for {self.collapse.steps} consecutive steps)",
                 file=sys.stderr,
             )
         return row

@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases, through transformers' own callbacks: what they are told by their environment."""
+"""TensorBoard and Weights & Biases, configured through the environment of transformers' own callbacks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
 
 @contextlib.contextmanager
 def tracked(name: str, config: Config) -> Iterator[None]:
-    """Let the trackers of `config` call the training that runs in this context by its stage's `name`.
+    """Let the trackers of `config` record the training inside this context under its stage's `name`.
 
-    TensorBoard's files go to `<results>/tensorboard/<name>`, those of Weights & Biases below `<results>`; what the
-    environment says already is kept. Raises UserError where a tracker's package is not installed.
+    TensorBoard's files go to `<results>/tensorboard/<name>`, those of Weights & Biases below `<results>`; variables
+    already set are kept. Raises UserError if a tracker's package is not installed.
     """
     tracking = config.tracking
     if missing := [one for one in tracking.report_to if importlib.util.find_spec(_PACKAGES[one]) is None]:
@@ -28,7 +28,7 @@ def tracked(name: str, config: Config) -> Iterator[None]:
         raise UserError(
             f"tracking.report_to has {', '.join(missing)}, which is not installed. Run: "
             f"pip install 'mlcslm[{extras}]', "
-            "or take it out of the configuration."
+            "or remove it from the configuration."
         )
     folder = Path(config.results)
     values = {
@@ -41,12 +41,12 @@ def tracked(name: str, config: Config) -> Iterator[None]:
     }
     added = {key: value for one in tracking.report_to for key, value in values[one].items() if key not in os.environ}
     if "wandb" in tracking.report_to:
-        folder.mkdir(parents=True, exist_ok=True)  # a folder that is not there is passed over for a temporary one
+        folder.mkdir(parents=True, exist_ok=True)  # wandb replaces a missing folder with a temporary one
     os.environ.update(added)
     try:
         yield
     finally:
         if "wandb" in tracking.report_to and "wandb" in sys.modules:
-            sys.modules["wandb"].finish()  # or the next stage of this process would go on with this one's run
+            sys.modules["wandb"].finish()  # else the next stage in this process would continue this run
         for key in added:
             os.environ.pop(key, None)

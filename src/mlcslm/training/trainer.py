@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mlcslm.runtime.interruption import outlive_one_signal
 from mlcslm.training.batches import BatchPlan
@@ -16,9 +16,9 @@ from mlcslm.training.prompt_loss import LabelWeights
 
 
 class SpeechTrainer(PartsTrainer):
-    """Trains what requires a gradient, on the batches of `plan`.
+    """Trains the weights that require a gradient on the batches of `plan`.
 
-    options: AdamW's options by parameter name; label_weights: of the loss, 1 for every label by default.
+    options: AdamW's options by parameter name; label_weights: weights of the loss, 1 by default.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class SpeechTrainer(PartsTrainer):
         self.options = options
         self.label_weights = label_weights
 
-    def get_train_dataloader(self) -> DataLoader:
-        """The planned batches; accelerate deals them out to the processes in turn."""
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """The planned batches; accelerate distributes them over the processes in turn."""
         loader = DataLoader(
-            self.train_dataset,
+            cast("Dataset[dict[str, Any]]", self.train_dataset),
             batch_sampler=self.plan,
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
@@ -49,10 +49,10 @@ class SpeechTrainer(PartsTrainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[dict[str, torch.Tensor]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, torch.Tensor]], Any]:
-        """This process's micro-batches of an optimiser step, and what all processes' losses are divided by.
+        """This process's micro-batches of an optimiser step, and the divisor of all processes' losses.
 
-        That is the sum of the step's label weights, without which a micro-batch of short answers would count as much as
-        one of long ones; `SpeechLLM.forward` takes both.
+        The divisor is the sum of the step's label weights; dividing per micro-batch would give short answers as much
+        influence as long ones. `SpeechLLM.forward` takes both.
         """
         batches, total = super().get_batch_samples(epoch_iterator, num_batches, device)
         if self.label_weights is None:
@@ -63,6 +63,6 @@ class SpeechTrainer(PartsTrainer):
         return batches, self.accelerator.gather(own).sum()
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """One micro-batch, its tokens counted."""
+        """Loss of one micro-batch; counts its tokens."""
         self.tokens_seen += int(inputs["attention_mask"].sum())
         return super().training_step(model, inputs, num_items_in_batch)

@@ -1,4 +1,4 @@
-"""Statistics over time: what turns frames into one vector."""
+"""What the speaker embedding networks share: their interface, and pooling over time."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import torch
 from torch import nn
 
 
+class SpeakerNetwork(nn.Module):
+    """A network that maps (B, T, features) mean-normalised fbank to (B, embedding_size)."""
+
+    embedding_size: int
+
+
 class StatisticsPooling(nn.Module):
-    """Mean and standard deviation over the last dimension, one after the other: (B, ..., T) -> (B, 2 * the rest).
+    """Mean and standard deviation over the last dimension, concatenated: (B, ..., T) -> (B, 2 * the rest).
 
     epsilon is added to the variance (1e-8 in 3D-Speaker's ERes2Net, 1e-7 in WeSpeaker's ResNet, 0 in CAM++). Computed
-    in float32. T has to be 2 or more, since the variance divides by T - 1.
+    in float32. T must be at least 2, because the variance divides by T - 1.
     """
 
     def __init__(self, epsilon: float = 0.0) -> None:

@@ -1,4 +1,4 @@
-"""What the demo's language model is pretrained on: sentences as they might be heard, in the prompt's form."""
+"""Training data of the demo's language model: sentences as they might be heard, in the prompt's format."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import ENGLISH_PROMPT
 
 END, PAD, START = "<|im_end|>", "<|endoftext|>", "<|im_start|>"
-# Byte-level BPE has a row for each of the 256 bytes; these occur in no text: control characters, and bytes that UTF-8
-# does not have. They stand for markup: a pair around an answer, a pair around a draft, and a tag for each language.
+# Byte-level BPE has a row for each of the 256 bytes; these occur in no text: control characters, and bytes that are
+# invalid in UTF-8. They serve as markup: a pair around an answer, a pair around a draft, and a tag per language.
 _UNUSED_BYTES = bytes([0xC0, 0xC1, 0x01, 0x02, *range(0xF5, 0x100)])
 _BYTE_LETTERS = bytes_to_unicode()
 
@@ -32,10 +32,10 @@ _BYTE_LETTERS = bytes_to_unicode()
 class Phase:
     """A phase of pretraining.
 
-    spelled_share: of the noisy copies that are characters laid along time, the others are pieces; loudest: the noisy
-    copy's embeddings are up to so many times as long as the table's; markup_share: of the examples with unknown tokens
-    around the noisy copy; their answers are marked up too, with a tag of the language, an opening and a closing one;
-    draft_share: of the marked up examples whose answers begin with a draft and what is wrong with it.
+    spelled_share: share of noisy copies that are characters spread over time (the others are word pieces); loudest: the
+    largest norm of the noisy copy's embeddings, as a multiple of the table's; markup_share: share of examples with
+    unknown tokens around the noisy copy, whose answers are marked up too, with a language tag, an opening and a closing
+    one; draft_share: share of marked-up examples whose answers start with a draft and its errors.
     """
 
     steps: int
@@ -71,11 +71,11 @@ class LanguageModelRecipe:
 
 @dataclass(frozen=True)
 class Example:
-    """A training example. The noisy copy is read as embeddings: what stands at `noisy` positions of `ids` is replaced.
+    """A training example. The noisy copy is fed as embeddings, which replace those of `ids` at the `noisy` positions.
 
-    ids: all of the text; noisy: first and last position of the noisy copy; learnt: which of the last positions, those
-    of the answer, are to be predicted; mixture: (position within the noisy copy, token, weight) of everything the noisy
-    copy's embeddings are summed from.
+    ids: the whole text; noisy: start and end position of the noisy copy; learnt: which of the last positions, those of
+    the answer, count in the loss; mixture: (position within the noisy copy, token, weight) of every summand of the
+    noisy copy's embeddings.
     """
 
     ids: list[int]
@@ -85,12 +85,12 @@ class Example:
 
     @property
     def answer(self) -> int:
-        """Position at which the answer begins."""
+        """Position at which the answer starts."""
         return len(self.ids) - len(self.learnt)
 
 
 class Writer:
-    """Draws training examples: ids and which of them are the noisy copy, the context and the answer."""
+    """Draws training examples: a noisy copy, the prompt, at times context, and the answer."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerFast, groups: dict[str, Group], recipe: LanguageModelRecipe
@@ -110,7 +110,7 @@ class Writer:
         self.reserved = [model["vocab"][_BYTE_LETTERS[byte]] for byte in _UNUSED_BYTES]
         languages = dict.fromkeys(group.language for group in self.groups)
         if len(languages) + 4 > len(self.reserved):
-            raise UserError(f"{len(languages)} languages: there are tags for {len(self.reserved) - 4} at most.")
+            raise UserError(f"found {len(languages)} languages, but there are tags for only {len(self.reserved) - 4}.")
         opening, closing, opening_draft, closing_draft, *tags = self.reserved
         self._marks = Marks(
             (opening, closing), (opening_draft, closing_draft), dict(zip(languages, tags, strict=False))
@@ -119,7 +119,7 @@ class Writer:
         self._spelling = functools.cache(self._spell)
 
     def batches(self, rng: np.random.Generator, count: int = 16) -> list[list[Example]]:
-        """`count` batches, each of examples of similar length, in random order."""
+        """`count` batches, in random order, each with examples of similar length."""
         size = self.recipe.batch
         examples = sorted((self.example(rng) for _ in range(count * size)), key=lambda example: len(example.ids))
         return [examples[start * size : (start + 1) * size] for start in rng.permutation(count)]
@@ -128,7 +128,7 @@ class Writer:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def example(self, rng: np.random.Generator) -> Example:
-        """A turn as it might be heard, the prompt, at times the turns before it; then the turn itself."""
+        """A turn as it might be heard, the prompt, at times the previous turns; then the turn itself."""
         group = self.groups[rng.choice(len(self.groups), p=self._shares)]
         grammar = load_grammar(group.language)
         turns = [t.text for t in grammar.exchange(rng, _is_train)]
@@ -157,7 +157,7 @@ class Writer:
         return marked_answer(text, draft, group, self._marks, self._ids, self.tokenizer.eos_token_id)
 
     def _noisy(self, text: str, rng: np.random.Generator) -> tuple[int, list[tuple[int, int, float]]]:
-        """Pieces of the text, one a position: some dropped, replaced, repeated, with blanks in between."""
+        """Pieces of the text, one per position: some dropped, replaced or repeated, with blanks in between."""
         pieces = self._split(self._ids(f" {text}"), (0.0, 0.25, 0.6)[rng.integers(3)], rng)
         drop, replace, blank = rng.uniform(0, 0.15), rng.uniform(0, 0.2), rng.uniform(0, 0.6)
         noisy: list[int] = []
@@ -173,7 +173,7 @@ class Writer:
         return len(noisy), [(position, piece, 1.0) for position, piece in enumerate(noisy)]
 
     def _split(self, pieces: Sequence[int], share: float, rng: np.random.Generator) -> list[int]:
-        """The same text in smaller pieces, as sounds would come: `share` of all merges of two pieces are undone."""
+        """The same text in smaller pieces, closer to sounds: undoes a `share` of all merges of two pieces."""
         smaller: list[int] = []
         for piece in pieces:
             if piece in self._halves and rng.random() < share:
@@ -183,13 +183,13 @@ class Writer:
         return smaller
 
     def _heard(self, text: str, rng: np.random.Generator) -> tuple[int, list[tuple[int, int, float]]]:
-        """Characters laid along time as sounds are: several share a position of 100 ms, spread into the next, get lost.
+        """Characters spread over time like sounds: several share a position of 100 ms, spill into the next or get lost.
 
-        That is what a projector gives a language model that it cannot change: sums of what it heard in each 100 ms.
+        That is what a projector feeds a frozen language model: sums of what it heard in each 100 ms.
         """
         text = characters(text)
-        wide = sum(c >= "\u3040" for c in text) > len(text) / 2  # kana and kanji: a syllable a character
-        rate = rng.uniform(0.4, 0.9) if wide else rng.uniform(1.0, 1.8)  # characters a position
+        wide = sum(c >= "\u3040" for c in text) > len(text) / 2  # kana and kanji: a syllable per character
+        rate = rng.uniform(0.4, 0.9) if wide else rng.uniform(1.0, 1.8)  # characters per position
         drop, replace, spread = rng.uniform(0, 0.12), rng.uniform(0, 0.15), rng.uniform(0, 0.5)
         mixture: list[tuple[int, int, float]] = []
         time = rng.uniform(0, 2)
@@ -211,7 +211,7 @@ class Writer:
 
     def _spell(self, character: str) -> tuple[int, ...]:
         """The tokens of a character's bytes."""
-        # Byte-level BPE writes each byte as a printable character of its own.
+        # Byte-level BPE represents each byte as a printable character.
         return tuple(self._byte_pieces[byte] for byte in self._pre_tokenizer.pre_tokenize_str(character)[0][0])
 
 
@@ -222,14 +222,14 @@ def _is_train(text: str) -> bool:
 @dataclass(frozen=True)
 class Batch:
     """Examples as tensors: ids, mask and labels (B, L; labels -100 before the answer), the noisy positions (B, L), and
-    of each summand of the noisy embeddings its place among the noisy positions, its token and its weight (N,).
+    for each summand of the noisy embeddings its index among the noisy positions, its token and its weight (N,).
     """
 
     ids_BL: torch.Tensor
     mask_BL: torch.Tensor
     labels_BL: torch.Tensor
     noisy_BL: torch.Tensor
-    place_N: torch.Tensor
+    index_N: torch.Tensor
     token_N: torch.Tensor
     weight_N: torch.Tensor
 
@@ -253,29 +253,29 @@ def collate(examples: Sequence[Example], pad: int) -> Batch:
         labels_BL[row, answer] = ids[answer].where(torch.tensor(example.learnt), -100)
         summands += [(offset + position, token, weight) for position, token, weight in example.mixture]
         offset += last - first
-    places, tokens, weights = zip(*summands, strict=True)
+    indices, tokens, weights = zip(*summands, strict=True)
     return Batch(
-        ids_BL, mask_BL, labels_BL, noisy_BL, torch.tensor(places), torch.tensor(tokens), torch.tensor(weights)
+        ids_BL, mask_BL, labels_BL, noisy_BL, torch.tensor(indices), torch.tensor(tokens), torch.tensor(weights)
     )
 
 
 def embed(batch: Batch, table: torch.Tensor, loudest: float, unknown: Sequence[int]) -> torch.Tensor:
-    """Input embeddings (B, L, h), the noisy copy's summed up, mixed with random tokens' and with noise, and scaled.
+    """Input embeddings (B, L, h); the noisy copy's are summed, mixed with random tokens' and noise, and scaled.
 
-    What a projector gives is no row of the table: the language model has to make do with something near one, and with
-    one `loudest` times as long, for nothing holds a projector's outputs to the length of embeddings. Tokens `unknown`
-    are read as no row either: those that are added later begin at the mean of all.
+    A projector's outputs are not rows of the table: the language model must cope with vectors near one, and up to
+    `loudest` times as long, because nothing ties a projector's outputs to the norm of embeddings. Tokens in `unknown`
+    are not read as their rows either: tokens added later start at the mean of all rows.
     """
     embedded_BLh = table[batch.ids_BL]
     count = int(batch.noisy_BL.sum())
     summed = torch.zeros(count, table.shape[1]).index_add(
-        0, batch.place_N, table[batch.token_N] * batch.weight_N.unsqueeze(-1)
+        0, batch.index_N, table[batch.token_N] * batch.weight_N.unsqueeze(-1)
     )
     others = table[torch.randint(len(table), (count,))]
     share = 0.3 * torch.rand(count, 1)
     scale = table.detach().pow(2).mean().sqrt() * 0.5 * torch.rand(count, 1)
     mixed = (1 - share) * summed + share * others + scale * torch.randn_like(others)
-    # One factor an utterance: a projector is as loud from one 100 ms to the next.
+    # One factor per utterance: a projector is equally loud throughout.
     rows = batch.noisy_BL.nonzero()[:, 0]
     mixed = mixed * loudest ** torch.rand(len(batch.noisy_BL), 1)[rows]
     embedded_BLh = embedded_BLh.masked_scatter(batch.noisy_BL.unsqueeze(-1), mixed)
