@@ -5,9 +5,9 @@
 # make test         all tests, half an hour on two cores; in the same .venv
 # make slurm-test   the workflow on a SLURM cluster of two nodes on this machine (Debian: slurm-wlm and munge), some minutes
 # make lint         style, types, layers, spelling, links: ruff, snakefmt, snakemake --lint, mypy, lint-imports, codespell
-# make reference    write config/README.md anew from the descriptions in src/mlcslm/config/schema.py
-# make foundation   pretrain the demo's two foundation models anew and put them into resources/foundation (hours)
-# make lock         resolve pyproject.toml anew and pin the outcome in requirements.lock and requirements-dev.lock
+# make reference    rewrite config/README.md from the descriptions in src/mlcslm/config/schema.py
+# make foundation   pretrain the demo's two foundation models again, into resources/foundation (hours)
+# make lock         resolve pyproject.toml again and pin the result in requirements.lock and requirements-dev.lock
 # make clean        remove the demo's results, .venv and caches; results of other presets stay
 
 VENV := .venv

@@ -115,7 +115,7 @@ def test_the_command_itself_prints_faults_without_a_traceback(root, tmp_path, mo
     assert "Traceback" not in captured.err + captured.out
 
 
-def test_the_languages_sheet_is_found_from_another_folder(root, tmp_path, monkeypatch):
+def test_the_languages_table_is_found_from_another_folder(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
     app.callback()(lambda: None)

@@ -1,4 +1,4 @@
-"""Whatever is killed, and wherever: the next run goes on, and ends in the same tables."""
+"""Whatever is killed, and wherever: the next run resumes, and ends in the same tables."""
 
 from __future__ import annotations
 

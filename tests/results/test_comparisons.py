@@ -113,7 +113,7 @@ def test_the_command_prints_to_read(inputs: Any, capsys: Any, monkeypatch: Any) 
     )
     lines = text.splitlines()
     assert lines[:3] == [f"A: {A}", f"B: {B}", "dev, protocol mlcslm-2025"]
-    # 4 and 3 errors of 8 tokens in the groups asked for.
+    # 4 and 3 errors of 8 tokens in the requested groups.
     assert lines[5].split()[:4] == ["all", "50.00", "37.50", "-12.50"]
     assert [line[:14].strip() for line in lines[5:9]] == ["all", "mean of groups", "French", "Thai"]
     # 100 and 33.33, 100 and 16.67; two sessions.

@@ -85,7 +85,7 @@ def test_a_table_without_rows_says_how_it_is_made(inputs) -> None:
         render_table(inputs.build(), "table4")
 
 
-def test_text_of_others_commands_neither_terminal_nor_spreadsheet(capsys) -> None:
+def test_external_text_commands_neither_terminal_nor_spreadsheet(capsys) -> None:
     cells = ["\x1b[2J[bold]x[/bold]", "=HYPERLINK(1)"]
     print_grid("title [red]", ["a", "b"], [cells], [False, False])
     text = capsys.readouterr().out

@@ -42,7 +42,7 @@ def refused(toy: Any, target: str) -> str:
         ({"stages.ckpt-4000.parent": "ckpt-1"}, "stages.ckpt-4000.parent is 'ckpt-1': no such stage"),
         ({"languages": "nowhere.tsv"}, "nowhere.tsv: no such file. Expected the languages table"),
     ],
-    ids=["unknown-key", "impossible-value", "unknown-parent", "missing-sheet"],
+    ids=["unknown-key", "impossible-value", "unknown-parent", "missing-table"],
 )
 def test_in_the_configuration(make_toy: Any, toy_config: dict, tmp_path: Path, changes: dict, expected: str) -> None:
     output = refused(make_toy(tmp_path, toy_config).changed(changes), "tables/table6.csv")
