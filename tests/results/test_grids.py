@@ -39,7 +39,7 @@ def test_table_3_by_hand(grid_inputs: Any) -> None:
 
 
 def test_a_context_that_was_not_decoded_is_missed(grid_inputs: Any) -> None:
-    scores = [path for path in grid_inputs.scores if "own" not in str(path)]
+    scores = [path for path in grid_inputs.scores if "hypothesis-context" not in str(path)]
     with pytest.raises(UserError, match="ckpt-9000-context/greedy-hypothesis-context on dev: no scores"):
         make(grid_inputs, "table3", scores=scores)
 
