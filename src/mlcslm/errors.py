@@ -1,4 +1,4 @@
-"""Errors that are for the person at the terminal: what is wrong, where, what was expected, what to do."""
+"""Errors for the person at the terminal: what is wrong, where, what was expected, what to do."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """A mistake in what the user gave (a path, a file, a config key); printed without a traceback, exit status 1.
+    """A mistake in the user's input (a path, a file, a config key); printed without a traceback, exit status 1.
 
     The message names the file (and line) at fault, what was found, what was expected and what to do.
     """
 
 
 def shortened(faults: Sequence[str], limit: int = 10) -> list[str]:
-    """The first of `faults`, and a line that says how many more there are.
+    """The first `limit` of `faults`, and a line that counts the rest.
 
     >>> shortened(["a", "b", "c"], limit=2)
     ['a', 'b', '… and 1 more']
@@ -22,7 +22,7 @@ def shortened(faults: Sequence[str], limit: int = 10) -> list[str]:
 
 
 class FaultyInput(UserError):
-    """Several faults of one input, reported in one go, a line each."""
+    """Several faults of one input, reported together, one per line."""
 
     def __init__(self, title: str, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)

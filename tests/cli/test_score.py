@@ -65,7 +65,7 @@ def test_prints_the_pooled_counts_and_each_group_s(app: typer.Typer, texts: list
         },
         "notes": [
             "hyp: 1 of 4 errors are capitals or punctuation of the hypotheses, which mlcslm-2025 does not normalise: "
-            "50.00 % as they stand, 37.50 % normalised (--normalise-hypothesis)"
+            "50.00 % as written, 37.50 % normalised (--normalise-hypothesis)"
         ],
         "utterances": 4,
         "missing_hypotheses": 1,

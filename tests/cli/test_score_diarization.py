@@ -84,7 +84,7 @@ def test_tcpwer_is_printed_pooled_by_group_and_by_session(app: typer.Typer):
         },
         "notes": [
             "hyp.stm: 1 of 7 errors are capitals or punctuation of the hypotheses, which mlcslm-2025 does not "
-            "normalise: 87.50 % as they stand, 75.00 % normalised (--normalise-hypothesis)"
+            "normalise: 87.50 % as written, 75.00 % normalised (--normalise-hypothesis)"
         ],
         "group_mean_error_rate": (5 / 6 + 1) / 2,
         "recordings": 2,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mlcslm.config.inputs import describe_missing_inputs, missing_inputs
+from mlcslm.config.diarization import FSMN_MODEL
+from mlcslm.config.inputs import available, describe_missing_inputs, missing_inputs
 from mlcslm.config.reading import parse_config, read_config
 from mlcslm.config.schema import Config
 
@@ -29,7 +30,11 @@ VALUES: dict[str, Any] = {
         "public": {"network": "campplus", "checkpoint": "models/campplus"},
         "ours": {"network": "resnet101", "training": {"steps": 1, "corpora": ["used"]}},
     },
-    "diarizers": {"one": {"embedding": "public", "asr": ASR, "vad": "fsmn", "vad_model": "models/fsmn"}},
+    "diarizers": {
+        "one": {"embedding": "public", "asr": ASR, "vad": "fsmn", "vad_model": "models/fsmn"},
+        "two": {"embedding": "public", "asr": ASR},
+        "three": {"embedding": "ours", "asr": ASR},
+    },
 }
 KEYS = [
     *(f"corpus.folders.{split}" for split in ("train", "dev", "test")),
@@ -55,8 +60,11 @@ def keys(config: Config) -> list[str]:
 def test_every_missing_input_is_named_with_what_provides_it(elsewhere: Path) -> None:
     config = parse_config(VALUES)
     assert keys(config) == KEYS
-    lines = describe_missing_inputs(config).splitlines()
-    assert lines[0].startswith("missing 11 input(s) of preset 'mine'.")
+    described = describe_missing_inputs(config).splitlines()
+    assert described[0].startswith("missing 7 input(s) of preset 'mine'.")
+    assert len(described) == 8
+    lines = [f"  {one}" for one in missing_inputs(config)]
+    assert described[1:] == lines[:7]  # what only diarizers need is left out, not missing
     for key, provider in (
         ("corpus.folders.train = data/train", "the challenge's training sessions from its organisers"),
         ("augmentation.noise = data/musan", "openslr.org/17"),
@@ -81,9 +89,55 @@ def test_present_inputs_are_not_named(elsewhere: Path, monkeypatch: pytest.Monke
 
 def test_unused_inputs_are_not_required(elsewhere: Path) -> None:
     values = VALUES | {"augmentation": VALUES["augmentation"] | {"probability": 0}, "diarizers": {}}
-    left = [key for key in KEYS if not key.startswith(("augmentation", "diarizers"))]
+    left = [key for key in KEYS if key.startswith(("corpus", "models"))]
     assert keys(parse_config(values)) == left
     assert "data/idle" not in describe_missing_inputs(parse_config(values))
+
+
+def lost(config: Config, done: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Diarizers that wait for each missing input."""
+    return {one.key: one.diarizers for one in available(config, done.__contains__)[1]}
+
+
+def test_only_diarizers_that_lack_a_model_are_left_out(elsewhere: Path) -> None:
+    config = parse_config(VALUES)
+    assert available(config)[0].diarizers == {}
+    assert available(config)[0].stages == config.stages
+    assert lost(config) == {
+        "speaker_corpora.used.folder": ("three",),
+        "embeddings.public.checkpoint": ("one", "two"),
+        "diarizers.one.vad": ("one",),
+        "diarizers.one.vad_model": ("one",),
+    }
+    (elsewhere / "models/campplus").mkdir(parents=True)
+    assert list(available(config)[0].diarizers) == ["two"]
+    assert "embeddings.public.checkpoint" not in lost(config)
+
+
+def test_a_diarizer_whose_segments_are_there_needs_its_models_no_more(elsewhere: Path) -> None:
+    config = parse_config(VALUES)
+    assert list(available(config, lambda name: name != "three")[0].diarizers) == ["one", "two"]
+    assert lost(config, done=("one", "two")) == {"speaker_corpora.used.folder": ("three",)}
+
+
+def test_a_machine_that_has_all_leaves_out_nothing(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("data/CN-Celeb_flac", "models/campplus", "models/fsmn"):
+        (elsewhere / folder).mkdir(parents=True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    config = parse_config(VALUES)
+    assert available(config) == (config, [])
+
+
+def test_the_public_detector_is_looked_for_where_none_is_named(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    (elsewhere / "models/campplus").mkdir(parents=True)
+    one = {"embedding": "public", "asr": ASR, "vad": "fsmn"}
+    config = parse_config(VALUES | {"diarizers": {"one": one}})
+    assert lost(config) == {"diarizers.one.vad_model": ("one",)}
+    (elsewhere / "modelscope" / FSMN_MODEL).mkdir(parents=True)
+    assert lost(config) == {}
 
 
 def test_the_demo_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def noise(rate: int, channels: int = 1) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
-    """By rate: the path of a recording, and all of it resampled to 16 kHz in one go."""
+    """By rate: the path of a recording, and the whole of it resampled to 16 kHz at once."""
     folder = tmp_path_factory.mktemp("audio")
     made = {}
     for rate in RATES:
@@ -114,7 +114,7 @@ def test_a_wav_cut_short_by_any_bytes_is_told_from_a_whole_one(tmp_path, subtype
     )
     assert read_header(path).frames == 20000
     path.write_bytes(whole[: len(whole) - after - lost])
-    with pytest.raises(UserError, match=r"a\.wav: is cut short: its header announces"):
+    with pytest.raises(UserError, match=r"a\.wav: is truncated: its header declares"):
         read_header(path)
 
 
@@ -125,7 +125,7 @@ def test_chunks_around_the_audio_do_not_matter(tmp_path):
     path.write_bytes(head + struct.pack("<4sI", b"LIST", 3) + b"abc\0" + data + struct.pack("<4sI", b"id3 ", 2) + b"xy")
     assert read_header(path).frames == 100
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match="announces 200 bytes of audio, 110 are there"):
+    with pytest.raises(UserError, match="declares 200 bytes of audio, but only 110 are there"):
         read_header(path)
 
 
@@ -159,7 +159,7 @@ def empty_wav() -> bytes:
 def test_what_is_no_audio_is_refused_by_name(tmp_path, content):
     path = tmp_path / "a.wav"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"a\.wav: (cannot be read as audio|holds no audio)"):
+    with pytest.raises(UserError, match=r"a\.wav: (cannot be read as audio|contains no audio)"):
         read_header(path)
 
 

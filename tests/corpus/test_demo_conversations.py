@@ -1,4 +1,4 @@
-"""The demo corpus: sound where the transcript says, nothing of dev or test in train, the same bytes each time."""
+"""The demo corpus: audio matches the transcripts, dev and test do not leak into train, output is reproducible."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def level(audio: np.ndarray) -> float:
 
 @pytest.mark.slow
 def test_turns_follow_each_other_as_people_do(groups: dict[str, Group]) -> None:
-    """Pauses and overlaps of many scripted sessions, with one second of sound a turn."""
+    """Pauses and overlaps of many scripted sessions, with one second of audio per turn."""
     pauses = []
     for index in range(60):
         script = write_script(groups["French"], "train", index, 16, seed=3)
@@ -176,7 +176,7 @@ def test_voices_of_a_split_are_its_own(groups: dict[str, Group]) -> None:
 
 @pytest.mark.slow
 def test_sentences_of_dev_and_test_are_never_in_train(groups: dict[str, Group]) -> None:
-    """But for back-channels ("Yes, of course."), which every conversation has: they have no slot to vary."""
+    """Except for back-channels ("Yes, of course."), which occur in every split since they have no slot to vary."""
     for group in groups.values():
         grammar = load_grammar(group.language)
         always = {t.fill({}) for turns in grammar.exchanges for t in turns if not t.slots}

@@ -153,7 +153,7 @@ def test_exchange_is_cut_where_no_values_suit():
     grammar = parse_grammar(GOOD, "en", "en.yaml")
     turns = grammar.exchange(np.random.default_rng(0), lambda sentence: sentence == "Is Anna here?")
     assert [turn.text for turn in turns] == ["Is Anna here?"]
-    with pytest.raises(UserError, match="accepted"):
+    with pytest.raises(UserError, match="rejected"):
         grammar.exchange(np.random.default_rng(0), lambda sentence: False)
 
 

@@ -1,4 +1,4 @@
-"""espeak-ng's speech: the same each time and whoever asks, 16 kHz, without silence at its ends."""
+"""espeak-ng's speech: reproducible in any process, 16 kHz, without silence at its ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_the_number_of_workers_changes_nothing(spoken: list[list[np.ndarray]]) -
 
 
 def test_what_was_said_before_in_other_batches_changes_nothing(spoken: list[list[np.ndarray]]) -> None:
-    """espeak-ng keeps the state of its noise sources between utterances; batches must not feel it."""
+    """espeak-ng keeps the state of its noise sources between utterances; batches must not be affected."""
     assert same([spoken[2]], list(speak_many([BATCHES[2]], workers=1)))
 
 
@@ -98,7 +98,7 @@ def test_trim_by_hand() -> None:
 
 
 def test_a_voice_that_espeak_lacks_is_named(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match=r"while it spoke xx\+f3"):
+    with pytest.raises(UserError, match=r"while speaking as xx\+f3"):
         list(speak_many([[(Voice("xx", "f3", 50, 50, 160), "hello")]], workers=1))
     output = capfd.readouterr().err
     assert "mlcslm: espeak-ng has no voice 'xx+f3'" in output
@@ -148,7 +148,7 @@ def test_speakers_of_a_session_are_two() -> None:
 def test_a_long_path_to_espeaks_data_works_and_leaves_nothing_behind(
     spoken: list[list[np.ndarray]], tmp_path: Path
 ) -> None:
-    """espeak-ng keeps its data's path in 160 bytes; environments of users may lie deeper."""
+    """espeak-ng keeps its data's path in 160 bytes; users' environments may have longer paths."""
     import espeakng_loader
 
     deep = tmp_path / ("d" * 100) / ("e" * 100)

@@ -1,4 +1,4 @@
-"""Folds part the sessions: each session is in exactly one, and no group is all in one."""
+"""Folds partition the sessions: each session is in exactly one, and no group is entirely in one."""
 
 from __future__ import annotations
 

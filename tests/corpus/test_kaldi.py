@@ -1,4 +1,4 @@
-"""Kaldi data folders: there and back, as other corpora have them, and what is wrong with some."""
+"""Kaldi data folders: round trips, folders of other projects, and faults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def wav(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def foreign(wav: Path, tmp_path: Path) -> Path:
+def external(wav: Path, tmp_path: Path) -> Path:
     """A folder as another project would have it: ids that are not the challenge's."""
     return write(
         tmp_path / "data",
@@ -69,8 +69,8 @@ def test_files_are_as_kaldi_wants_them(tones: Path, tmp_path: Path) -> None:
     assert lines["segments"][0].split()[:2] == [b"English-American-0001_001-O1-000010-000030", b"American_0001_001"]
 
 
-def test_a_foreign_folder_becomes_a_manifest(foreign: Path, wav: Path, languages) -> None:
-    table, _ = build_manifest(foreign, languages)
+def test_an_external_folder_becomes_a_manifest(external: Path, wav: Path, languages) -> None:
+    table, _ = build_manifest(external, languages)
     first, second = table.to_pylist()
     assert first == {
         "utterance_id": "spk1-u1",
@@ -93,23 +93,23 @@ def test_without_segments_a_recording_is_an_utterance_and_without_text_none_has_
     assert (row["start"], row["end"], row["text"], row["grp"]) == (0.0, 10.0, None, "French")
 
 
-def test_utterances_without_a_transcript_have_no_line(foreign: Path, languages, tmp_path: Path) -> None:
-    rows = [row | {"text": None} for row in build_manifest(foreign, languages)[0].to_pylist()]
+def test_utterances_without_a_transcript_have_no_line(external: Path, languages, tmp_path: Path) -> None:
+    rows = [row | {"text": None} for row in build_manifest(external, languages)[0].to_pylist()]
     write_kaldi_folder(rows, tmp_path / "out")
     assert not (tmp_path / "out" / "text").exists()
 
 
-def test_a_segment_may_go_to_the_end(foreign: Path, languages) -> None:
-    write(foreign, segments="spk1-u1 call1 9.5 -1\n")
-    (row,) = build_manifest(foreign, languages)[0].to_pylist()
+def test_a_segment_may_go_to_the_end(external: Path, languages) -> None:
+    write(external, segments="spk1-u1 call1 9.5 -1\n")
+    (row,) = build_manifest(external, languages)[0].to_pylist()
     assert (row["start"], row["end"]) == (9.5, 10.0)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_lines_end_alike_and_no_break_spaces_belong_to_texts(foreign: Path, languages, end: str) -> None:
+def test_lines_end_alike_and_no_break_spaces_belong_to_texts(external: Path, languages, end: str) -> None:
     text = "spk1-u1 Bonjour\u00a0!\u2028Oui." + end + "spk2-u2  \u3000はい " + end
-    (foreign / "text").write_bytes(text.encode())
-    assert build_manifest(foreign, languages)[0]["text"].to_pylist() == ["Bonjour\u00a0!\u2028Oui.", "\u3000はい"]
+    (external / "text").write_bytes(text.encode())
+    assert build_manifest(external, languages)[0]["text"].to_pylist() == ["Bonjour\u00a0!\u2028Oui.", "\u3000はい"]
 
 
 # What Kaldi's validate_text.pl and validate_data_dir.sh refuse in a line of text, written from their documentation.
@@ -137,8 +137,8 @@ def test_any_text_is_written_as_kaldi_s_own_check_takes_it_and_what_is_changed_i
     assert bool(said) == (found != texts)
 
 
-def test_speakers_that_ids_do_not_begin_with_are_told(foreign: Path, languages, tmp_path: Path) -> None:
-    rows = build_manifest(foreign, languages)[0].to_pylist()
+def test_speakers_that_ids_do_not_begin_with_are_told(external: Path, languages, tmp_path: Path) -> None:
+    rows = build_manifest(external, languages)[0].to_pylist()
     rows[0] |= {"utterance_id": "z"}
     assert "--no-spk-sort" in write_kaldi_folder(rows, tmp_path / "out")[-1]
 
@@ -156,16 +156,16 @@ def test_flac_goes_through_its_decoder_and_back_without_running_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize("command", ["sox x.wav -t wav - |", "touch ran |", "flac -cd 'unclosed |", "flac -o ran x |"])
-def test_commands_are_never_run(foreign: Path, languages, command: str, tmp_path: Path, monkeypatch) -> None:
+def test_commands_are_never_run(external: Path, languages, command: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write(foreign, wav_scp=f"call1 {command}\n")
-    with pytest.raises(FaultyInput, match="which is not run"):
-        build_manifest(foreign, languages)
+    write(external, wav_scp=f"call1 {command}\n")
+    with pytest.raises(FaultyInput, match="commands are not run"):
+        build_manifest(external, languages)
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "place", "message"),
+    ("file", "content", "location", "message"),
     [
         ("segments", "spk1-u1 call1 0\n", "segments:1", "found 3 fields, expected 4"),
         ("segments", "spk1-u1 call1 zero 2\n", "segments:1", "the start is 'zero'"),
@@ -185,30 +185,30 @@ def test_commands_are_never_run(foreign: Path, languages, command: str, tmp_path
         ("segments", "spk1-u1 call1 0 1 2\n", "segments:1", "found 5 fields, expected 4"),
         ("utt2spk", "spk1-u1 spk 1\nspk2-u2 spk2\n", "utt2spk:1", "found 3 fields, expected 2"),
         ("utt2spk", "spk1-u1\nspk2-u2 spk2\n", "utt2spk:1", "found 1 fields, expected 2"),
-        ("text", "spk1-u1 a\n\ufeffspk2-u2 b\n", "text:2", "byte-order mark (U+FEFF)"),
+        ("text", "spk1-u1 a\n\ufeffspk2-u2 b\n", "text:2", "byte order mark (U+FEFF)"),
         ("utt2lang", "spk1-u1 fr\nspk2-u2 en\n", "segments:1", "its language is 'en'"),
         ("utt2lang", "", "segments:2", "begins with no group of the languages table"),
         ("wav_scp", "call1 nowhere.wav\n", "wav.scp:1", "no such file"),
     ],
 )
-def test_faults_are_named_by_file_and_line(foreign: Path, languages, file, content, place, message) -> None:
-    write(foreign, **{file: content})
+def test_faults_are_named_by_file_and_line(external: Path, languages, file, content, location, message) -> None:
+    write(external, **{file: content})
     with pytest.raises(FaultyInput) as caught:
-        build_manifest(foreign, languages)
-    assert any(place in line and message in line for line in str(caught.value).splitlines()), caught.value
+        build_manifest(external, languages)
+    assert any(location in line and message in line for line in str(caught.value).splitlines()), caught.value
 
 
-def test_sound_lines_are_kept_where_faulty_ones_are_skipped(foreign: Path, languages) -> None:
-    write(foreign, segments="spk1-u1 call1 0 1\nspk2-u2 call1 9 99\n")
-    table, faults = build_manifest(foreign, languages, skip_faulty=True)
+def test_sound_lines_are_kept_where_faulty_ones_are_skipped(external: Path, languages) -> None:
+    write(external, segments="spk1-u1 call1 0 1\nspk2-u2 call1 9 99\n")
+    table, faults = build_manifest(external, languages, skip_faulty=True)
     assert table["utterance_id"].to_pylist() == ["spk1-u1"]
     assert [str(fault.kind) for fault in faults] == ["past-the-end"]
 
 
-def test_a_folder_without_speakers_is_told(foreign: Path) -> None:
-    (foreign / "utt2spk").unlink()
+def test_a_folder_without_speakers_is_told(external: Path) -> None:
+    (external / "utt2spk").unlink()
     with pytest.raises(UserError, match="utt2spk: no such file"):
-        read_kaldi_folder(foreign)
+        read_kaldi_folder(external)
 
 
 def test_nothing_but_an_earlier_folder_is_replaced(tones: Path, tmp_path: Path) -> None:

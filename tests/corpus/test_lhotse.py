@@ -1,4 +1,4 @@
-"""Lhotse manifests: there and back, read by Lhotse itself where it is installed, and what is wrong with some."""
+"""Lhotse manifests: round trips, reading by Lhotse itself if it is installed, and faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CODES = {"English-American": "en", "French": "fr"}
 
 
 @pytest.fixture
-def foreign(tmp_path: Path) -> Path:
+def external(tmp_path: Path) -> Path:
     """Manifests as another project would have them."""
     folder = tmp_path / "data"
     folder.mkdir()
@@ -90,9 +90,9 @@ def test_lhotse_reads_them(tones: Path, tmp_path: Path) -> None:
         assert cut.supervisions[0].text == row["text"]
 
 
-def test_what_lhotse_wrote_is_read(foreign: Path, languages, tmp_path: Path) -> None:
+def test_what_lhotse_wrote_is_read(external: Path, languages, tmp_path: Path) -> None:
     lhotse = pytest.importorskip("lhotse")
-    recording = lhotse.Recording.from_file(foreign / "call1.flac", recording_id="call1")
+    recording = lhotse.Recording.from_file(external / "call1.flac", recording_id="call1")
     supervision = lhotse.SupervisionSegment("x", "call1", 0.5, 1.25, channel=[0, 1], text="oui", language="fr")
     folder = tmp_path / "lhotse"
     folder.mkdir()
@@ -102,27 +102,27 @@ def test_what_lhotse_wrote_is_read(foreign: Path, languages, tmp_path: Path) -> 
     assert (row["utterance_id"], row["start"], row["end"], row["text"]) == ("x", 0.5, 1.75, "oui")
 
 
-def test_a_foreign_corpus_becomes_a_manifest(foreign: Path, languages) -> None:
-    first, second = build_manifest(foreign, languages)[0].to_pylist()
+def test_an_external_corpus_becomes_a_manifest(external: Path, languages) -> None:
+    first, second = build_manifest(external, languages)[0].to_pylist()
     assert (first["utterance_id"], first["turn"], first["start"], first["end"]) == ("u1", 0, 0.0, 1.0)
     assert (second["speaker"], second["grp"], second["text"]) == ("B", "French", "Ça va ?")
-    assert second["audio"] == str(foreign / "call1.flac")
+    assert second["audio"] == str(external / "call1.flac")
     assert second["end"] == pytest.approx(3.3)
 
 
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        ("recordings", {"sources": [{"type": "command", "source": "touch ran"}]}, "sources that are not one file"),
-        ("recordings", {"sources": [{"type": "url", "source": "http://x/a.wav"}]}, "sources that are not one file"),
-        ("recordings", {"sources": []}, "sources that are not one file"),
+        ("recordings", {"sources": [{"type": "command", "source": "touch ran"}]}, "sources other than a single file"),
+        ("recordings", {"sources": [{"type": "url", "source": "http://x/a.wav"}]}, "sources other than a single file"),
+        ("recordings", {"sources": []}, "sources other than a single file"),
         ("recordings", {"sources": [{"type": "file", "source": "nowhere.wav"}]}, "no such file"),
         ("recordings", {"transforms": [{"name": "Speed", "kwargs": {"factor": 1.1}}]}, "is transformed (Speed 1.1)"),
-        ("recordings", {"sampling_rate": 8000}, "8000 Hz are declared, the file has 16000 Hz"),
-        ("recordings", {"duration": 10.0}, "10 s are declared, the file lasts 5 s"),
-        ("recordings", {"sampling_rate": 16000, "num_samples": 8000}, "0.5 s are declared, the file lasts 5 s"),
+        ("recordings", {"sampling_rate": 8000}, "8000 Hz declared, but the file has 16000 Hz"),
+        ("recordings", {"duration": 10.0}, "10 s declared, but the file lasts 5 s"),
+        ("recordings", {"sampling_rate": 16000, "num_samples": 8000}, "0.5 s declared, but the file lasts 5 s"),
         ("recordings", {"id": None}, "expected a name"),
-        ("supervisions", {"text": "half \ud83d"}, "holds half a character (U+D83D)"),
+        ("supervisions", {"text": "half \ud83d"}, "contains a lone surrogate (U+D83D)"),
         ("supervisions", {"start": 10**400}, "expected times in seconds"),
         ("supervisions", {"start": True}, "expected times in seconds"),
         ("supervisions", {"duration": "long"}, "duration 'long': expected times in seconds"),
@@ -130,45 +130,45 @@ def test_a_foreign_corpus_becomes_a_manifest(foreign: Path, languages) -> None:
         ("supervisions", {"duration": 0}, "expected later than its start"),
         ("supervisions", {"recording_id": "call7"}, "its recording call7 is not listed"),
         ("supervisions", {"language": None}, "begins with no group"),
-        ("supervisions", {"id": "u1"}, "already that of line 1"),
+        ("supervisions", {"id": "u1"}, "already on line 1"),
     ],
 )
-def test_faults_are_named_by_file_and_line(foreign: Path, languages, kind: str, values, message: str) -> None:
-    change(foreign, kind, **values)
+def test_faults_are_named_by_file_and_line(external: Path, languages, kind: str, values, message: str) -> None:
+    change(external, kind, **values)
     with pytest.raises(FaultyInput) as caught:
-        build_manifest(foreign, languages)
+        build_manifest(external, languages)
     assert any(f"calls_{kind}_dev.jsonl:" in line and message in line for line in str(caught.value).splitlines())
     if kind == "recordings" and ("transforms" in values or "sources" in values):
         assert len(caught.value.faults) == 1, "what is of the recording is said once, and not of each supervision"
 
 
-def test_cuts_alone_are_told(foreign: Path, languages) -> None:
-    (foreign / "calls_recordings_dev.jsonl").unlink()
-    (foreign / "calls_supervisions_dev.jsonl").rename(foreign / "cuts_dev.jsonl")
+def test_cuts_alone_are_told(external: Path, languages) -> None:
+    (external / "calls_recordings_dev.jsonl").unlink()
+    (external / "calls_supervisions_dev.jsonl").rename(external / "cuts_dev.jsonl")
     with pytest.raises(UserError, match=r"cuts_dev\.jsonl: found Lhotse cuts, .* `lhotse cut decompose cuts_dev"):
-        build_manifest(foreign, languages)
+        build_manifest(external, languages)
 
 
-def test_what_is_declared_and_true_is_taken(foreign: Path, languages) -> None:
-    change(foreign, "recordings", sampling_rate=16000, num_samples=80_000, duration=5.0, transforms=None)
-    assert build_manifest(foreign, languages)[0].num_rows == 2
+def test_what_is_declared_and_true_is_taken(external: Path, languages) -> None:
+    change(external, "recordings", sampling_rate=16000, num_samples=80_000, duration=5.0, transforms=None)
+    assert build_manifest(external, languages)[0].num_rows == 2
 
 
-def test_lines_that_are_no_entries_are_named(foreign: Path, languages) -> None:
-    path = foreign / "calls_supervisions_dev.jsonl"
+def test_lines_that_are_no_entries_are_named(external: Path, languages) -> None:
+    path = external / "calls_supervisions_dev.jsonl"
     path.write_text(path.read_text() + '{"id": "u3"}\n[1]\n{oops\n')
     with pytest.raises(FaultyInput) as caught:
-        build_manifest(foreign, languages)
+        build_manifest(external, languages)
     faults = str(caught.value)
     assert ":3: lacks recording_id, start, duration" in faults
     assert ":4: lacks id" in faults
-    assert ":5: is no JSON" in faults
+    assert ":5: is not JSON" in faults
 
 
-def test_several_splits_in_one_folder_and_damaged_files_are_told(foreign: Path, languages) -> None:
-    (foreign / "calls_recordings_test.jsonl.gz").write_bytes(gzip.compress(b"")[:-4])
-    with pytest.raises(UserError, match="expected one file of recordings: a folder for each split"):
-        build_manifest(foreign, languages)
-    (foreign / "calls_recordings_dev.jsonl").unlink()
+def test_several_splits_in_one_folder_and_damaged_files_are_told(external: Path, languages) -> None:
+    (external / "calls_recordings_test.jsonl.gz").write_bytes(gzip.compress(b"")[:-4])
+    with pytest.raises(UserError, match=r"expected one file of recordings \(one folder per split\)"):
+        build_manifest(external, languages)
+    (external / "calls_recordings_dev.jsonl").unlink()
     with pytest.raises(UserError, match=r"calls_recordings_test.jsonl.gz: cannot be read"):
-        build_manifest(foreign, languages)
+        build_manifest(external, languages)

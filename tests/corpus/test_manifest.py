@@ -77,7 +77,7 @@ def test_the_same_corpus_gives_the_same_bytes(corpus, tmp_path):
 
 
 def break_everything(root: Path) -> dict[tuple[str, int | None], FaultKind]:
-    """Add every kind of fault to a corpus; return them by place."""
+    """Add every kind of fault to a corpus; return them by location."""
     lines = b"-1\t1\tO1\ta\n3\t2\tO1\tb\n1\t99\tO1\tc\n1\t2\tO1\n1\t2\tO7\td\nx\t2\tO1\te\n1\t2\tO1\t\xff\n"
     lines += b"4.001\t5\tO1\tf\n4.002\t5\tO1\tg\n"
     many = str(add(root, "German", "many", lines))
@@ -148,7 +148,7 @@ def test_ids_of_a_session_that_is_left_out_are_free(tmp_path):
 
 @pytest.mark.parametrize("skip_faulty", [False, True])
 def test_a_corpus_with_nothing_in_it_is_refused(tmp_path, skip_faulty):
-    with pytest.raises(FaultyInput, match=r"no utterance in it.*English/American"):
+    with pytest.raises(FaultyInput, match=r"contains no utterances.*English/American"):
         build_manifest(tmp_path, LANGUAGES, skip_faulty=skip_faulty)
     with pytest.raises(UserError, match="nowhere: no such folder"):
         build_manifest(tmp_path / "nowhere", LANGUAGES, skip_faulty=skip_faulty)
@@ -156,7 +156,7 @@ def test_a_corpus_with_nothing_in_it_is_refused(tmp_path, skip_faulty):
 
 def test_a_corpus_of_faults_alone_is_refused_though_they_may_be_skipped(tmp_path):
     add(tmp_path, "French", "a", "")
-    with pytest.raises(FaultyInput, match="no utterance is left") as caught:
+    with pytest.raises(FaultyInput, match="no utterances remain") as caught:
         build_manifest(tmp_path, LANGUAGES, skip_faulty=True)
     assert len(caught.value.faults) == 1
 

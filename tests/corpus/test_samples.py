@@ -1,4 +1,4 @@
-"""What samples show: each fault made by hand, and sound recordings of every kind that have none."""
+"""Inspection of samples: each fault, constructed by hand, and valid recordings of every kind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_one_sample_that_is_no_number_is_found_and_the_file_named(tmp_path: Path
     ((kind, message),) = inspect_audio(path).problems
     assert kind is FaultKind.SAMPLES and "(1 NaN or infinite)" in message
     for read in READERS:
-        with pytest.raises(UserError, match=r"a\.wav: holds samples that are no numbers"):
+        with pytest.raises(UserError, match=r"a\.wav: contains samples that are not numbers"):
             read(path)
     assert len(read_segment(path, 2, 3)) == 16000  # what is elsewhere can be read
 
@@ -53,7 +53,7 @@ def test_samples_in_the_range_of_integers_are_named_and_a_little_overshoot_is_no
     path = written(tmp_path / "a.wav", 32768 * speech(), "FLOAT")
     assert kinds(path) == [FaultKind.SAMPLES]
     for read in READERS:
-        with pytest.raises(UserError, match=r"a\.wav: its samples reach 6,[0-9]{3}, expected about 1 at most"):
+        with pytest.raises(UserError, match=r"a\.wav: its samples reach 6,[0-9]{3}, expected at most about 1"):
             read(path)
     assert kinds(written(path, 7 * speech(), "FLOAT")) == []
 
@@ -109,7 +109,7 @@ def test_a_format_that_cannot_seek_is_refused_with_the_way_out(tmp_path: Path) -
 
 
 def with_size(path: Path, size: int, tail: bytes = b"") -> Path:
-    """A wav whose data chunk announces `size` bytes."""
+    """A wav whose data chunk declares `size` bytes."""
     content = bytearray(written(path, speech()).read_bytes())
     at = content.index(b"data") + 4
     content[at : at + 4] = size.to_bytes(4, "little")
@@ -126,10 +126,10 @@ def test_sizes_that_streaming_writers_leave_mean_all_there_is(tmp_path: Path, si
 
 
 @pytest.mark.parametrize("size", [0, 2 * RATE, 2 * RATE + 1])
-def test_a_header_that_announces_less_than_is_there_is_named(tmp_path: Path, size: int) -> None:
+def test_a_header_that_declares_less_than_is_there_is_named(tmp_path: Path, size: int) -> None:
     path = with_size(tmp_path / "a.wav", size)
     for read in (read_header, inspect_audio, *READERS):
-        with pytest.raises(UserError, match=rf"a\.wav: its header announces {size:,} bytes of audio where 96,000 are"):
+        with pytest.raises(UserError, match=rf"a\.wav: its header declares {size:,} bytes of audio, but 96,000 are"):
             read(path)
 
 
@@ -170,10 +170,10 @@ def corpus(root: Path, samples: np.ndarray, end: float = 1.4, text: str = "bonjo
 
 def test_the_manifest_asks_about_a_speaker_on_each_channel_and_takes_the_answer(tmp_path: Path, languages) -> None:
     root = corpus(tmp_path / "dev", np.stack([speech(0), speech(1)], axis=1))
-    with pytest.raises(FaultyInput, match=r"a\.wav: has a speaker on each channel.* --channels mean"):
+    with pytest.raises(FaultyInput, match=r"a\.wav: has one speaker per channel.* --channels mean"):
         read_corpus(root, languages)
     assert read_corpus(root, languages, channels="mean").table.num_rows == 1
-    with pytest.raises(FaultyInput, match="no utterance is left"):
+    with pytest.raises(FaultyInput, match="no utterances remain"):
         read_corpus(root, languages, skip_faulty=True)
 
 
@@ -183,10 +183,10 @@ def test_what_may_surprise_is_told_and_kept(tmp_path: Path, languages) -> None:
     assert reading.table.num_rows == 1 and not reading.faults
     name = "French-a-O1-000010-003950"
     assert reading.notices == [
-        f"1 recording is digital silence, every sample 0: {root}/French/a.wav",
-        "1 utterance is longer than the 30 s that the encoder hears: decoded in pieces cut at pauses, left out of "
+        f"1 recording is digital silence (every sample 0): {root}/French/a.wav",
+        "1 utterance is longer than the encoder's 30 s: decoded in pieces split at pauses, not used for "
         f"training: {name} (39.4 s)",
-        f"1 text is kept with characters that one does not see (U+FEFF once): {name}",
-        f"1 text is kept with accents apart from their letters (not in Unicode's NFC): {name}",
+        f"1 text is kept with invisible characters (U+FEFF once): {name}",
+        f"1 text is kept with decomposed accents (not in Unicode's NFC): {name}",
     ]
     assert not read_corpus(corpus(tmp_path / "other", speech()), languages).notices

@@ -1,4 +1,4 @@
-"""Statistics of a small corpus whose numbers can be worked out by hand, and one of each thing that stands out."""
+"""Statistics of a small corpus, computed by hand, and one outlier of each kind."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_rates_far_from_the_others_stand_out() -> None:
     usual = [row(number, "ten letters" + "x" * (number % 3)) for number in range(40)]
     assert outliers(*usual) == []
     found = outliers(*usual, row(50, "word " * 40), row(60, "oh", end=70.0), row(80, "oh", end=80.3))
-    assert found == [("characters a second", "French_a-O1-50"), ("characters a second", "French_a-O1-60")]
+    assert found == [("characters per second", "French_a-O1-50"), ("characters per second", "French_a-O1-60")]
 
 
 def test_another_script_stands_out() -> None:
@@ -61,13 +61,13 @@ def test_the_same_sentence_at_both_speakers_stands_out() -> None:
     found = outliers(
         row(0, "We went there, yes."), row(2, "we went there yes", "O2"), row(4, "yes"), row(5, "yes", "O2")
     )
-    assert found == [("same sentence at both speakers", "French_a-O1-0", "French_a-O2-2")]
+    assert found == [("same sentence by both speakers", "French_a-O1-0", "French_a-O2-2")]
     assert outliers(row(0, "We went there, yes."), row(2, "we went there yes")) == []
 
 
 def test_silent_clipped_and_long_utterances_stand_out() -> None:
     assert outliers(row(0), row(1), levels=[-20] * 10 + [SILENCE_DB] * 10) == [("silent utterance", "French_a-O1-1")]
-    assert outliers(row(0, end=30.5)) == [("longer than the encoder hears", "French_a-O1-0")]
+    assert outliers(row(0, end=30.5)) == [("longer than the encoder window", "French_a-O1-0")]
     levels, clipped = np.full(20, -3, np.int8), np.array([0] * 10 + [10] * 10, np.int32)
     (found,) = corpus_statistics(table(row(0), row(1)), {"French_a.wav": Samples(1.0, levels, clipped)}).outliers
     assert (found.why, found.names, found.found) == ("clipped utterance", ("French_a-O1-1",), "1.2 % at full scale")

@@ -68,7 +68,7 @@ def test_a_byte_order_mark_where_files_were_joined_is_named(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbf0\t1\tO1\ta\n\xef\xbb\xbf1\t2\tO1\tb\n")
     (fault,) = parse_transcript(path)[1]
-    assert (fault.line, fault.kind) == (2, FaultKind.ENCODING) and "byte-order mark (U+FEFF)" in fault.message
+    assert (fault.line, fault.kind) == (2, FaultKind.ENCODING) and "byte order mark (U+FEFF)" in fault.message
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
@@ -149,5 +149,5 @@ def test_a_text_that_would_break_the_format_is_refused_and_nothing_written(tmp_p
 
 
 def test_texts_on_some_lines_only_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="some have none"):
+    with pytest.raises(ValueError, match="others have none"):
         write_transcript(tmp_path / "a.txt", [Utterance("O1", 0.0, 1.0, "a"), Utterance("O2", 0.0, 1.0, None)])

@@ -201,9 +201,9 @@ def test_a_recording_that_is_none_takes_no_other_s_transcript_with_it(
     assert capsys.readouterr().out == f"{good}\t{decoded[0]['transcript']}\n"
     title, nan, opposed = str(caught.value).splitlines()
     assert title == "2 of 3 files not transcribed:"
-    assert "nan.wav: holds samples that are no numbers" in nan
+    assert "nan.wav: contains samples that are not numbers" in nan
     assert "opposed.wav: its channels cancel each other" in opposed
-    with pytest.raises(UserError, match=r"nan\.wav: holds samples"):
+    with pytest.raises(UserError, match=r"nan\.wav: contains samples"):
         transcribe(exported, [tmp_path / "nan.wav"], "en")
 
 
@@ -220,8 +220,21 @@ def test_an_unknown_group_and_a_missing_one_are_told(exported: Path) -> None:
         model.find_group("Klingon")
     assert model.find_group(None) in model.processor.groups  # its prompt is English whatever is spoken
     model.recipe["template"] = "reasoning"
-    with pytest.raises(UserError, match="name it: English-American, "):
+    with pytest.raises(UserError, match=r"--group LANGUAGE\. Languages: en, fr, .*; groups: English-American, "):
         model.find_group(None)
+    model.processor.groups = {"French": model.processor.groups["French"]}
+    assert model.find_group(None) == "French"  # the only language it knows
+
+
+def test_where_no_group_is_named_it_is_the_one_that_the_model_answered(exported: Path, tones: Path, tmp_path, capsys):
+    from mlcslm.cli.transcribe import transcribe
+
+    model = Transcriber.load(exported)
+    assert (model.group_of("<LANG_FR>"), model.group_of("<LANG_EN>"), model.group_of(None)) == ("French", None, None)
+    wav = cut(pq.read_table(tones).to_pylist()[0], tmp_path / "a.wav")
+    transcribe(exported, [wav], as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["group"] == model.group_of(found["language"])
 
 
 def test_a_folder_that_is_no_model_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.generation import SCHEMA, SEGMENT_COLUMNS, DecodingPaths, decode_split, transcribe_segments
 from mlcslm.diarization.pipeline import SEGMENTS_SCHEMA
-from mlcslm.formats.diarized_files import write_transcripts
+from mlcslm.formats.diarizer_output import write_transcripts
 from mlcslm.formats.seglst import read_seglst
 from mlcslm.formats.stm import read_stm
 

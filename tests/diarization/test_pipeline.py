@@ -14,7 +14,7 @@ import soundfile
 from mlcslm.corpus.manifest import SCHEMA
 from mlcslm.diarization.pipeline import SEGMENTS_SCHEMA, Diarizer, diarize_manifest
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.formats.diarized_files import write_turns
+from mlcslm.formats.diarizer_output import write_turns
 from mlcslm.formats.rttm import read_rttm
 from mlcslm.formats.segments import Segment, in_pieces
 

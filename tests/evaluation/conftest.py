@@ -30,7 +30,7 @@ SPOKEN = [
 
 
 def manifest_rows(spoken: list[tuple[Any, ...]] = SPOKEN) -> list[dict[str, Any]]:
-    """Rows of a manifest; a session's audio lies where the corpus has it."""
+    """Rows of a manifest, with the audio paths of the corpus."""
     rows = []
     for turn, (group, session, speaker, start, end, text) in enumerate(spoken):
         prefix = group.removeprefix("English-")
@@ -52,8 +52,8 @@ def manifest_rows(spoken: list[tuple[Any, ...]] = SPOKEN) -> list[dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
-    """A results folder with a manifest of dev, and the configuration that has it."""
+class Workspace:
+    """A results folder with a manifest of dev, and its configuration."""
 
     root: Path
     configfile: Path
@@ -83,8 +83,8 @@ class Place:
         return replace(usual, **changes)
 
 
-def make_place(root: Path, rows: list[dict[str, Any]], **sections: Any) -> Place:
-    """A place with a manifest of these rows; sections: of the configuration."""
+def make_workspace(root: Path, rows: list[dict[str, Any]], **sections: Any) -> Workspace:
+    """A workspace with a manifest of these rows; sections: of the configuration."""
     stage = {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 1}
     values = {
         "results": str(root / "results"),
@@ -98,18 +98,18 @@ def make_place(root: Path, rows: list[dict[str, Any]], **sections: Any) -> Place
     configfile = root / "config.yaml"
     configfile.write_text(yaml.safe_dump(values | sections), encoding="utf-8")
     write_manifest(pa.Table.from_pylist(rows, schema=SCHEMA), root / "results" / "manifests" / "dev.parquet")
-    return Place(root, configfile)
+    return Workspace(root, configfile)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return make_place(tmp_path, manifest_rows())
+def workspace(tmp_path: Path) -> Workspace:
+    return make_workspace(tmp_path, manifest_rows())
 
 
 @pytest.fixture
-def places() -> Any:
-    """Makes places of other rows and configurations."""
-    return make_place
+def workspaces() -> Any:
+    """Makes workspaces with other rows and configurations."""
+    return make_workspace
 
 
 @pytest.fixture

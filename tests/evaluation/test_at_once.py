@@ -1,4 +1,4 @@
-"""Systems that are added by several processes at once: all of them are in the database."""
+"""Systems added by several processes at once: all of them end up in the database."""
 
 from __future__ import annotations
 
@@ -24,76 +24,78 @@ MAIN = "import sys; from mlcslm.cli import main; main()"
 TEXT = "French-0001_001-O1-000050-000200 ça va\n"
 
 
-def systems(place: Any) -> list[str]:
-    with open_database(place.root / "results" / "results.duckdb") as connection:
+def systems(workspace: Any) -> list[str]:
+    with open_database(workspace.root / "results" / "results.duckdb") as connection:
         return [
             name for (name,) in connection.execute("SELECT DISTINCT system FROM session_errors ORDER BY 1").fetchall()
         ]
 
 
-def test_two_processes_that_add_at_once_keep_both(place: Any) -> None:
-    given = place.write("h.txt", TEXT)
-    line = [sys.executable, "-c", MAIN, "evaluate", "--configfile", str(place.configfile), str(given), "--name"]
+def test_two_processes_that_add_at_once_keep_both(workspace: Any) -> None:
+    given = workspace.write("h.txt", TEXT)
+    line = [sys.executable, "-c", MAIN, "evaluate", "--configfile", str(workspace.configfile), str(given), "--name"]
     running = [subprocess.Popen([*line, name], stdout=subprocess.DEVNULL) for name in ("first", "second")]
     assert [process.wait() for process in running] == [0, 0]
-    assert systems(place) == ["first", "second"]
+    assert systems(workspace) == ["first", "second"]
 
 
 @pytest.mark.parametrize("times", [1, 10], ids=["once", "until it keeps the others waiting"])
 def test_what_is_added_while_the_database_is_written_is_in_it(
-    place: Any, times: int, monkeypatch: pytest.MonkeyPatch
+    workspace: Any, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another command adds a system after this one has read the results, and before it renames its own database."""
-    given, real, added = place.write("h.txt", TEXT), collecting.build_database, []
+    given, real, added = workspace.write("h.txt", TEXT), collecting.build_database, []
 
     def overtaken(*arguments: Any, **options: Any) -> None:
-        if len(added) < times and not _is_locked(place.root / "results" / "results.lock"):
+        if len(added) < times and not _is_locked(workspace.root / "results" / "results.lock"):
             added.append(f"late-{len(added)}")
             monkeypatch.setattr(collecting, "build_database", real)
-            join_results(place.config, place.layout, place.request(given, name=added[-1]))
+            join_results(workspace.config, workspace.layout, workspace.request(given, name=added[-1]))
             monkeypatch.setattr(collecting, "build_database", overtaken)
         real(*arguments, **options)
 
     monkeypatch.setattr(collecting, "build_database", overtaken)
-    join_results(place.config, place.layout, place.request(given, name="own"))
-    assert systems(place) == sorted(["own", *added])
+    join_results(workspace.config, workspace.layout, workspace.request(given, name="own"))
+    assert systems(workspace) == sorted(["own", *added])
     assert len(added) == min(times, 3)
 
 
-def test_a_system_that_is_refused_leaves_the_one_before(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = place.write("h.txt", TEXT)
-    join_results(place.config, place.layout, place.request(given))
-    folder = place.layout.external("theirs", "dev")
+def test_a_system_that_is_refused_leaves_the_one_before(workspace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = workspace.write("h.txt", TEXT)
+    join_results(workspace.config, workspace.layout, workspace.request(given))
+    folder = workspace.layout.external("theirs", "dev")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     monkeypatch.setattr(collecting, "build_database", lambda *_, **__: 1 / 0)
     for name in ("theirs", "another"):
         with pytest.raises(ZeroDivisionError):
             join_results(
-                place.config, place.layout, place.request(place.write("other.txt", TEXT.replace("ça", "la")), name=name)
+                workspace.config,
+                workspace.layout,
+                workspace.request(workspace.write("other.txt", TEXT.replace("ça", "la")), name=name),
             )
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert not place.layout.external("another", "dev").exists()
+    assert not workspace.layout.external("another", "dev").exists()
 
 
-def test_what_a_killed_evaluation_left_is_no_system(place: Any) -> None:
-    given = place.write("h.txt", TEXT)
-    join_results(place.config, place.layout, place.request(given))
-    folder = place.layout.external("theirs", "dev")
+def test_what_a_killed_evaluation_left_is_no_system(workspace: Any) -> None:
+    given = workspace.write("h.txt", TEXT)
+    join_results(workspace.config, workspace.layout, workspace.request(given))
+    folder = workspace.layout.external("theirs", "dev")
     shutil.copytree(folder, folder.with_name(f".dev.{os.uname().nodename}.4194304.tmp"))
-    collect_database(place.config, place.layout)
+    collect_database(workspace.config, workspace.layout)
     join_results(
-        place.config, place.layout, place.request(given)
+        workspace.config, workspace.layout, workspace.request(given)
     )  # and so is the copy that this makes of the earlier one
     assert [path.name for path in folder.parent.iterdir()] == ["dev"]
 
 
-def test_a_database_of_somebody_else_is_left_alone(place: Any) -> None:
-    theirs = place.root / "results" / "results.duckdb"
+def test_a_database_of_somebody_else_is_left_alone(workspace: Any) -> None:
+    theirs = workspace.root / "results" / "results.duckdb"
     with duckdb.connect(str(theirs)) as connection:
         connection.execute("CREATE TABLE years (work INTEGER)")
     before = theirs.read_bytes()
     with pytest.raises(Exception, match="is not a results database of mlcslm"):
-        collect_database(place.config, place.layout)
+        collect_database(workspace.config, workspace.layout)
     assert theirs.read_bytes() == before
 
 
@@ -125,7 +127,7 @@ def test_a_lock_ends_with_its_process_and_waiting_is_said(tmp_path: Path, capfd:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether any process, this one too, holds the lock: another open file of it cannot have it."""
+    """Whether any process, including this one, holds the lock, so that another open file cannot acquire it."""
     import fcntl
 
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Systems of others in the results: in the database, compared, averaged, and kept apart from ours."""
+"""External systems in the results: in the database, compared, averaged, and kept separate from ours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlcslm.cli import evaluate as command
 from mlcslm.config.languages import read_languages
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.evaluation.evaluate import evaluate
-from mlcslm.evaluation.request import evaluation_of
+from mlcslm.evaluation.request import configured_request
 from mlcslm.results.averages import write_averages
 from mlcslm.results.comparison import compare_in_database
 from mlcslm.results.database import collect_database, open_database
@@ -44,21 +44,21 @@ def app() -> typer.Typer:
     return app
 
 
-def run(app: typer.Typer, place: Any, *arguments: str | Path) -> str:
-    given = ["evaluate", "--configfile", str(place.configfile), *map(str, arguments)]
+def run(app: typer.Typer, workspace: Any, *arguments: str | Path) -> str:
+    given = ["evaluate", "--configfile", str(workspace.configfile), *map(str, arguments)]
     result = CliRunner().invoke(app, given, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def test_two_systems_join_are_compared_and_averaged(app: typer.Typer, place: Any) -> None:
-    good = place.write("good", "".join(f"{name} {text}\n" for name, text in TEXTS.items()))
-    bad = place.write("bad", "".join(f"{name} {text}\n" for name, text in list(TEXTS.items())[:-1]))
-    printed = run(app, place, "--name", "good", "--method", "theirs", good)
+def test_two_systems_join_are_compared_and_averaged(app: typer.Typer, workspace: Any) -> None:
+    good = workspace.write("good", "".join(f"{name} {text}\n" for name, text in TEXTS.items()))
+    bad = workspace.write("bad", "".join(f"{name} {text}\n" for name, text in list(TEXTS.items())[:-1]))
+    printed = run(app, workspace, "--name", "good", "--method", "theirs", good)
     # English 0 of 10, French 1 of 3, Thai 1 of 4 (a word where a character should be).
     assert "pooled              11.76%  2 / 17" in printed
     assert "mean of groups      19.44%" in printed
-    found = json.loads(run(app, place, "--name", "bad", "--json", bad))
+    found = json.loads(run(app, workspace, "--name", "bad", "--json", bad))
     assert found["others"] == ["good"]
     assert [(row["grp"], row["errors"]) for row in found["scores"][0]["groups"]] == [
         ("English-American", 0),
@@ -78,12 +78,12 @@ def test_two_systems_join_are_compared_and_averaged(app: typer.Typer, place: Any
         assert connection.execute("SELECT * FROM answers_by_system").fetchall() == []
 
 
-def test_turns_and_transcripts_join_too(app: typer.Typer, place: Any) -> None:
-    run(app, place, "--name", "both", place.write("a.stm", STM))
-    rttm = place.write("a.rttm", "SPEAKER French_0001_001 1 0.5 1 <NA> <NA> b <NA> <NA>\n")
-    printed = run(app, place, "--name", "turns", rttm)
+def test_turns_and_transcripts_join_too(app: typer.Typer, workspace: Any) -> None:
+    run(app, workspace, "--name", "both", workspace.write("a.stm", STM))
+    rttm = workspace.write("a.rttm", "SPEAKER French_0001_001 1 0.5 1 <NA> <NA> b <NA> <NA>\n")
+    printed = run(app, workspace, "--name", "turns", rttm)
     assert "DER, protocol mlcslm-2025" in printed and "tcpWER" not in printed
-    database = collect_database(place.config, place.layout)
+    database = collect_database(workspace.config, workspace.layout)
     with open_database(database) as connection:
         rates = "SELECT system, round(pooled, 2), round(mean_of_groups, 2), groups FROM averages WHERE measure <> 'der'"
         # 5 of 10, 1 of 3 and 4 of 4 errors.
@@ -91,8 +91,8 @@ def test_turns_and_transcripts_join_too(app: typer.Typer, place: Any) -> None:
         assert connection.execute("SELECT transcript FROM diarized_segments").fetchall()[1] == ("ça va rien",)
         broken_down = "SELECT tcpwer, oracle_wer FROM tcpwer_breakdown WHERE grp = 'all' ORDER BY system"
         assert connection.execute(broken_down).fetchall() == [(pytest.approx(1000 / 17), None), (None, None)]
-    write_averages(database, "tcpwer", place.root / "a.csv", place.root / "a.md")
-    header, row = (place.root / "a.csv").read_text().splitlines()
+    write_averages(database, "tcpwer", workspace.root / "a.csv", workspace.root / "a.md")
+    header, row = (workspace.root / "a.csv").read_text().splitlines()
     ends = ("pooled_low", "pooled_high", "mean_of_groups_low", "mean_of_groups_high")
     found = dict(zip(header.split(","), row.split(","), strict=True))
     # Three sessions, one a group, are too few for any interval.
@@ -101,63 +101,65 @@ def test_turns_and_transcripts_join_too(app: typer.Typer, place: Any) -> None:
         *(("split", "dev"), ("system", "both"), ("groups", "3"), ("pooled", "58.82"), ("mean_of_groups", "61.11")),
         *(("English-American", "50.00"), ("French", "33.33"), ("Thai", "100.00")),
     ]
-    assert "| dev | both | 3 | 58.82 | 61.11 |" in (place.root / "a.md").read_text()
+    assert "| dev | both | 3 | 58.82 | 61.11 |" in (workspace.root / "a.md").read_text()
 
 
-def test_what_is_impossible_leaves_nothing_behind(app: typer.Typer, place: Any, places: Any, tmp_path: Path) -> None:
-    text = place.write("text", f"{next(iter(TEXTS))} hello\n")
+def test_what_is_impossible_leaves_nothing_behind(
+    app: typer.Typer, workspace: Any, workspaces: Any, tmp_path: Path
+) -> None:
+    text = workspace.write("text", f"{next(iter(TEXTS))} hello\n")
 
     def refused(*arguments: str | Path) -> str:
         with pytest.raises(UserError) as caught:
-            run(app, place, *arguments)
+            run(app, workspace, *arguments)
         return str(caught.value)
 
     assert "systems.a/b.[key]" in refused("--name", "a/b", text)
-    assert "ckpt-2000: a diarizer or stage has that name" in refused("--name", "ckpt-2000", text)
+    assert "ckpt-2000: a diarizer or stage already has that name" in refused("--name", "ckpt-2000", text)
     assert "systems.x.files.train" in refused("--name", "x", "--split", "train", text)
     assert "systems.x.protocols.0" in refused("--name", "x", "--protocol", "best", text)
     assert "test.parquet: no such manifest" in refused("--name", "x", "--split", "test", text)
-    assert not (place.layout.root / "systems").exists()
-    run(app, place, "--name", "x", text)
-    assert "the name x is in use by another system, or on the other track" in _other_track(place, app)
+    assert not (workspace.layout.root / "systems").exists()
+    run(app, workspace, "--name", "x", text)
+    assert "the name x is in use by another system, or on the other track" in _other_track(workspace, app)
 
 
-def _other_track(place: Any, app: typer.Typer) -> str:
-    """What is said of a system of Track 1 on dev whose test set is given as Track 2's."""
-    manifest = place.layout.manifest("dev")
-    place.layout.manifest("test").write_bytes(manifest.read_bytes())
+def _other_track(workspace: Any, app: typer.Typer) -> str:
+    """The message on a system of Track 1 on dev whose test set is given as Track 2's."""
+    manifest = workspace.layout.manifest("dev")
+    workspace.layout.manifest("test").write_bytes(manifest.read_bytes())
     with pytest.raises(UserError) as caught:
-        run(app, place, "--name", "x", "--split", "test", place.write("a.stm", STM))
-    assert not place.layout.external("x", "test").exists() and place.layout.external("x", "dev").exists()
+        run(app, workspace, "--name", "x", "--split", "test", workspace.write("a.stm", STM))
+    assert not workspace.layout.external("x", "test").exists() and workspace.layout.external("x", "dev").exists()
     return str(caught.value)
 
 
 def test_systems_scored_against_another_manifest_are_refused(
-    app: typer.Typer, place: Any, places: Any, rows_of: Any
+    app: typer.Typer, workspace: Any, workspaces: Any, rows_of: Any
 ) -> None:
-    run(app, place, "--name", "x", place.write("text", f"{next(iter(TEXTS))} hello\n"))
-    places(place.root, rows_of()[:3])
+    run(app, workspace, "--name", "x", workspace.write("text", f"{next(iter(TEXTS))} hello\n"))
+    workspaces(workspace.root, rows_of()[:3])
     with pytest.raises(FaultyInput, match=r"systems/x/dev: scored against a different manifest"):
-        collect_database(place.config, place.layout)
+        collect_database(workspace.config, workspace.layout)
 
 
 def test_systems_of_the_configuration_are_its_own_and_go_with_their_entry(
-    app: typer.Typer, place: Any, places: Any, rows_of: Any
+    app: typer.Typer, workspace: Any, workspaces: Any, rows_of: Any
 ) -> None:
-    text = place.write("text", "".join(f"{name} {text}\n" for name, text in TEXTS.items()))
-    named = places(place.root, rows_of(), systems={"theirs": {"files": {"dev": str(text)}, "method": "LSTM"}})
+    text = workspace.write("text", "".join(f"{name} {text}\n" for name, text in TEXTS.items()))
+    named = workspaces(workspace.root, rows_of(), systems={"theirs": {"files": {"dev": str(text)}, "method": "LSTM"}})
     layout = named.layout
     assert layout.table_inputs("table1")["external"] == [str(layout.root / "systems/theirs/dev/system.json")]
-    evaluate(evaluation_of(named.config, layout, "theirs", "dev", jobs=1), layout.external("theirs", "dev"))
-    with pytest.raises(UserError, match=r"systems\.theirs is there already"):
+    evaluate(configured_request(named.config, layout, "theirs", "dev", jobs=1), layout.external("theirs", "dev"))
+    with pytest.raises(UserError, match=r"systems\.theirs already exists"):
         run(app, named, "--name", "theirs", text)
     for expected in ([("theirs", "LSTM")], []):
         with open_database(collect_database(named.config, named.layout)) as connection:
             assert connection.execute("SELECT system, method FROM systems").fetchall() == expected
-        named = places(place.root, rows_of())
+        named = workspaces(workspace.root, rows_of())
 
 
-def test_rates_of_21_groups_are_pooled_and_averaged(places: Any, rows_of: Any, tmp_path: Path) -> None:
+def test_rates_of_21_groups_are_pooled_and_averaged(workspaces: Any, rows_of: Any, tmp_path: Path) -> None:
     """Group i, from 0, has i + 1 tokens, the first of which is wrong."""
     languages_table = Path(__file__).parents[2] / "config" / "languages2026.tsv"
     groups = list(read_languages(languages_table).values())
@@ -165,22 +167,22 @@ def test_rates_of_21_groups_are_pooled_and_averaged(places: Any, rows_of: Any, t
     rows = [
         row | {"session_id": f"{group.recording_prefix}_1"} for row, group in zip(rows_of(spoken), groups, strict=True)
     ]
-    place = places(tmp_path, rows, languages=str(languages_table))
+    workspace = workspaces(tmp_path, rows, languages=str(languages_table))
     said = "".join(f"{row['session_id']} 1 x 0 4 {row['text'].replace('ก', 'ข')}\n" for row in rows)
-    request = place.request(place.write("a.stm", said), languages=languages_table)
-    found = join_results(place.config, place.layout, request)["scores"]
+    request = workspace.request(workspace.write("a.stm", said), languages=languages_table)
+    found = join_results(workspace.config, workspace.layout, request)["scores"]
     assert {score["measure"]: (len(score["groups"]), score["errors"], score["length"]) for score in found} == {
         "tcpwer": (21, 21, 231),
         "der": (21, 0, 84),
     }
-    with open_database(place.layout.root / "results.duckdb") as connection:
+    with open_database(workspace.layout.root / "results.duckdb") as connection:
         averages = "SELECT groups, pooled, mean_of_groups FROM averages WHERE measure = 'tcpwer'"
         mean = 100 * sum(1 / n for n in range(1, 22)) / 21
         assert connection.execute(averages).fetchall() == [(21, pytest.approx(100 / 11), pytest.approx(mean))]
 
 
-def test_what_a_file_says_does_not_steer_the_terminal(place: Any) -> None:
-    text = place.write("text", "\x1b[2Jid hello\n")
+def test_what_a_file_says_does_not_steer_the_terminal(workspace: Any) -> None:
+    text = workspace.write("text", "\x1b[2Jid hello\n")
     with pytest.raises(FaultyInput) as caught:
-        evaluate(place.request(text), place.layout.external("theirs", "dev"))
+        evaluate(workspace.request(text), workspace.layout.external("theirs", "dev"))
     assert "'\\x1b[2Jid': not among the references" in str(caught.value) and "\x1b" not in str(caught.value)

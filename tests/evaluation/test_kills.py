@@ -1,4 +1,4 @@
-"""Commands killed at random moments: what stood before still stands, whole, or all of the new is there.
+"""Commands killed at random moments: either the old results are still intact, or the new ones are complete.
 
 `MLCSLM_KILLS=100 python -m pytest tests/evaluation/test_kills.py -s` kills that many times and says where it hit.
 """
@@ -49,7 +49,7 @@ write_averages(collect_database(config, Layout(config)), "wer", tables / "wer.cs
 
 @dataclass(frozen=True)
 class Command:
-    """What is run, and what is left: a value that is read from whole files, and raises for others."""
+    """What to run, and a function that reads what is left, and raises if files are incomplete."""
 
     program: str
     arguments: list[str]
@@ -68,7 +68,7 @@ def _systems(database: Path) -> list[Any]:
         return connection.execute("SELECT system, sum(errors) FROM session_errors GROUP BY ALL ORDER BY ALL").fetchall()
 
 
-def _commands(place: Any, root: Path) -> dict[str, Command]:
+def _commands(workspace: Any, root: Path) -> dict[str, Command]:
     corpus, out = root / "corpus", root / "out"
     languages_table = toy.ROOT / "config" / "languages.tsv"
     spoken = [Utterance("O1", 0.1, 0.5, "Bonjour."), Utterance("O2", 0.4, 1.9, "Salut !")]
@@ -76,9 +76,9 @@ def _commands(place: Any, root: Path) -> dict[str, Command]:
         write_session(corpus, read_languages(languages_table)["French"], f"{number:04}", np.zeros(32000), 16000, spoken)
     database = toy.make_inputs(root / "toy").build()
     manifest, data = out / "dev.parquet", out / "data"
-    external = place.write("h.txt", "French-0001_001-O1-000050-000200 ça va\n")
-    joined, tables = place.root / "results" / "results.duckdb", place.root / "results" / "tables"
-    given = ["evaluate", "--configfile", str(place.configfile), "--name", "theirs", str(external)]
+    external = workspace.write("h.txt", "French-0001_001-O1-000050-000200 ça va\n")
+    joined, tables = workspace.root / "results" / "results.duckdb", workspace.root / "results" / "tables"
+    given = ["evaluate", "--configfile", str(workspace.configfile), "--name", "theirs", str(external)]
     build = ["report", "--database", str(database), "--out", str(out / "www"), "--no-audio"]
     convert = ["convert", str(manifest), str(data), "--to", "kaldi", "--languages", str(languages_table)]
     return {
@@ -88,11 +88,13 @@ def _commands(place: Any, root: Path) -> dict[str, Command]:
             lambda: read_manifest(manifest).to_pylist(),
         ),
         "convert": Command(MAIN, convert, lambda: _whole_folder(data)),
-        "evaluate": Command(MAIN, given, lambda: (_systems(joined), (place.layout.external("theirs", "dev")).exists())),
+        "evaluate": Command(
+            MAIN, given, lambda: (_systems(joined), (workspace.layout.external("theirs", "dev")).exists())
+        ),
         "report": Command(MAIN, build, lambda: sorted(_whole_folder(out / "www"))),
         "table": Command(
             TABLE,
-            [str(place.configfile)],
+            [str(workspace.configfile)],
             lambda: (_systems(joined), *((tables / f"wer.{end}").read_bytes() for end in ("csv", "md"))),
         ),
     }
@@ -103,10 +105,10 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
 
 
-def test_what_stood_before_a_kill_still_stands(place: Any, tmp_path: Path) -> None:
-    first = place.write("first.txt", "Thai-0001_002-O2-000100-000200 ok\n")
-    join_results(place.config, place.layout, place.request(first))
-    commands = _commands(place, tmp_path)
+def test_what_stood_before_a_kill_still_stands(workspace: Any, tmp_path: Path) -> None:
+    first = workspace.write("first.txt", "Thai-0001_002-O2-000100-000200 ok\n")
+    join_results(workspace.config, workspace.layout, workspace.request(first))
+    commands = _commands(workspace, tmp_path)
     seconds, whole = {}, {}
     for name, command in commands.items():
         begun = time.monotonic()

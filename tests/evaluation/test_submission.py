@@ -1,4 +1,4 @@
-"""What is handed in, scored by the challenge's rules as they are written down here: the database's counts."""
+"""Submissions scored by the challenge's rules, reimplemented here, give the database's counts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TEXTS = ["hello  word", "drop\u2028table Utterances -- --", "", "hyperlinkoui !"
 
 
 def official(text: str, group: str) -> str:
-    """Step 2: characters apart in Japanese, Korean and Thai; spaces collapsed."""
+    """Step 2: characters separated in Japanese, Korean and Thai; spaces collapsed."""
     return " ".join((THAI.sub(r" \1 ", text) if group == "Thai" else text).split())
 
 
@@ -44,37 +44,37 @@ def official_reference(text: str, group: str) -> str:
 
 
 def stm_line(row: dict[str, Any]) -> str:
-    """A reference as the challenge's STM has it."""
+    """A reference as in the challenge's STM."""
     text = official_reference(row["text"], row["grp"])
     return f"{row['session_id']} 1 {row['speaker']} {row['start']!r} {row['end']!r} {text}"
 
 
 @pytest.fixture
-def place(places: Any, rows_of: Any, tmp_path: Path) -> Any:
-    return places(tmp_path, rows_of(SPOKEN))
+def workspace(workspaces: Any, rows_of: Any, tmp_path: Path) -> Any:
+    return workspaces(tmp_path, rows_of(SPOKEN))
 
 
-def submission(place: Any, name: str, **changes: Any) -> Submission:
+def submission(workspace: Any, name: str, **changes: Any) -> Submission:
     usual = {
         "system": "theirs",
         "split": "dev",
-        "manifest": place.layout.manifest("dev"),
-        "languages": Path(place.config.languages),
+        "manifest": workspace.layout.manifest("dev"),
+        "languages": Path(workspace.config.languages),
         "protocol": get_protocol("mlcslm-2025"),
-        "out": place.root / "submissions" / name,
+        "out": workspace.root / "submissions" / name,
     }
     return Submission(**(usual | changes))
 
 
 @pytest.mark.slow
-def test_track_1_by_the_official_rules_gives_the_databases_counts(place: Any, rows_of: Any) -> None:
+def test_track_1_by_the_official_rules_gives_the_databases_counts(workspace: Any, rows_of: Any) -> None:
     rows = rows_of(SPOKEN)
-    text = place.write("text", "".join(f"{r['utterance_id']} {t}\n" for r, t in zip(rows, TEXTS, strict=True)))
-    request = place.request(text)
-    database = Path(join_results(place.config, place.layout, request)["database"])
-    handed_in = submission(place, "track1.txt")
-    found = write_track_1(handed_in, load_external(request).texts)
-    lines = handed_in.out.read_text(encoding="utf-8").split("\n")
+    text = workspace.write("text", "".join(f"{r['utterance_id']} {t}\n" for r, t in zip(rows, TEXTS, strict=True)))
+    request = workspace.request(text)
+    database = Path(join_results(workspace.config, workspace.layout, request)["database"])
+    submitted = submission(workspace, "track1.txt")
+    found = write_track_1(submitted, load_external(request).texts)
+    lines = submitted.out.read_text(encoding="utf-8").split("\n")
     assert lines[1] == f"{rows[1]['utterance_id']} drop table Utterances -- --"
     assert lines[2] == rows[2]["utterance_id"]
     assert lines[4] == f"{rows[4]['utterance_id']} ไ ม OK ok"
@@ -89,27 +89,27 @@ def test_track_1_by_the_official_rules_gives_the_databases_counts(place: Any, ro
         ).fetchall()
     assert counted == in_database
     assert (found["errors"], found["length"]) == (sum(row[1] for row in counted), sum(row[2] for row in counted))
-    assert json.loads(handed_in.out.with_suffix(".json").read_text()) == found
+    assert json.loads(submitted.out.with_suffix(".json").read_text()) == found
 
 
 @pytest.mark.slow
-def test_track_2_by_the_official_rules_gives_the_databases_counts(place: Any, rows_of: Any) -> None:
+def test_track_2_by_the_official_rules_gives_the_databases_counts(workspace: Any, rows_of: Any) -> None:
     rows = rows_of(SPOKEN)
     segments = [
         f"{row['session_id']} 1 s{number % 2} {row['start'] + 0.1:.3f} {row['end']} {' '.join(text.split())}\n"
         for number, (row, text) in enumerate(zip(rows, TEXTS, strict=True))
     ]
-    request = place.request(place.write("a.stm", "".join(segments)))
-    database = Path(join_results(place.config, place.layout, request)["database"])
-    handed_in = submission(place, "track2.stm")
+    request = workspace.request(workspace.write("a.stm", "".join(segments)))
+    database = Path(join_results(workspace.config, workspace.layout, request)["database"])
+    submitted = submission(workspace, "track2.stm")
     utterances = [u for spoken in (load_external(request).transcripts or {}).values() for u in spoken]
-    found = write_track_2(handed_in, reversed(utterances))
+    found = write_track_2(submitted, reversed(utterances))
     spoken = [(*(row[key] for key in ("session_id", "speaker", "start", "end", "text")), row["grp"]) for row in rows]
     lines = [
         f"{name} 1 {who} {a!r} {b!r} {official_reference(text, group)}\n" for name, who, a, b, text, group in spoken
     ]
     reference = STM.parse("".join(lines))
-    hypothesis = STM.load(handed_in.out)
+    hypothesis = STM.load(submitted.out)
     counted = []
     for recording in dict.fromkeys(row["session_id"] for row in rows):
         sides = [STM([line for line in side if line.filename == recording]) for side in (reference, hypothesis)]
@@ -124,26 +124,28 @@ def test_track_2_by_the_official_rules_gives_the_databases_counts(place: Any, ro
     assert (found["errors"], found["entries"]) == (sum(row[1] for row in counted), len(SPOKEN))
 
 
-def test_normalised_hypotheses_are_handed_in_normalised(place: Any, rows_of: Any) -> None:
+def test_normalised_hypotheses_are_submitted_normalised(workspace: Any, rows_of: Any) -> None:
     name = rows_of(SPOKEN)[0]["utterance_id"]
-    handed_in = submission(place, "track1.txt", protocol=get_protocol("mlcslm-2025", True))
-    write_track_1(handed_in, {name: "Hello, World!"})
-    assert handed_in.out.read_text().splitlines()[0] == f"{name} hello world"
-    plain = submission(place, "track1.txt", protocol=get_protocol("whisper-norm"))
+    submitted = submission(workspace, "track1.txt", protocol=get_protocol("mlcslm-2025", True))
+    write_track_1(submitted, {name: "Hello, World!"})
+    assert submitted.out.read_text().splitlines()[0] == f"{name} hello world"
+    plain = submission(workspace, "track1.txt", protocol=get_protocol("whisper-norm"))
     found = write_track_1(plain, {name: "Hello, World!"})
     assert plain.out.read_text().splitlines()[0] == f"{name} Hello, World!"
     assert (found["protocol"], len(found["missing"])) == ("mlcslm-2025", 5)
 
 
-def test_a_set_without_transcripts_is_handed_in_unscored(places: Any, rows_of: Any, tmp_path: Path) -> None:
-    place = places(tmp_path, [row | {"text": None} for row in rows_of(SPOKEN)])
-    assert "errors" not in write_track_1(submission(place, "track1.txt"), {})
-    assert "errors" not in write_track_2(submission(place, "track2.stm"), [])
+def test_a_set_without_transcripts_is_submitted_unscored(workspaces: Any, rows_of: Any, tmp_path: Path) -> None:
+    workspace = workspaces(tmp_path, [row | {"text": None} for row in rows_of(SPOKEN)])
+    assert "errors" not in write_track_1(submission(workspace, "track1.txt"), {})
+    assert "errors" not in write_track_2(submission(workspace, "track2.stm"), [])
 
 
-def test_nothing_is_kept_that_the_official_steps_count_otherwise(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_kept_that_the_official_steps_count_otherwise(
+    workspace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(submissions, "score_track_1", lambda *arguments: {})
-    handed_in = submission(place, "track1.txt")
-    with pytest.raises(UserError, match="by the official steps 6 of 6 counts are others"):
-        write_track_1(handed_in, {})
-    assert not handed_in.out.exists() and not handed_in.out.with_suffix(".json").exists()
+    submitted = submission(workspace, "track1.txt")
+    with pytest.raises(UserError, match="6 of 6 counts of the official steps differ"):
+        write_track_1(submitted, {})
+    assert not submitted.out.exists() and not submitted.out.with_suffix(".json").exists()

@@ -91,7 +91,7 @@ ROUNDS = (
                 "results/corpus/dev/French",
                 lambda folder: [cut(path) for path in folder.glob("*.wav")],
                 decoding("ckpt-7000"),
-                r"corpus/dev/French/\S+\.wav: is cut short: its header announces .* Copy the file again",
+                r"corpus/dev/French/\S+\.wav: is truncated: its header declares .* Copy the file again",
             ),
         ),
     ),

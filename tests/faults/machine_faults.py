@@ -111,7 +111,7 @@ ROUNDS = (
             Fault(
                 "noise-damaged",
                 TRAINING,
-                r"corpus/augmentation/\S+\.wav: is cut short: its header announces .* Copy the file again",
+                r"corpus/augmentation/\S+\.wav: is truncated: its header declares .* Copy the file again",
                 damage=damage_noises,
                 repair=partial(put_back, "results/corpus/augmentation"),
             ),

@@ -7,9 +7,10 @@ import pytest
 
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.formats.ctm import read_ctm
-from mlcslm.formats.detect import detect_format, read_given
+from mlcslm.formats.detect import detect_format
 from mlcslm.formats.nemo import NemoEntry, read_nemo
 from mlcslm.formats.segments import Utterance
+from mlcslm.formats.system_output import read_system_output
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -87,19 +88,19 @@ def test_folders_and_several_files_are_read_as_one(tmp_path: Path) -> None:
         line = f"SPEAKER {recording} 1 0 1 <NA> <NA> s <NA> <NA>\n"
         write(tmp_path / "turns", f"{recording}.rttm", line)
     stm = write(tmp_path, "a.stm", "American_1 1 s 0 1 hello\n")
-    given = read_given([stm, tmp_path / "turns"])
+    given = read_system_output([stm, tmp_path / "turns"])
     assert (given.kinds, given.has_transcripts) == (("rttm", "stm"), True)
     assert (list(given.turns), [u.text for u in given.utterances]) == (["American_1", "French_1"], ["hello"])
-    assert not read_given([tmp_path / "turns"]).has_transcripts
+    assert not read_system_output([tmp_path / "turns"]).has_transcripts
 
 
 def test_what_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None:
     first, second = write(tmp_path, "a", "id text\n"), write(tmp_path, "b", "id other\n")
-    with pytest.raises(UserError, match="another file has given already"):
-        read_given([first, second])
-    with pytest.raises(UserError, match="no file in it that ends in"):
-        read_given([tmp_path])
-    with pytest.raises(UserError, match="nothing in it"):
-        read_given([write(tmp_path, "empty", "")])
+    with pytest.raises(UserError, match="another file has too"):
+        read_system_output([first, second])
+    with pytest.raises(UserError, match="no file in it ends in"):
+        read_system_output([tmp_path])
+    with pytest.raises(UserError, match="empty; expected hypotheses"):
+        read_system_output([write(tmp_path, "empty", "")])
     with pytest.raises(UserError, match="no such file"):
-        read_given([tmp_path / "none"])
+        read_system_output([tmp_path / "none"])

@@ -28,8 +28,8 @@ def test_lists_every_fault_with_its_line(tmp_path: Path):
         read_kaldi_text(path)
     assert caught.value.faults == (
         f"{path}:2: found byte 0xe9 at column 6, expected UTF-8",
-        f"{path}:3: a was given on line 1 already",
-        f"{path}:5: a was given on line 1 already",
+        f"{path}:3: a is already on line 1",
+        f"{path}:5: a is already on line 1",
     )
 
 

@@ -1,4 +1,4 @@
-"""What NIST's formats mark as not scored, or as no word, is left out and said; what is malformed is refused."""
+"""What NIST's formats mark as unscored or as not a word is excluded and reported; malformed lines are refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.formats.any_format import read_transcripts
 from mlcslm.formats.ctm import read_ctm
-from mlcslm.formats.hypothesis_files import detect_format, read_transcripts
+from mlcslm.formats.detect import detect_format
 from mlcslm.formats.kaldi_text import read_kaldi_text
 from mlcslm.formats.nemo import read_nemo
 from mlcslm.formats.rttm import read_rttm, read_rttm_channels
@@ -74,7 +75,7 @@ def test_a_name_cut_at_a_space_is_not_taken_for_a_time(tmp_path: Path):
     assert [u.text for u in read_nist_stm(amount).utterances] == ["7.50 euros", "please"]
 
 
-# STM: labels and stretches that are not scored
+# STM: labels and unscored zones
 
 
 def test_labels_are_no_words_and_other_tags_are(tmp_path: Path):
@@ -88,7 +89,7 @@ def test_labels_are_no_words_and_other_tags_are(tmp_path: Path):
     )
     assert [u.text for u in stm.utterances] == ["one", "", "two", "<unk> three", "four <o,f0>"]
     notes = stm.notes(zones_used=True)
-    assert "left out 3 labels such as <o,f0,male>" in notes[0] and "1 text with <unk> at the start" in notes[1]
+    assert "removed 3 labels such as <o,f0,male>" in notes[0] and "found 1 text beginning with <unk>" in notes[1]
 
 
 def test_files_of_our_own_have_no_labels(tmp_path: Path):
@@ -106,7 +107,8 @@ def test_words_in_a_stretch_that_is_not_scored_are_left_out_on_both_sides(tmp_pa
     assert (found["length"], found["errors"], found["deletions"], found["substitutions"]) == (3, 3, 1, 2)
     expected = {"stretches": 1, "seconds": 2.0, "reference_tokens": 1, "hypothesis_tokens": 2}
     assert found["unscored"] == expected
-    assert any("1 stretch marked IGNORE_TIME_SEGMENT_IN_SCORING (2.00 s) not scored" in n for n in found["notes"])
+    excluded = "excluded 1 zone marked IGNORE_TIME_SEGMENT_IN_SCORING (2.00 s) from scoring"
+    assert any(excluded in note for note in found["notes"])
     # A hypothesis does not say what is scored.
     files = write(tmp_path, "plain.stm", "French_1 1 A 2 4 un\n"), files[0]
     found = score_transcript_files(*files, "mlcslm-2025", SHEET, jobs=1)
@@ -120,7 +122,7 @@ def test_alternatives_are_refused(tmp_path: Path):
     assert "'<ALT_BEGIN>'" in faults(read_ctm, write(tmp_path, "a.ctm", "a 1 * * <ALT_BEGIN>\n"))
 
 
-# RTTM: regions that are not scored, channels, other types
+# RTTM: no-score zones, channels, other types
 
 
 def test_noscore_regions_are_out_and_false_alarms_in_them_too(tmp_path: Path):
@@ -131,7 +133,7 @@ def test_noscore_regions_are_out_and_false_alarms_in_them_too(tmp_path: Path):
     assert der(tmp_path, reference, hypothesis)["error_rate"] == pytest.approx(0.6)
     found = der(tmp_path, reference + noscore, hypothesis)
     assert [found[name] for name in ("scored_speech", "missed", "false_alarm", "confusion")] == [9, 0, 2, 1]
-    assert found["unscored_zones"] == 1 and "1 NOSCORE region (4.00 s) not scored" in found["notes"][0]
+    assert found["unscored_zones"] == 1 and "excluded 1 NOSCORE zone (4.00 s) from scoring" in found["notes"][0]
     assert der(tmp_path, reference, hypothesis + noscore)["error_rate"] == pytest.approx(0.6)
 
 
@@ -150,7 +152,7 @@ def test_channels_are_scored_apart(tmp_path: Path):
 def test_one_name_on_two_channels_is_two_speakers_of_a_recording(tmp_path: Path, caplog):
     path = write(tmp_path, "a.rttm", turn("a", 0, 1, "A") + turn("a", 0, 1, "A", "2") + turn("a", 2, 1, "B"))
     assert [segment.speaker for segment in read_rttm(path)["a"]] == ["1/A", "B", "2/A"]
-    assert "1 recording with one speaker's name on several channels" in caplog.text
+    assert "found the same speaker name on several channels in 1 recording" in caplog.text
 
 
 def test_other_types_are_counted_and_unknown_ones_refused(tmp_path: Path):
@@ -167,7 +169,7 @@ def test_ctm_types_that_are_no_words_are_counted(tmp_path: Path):
     lines = "".join(f"a 1 {number} 0.5 w{number} 0.5 {kind} A\n" for number, kind in enumerate(types))
     found = read_ctm(write(tmp_path, "a.ctm", lines))
     assert [word.text for word in found.words] == ["w0", "w3", "w5"]
-    assert found.notes() == ["left out 4 tokens that count as no word: 2 fp, 1 misc, 1 non-lex"]
+    assert found.notes() == ["ignored 4 tokens of other types than words: 2 fp, 1 misc, 1 non-lex"]
     bad = write(tmp_path, "b.ctm", "a 1 0 1 two words 0.5\na 1 0 1 w 0.5 verb\na 1 0 1 w 1 lex A more\n")
     found = faults(read_ctm, bad)
     assert "confidence 'words'" in found and "type 'verb'" in found and "found 9 fields, expected 5 to 8" in found
@@ -205,7 +207,7 @@ def test_a_byte_order_mark_inside_is_named(tmp_path: Path):
 
 def test_half_characters_are_named(tmp_path: Path):
     entry = {"session_id": "a", "speaker": "A", "start_time": 0, "end_time": 1, "words": "ok \ud83d"}
-    assert r"half a character (\ud83d) in the words at column 4" in faults(
+    assert r"found a lone surrogate (\ud83d) in the words at column 4" in faults(
         read_seglst, write(tmp_path, "a.json", json.dumps([entry]))
     )
     assert r"(\udc00) in the pred_text" in faults(
@@ -224,7 +226,7 @@ def test_what_looks_alike_and_is_not_is_said(tmp_path: Path):
         write(tmp_path, "a.rttm", turn("French_é", 0, 1, "A")),
         write(tmp_path, "b.rttm", turn("French_e\u0301", 0, 1, "A")),
     )
-    with pytest.raises(FaultyInput, match="looks like a known one, which is NFC, while this is NFD"):
+    with pytest.raises(FaultyInput, match="looks like a known name, but this is NFD and that is NFC"):
         score_turn_files(*files, SHEET, jobs=1)
 
 
@@ -233,7 +235,7 @@ def test_invisible_characters_in_texts_are_said(tmp_path: Path):
         write(tmp_path, name, f"French-1-O1-000000-000100 {text}\n") for name, text in (("a", "où"), ("b", "\u200boù"))
     ]
     found = score_kaldi_texts(*texts, "mlcslm-2025", SHEET)
-    assert found["errors"] == 1 and "1 of 1 hypotheses hold invisible characters, such as U+200B" in found["notes"][0]
+    assert found["errors"] == 1 and "1 of 1 hypotheses have invisible characters such as U+200B" in found["notes"][0]
     joined = write(tmp_path, "a.json", "[\r1,\r\ufeff2]")
     with pytest.raises(UserError, match=r"a.json:3: not JSON .*found '.ufeff'"):
         read_seglst(joined)
@@ -263,7 +265,7 @@ def test_a_uem_says_what_is_scored(tmp_path: Path):
     found = der(tmp_path, reference, hypothesis, uem=uem)
     assert [found[name] for name in ("scored_speech", "missed", "false_alarm", "confusion")] == [1, 0, 1, 0]
     assert (found["recordings"], found["outside_uem"]) == (1, 1)
-    with pytest.raises(UserError, match="found none of the recordings"):
+    with pytest.raises(UserError, match="has none of the recordings"):
         der(tmp_path, reference, hypothesis, uem=write(tmp_path, "b.uem", "Thai_1 1 0 1\n"))
     bad = write(tmp_path, "c.uem", "French_1 1 0\nFrench_1 1 3 2\n")
     assert "found 3 fields, expected 4" in faults(read_uem, bad) and "c.uem:2: found the end 2 s" in faults(
@@ -313,7 +315,7 @@ def test_a_file_against_itself_is_explained(tmp_path: Path):
     found = score_kaldi_texts(text, text, "mlcslm-2025", SHEET)
     assert (found["errors"], found["with_normalised_hypotheses"]["errors"]) == (2, 0)
     assert "2 of 2 errors are capitals or punctuation" in found["notes"][0]
-    assert "66.67 % as they stand, 0.00 % normalised" in found["notes"][0]
+    assert "66.67 % as written, 0.00 % normalised" in found["notes"][0]
     for protocol, normalise in (("mlcslm-2025", True), ("whisper-norm", False)):
         found = score_kaldi_texts(text, text, protocol, SHEET, normalise_hypothesis=normalise)
         assert "notes" not in found and "with_normalised_hypotheses" not in found

@@ -93,3 +93,9 @@ def test_what_cannot_be_written_is_refused(path: Path):
     assert not path.exists()
     with pytest.raises(UserError, match=r"x.rttm: no such file. Expected an RTTM file"):
         read_rttm(path)
+
+
+def test_a_turn_without_duration_may_have_many_decimals(tmp_path: Path) -> None:
+    path = tmp_path / "a.rttm"
+    path.write_text("SPEAKER a 1 1.68027388648 0 <NA> <NA> A <NA> <NA>\n")
+    assert read_rttm(path) == {"a": [Segment(1.68027388648, 1.68027388648, "A")]}

@@ -77,7 +77,7 @@ def test_stm_faults_are_named_by_line(tmp_path: Path):
     with pytest.raises(FaultyInput) as caught:
         read_stm(path)
     assert caught.value.faults == (
-        f"{path}:4: found 4 fields, expected 5 and a text, maybe empty",
+        f"{path}:4: found 4 fields, expected 5 and a text, which may be empty",
         f"{path}:5: found the end 'x', expected a time in seconds",
         f"{path}:6: found the end 1.5 s, expected no earlier than the start, 2.0 s",
     )
@@ -121,7 +121,7 @@ def test_seglst_faults_are_named_by_line(tmp_path: Path):
         ("[\n1,\n]", r"x.json:3: not JSON"),
         ("[1\n2]", r"x.json:2: not JSON \(expected , or \]"),
         ("[1", r"x.json:1: not JSON"),
-        ("[]\n\n[]", r"x.json:3: found text behind the array"),
+        ("[]\n\n[]", r"x.json:3: found text after the array"),
         ("[1, {\n]", r"x.json:2: not JSON"),
     ],
 )

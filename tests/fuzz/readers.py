@@ -1,12 +1,13 @@
-"""The readers that are fuzzed, each with files that it takes, and how inputs are mutated.
+"""All readers to fuzz, of hypotheses and of corpora, each with valid files, and how inputs are mutated.
 
-To fuzz another one, of a corpus or of wav headers, add a `Reader` to READERS (or to a registry of its own, for `fuzz`).
+To fuzz another reader, add it to READERS, or to CORPUS_READERS if it belongs to a corpus.
 """
 
 from __future__ import annotations
 
 import random
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,27 +17,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+from corpus_readers import CORPUS_READERS
+
 from mlcslm.errors import UserError
+from mlcslm.formats.any_format import read_texts, read_transcripts, read_turns
 from mlcslm.formats.ctm import read_ctm
-from mlcslm.formats.detect import read_given
-from mlcslm.formats.hypothesis_files import read_texts, read_transcripts, read_turns
 from mlcslm.formats.kaldi_text import read_kaldi_text
 from mlcslm.formats.nemo import read_nemo
 from mlcslm.formats.rttm import read_rttm, write_rttm
 from mlcslm.formats.seglst import read_seglst, write_seglst
 from mlcslm.formats.stm import read_nist_stm, read_stm, write_stm
+from mlcslm.formats.system_output import read_system_output
 from mlcslm.formats.zones import read_uem
 
 HANG_S = 5.0
-"""What takes longer on a file of at most some kilobytes hangs."""
+"""A reader that takes longer on a file of a few kilobytes hangs."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader, and what it is fed with.
+    """A reader and its inputs.
 
-    name: of the file, whose end some readers tell the format by; read: raises UserError for what it refuses, and
-    nothing else; seeds: contents that it takes.
+    name: of the file, since some readers infer the format from its suffix; read: may only raise UserError; seeds:
+    contents that it accepts.
     """
 
     name: str
@@ -74,11 +78,11 @@ UEM = (b"French_1 1 0.0 10\nFrench_1\t1\t12.5\t14\n",)
 def _stm(path: Path) -> None:
     for utterance in read_nist_stm(path).utterances:
         if not 0 <= utterance.start <= utterance.end:
-            raise AssertionError(f"{utterance} has no time")
+            raise AssertionError(f"{utterance} has invalid times")
 
 
 def _own_stm(path: Path) -> None:
-    """What was read can be written, and gives the same when it is read, white space aside."""
+    """What was read survives a round trip, except for white space."""
     found = [replace(utterance, text=" ".join(utterance.text.split())) for utterance in read_stm(path)]
     again = path.with_name("again.stm")
     write_stm(again, found)
@@ -94,8 +98,8 @@ def _seglst(path: Path) -> None:
     write_seglst(path.with_name("again.json"), [entry for entry in named if entry.recording == entry.recording.strip()])
 
 
-def _given(path: Path) -> None:
-    """What `mlcslm evaluate` and `mlcslm score` do with a file of unknown format; refused where all of them refuse."""
+def _any_format(path: Path) -> None:
+    """Read a file of unknown format as `mlcslm evaluate` and `mlcslm score` do; refused if all of them refuse it."""
     refusals = []
     for read in (_evaluated, *(partial(read, side="reference") for read in (read_texts, read_transcripts, read_turns))):
         try:
@@ -107,7 +111,7 @@ def _given(path: Path) -> None:
 
 
 def _evaluated(path: Path) -> None:
-    for turns in read_given([path]).turns.values():
+    for turns in read_system_output([path]).turns.values():
         write_rttm(path.with_name("again.rttm"), {"French_1": turns})
 
 
@@ -120,7 +124,8 @@ READERS = (
     Reader("f.jsonl", read_nemo, NEMO),
     Reader("text", read_kaldi_text, KALDI),
     Reader("h.uem", read_uem, UEM),
-    Reader("unknown", _given, (*RTTM, *STM, *CTM, *SEGLST, *NEMO, *KALDI)),
+    Reader("unknown", _any_format, (*RTTM, *STM, *CTM, *SEGLST, *NEMO, *KALDI)),
+    *(Reader(*entry) for entry in CORPUS_READERS),
 )
 
 TOKENS = (
@@ -144,40 +149,44 @@ TOKENS = (
     ),
     *(b"-1", b"nan", b"inf", b"1e400", b"1_0", b"0x7fffffff", b"9" * 30, b"9" * 5000, b"[" * 5000, b"1e-400", b"-0"),
     *(b"null", b"true", b"{}", b"NOSCORE", b"SPEAKER", b"<NA>", b"<ALT_BEGIN>", b"<o,f0,male>", b"{ a / b }"),
-    *(b"IGNORE_TIME_SEGMENT_IN_SCORING", b"inter_segment_gap", "\u0661".encode(), b"/", b"..", b"~"),
+    *(b"IGNORE_TIME_SEGMENT_IN_SCORING", b"inter_segment_gap", "\u0661".encode(), b"/", b"..", b"~", b"/dev/zero"),
+    *(b"|", b"'", b"1e308", b"\x00\x00\x00\x80", b"\xff" * 4, b"data", b"fmt ", b"RIFF"),
 )
-"""What mutation puts in: what has broken readers, here or elsewhere."""
+"""Inserted by mutations: what has broken readers, here or elsewhere."""
+HEADER = 64
+"""Bytes of a header, which half of the mutations hit."""
 
 
 def mutate(content: bytes, rng: random.Random) -> bytes:
-    """`content` after one to four changes: bits flipped, pieces removed, doubled, moved, cut off, and TOKENS put in."""
+    """`content` after 1 to 4 changes: bits flipped, pieces removed, doubled, moved or truncated, TOKENS inserted."""
     data = bytearray(content)
     for _ in range(rng.randint(1, 4)):
-        place, length = rng.randint(0, len(data)), rng.randint(1, 12)
+        position = rng.randint(0, min(len(data), rng.choice([HEADER, len(data)])))
+        length = rng.randint(1, 12)
         match rng.randrange(7):
-            case 0 if place < len(data):
-                data[place] ^= 1 << rng.randrange(8)
+            case 0 if position < len(data):
+                data[position] ^= 1 << rng.randrange(8)
             case 1:
-                del data[place : place + length]
+                del data[position : position + length]
             case 2:
-                data[place:place] = data[place : place + length]
+                data[position:position] = data[position : position + length]
             case 3:
-                data[place:place] = rng.choice(TOKENS)
+                data[position:position] = rng.choice(TOKENS)
             case 4:
-                data[place : place + length] = rng.choice(TOKENS)
+                data[position : position + length] = rng.choice(TOKENS)
             case 5:
                 other = rng.randint(0, len(data))
-                data[other:other] = data[place : place + length]
+                data[other:other] = data[position : position + length]
             case 6 if rng.random() < 0.2:
-                del data[place:]
+                del data[position:]
     return bytes(data)
 
 
 @dataclass
 class Report:
-    """What a run of a reader found: inputs, how many were refused, what else was raised, and the slowest one's seconds.
+    """Result of fuzzing a reader: inputs, how many were refused, seconds of the slowest, and other exceptions.
 
-    failures: by what was raised, with an input that raises it.
+    failures: an input for each exception other than UserError.
     """
 
     inputs: int = 0
@@ -187,7 +196,7 @@ class Report:
 
 
 def try_input(reader: Reader, content: bytes, folder: Path, report: Report) -> None:
-    """Feed a reader with `content` in a file of `folder`, into `report`. What it writes elsewhere is a failure too."""
+    """Give a reader `content` in a file of `folder`, and add the outcome to `report`."""
     path = folder / reader.name
     path.write_bytes(content)
     report.inputs += 1
@@ -205,7 +214,7 @@ def try_input(reader: Reader, content: bytes, folder: Path, report: Report) -> N
 
 
 def fuzz(reader: Reader, inputs: int, seed: int, until: float | None = None) -> Report:
-    """Feed a reader with mutated seeds. until: `time.monotonic()` to stop at, however many inputs are left."""
+    """Fuzz a reader with mutated seeds. until: `time.monotonic()` at which to stop, even if inputs are left."""
     rng, report = random.Random(f"{reader.name}/{seed}"), Report()
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(inputs):
@@ -216,13 +225,13 @@ def fuzz(reader: Reader, inputs: int, seed: int, until: float | None = None) -> 
 
 
 def _is_printable(message: str) -> bool:
-    """Whether a message can be printed, and does nothing to the terminal but that."""
+    """Whether a message can be printed without controlling the terminal."""
     return all(character.isprintable() or character in " \n" for character in message)
 
 
 @contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer, where there is such a signal, and in the main thread only."""
+    """Raise TimeoutError after `seconds`; works in the main thread only."""
 
     def ring(*_: object) -> None:
         raise TimeoutError(f"takes longer than {seconds} s")

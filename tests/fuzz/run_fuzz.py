@@ -1,7 +1,7 @@
 """Fuzz every reader: `python tests/fuzz/run_fuzz.py [--inputs 100000] [--seconds 600] [--seed 1] [--only NAME]`.
 
-Inputs are dealt to the readers alike. Ends with status 1 where a reader raised anything but UserError or took longer
-than 5 s; the inputs that did so are printed.
+Readers get equal shares of inputs and time. Exits with status 1 if a reader raised anything but UserError or took
+longer than 5 s, and prints the inputs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from readers import READERS, fuzz
 
 
 def main() -> int:
-    """Run the fuzz and print a line for each reader; the exit status."""
+    """Fuzz the readers, print one line for each, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=600.0)

@@ -17,8 +17,9 @@ import pytest
 from mlcslm.corpus.kaldi import read_kaldi_folder
 from mlcslm.corpus.transcripts import parse_transcript
 from mlcslm.errors import UserError
-from mlcslm.formats.detect import detect_format, read_given
+from mlcslm.formats.detect import detect_format
 from mlcslm.formats.kaldi_text import read_kaldi_text
+from mlcslm.formats.system_output import read_system_output
 from mlcslm.io import reading
 from mlcslm.io.parquet import read_table, write_table
 from mlcslm.io.reading import read_input
@@ -37,7 +38,7 @@ MAIN = "import sys; from mlcslm.cli import main; main()"
 
 
 def given_of(path: Path) -> tuple[Any, ...]:
-    found = read_given([path])
+    found = read_system_output([path])
     return found.kinds, found.texts, found.entries, found.utterances, found.turns
 
 

@@ -1,4 +1,4 @@
-"""What intervals and p-values hold: thousands of made-up evaluations whose true rates are known."""
+"""Coverage of intervals and p-values in thousands of simulated evaluations with known true rates."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def evaluations(rates: np.ndarray, sessions: int, *, datasets: int, spread: floa
 
 
 def coverage(low: np.ndarray, high: np.ndarray, truth: float) -> float:
-    """Percent of the intervals that hold the truth, of those that are there: nearly all."""
+    """Percent of the existing intervals (nearly all exist) that cover the true rate."""
     there = np.isfinite(low)
     assert there.mean() > 0.9
     return 100 * float(np.mean((low[there] <= truth) & (truth <= high[there])))
@@ -70,7 +70,7 @@ def test_from_thirty_sessions_on_the_bootstrap_of_pooled_rates_does(sessions: in
 
 
 def test_thirty_sessions_of_fifteen_groups() -> None:
-    """The smallest bootstrap, of the demo's shape; how groups differ adds to its width."""
+    """The smallest bootstrap, in the shape of the demo; differences between groups add to its width."""
     made = evaluations(RATES[15], 2, datasets=1000, spread=0.6)
     ends = [pooled_interval(*one, samples=500, seed=1) for one in zip(made.first, made.lengths, strict=True)]
     assert 93 <= coverage(*np.array(ends).T, RATES[15].mean()) <= 97

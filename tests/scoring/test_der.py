@@ -1,4 +1,4 @@
-"""DER against hand-worked cases, and against pyannote.metrics called directly on drawn sessions."""
+"""DER against hand-worked cases, and against pyannote.metrics called directly on random sessions."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ ZONES = st.lists(st.tuples(st.integers(0, 200), st.integers(1, 80)), max_size=3)
 @settings(max_examples=150, deadline=None)
 @given(turns(2), turns(4), st.sampled_from([0.0, 0.25, 0.5]), st.booleans(), st.none() | ZONES, ZONES)
 def test_collar_overlap_and_zones_are_as_pyannote_has_them(reference, hypothesis, collar, skip, scored, unscored):
-    """A collar on either side is half of pyannote's; the scored region is a UEM, or all, less what is not scored."""
+    """The collar is half of pyannote's; the scored region is the UEM, or everything, minus unscored zones."""
     if not reference:
         return
     annotations = []

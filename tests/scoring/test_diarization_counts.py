@@ -98,7 +98,13 @@ def test_a_row_a_recording_in_the_manifest_s_order(inputs: Inputs, caplog: pytes
     }
     assert (thai["recording"], thai["grp"], thai["missed"], thai["speakers_found"]) == ("Thai_1", "Thai", 1.0, 0)
     assert (thai["tcp_deletions"], thai["tcp_length"], thai["missed_errors"], thai["oracle_errors"]) == (2, 2, 2, 3)
-    assert sum("nothing of 1 of 2 recordings" in message for message in caplog.messages) == 2
+    assert (
+        sum(
+            "no output for 1 of 2 recordings: all their speech counts as missed" in message
+            for message in caplog.messages
+        )
+        == 2
+    )
 
 
 def test_what_does_not_belong_together_is_refused(inputs: Inputs):
@@ -117,7 +123,7 @@ def test_what_does_not_belong_together_is_refused(inputs: Inputs):
     with pytest.raises(UserError, match=r"oracle.parquet: found 8 reference tokens in American_1, expected the 7 of"):
         inputs.write()
     inputs.manifest[3]["text"] = None
-    with pytest.raises(UserError, match=r"manifest.parquet: the split cannot be scored[\s\S]*1 of 4 utterances"):
+    with pytest.raises(UserError, match=r"manifest.parquet: cannot score the split[\s\S]*1 of 4 utterances"):
         inputs.write()
 
 

@@ -102,12 +102,12 @@ def test_null_transcripts_are_missing_ones(files: Files):
         (
             {"utterance_id": [IDS[0], IDS[0]], "transcript": ["a", "b"]},
             MANIFEST,
-            r"hypotheses.parquet: 1 utterance ids are given more than once:\s+Thai-0001_002-O1-000000-000100",
+            r"hypotheses.parquet: 1 utterance ids occur more than once:\s+Thai-0001_002-O1-000000-000100",
         ),
         (
             {"utterance_id": IDS, "transcript": ["a"] * 3},
             MANIFEST | {"utterance_id": [IDS[0], *IDS[:2]]},
-            r"manifest.parquet: 1 utterance ids are given more than once",
+            r"manifest.parquet: 1 utterance ids occur more than once",
         ),
         (
             {"utterance_id": IDS, "transcript": ["a"] * 3},

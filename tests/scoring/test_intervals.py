@@ -1,4 +1,4 @@
-"""Which interval is printed: hand-worked cases, scipy's, and when there is none. What they hold: test_coverage.py."""
+"""Which interval is printed: hand-worked cases, scipy's, and when there is none. For coverage see test_coverage.py."""
 
 from __future__ import annotations
 

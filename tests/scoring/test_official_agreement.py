@@ -1,4 +1,4 @@
-"""The challenge's scoring, transcribed here from its rules, followed by meeteval: ours must give the same counts."""
+"""Our counts against the challenge's scoring, reimplemented here from its rules, followed by meeteval."""
 
 from __future__ import annotations
 

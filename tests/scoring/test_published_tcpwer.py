@@ -1,4 +1,4 @@
-"""The challenge's published tcpWER counts of its Track 2 baseline, pooled as ours are: the headline must come out."""
+"""The challenge's published tcpWER counts of its Track 2 baseline, pooled like ours, give its headline rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of tcpWER's errors, worked by hand, and what holds of them in any session."""
+"""The parts of tcpWER's errors: hand-worked cases, and properties that hold in any session."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mlcslm.config.languages import read_languages
 from mlcslm.formats.segments import Utterance
 from mlcslm.scoring.tcpwer import score_tcp, time_recording
-from mlcslm.scoring.tcpwer_breakdown import ActiveSpeakers, Breakdown, cut_pieces, give_pieces
+from mlcslm.scoring.tcpwer_breakdown import ActiveSpeakers, Breakdown, assign_pieces, cut_pieces
 from mlcslm.scoring.timed_alignment import timed_distance
 from mlcslm.scoring.transcripts import TranscriptErrors, TranscriptTask, score_transcript
 from mlcslm.scoring.word_timing import TimedWords, join_by_speaker
@@ -131,7 +131,7 @@ def test_pieces_are_given_as_best_can_be(reference: list[Spoken], hypothesis: li
         for names in itertools.product(streams, repeat=len(pieces))
         for given in [join_by_speaker(replace(p, speaker=n) for p, n in zip(pieces, names, strict=True))]
     )
-    given = give_pieces(recording, pieces)
+    given = assign_pieces(recording, pieces)
     assert sum(timed_distance(*pair) for pair in given) == fewest <= score_tcp(recording).counts.errors
 
 

@@ -1,4 +1,4 @@
-"""Aligning piece by piece against meeteval's alignment of the whole, every word with every other."""
+"""Alignment in pieces against meeteval's alignment of whole streams, every word with every other."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_training_separates_unseen_voices(voices: dict[str, Path], tmp_path: Pat
     torch.manual_seed(config(network).seed)
     untrained = embedding_training.build_network(network, SIZES[network])
     before = verify_manifest(embedding_training.SpeakerEmbedder(untrained), voices["dev"])
-    train_embedding("mine", config(network, steps=30, batch_size=12, scale=10, margin=0.1), paths(voices, tmp_path))
+    train_embedding("mine", config(network, steps=80, batch_size=12, scale=10, margin=0.1), paths(voices, tmp_path))
     card = json.loads((tmp_path / "out" / "model.json").read_text("utf-8"))
     assert card["network"] == network
     assert card["speakers"] == 12

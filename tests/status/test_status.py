@@ -12,8 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.cli.status import status
+from mlcslm.config.decoding import DecodingConfig
+from mlcslm.decoding import generation
+from mlcslm.decoding.generation import DecodingPaths
 from mlcslm.errors import UserError
 from mlcslm.io.files import write_json
+from mlcslm.runtime.job_log import logged
 from mlcslm.status.run import needed_stages, read_status
 from mlcslm.status.traces import Trace, decoding_trace, is_held, log_trace, training_trace
 from mlcslm.workflow.layout import Layout
@@ -142,6 +146,19 @@ def test_other_jobs_tell_by_their_log_how_far_they_are(tmp_path: Path) -> None:
     long_ago = time.time() - 3600
     os.utime(path, (long_ago, long_ago))
     assert log_trace(path) == Trace("stopped", 6, 30)
+    with logged(tmp_path / "silent.log"):
+        os.utime(tmp_path / "silent.log", (long_ago, long_ago))
+        assert log_trace(tmp_path / "silent.log") == Trace("running")
+    assert log_trace(tmp_path / "silent.log").state == "stopped"
+
+
+def test_a_decoding_of_the_training_set_is_never_said_to_have_stopped(layout: Layout, monkeypatch) -> None:
+    out = layout.training_hypotheses("ckpt-7000", "all")
+    seen = []
+    monkeypatch.setattr(generation, "decode_with_all", lambda *_, **__: seen.append(decoding_trace([(out, 10)]).state))
+    generation.decode_split(DecodingPaths(Path("a"), Path("b"), out), DecodingConfig(), {})
+    assert seen == ["running"]
+    assert decoding_trace([(out, 10)]).state == "to do"
 
 
 def test_what_is_made_is_done(layout: Layout, tones: Path) -> None:
@@ -182,7 +199,7 @@ def test_the_command_lists_what_is_neither_done_nor_untouched(layout: Layout, tm
 
 
 def test_configurations_that_are_none_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match=r"no such file\. Presets are in config/"):
         status([tmp_path / "none.yaml"])
     (tmp_path / "list.yaml").write_text("[1]")
     with pytest.raises(UserError, match="found list, expected a mapping"):

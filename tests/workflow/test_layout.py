@@ -172,7 +172,7 @@ def test_contexts_and_grids_are_not_decoded_with_their_ancestors() -> None:
 
 def diarizing(**diarizers: dict[str, Any]) -> Layout:
     usual = {"embedding": "e", "asr": {"checkpoint": "ckpt-4000", "decoding": "greedy"}}
-    embeddings = {"e": {"network": "campplus", "checkpoint": "public"}}
+    embeddings = {"e": {"network": "campplus", "checkpoint": str(REPOSITORY / "config")}}
     return layout(embeddings=embeddings, diarizers={name: usual | values for name, values in diarizers.items()})
 
 
@@ -193,6 +193,67 @@ def test_tables_5_and_7_need_their_diarizers_and_what_transcribes_them() -> None
     inputs = made.table_inputs("table7")
     assert inputs["diarization"] == [f"made/diarization/{name}/{split}/counts.parquet" for name, split in rows]
     assert "made/scores/ckpt-4000/greedy/test.parquet" in inputs["scores"]
+
+
+def lacking(results: Path | str = "made", **diarizers: dict[str, Any]) -> Layout:
+    """A layout whose embedding `nowhere` is not on this machine."""
+    here, nowhere = ({"network": "campplus", "checkpoint": place} for place in (str(REPOSITORY / "config"), "no/where"))
+    usual = {"embedding": "here", "asr": {"checkpoint": "ckpt-4000", "decoding": "greedy"}}
+    named = {name: usual | values for name, values in diarizers.items()}
+    return layout(results=str(results), embeddings={"here": here, "nowhere": nowhere}, diarizers=named)
+
+
+def test_tables_do_without_rows_that_cannot_be_measured_here() -> None:
+    made = lacking(**{"campplus-8": {}, "resnet101-8": {"embedding": "nowhere"}})
+    assert made.diarized("table5") == [("campplus-8", "dev")]
+    assert made.tcpmer_inputs()["diarization"] == [
+        f"made/diarization/campplus-8/{split}/counts.parquet" for split in ("dev", "test")
+    ]
+    title, missing = made.notices()
+    assert "1 of 2 diarizers, resnet101-8; table5 is made of 1 of its 2 rows, table7 is made of 1" in title
+    assert "embeddings.nowhere.checkpoint = no/where" in missing and "needed by resnet101-8" in missing
+    assert list(made.config.diarizers) == ["campplus-8", "resnet101-8"]  # a target of its own is still known
+    made.refuse_unavailable(["made/tables/table5.csv", "made/diarization/resnet101-8/dev/counts.parquet"])
+
+
+def test_a_table_of_nothing_but_such_rows_is_refused_in_words() -> None:
+    made = lacking(**{"resnet101-8": {"embedding": "nowhere"}})
+    assert not {"table5", "table7"} & set(made.measured_tables())
+    for name in ("table5.csv", "table7.md"):
+        with pytest.raises(UserError, match=r"cannot be made here\.\n.*\n.*no/where"):
+            made.refuse_unavailable(["--cores", "2", f"made/tables/{name}"])
+    with pytest.raises(UserError, match=r"table4\.csv: the configuration has no row of it"):
+        made.refuse_unavailable(["./made/tables/table4.csv"])
+
+
+def test_what_has_been_diarized_is_measured_without_its_models(tmp_path: Path) -> None:
+    made = lacking(tmp_path, **{"resnet101-8": {"embedding": "nowhere"}})
+    for split in ("dev", "test"):
+        assert "resnet101-8" not in made.measurable.diarizers
+        made.diarization_segments("resnet101-8", split).parent.mkdir(parents=True)
+        made.diarization_segments("resnet101-8", split).touch()
+        made = lacking(tmp_path, **{"resnet101-8": {"embedding": "nowhere"}})
+    assert "resnet101-8" in made.measurable.diarizers
+    assert made.notices() == []
+
+
+def test_a_plan_counts_what_this_machine_lacks() -> None:
+    config = lacking(**{"resnet101-8": {"embedding": "nowhere"}}).config
+    assert "table5" in Layout(config, whole=True).measured_tables()
+
+
+def test_without_a_test_split_tables_show_dev_only() -> None:
+    folders = {"train": "data/train", "dev": "data/dev"}
+    made = layout(corpus={"kind": "folder", "folders": folders})
+    inputs = made.table_inputs("table6")
+    assert inputs["manifests"] == ["made/manifests/train.parquet", "made/manifests/dev.parquet"]
+    assert {Path(file).stem for kind in ("scores", "hypotheses") for file in inputs[kind]} == {"dev"}
+    for target in ("manifests/test.parquet", "scores/ckpt-4000/greedy/test.parquet", "diarization/a/test/rttm"):
+        with pytest.raises(UserError, match="has no test split"):
+            made.refuse_unavailable([f"made/{target}"])
+    made.refuse_unavailable(["made/manifests/dev.parquet", "--test", "made/tables/table6.csv"])
+    with pytest.raises(UserError, match=r"Expected its folder as corpus\.folders\.test"):
+        made.corpus("test")
 
 
 def test_a_diarizer_waits_for_an_embedding_that_is_trained_here() -> None:

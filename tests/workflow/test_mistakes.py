@@ -69,7 +69,7 @@ def test_faulty_recordings(make_toy: Any, own: dict, tmp_path: Path) -> None:
     (folder / "0003_003.txt").write_text("0.1\t0.9\tO1\toui\n1.0\t9.9\tO2\tnon\n")
     toy = make_toy(tmp_path, own)
     output = refused(toy, "manifests/dev.parquet")
-    assert "0002_002.wav: is cut short" in output
+    assert "0002_002.wav: is truncated" in output
     assert "0003_003.txt:2: " in output
     assert not (toy.results / "manifests" / "dev.parquet").exists()
     skipping = toy.changed({"corpus.skip_faulty": True})

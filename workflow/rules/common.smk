@@ -9,7 +9,7 @@ from mlcslm.config.inputs import describe_missing_inputs
 from mlcslm.runtime.machine_faults import check_interpreter, check_results_folder, refuse_file
 from mlcslm.io.places import refuse_tildes
 from mlcslm.workflow.job import without_workflow_keys
-from mlcslm.workflow.layout import SPLITS, Layout
+from mlcslm.workflow.layout import Layout
 
 try:
     check_interpreter(sys.executable)
@@ -17,15 +17,18 @@ try:
     layout = Layout(parse_config(without_workflow_keys(config), source))
     refuse_file(layout.root)
     refuse_tildes(sys.argv[1:])  # targets; the workflow does not know them yet
+    if workflow.is_main_process:
+        layout.refuse_unavailable(sys.argv[1:])
 except UserError as error:
     raise WorkflowError(str(error))
 
 preset = layout.config
 NONE = "(?!)"  # matches no name
 
-# Only a warning, since the requested targets may not need them.
-if workflow.is_main_process and (missing := describe_missing_inputs(preset)):
-    logger.warning(missing)
+# Only warnings, since the requested targets may not need them.
+if workflow.is_main_process:
+    for notice in filter(None, [describe_missing_inputs(preset), "\n".join(layout.notices())]):
+        logger.warning(notice)
 
 
 onstart:

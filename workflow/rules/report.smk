@@ -4,7 +4,7 @@ rule report:
     input:
         database=rules.database.output[0],
         tables=[layout.table(name) for name in layout.measured_tables()],
-        statistics=[layout.corpus_statistics(split) for split in SPLITS],
+        statistics=[layout.corpus_statistics(split) for split in layout.splits],
     output:
         layout.report(),
     log:

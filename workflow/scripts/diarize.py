@@ -7,7 +7,7 @@ with job(snakemake) as (config, layout):
     from mlcslm.config.languages import read_languages
     from mlcslm.corpus.faults import faults_path, write_faults
     from mlcslm.diarization.pipeline import diarize_manifest, make_diarizer
-    from mlcslm.formats.diarized_files import write_turns
+    from mlcslm.formats.diarizer_output import write_turns
 
     diarizer = config.diarizers[snakemake.wildcards.diarizer]
     trained = Path(snakemake.input.embedding[0]).parent if snakemake.input.embedding else None

@@ -5,7 +5,7 @@ from mlcslm.workflow.job import job
 with job(snakemake) as (config, layout):
     from mlcslm.config.languages import read_languages
     from mlcslm.decoding.generation import transcribe_segments
-    from mlcslm.formats.diarized_files import write_transcripts
+    from mlcslm.formats.diarizer_output import write_transcripts
 
     hypotheses = Path(snakemake.output.hypotheses)
     transcribe_segments(

@@ -30,12 +30,13 @@ def main() -> None:
     A UserError, or a fault of the machine such as a full disk, is printed to standard error without a traceback.
     """
     from mlcslm.cli import compare, convert, corpus, evaluate, export, plan, report, score, show, status, transcribe
+    from mlcslm.cli.configuration import spread
 
     for module in (compare, convert, corpus, evaluate, export, plan, report, score, show, status, transcribe):
         module.register(app)
     arrange(app)
-    sys.argv[1:] = map(_expand, sys.argv[1:])
     try:
+        sys.argv[1:] = spread(list(map(_expand, sys.argv[1:])))
         app()
     except UserError as error:
         _say(error)

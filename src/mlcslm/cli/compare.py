@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from mlcslm.cli.configuration import Configuration, Database
 
 _TITLES = {"wer": "WER/CER", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
 
@@ -20,7 +21,8 @@ def register(app: typer.Typer) -> None:
 def compare(
     system_a: Annotated[str, typer.Argument(metavar="SYSTEM_A", help="Baseline system, e.g. ckpt-4000/greedy.")],
     system_b: Annotated[str, typer.Argument(metavar="SYSTEM_B", help="System to compare; or both diarizers.")],
-    database: Annotated[Path, typer.Option(help="Results database.")] = Path("results/results.duckdb"),
+    configfile: Configuration = None,
+    database: Database = None,
     split: Annotated[str, typer.Option(help="dev or test.")] = "dev",
     group: Annotated[
         list[str] | None, typer.Option(help="Language or accent; may be repeated. All by default.")
@@ -35,11 +37,13 @@ def compare(
     and need at least five; the p-value is from a randomisation test, valid for any number of sessions. The utterances
     whose errors changed most follow.
     """
+    from mlcslm.cli.configuration import database_of
     from mlcslm.results.comparison import compare_in_database
     from mlcslm.runtime.progress import waiting
 
+    path = database_of(database, configfile)
     with waiting(f"comparing {system_a} and {system_b}"):
-        found = compare_in_database(database, system_a, system_b, split=split, groups=group or (), most=most)
+        found = compare_in_database(path, system_a, system_b, split=split, groups=group or (), most=most)
     typer.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(found)))
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from mlcslm.errors import UserError
+
 EXAMPLES = """
 **Examples**
 
@@ -50,8 +52,13 @@ def convert(
     if to == "kaldi":
         changes = write_kaldi_folder(rows, folder, force=force, inputs=[manifest])
     else:
-        groups = read_languages(languages or find_languages())
-        codes = {name: group.language for name, group in groups.items()}
+        table = languages or find_languages()
+        codes = {name: group.language for name, group in read_languages(table).items()}
+        if unknown := sorted({row["grp"] for row in rows} - codes.keys()):
+            raise UserError(
+                f"{manifest}: its groups {', '.join(unknown)} are not in {table}. Name the languages table that it was "
+                "made with: --languages FILE."
+            )
         write_lhotse_folder(rows, folder, codes, force=force, inputs=[manifest])
     for change in changes:
         say(change)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mlcslm.cli.configuration import Configuration
+
 _TITLES = {"wer": "WER/CER", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
 
 
@@ -26,9 +28,7 @@ def evaluate(
     ],
     name: Annotated[str, typer.Option(help="Name of the system in the results.")],
     split: Annotated[str, typer.Option(help="dev or test: which references to score against.")] = "dev",
-    configfile: Annotated[
-        Path, typer.Option("--configfile", "--config", help="Configuration whose results to add it to.")
-    ] = Path("config/demo.yaml"),
+    configfile: Configuration = None,
     results: Annotated[Path | None, typer.Option(help="Results folder, if not the configuration's.")] = None,
     file_format: Annotated[
         str,
@@ -54,11 +54,13 @@ def evaluate(
     results/manifests/SPLIT.parquet. Ids that it does not have are listed, each with the closest one it has, and nothing
     is written; references without a hypothesis are listed and count as deletions.
     """
-    from mlcslm.evaluation.request import ask
+    from mlcslm.cli.configuration import DEFAULT, configuration
+    from mlcslm.evaluation.request import command_request
     from mlcslm.results.evaluate_external import join_results
 
-    configuration, layout, request = ask(
-        configfile,
+    config, layout, request = command_request(
+        configuration(configfile),
+        " ".join(configfile or [DEFAULT]),
         results,
         name=name,
         split=split,
@@ -69,7 +71,7 @@ def evaluate(
         skip_unknown=skip_unknown,
         method=method,
     )
-    summary = join_results(configuration, layout, request)
+    summary = join_results(config, layout, request)
     typer.echo(json.dumps(summary, indent=2, ensure_ascii=False) if as_json else "\n".join(_lines(summary)))
 
 

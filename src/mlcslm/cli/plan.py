@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mlcslm.cli.configuration import Configuration
+
 
 class Format(StrEnum):
     """Output format of a plan."""
@@ -23,9 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    config: Annotated[Path, typer.Option("--config", "--configfile", help="Configuration to plan.")] = Path(
-        "config/demo.yaml"
-    ),
+    configfile: Configuration = None,
     gpu: Annotated[str | None, typer.Option(help="GPU to plan for, one of the throughput table.")] = None,
     throughput: Annotated[Path, typer.Option(help="Throughput table: GPUs, their utilisation, and lengths.")] = Path(
         "config/throughput.yaml"
@@ -41,18 +41,21 @@ def plan(
     """Parameters, memory, operations, jobs and GPU hours of a configuration, without weights, data or a GPU.
 
     Models are counted and steps run on tensors with a shape but no memory. Hours are estimates: operations and bytes
-    over the throughput table's figures for a GPU. Exit status 1 if something does not fit the GPU.
+    over the throughput table's figures for a GPU. Everything is counted; what a run on this machine would leave out for
+    lack of an optional model is reported on standard error. Exit status 1 if something does not fit the GPU.
     """
-    from mlcslm.config.reading import read_config
-    from mlcslm.runtime.progress import waiting
+    from mlcslm.cli.configuration import configuration
+    from mlcslm.runtime.progress import say, waiting
+    from mlcslm.workflow.layout import Layout
 
-    with waiting(f"planning {config}"):
+    config = configuration(configfile)
+    with waiting(f"planning {config.preset}"):
         from mlcslm.plan.plan import make_plan
         from mlcslm.plan.report import as_json, as_markdown, as_text
 
-        made = make_plan(
-            read_config(config), throughput=throughput, gpu=gpu, encoder=encoder, language_model=language_model
-        )
+        made = make_plan(config, throughput=throughput, gpu=gpu, encoder=encoder, language_model=language_model)
     typer.echo({Format.text: as_text, Format.markdown: as_markdown, Format.json: as_json}[output](made))
+    if notices := Layout(config).notices():
+        say("\n".join(notices))
     if not made.all_fit:
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mlcslm.cli.configuration import Configuration, Database
+
 
 def register(app: typer.Typer) -> None:
     """Add `report` to `app`."""
@@ -14,7 +16,8 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    database: Annotated[Path, typer.Option(help="Results database.")] = Path("results/results.duckdb"),
+    configfile: Configuration = None,
+    database: Database = None,
     out: Annotated[
         Path | None,
         typer.Option(help="New folder, or an earlier report; by default `report` beside the database."),
@@ -37,8 +40,10 @@ def report(
     The workflow builds it too: `snakemake results/report/index.html`. This command needs only a database, for instance
     after `mlcslm evaluate` has added to it. Prints the path of the first page.
     """
+    from mlcslm.cli.configuration import database_of
     from mlcslm.report.build import build_report
 
-    folder = out or database.parent / "report"
-    build_report(database, folder, audio=audio, published=published, threads=threads, force=force)
+    found = database_of(database, configfile)
+    folder = out or found.parent / "report"
+    build_report(found, folder, audio=audio, published=published, threads=threads, force=force)
     typer.echo(folder / "index.html")

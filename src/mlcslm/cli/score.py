@@ -66,8 +66,9 @@ def wer(
 
 def find_languages() -> Path:
     """The languages table of the working directory, or else of the checkout that this package runs from."""
-    checkout = Path(__file__).resolve().parents[3] / LANGUAGES
-    return LANGUAGES if LANGUAGES.is_file() or not checkout.is_file() else checkout
+    from mlcslm.config.checkout import here_or_checkout
+
+    return here_or_checkout(LANGUAGES)
 
 
 def print_json(value: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from mlcslm.cli.configuration import Configuration, Database
 
 EXAMPLES = """
 **Examples**
@@ -13,7 +14,7 @@ EXAMPLES = """
     mlcslm show
     mlcslm show table6
     mlcslm show table6 --no-published --format markdown
-    mlcslm show groups --format csv --database results-small/results.duckdb
+    mlcslm show groups --format csv --configfile config/small.yaml mine.yaml
 """
 
 
@@ -27,7 +28,8 @@ def show(
         str | None,
         typer.Argument(metavar="[NAME]", help="table1 … table7, systems or groups; without it, list them."),
     ] = None,
-    database: Annotated[Path, typer.Option(help="Results database.")] = Path("results/results.duckdb"),
+    configfile: Configuration = None,
+    database: Database = None,
     form: Annotated[
         Literal["text", "markdown", "csv", "json"], typer.Option("--format", help="Output format.")
     ] = "text",
@@ -43,12 +45,14 @@ def show(
 
     Numbers are from the last run that built a table; `mlcslm status` lists what remains to be done.
     """
+    from mlcslm.cli.configuration import database_of
     from mlcslm.cli.text_table import print_grid
     from mlcslm.results.tables import render_table, renderable_names
 
+    path = database_of(database, configfile)
     if name is None:
-        for known, title in renderable_names(database):
+        for known, title in renderable_names(path):
             typer.echo(f"{known:9}{title}")
         return
-    rendered = render_table(database, name, published=published)
+    rendered = render_table(path, name, published=published)
     print_grid(rendered.title, rendered.columns, rendered.rows, rendered.numeric, form)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlcslm.cli.configuration import Configuration
+
 if TYPE_CHECKING:
     from mlcslm.status.run import Part
 
-_DEFAULT = Path("config/demo.yaml")
 _SIGNS = {"done": "✓", "running": "▶", "stopped": "■", "to do": "·", "outdated": "≠"}
 _COLOURS = {"done": "green", "running": "blue", "stopped": "yellow", "to do": None, "outdated": "magenta"}
 
@@ -23,7 +24,7 @@ EXAMPLES = """
 **Examples**
 
     mlcslm status
-    mlcslm status --configfile config/small.yaml --configfile mine.yaml --watch 10
+    mlcslm status --configfile config/small.yaml mine.yaml --watch 10
     mlcslm status --json | jq '.[] | select(.state == "running")'
 """
 
@@ -34,14 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    configfile: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--configfile",
-            "--config",
-            help=f"Configuration of the run, by default {_DEFAULT}; may be repeated, as for Snakemake.",
-        ),
-    ] = None,
+    configfile: Configuration = None,
     results: Annotated[Path | None, typer.Option(help="Results folder, if not the configuration's.")] = None,
     every: Annotated[bool, typer.Option("--all", help="List finished parts too.")] = False,
     watch: Annotated[float | None, typer.Option(min=0.5, metavar="SECONDS", help="Refresh at this interval.")] = None,
@@ -53,12 +47,15 @@ def status(
     (started, but no process is working on it: the next run resumes it); to do; outdated (trained with other settings
     than the configuration has now: the next run rebuilds it).
     """
-    from mlcslm.config.reading import read_config_files
+    from mlcslm.cli.configuration import configuration
+    from mlcslm.runtime.progress import say
     from mlcslm.status.run import read_status
     from mlcslm.workflow.layout import Layout
 
-    config = read_config_files(configfile or [_DEFAULT])
+    config = configuration(configfile)
     layout = Layout(config if results is None else config.model_copy(update={"results": str(results)}))
+    if notices := layout.notices():
+        say("\n".join(notices))
     while True:
         parts = read_status(layout)
         if as_json:

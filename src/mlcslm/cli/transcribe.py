@@ -34,7 +34,10 @@ def transcribe(
     audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", help="wav or flac files, or one manifest.")],
     group: Annotated[
         str | None,
-        typer.Option(help="Language: name of a group, or a language (French, fr). A manifest has its own."),
+        typer.Option(
+            help="Language: a group or a language (French, fr). Not needed for a manifest, a model of one language, or "
+            "one that is always prompted in English."
+        ),
     ] = None,
     as_json: Annotated[
         bool,
@@ -102,7 +105,10 @@ def _audio_lines(transcriber: Transcriber, audio: list[Path], group: str | None,
     found = {one["utterance_id"]: one for one in transcriber.decode([row for rows in by_file.values() for row in rows])}
     for path, rows in by_file.items():
         if as_json:
-            yield from (_json(row, found[row["utterance_id"]]) for row in rows)
+            for row in rows:
+                hypothesis = found[row["utterance_id"]]
+                heard = row if group else row | {"grp": transcriber.group_of(hypothesis["language"])}
+                yield _json(heard, hypothesis)
             continue
         text = " ".join(filter(None, (printable(found[row["utterance_id"]]["transcript"]) for row in rows)))
         yield text if len(audio) == 1 else f"{path}\t{text}"

@@ -10,6 +10,9 @@ from mlcslm.config.base import Name, Rate, Section, Share
 
 Size = Annotated[int, Field(ge=1)]
 
+FSMN_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"
+"""The public FSMN-VAD, on ModelScope."""
+
 PUBLIC_SIZES: dict[str, dict[str, int | tuple[int, ...]]] = {
     "campplus": {
         "embedding_size": 192,

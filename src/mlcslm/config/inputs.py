@@ -1,13 +1,15 @@
-"""Inputs that a configuration needs and the workflow cannot produce: which are missing, and where to get them."""
+"""Inputs that a configuration needs and the workflow cannot produce: which are missing, where to get them, and what of
+the configuration cannot run without them."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlcslm.config.diarization import FSMN_MODEL
 from mlcslm.config.model_sources import split_source
 from mlcslm.config.schema import Config
 
@@ -31,12 +33,16 @@ _EMBEDDINGS = {
 
 @dataclass(frozen=True)
 class MissingInput:
-    """A missing input: its key and value in the configuration, what provides it, what needs it."""
+    """A missing input: its key and value in the configuration, what provides it, what needs it.
+
+    diarizers: of an optional input, those that cannot run without it; empty for one that the whole run needs.
+    """
 
     key: str
     value: str
     provider: str
     purpose: str
+    diarizers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.key} = {self.value}: {self.provider}; {self.purpose}"
@@ -51,9 +57,27 @@ def missing_inputs(config: Config) -> list[MissingInput]:
     return [*_corpus(config), *_augmentation(config), *_models(config), *_speakers(config), *_diarizers(config)]
 
 
+def available(
+    config: Config, done: Callable[[str], bool] = lambda diarizer: False
+) -> tuple[Config, list[MissingInput]]:
+    """`config` without the diarizers that cannot run on this machine, and what they lack.
+
+    done: whether a diarizer has found its segments before, so that nothing it lacks is needed any more. Everything else
+    of a configuration is needed by all of it, and stays: a job that lacks it stops and says so.
+    """
+    missing = [
+        MissingInput(one.key, one.value, one.provider, one.purpose, waiting)
+        for one in missing_inputs(config)
+        if (waiting := tuple(name for name in one.diarizers if not done(name)))
+    ]
+    lost = {name for one in missing for name in one.diarizers}
+    kept = {name: diarizer for name, diarizer in config.diarizers.items() if name not in lost}
+    return (config.model_copy(update={"diarizers": kept}) if lost else config), missing
+
+
 def describe_missing_inputs(config: Config) -> str:
-    """A message that names every missing input and what provides it; empty if none is missing."""
-    missing = missing_inputs(config)
+    """A message that names every missing input that all of `config` needs, and what provides it; empty if none is."""
+    missing = [one for one in missing_inputs(config) if not one.diarizers]
     if not missing:
         return ""
     title = f"missing {len(missing)} input(s) of preset {config.preset!r}"
@@ -86,32 +110,37 @@ def _models(config: Config) -> Iterator[MissingInput]:
 
 
 def _speakers(config: Config) -> Iterator[MissingInput]:
-    used = {corpus: name for name, embedding in config.embeddings.items() for corpus in embedding.corpora}
     for name, corpus in config.speaker_corpora.items():
-        if name in used and not Path(corpus.folder).is_dir():
+        embeddings = [embedding for embedding, one in config.embeddings.items() if name in one.corpora]
+        needing = _diarizers_with(config, *embeddings)
+        if needing and not Path(corpus.folder).is_dir():
             provider = corpus.source or "a corpus of speakers (docs/embeddings.md)"
-            purpose = f"for embedding {used[name]}"
-            yield MissingInput(f"speaker_corpora.{name}.folder", corpus.folder, provider, purpose)
+            purpose = f"for embedding {', '.join(embeddings)}"
+            yield MissingInput(f"speaker_corpora.{name}.folder", corpus.folder, provider, purpose, needing)
 
 
 def _diarizers(config: Config) -> Iterator[MissingInput]:
     purpose = "for Tables 5 and 7"
     for name, embedding in config.embeddings.items():
-        source = embedding.checkpoint
-        if source is not None and not Path(source).exists() and not _in_hub_cache(source):
+        source, needing = embedding.checkpoint, _diarizers_with(config, name)
+        if needing and source is not None and not Path(source).exists() and not _in_hub_cache(source):
             provider = f"{_EMBEDDINGS[embedding.network]}, in that folder"
-            yield MissingInput(f"embeddings.{name}.checkpoint", source, provider, purpose)
+            yield MissingInput(f"embeddings.{name}.checkpoint", source, provider, purpose, needing)
     detectors = {name: diarizer for name, diarizer in config.diarizers.items() if diarizer.vad == "fsmn"}
     if not detectors:
         return
-    first = f"diarizers.{next(iter(detectors))}"
     if importlib.util.find_spec("funasr") is None:
         provider = "the package funasr: pip install 'mlcslm[fsmn]' (or set vad: silero)"
-        yield MissingInput(f"{first}.vad", "fsmn", provider, purpose)
-    for model in dict.fromkeys(diarizer.vad_model for diarizer in detectors.values()):
-        if model is not None and not Path(model).is_dir() and not _in_modelscope_cache(model):
-            provider = "FSMN-VAD; funasr downloads it on first use if there is a network"
-            yield MissingInput(f"{first}.vad_model", model, provider, purpose)
+        yield MissingInput(f"diarizers.{next(iter(detectors))}.vad", "fsmn", provider, purpose, tuple(detectors))
+    for model in dict.fromkeys(diarizer.vad_model or FSMN_MODEL for diarizer in detectors.values()):
+        if not Path(model).is_dir() and not _in_modelscope_cache(model):
+            those = tuple(name for name, one in detectors.items() if (one.vad_model or FSMN_MODEL) == model)
+            provider = f"FSMN-VAD: `modelscope download --model {model}` on a machine with a network"
+            yield MissingInput(f"diarizers.{those[0]}.vad_model", model, provider, purpose, those)
+
+
+def _diarizers_with(config: Config, *embeddings: str) -> tuple[str, ...]:
+    return tuple(name for name, diarizer in config.diarizers.items() if diarizer.embedding in embeddings)
 
 
 def _download(name: str) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from mlcslm.config.checkout import here_or_checkout
+from mlcslm.config.removal import dangling, without_removed
 from mlcslm.config.schema import Config
 from mlcslm.config.stages import STAGE_KINDS
 from mlcslm.errors import FaultyInput, UserError
@@ -24,15 +27,38 @@ RENAMED = {
 """New names of keys and, as `key: value`, of values that earlier configurations have; `*` stands for any name."""
 
 
-def read_config_files(paths: Sequence[Path]) -> Config:
-    """The configuration of `paths`, merged in order, section by section, as `--configfile` does.
+_SETTING = re.compile(r"[A-Za-z_][\w.]*=", re.ASCII)
+
+
+def read_config_files(given: Sequence[str | os.PathLike[str]]) -> Config:
+    """The configuration of files and `key=value` settings, merged in order as Snakemake's options do.
 
     Raises UserError for a file that is missing or not YAML, FaultyInput for faulty keys.
     """
     values: dict[str, Any] = {}
-    for path in paths:
-        values = merged(values, read_values(path))
-    return parse_config(values, ", ".join(map(str, paths)))
+    for one in map(str, given):
+        values = merged(values, _setting(one) if is_setting(one) else read_values(one))
+    return parse_config(values, ", ".join(map(str, given)))
+
+
+def is_setting(text: str) -> bool:
+    """Whether `text` is `key=value`, and no file.
+
+    >>> is_setting("results=mine"), is_setting("config/small.yaml")
+    (True, False)
+    """
+    return _SETTING.match(text) is not None and not Path(text).exists()
+
+
+def _setting(text: str) -> dict[str, Any]:
+    """What `key=value` sets, value in YAML: Snakemake's `--config`."""
+    import yaml
+
+    key, _, value = text.partition("=")
+    try:
+        return {key: yaml.safe_load(value)}
+    except yaml.YAMLError as error:
+        raise UserError(f"{text}: not valid YAML behind the equals sign: {error}") from None
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,10 +75,17 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "configuration") -> Config:
-    """Check `values`; raises FaultyInput, which lists each fault with its key's path, what was found and expected."""
+    """Check `values`; raises FaultyInput, which lists each fault with its key's path, what was found and expected.
+
+    Entries that are null are removed (`mlcslm.config.removal`). Tables and models that the working folder lacks are
+    those of mlcslm's checkout.
+    """
     refuse_secrets(values, source)
+    values, removed = without_removed(values)
+    if faults := dangling(values, removed):
+        raise FaultyInput(f"{source}: {len(faults)} fault(s); null removes an entry (config/README.md)", faults)
     try:
-        return Config.model_validate(expand_tildes(dict(values)))
+        return _with_checkout(Config.model_validate(expand_tildes(values)))
     except ValidationError as error:
         faults = []
         for fault in error.errors():
@@ -70,6 +103,15 @@ def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "co
         raise FaultyInput(f"{source}: {len(faults)} fault(s); config/README.md describes every key", faults) from None
 
 
+def _with_checkout(config: Config) -> Config:
+    """`config` with the checkout's tables and models where the working folder has none of their names."""
+    models = config.models
+    found = {key: str(here_or_checkout(getattr(models, key))) for key in ("encoder", "language_model")}
+    tables = {key: str(here_or_checkout(getattr(config, key))) for key in ("languages", "tables")}
+    same = all(getattr(models, key) == value for key, value in found.items())
+    return config.model_copy(update=tables | ({} if same else {"models": models.model_copy(update=found)}))
+
+
 def read_config(path: str | os.PathLike[str]) -> Config:
     """Read and check a single YAML configuration; raises as `read_config_files` does."""
     return parse_config(read_values(path), path)
@@ -79,7 +121,7 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The sections of a YAML configuration, unchecked. Raises UserError for a file that is missing or not YAML."""
     import yaml
 
-    path = Path(path)
+    path = here_or_checkout(path)
     if not path.is_file() and not is_stream(path):
         raise UserError(f"{path}: no such file. Presets are in config/: demo.yaml, small.yaml, paper.yaml.")
     try:

@@ -39,7 +39,8 @@ snakemake --cores all --configfile config/small.yaml --config results=results-mi
 
 - `--configfile` and `--config` swallow everything up to the next option: put the target before them
   (`snakemake results-mine/tables/table6.csv --cores all --configfile …`), or omit it to get Table 6.
-- Merging adds and replaces keys but never removes any: to drop a stage or a decoding, copy the preset.
+- `null` removes an entry: `diarizers: {eres2net-8: null}` drops a diarizer, `corpus: {folders: {test: null}}` the test
+  split. What still refers to it is named. A section that is null has its defaults.
 - When you change stages, name the preset with `--configfile`, even `config/demo.yaml`: a configuration that has
   stages is taken as complete, so the demo is not read at all unless it is named.
 - Give each configuration its own `results` folder. Within one folder, changing a key makes Snakemake rerun whatever

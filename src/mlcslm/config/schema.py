@@ -36,7 +36,10 @@ class CorpusConfig(Section):
         "demo", description="demo: synthesised with espeak-ng; folder: existing data in the MLC-SLM layout"
     )
     demo: DemoCorpusConfig = Field(default_factory=DemoCorpusConfig, description="size of the demo corpus")
-    folders: dict[Split, str] = Field(default_factory=dict, description="with kind folder: the folder of each split")
+    folders: dict[Split, str] = Field(
+        default_factory=dict,
+        description="with kind folder: the folder of each split. Without `test`, Tables 6 and 7 show dev only",
+    )
     skip_faulty: bool = Field(False, description="skip faulty lines and sessions, and list them, instead of stopping")
     channels: Literal["ask", "mean"] = Field(
         "ask", description="recordings with a speaker on each channel: ask stops and names them, mean reads the mean"
@@ -44,9 +47,18 @@ class CorpusConfig(Section):
 
     @model_validator(mode="after")
     def _folders_are_given(self) -> CorpusConfig:
-        if self.kind == "folder" and (missing := {"train", "dev", "test"} - set(self.folders)):
-            raise ValueError(f"kind is 'folder', but folders lacks {', '.join(sorted(missing))}")
+        if self.kind == "folder" and (missing := [split for split in ("train", "dev") if split not in self.folders]):
+            raise ValueError(
+                f"kind is 'folder', but folders lacks {' and '.join(missing)}: stages learn from train, and all tables "
+                "are measured on dev (hold some sessions out of train). Only test may be missing"
+            )
         return self
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that there are, in order."""
+        every: tuple[Split, ...] = ("train", "dev", "test")
+        return every if self.kind == "demo" else tuple(split for split in every if split in self.folders)
 
 
 class AugmentationConfig(Section):
@@ -205,6 +217,13 @@ class Config(Section):
     def _system_names_are_unique(self) -> Config:
         if taken := sorted(set(self.systems) & {*self.diarizers, *self.stages}):
             raise ValueError(f"systems.{taken[0]}: a diarizer or stage already has that name; choose another")
+        return self
+
+    @model_validator(mode="after")
+    def _systems_have_references(self) -> Config:
+        for name, system in self.systems.items():
+            if lacking := [split for split in system.files if split not in self.corpus.splits]:
+                raise ValueError(f"systems.{name}.files.{lacking[0]}: the corpus has no such split; remove it")
         return self
 
     @model_validator(mode="after")

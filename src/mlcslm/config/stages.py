@@ -152,7 +152,7 @@ class ReinforcementConfig(Stage):
 
 
 def _kind(value: Any) -> str:
-    return value.get("kind", "supervised") if isinstance(value, dict) else value.kind
+    return str(value.get("kind", "supervised") if isinstance(value, dict) else getattr(value, "kind", "supervised"))
 
 
 AnyStageConfig = Annotated[

@@ -1,10 +1,9 @@
-"""Noises and room responses made from a seed: what MUSAN and SLR28 are to the demo corpus."""
+"""Noises and room impulse responses generated from a seed: the demo corpus's MUSAN and SLR28."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,37 +20,38 @@ SPEED_OF_SOUND = 343.0
 PEAK = 0.9
 
 Samples = npt.NDArray[np.float64]
+_Maker = Callable[[np.random.Generator], Samples]
 
 
 def generate_noises(folder: str | os.PathLike[str], seed: int, count: int) -> list[Path]:
-    """Write `count` noises of 4 s (16 kHz PCM16 wav) and return their paths; the kinds of `NOISES` take turns.
+    """Write `count` noises of 4 s (16 kHz PCM16 wav), cycling through the kinds of `NOISES`, and return their paths.
 
-    A noise depends on `seed` and its number alone. `folder` is replaced whole.
+    A noise depends only on `seed` and its number. `folder` is replaced.
     """
     kinds = [list(NOISES)[number % len(NOISES)] for number in range(count)]
     samples = round(NOISE_SECONDS * SAMPLE_RATE)
-    makers = {f"noise-{n:03d}-{kind}.wav": partial(NOISES[kind], samples=samples) for n, kind in enumerate(kinds)}
+    makers = {f"noise-{n:03d}-{kind}.wav": _noise_maker(NOISES[kind], samples) for n, kind in enumerate(kinds)}
     return _write(folder, makers, seed)
 
 
 def generate_room_responses(folder: str | os.PathLike[str], seed: int, count: int) -> list[Path]:
     """Write `count` room impulse responses (16 kHz PCM16 wav) and return their paths.
 
-    Reverberation times are uniform in `RT60_SECONDS`. A response depends on `seed` and its number alone. `folder` is
-    replaced whole.
+    Reverberation times are uniform in `RT60_SECONDS`. A response depends only on `seed` and its number. `folder` is
+    replaced.
     """
     return _write(folder, {f"room-{number:03d}.wav": _room for number in range(count)}, seed)
 
 
 def room_response(rng: np.random.Generator, rt60: float) -> Samples:
-    """Return (samples,): a direct path, 12 early reflections and a noise tail that falls 60 dB in `rt60` s.
+    """Return (samples,): a direct path, 12 early reflections and a noise tail that decays by 60 dB in `rt60` s.
 
-    Speaker and microphone stand 0.5 to 3 m apart; the direct path is the largest sample.
+    Speaker and microphone are 0.5 to 3 m apart; the direct path is the largest sample.
     """
     direct = round(rng.uniform(0.5, 3.0) / SPEED_OF_SOUND * SAMPLE_RATE)
     time = np.arange(round(rt60 * SAMPLE_RATE)) / SAMPLE_RATE
     decay = 10 ** (-3 * time / rt60)
-    # The tail builds up over the first milliseconds, while the echoes are still few enough to stand apart.
+    # The tail builds up over the first milliseconds, while echoes are still sparse enough to be distinct.
     tail = rng.standard_normal(len(time)) * decay * np.clip(time / 0.02, 0, 1)
     early = np.zeros(len(time))
     delays = np.sort(rng.integers(round(0.002 * SAMPLE_RATE), round(0.04 * SAMPLE_RATE), 12))
@@ -64,12 +64,16 @@ def room_response(rng: np.random.Generator, rt60: float) -> Samples:
     return response / response[direct]
 
 
+def _noise_maker(noise: Callable[[np.random.Generator, int], Samples], samples: int) -> _Maker:
+    return lambda rng: noise(rng, samples)
+
+
 def _room(rng: np.random.Generator) -> Samples:
     return room_response(rng, rng.uniform(*RT60_SECONDS))
 
 
 def _coloured(rng: np.random.Generator, samples: int, exponent: float) -> Samples:
-    """Noise whose power falls with the `exponent`-th power of the frequency, flat below 20 Hz."""
+    """Noise whose power decays with the `exponent`-th power of the frequency, flat below 20 Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency = np.maximum(np.fft.rfftfreq(samples, 1 / SAMPLE_RATE), 20.0)
     return np.fft.irfft(spectrum / frequency ** (exponent / 2), samples)
@@ -88,7 +92,7 @@ def _brown(rng: np.random.Generator, samples: int) -> Samples:
 
 
 def _hum(rng: np.random.Generator, samples: int) -> Samples:
-    """Mains hum: 50 or 60 Hz with its harmonics, over a little noise."""
+    """Mains hum: 50 or 60 Hz with harmonics, plus a little noise."""
     time = np.arange(samples) / SAMPLE_RATE
     mains = rng.choice([50.0, 60.0])
     phases = rng.uniform(0, 2 * np.pi, 12)
@@ -97,7 +101,7 @@ def _hum(rng: np.random.Generator, samples: int) -> Samples:
 
 
 def _babble(rng: np.random.Generator, samples: int) -> Samples:
-    """Eight noises with the spectrum of formants, each coming and going at the pace of syllables (2 to 6 Hz)."""
+    """Eight noises with formant-like spectra, each modulated at a syllable rate (2 to 6 Hz)."""
     time = np.arange(samples) / SAMPLE_RATE
     voices = np.zeros(samples)
     for _ in range(8):
@@ -110,7 +114,7 @@ def _babble(rng: np.random.Generator, samples: int) -> Samples:
 
 
 def _clicks(rng: np.random.Generator, samples: int) -> Samples:
-    """About six knocks a second, each ringing for some milliseconds, over a little noise."""
+    """About six clicks per second, each ringing for a few milliseconds, plus a little noise."""
     impulses = np.zeros(samples)
     at = rng.integers(samples, size=round(6 * samples / SAMPLE_RATE))
     impulses[at] = rng.uniform(0.3, 1.0, len(at))
@@ -118,7 +122,7 @@ def _clicks(rng: np.random.Generator, samples: int) -> Samples:
 
 
 def _resonance(source: Samples, centre: float, bandwidth: float = 150.0) -> Samples:
-    """A two-pole resonator at `centre` Hz, of unit gain there."""
+    """A two-pole resonator at `centre` Hz, with unit gain there."""
     radius = np.exp(-np.pi * bandwidth / SAMPLE_RATE)
     angle = 2 * np.pi * centre / SAMPLE_RATE
     gain = (1 - radius) * np.sqrt(1 - 2 * radius * np.cos(2 * angle) + radius**2)
@@ -135,10 +139,8 @@ NOISES: dict[str, Callable[[np.random.Generator, int], Samples]] = {
 }
 
 
-def _write(
-    folder: str | os.PathLike[str], makers: dict[str, Callable[[np.random.Generator], Samples]], seed: int
-) -> list[Path]:
-    """Write one file a name, each from a generator of its own; `folder` appears once all are there."""
+def _write(folder: str | os.PathLike[str], makers: dict[str, _Maker], seed: int) -> list[Path]:
+    """Write one file per name, each from its own random generator; `folder` appears when all are complete."""
     folder = Path(folder)
     with atomic_folder(folder, "folder of sounds", own=["noise-*.wav", "room-*.wav"]) as temporary:
         for number, (name, make) in enumerate(makers.items()):

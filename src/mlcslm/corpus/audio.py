@@ -1,4 +1,4 @@
-"""Audio by offset: what a file's header says, and any stretch of it as 16 kHz mono without reading the rest."""
+"""Audio by offset: the header of a file, and any segment of it as 16 kHz mono without reading the rest."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from mlcslm.errors import UserError
 
 SAMPLE_RATE = 16_000
 RATES = (2_000, 768_000)
-"""Sampling rates in Hz that recordings of speech may have."""
-# soxr's HQ filter reaches 160 samples of the lower rate to either side (measured, 8 to 96 kHz): 20 ms at 8 kHz.
-# With this much context a resampled stretch equals the same stretch of the resampled whole, to float32 rounding.
+"""Accepted range of sampling rates in Hz."""
+# soxr's HQ filter extends 160 samples of the lower rate to either side (measured, 8 to 96 kHz): 20 ms at 8 kHz.
+# With this much context, a resampled segment equals that segment of the resampled whole, up to float32 rounding.
 CONTEXT_SECONDS = 0.05
-# What writers to a pipe put for a size that they cannot know: ffmpeg 2^32 - 1, others 2^31, sox 0x7FFFF000. A size at
-# most this far below a power of two is taken for one of these, and the audio then goes to the end of the file.
+# Writers to a pipe cannot know the size: ffmpeg writes 2^32 - 1, others 2^31, sox 0x7FFFF000. A size at most this far
+# below a power of two is treated as such, and the audio then extends to the end of the file.
 _UNKNOWN_SIZES, _UNKNOWN_SIZE_MARGIN = (2**31, 2**32), 0x1000
-# Resampling may overshoot full scale by some decibels. What goes beyond this is not scaled to +-1: int16's range.
+# Resampling may overshoot full scale by a few decibels. Beyond this, samples are not scaled to ±1 (say, int16's range).
 LOUDEST = 16.0
-# Bytes behind the audio that are no chunk: less than this much of it is taken for padding.
+# Trailing bytes that are not a chunk: less audio than this is treated as padding.
 _PADDING_SECONDS = 0.1
 _FLOATS = ("FLOAT", "DOUBLE")
-# The mean of channels may have this share of their power before they are said to cancel each other (correlation -0.98).
+# Channels cancel each other if their mean has less than this share of their power (correlation -0.98).
 CANCELLED_SHARE = 0.01
 
 Audio = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ Audio = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a file announces: sample_rate in Hz, channels, frames (samples a channel)."""
+    """What a file declares: sample_rate in Hz, channels, frames (samples per channel)."""
 
     sample_rate: int
     channels: int
@@ -54,10 +54,10 @@ class AudioHeader:
 
 
 def read_header(path: str | os.PathLike[str]) -> AudioHeader:
-    """Return a file's header, having checked that the file holds all the audio it announces, without decoding it.
+    """Return a file's header after checking, without decoding, that the file contains all the audio it declares.
 
-    Raises UserError where the file is missing, is no audio, holds none, holds less or more than its header announces,
-    or is in a format that can only be read from the beginning.
+    Raises UserError if the file is missing, not audio, empty, shorter or longer than its header declares, or in a
+    format that can only be read from the beginning.
     """
     path = Path(path)
     with opened(path) as file:
@@ -68,7 +68,7 @@ def read_header(path: str | os.PathLike[str]) -> AudioHeader:
 
 
 def segment_samples(start: float, end: float, sample_rate: int = SAMPLE_RATE) -> int:
-    """Samples that `read_segment` gives for `start` to `end` (seconds) inside a file; touching segments tile it.
+    """Samples that `read_segment` returns for `start` to `end` (seconds) inside a file; adjacent segments tile it.
 
     >>> segment_samples(0.0, 3.9)
     62400
@@ -79,9 +79,9 @@ def segment_samples(start: float, end: float, sample_rate: int = SAMPLE_RATE) ->
 def read_segment(path: str | os.PathLike[str], start: float, end: float, sample_rate: int = SAMPLE_RATE) -> Audio:
     """Return (samples,) float32 mono of `start` to `end` (seconds) at `sample_rate`, clipped to the file's ends.
 
-    Only this stretch and CONTEXT_SECONDS to either side are read. Channels are averaged. A file is opened at each call:
-    keeping it open saves 25 of 100 microseconds, and shared handles break in forked data loaders.
-    Raises UserError naming the file where it cannot be read, ValueError where `end` is before `start`.
+    Only this segment and CONTEXT_SECONDS to either side are read. Channels are averaged. The file is opened at each
+    call: keeping it open saves 25 of 100 microseconds, and shared handles break in forked data loaders.
+    Raises UserError naming the file if it cannot be read, ValueError if `end` is before `start`.
     """
     if end < start:
         raise ValueError(f"{path}: segment ends at {end} s, before its start at {start} s")
@@ -97,9 +97,9 @@ def read_samples(path: str | os.PathLike[str], first: int, last: int, sample_rat
 
 
 def read_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE, channel: int | None = None) -> Audio:
-    """Return the whole file as (samples,) float32 at `sample_rate`: one channel of it, or None for their average.
+    """Return the whole file as (samples,) float32 at `sample_rate`: one channel, or their average if None.
 
-    Raises UserError naming the file where it cannot be read, or where its channels cancel each other.
+    Raises UserError naming the file if it cannot be read or its channels cancel each other.
     """
     with opened(path) as file:
         frames = _read_frames(path, file, 0, file.frames)
@@ -110,13 +110,13 @@ def read_audio(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE, cha
 
 
 def count_samples(path: str | os.PathLike[str], sample_rate: int = SAMPLE_RATE) -> int:
-    """Samples of the whole file at `sample_rate`, by its header alone."""
+    """Samples of the whole file at `sample_rate`, from its header alone."""
     with opened(path) as file:
         return file.frames * sample_rate // file.samplerate
 
 
 def _read_resampled(path: str | os.PathLike[str], file: soundfile.SoundFile, first: int, last: int, rate: int) -> Audio:
-    """Resample from a frame that falls on an output sample: elsewhere the resampled grid would be shifted."""
+    """Resample from a frame that coincides with an output sample; from any other, the output grid would shift."""
     divisor = math.gcd(file.samplerate, rate)
     frames_in, samples_out = file.samplerate // divisor, rate // divisor
     context = math.ceil(CONTEXT_SECONDS * file.samplerate)
@@ -127,19 +127,19 @@ def _read_resampled(path: str | os.PathLike[str], file: soundfile.SoundFile, fir
 
 
 def power(frames: npt.NDArray[np.floating]) -> float:
-    """Mean square of all samples, 0 where there are none."""
+    """Mean square of all samples, 0 if there are none."""
     flat = frames.ravel()
     return float(np.dot(flat, flat)) / max(1, flat.size)
 
 
 def cancel_each_other(mean_power: float, channel_power: float) -> bool:
-    """Whether channels are so opposed that almost nothing is left of their mean: their power, and that of the mean."""
+    """Whether channels cancel out so that almost nothing remains of their mean, from the power of mean and channels."""
     return mean_power < CANCELLED_SHARE * channel_power
 
 
 CANCELLING = (
-    "its channels cancel each other: one is the other with its sign turned, and their mean, which is what is read, is "
-    "next to nothing. Keep one channel (`sox FILE mono.wav remix 1`)."
+    "its channels cancel each other: one is the other inverted, and almost nothing remains of their mean, which is "
+    "what is read. Keep one channel (`sox FILE mono.wav remix 1`)."
 )
 
 
@@ -154,36 +154,36 @@ def _resample(audio: Audio, source: int, target: int) -> Audio:
 def _read_frames(path: str | os.PathLike[str], file: soundfile.SoundFile, first: int, last: int) -> Audio:
     """(frames, channels) of the open file, clipped to its ends."""
     first, last = max(0, min(first, file.frames)), max(0, min(last, file.frames))
-    wanted = max(0, last - first)
+    expected = max(0, last - first)
     try:
         file.seek(first)
-        frames = file.read(wanted, dtype="float32", always_2d=True)
+        frames = file.read(expected, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, ValueError) as error:
         raise _unreadable(path, str(error)) from error
-    if len(frames) < wanted:
-        raise _unreadable(path, f"ends after frame {first + len(frames):,}, its header announces {file.frames:,}")
+    if len(frames) < expected:
+        raise _unreadable(path, f"ends after frame {first + len(frames):,}, its header declares {file.frames:,}")
     if file.subtype in _FLOATS and (problem := float_problem(frames)):
         raise UserError(f"{path}: {problem}")
     return frames
 
 
 def float_problem(frames: npt.NDArray[Any]) -> str | None:
-    """What is wrong with samples that were written in floating point: no numbers, or not scaled to +-1."""
-    peak = float(np.abs(frames).max(initial=0.0))  # NaN and infinity show in it
+    """What is wrong with floating-point samples: not numbers, or not scaled to ±1."""
+    peak = float(np.abs(frames).max(initial=0.0))  # NaN and infinity propagate to it
     if not math.isfinite(peak):
         count = int(frames.size - np.count_nonzero(np.isfinite(frames)))
-        what = f"holds samples that are no numbers ({count:,} NaN or infinite)"
+        what = f"contains samples that are not numbers ({count:,} NaN or infinite)"
         return f"{what}. Copy the file again, or remove the session."
     if peak > LOUDEST:
         return (
-            f"its samples reach {peak:,.0f}, expected about 1 at most: they are not scaled (16-bit ones in floating "
+            f"its samples reach {peak:,.0f}, expected at most about 1: they are not scaled (16-bit values as floating "
             "point?). Write it as 16-bit PCM, or divide by 32768."
         )
     return None
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a regular file; False also for what no file system takes as a name."""
+    """Whether there is a regular file; also False for invalid file names."""
     try:
         return Path(path).is_file()
     except OSError:
@@ -192,8 +192,8 @@ def is_file(path: str | os.PathLike[str]) -> bool:
 
 @contextlib.contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
-    """The open file, whose header was checked. Raises UserError as `read_header` does."""
-    if not is_file(path):  # a pipe would be waited for
+    """The open file, with its header checked. Raises UserError as `read_header` does."""
+    if not is_file(path):  # opening a pipe would block
         raise _unreadable(path, "not a file" if os.path.lexists(path) else "no such file")
     try:
         file = soundfile.SoundFile(os.fspath(path))
@@ -202,38 +202,39 @@ def opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
     with file:
         _refuse_wrong_size(Path(path), file)
         if file.frames <= 0:
-            raise UserError(f"{path}: holds no audio (0 samples). Copy the file again, or remove the session.")
+            raise UserError(f"{path}: contains no audio (0 samples). Copy the file again, or remove the session.")
         if not RATES[0] <= file.samplerate <= RATES[1]:
             raise UserError(
-                f"{path}: its header announces {file.samplerate:,} Hz, expected {RATES[0]:,} to {RATES[1]:,}. Copy the "
+                f"{path}: its header declares {file.samplerate:,} Hz, expected {RATES[0]:,} to {RATES[1]:,}. Copy the "
                 "file again, or remove the session."
             )
         if not file.seekable():
             raise UserError(
-                f"{path}: is {file.subtype_info} in {file.format}, which can only be read from its beginning; "
+                f"{path}: is {file.subtype_info} in {file.format}, which can only be read from the beginning; "
                 f"expected PCM. Convert it (`sox FILE -e signed-integer -b 16 out.wav`)."
             )
         yield file
 
 
 def _refuse_wrong_size(path: Path, file: soundfile.SoundFile) -> None:
-    """libsndfile reads what there is of a wav file cut short, and no more than is announced: 30 microseconds to notice.
+    """Raise UserError for a wav file whose data size is wrong, which takes 30 microseconds.
 
-    Nothing is amiss where the writer could not know the size, and libsndfile reads to the end.
+    libsndfile silently reads what is there of a truncated file, and no more than declared of a longer one. If the
+    writer could not know the size, libsndfile correctly reads to the end.
     """
-    if (data := _wav_data(path)) is None or _is_unknown(data.announced):
+    if (data := _wav_data(path)) is None or _is_unknown(data.declared):
         return
-    if data.announced > data.present:
+    if data.declared > data.present:
         raise UserError(
-            f"{path}: is cut short: its header announces {data.announced:,} bytes of audio, {data.present:,} are "
-            "there. Copy the file again, or remove the session."
+            f"{path}: is truncated: its header declares {data.declared:,} bytes of audio, but only {data.present:,} "
+            "are there. Copy the file again, or remove the session."
         )
     seconds = data.stray / max(1, data.bytes_per_second)
-    if data.stray and (data.announced == 0 or seconds > _PADDING_SECONDS):
-        why = "its writer never closed it" if data.announced == 0 else "a size beyond 4 GB, or a recorder that stopped"
+    if data.stray and (data.declared == 0 or seconds > _PADDING_SECONDS):
+        why = "its writer never closed it" if data.declared == 0 else "a size beyond 4 GB, or a recorder that stopped"
         raise UserError(
-            f"{path}: its header announces {data.announced:,} bytes of audio where {data.present:,} are there ({why}); "
-            f"{seconds:.1f} s would not be read. Write the header anew (`sox --ignore-length FILE out.wav`)."
+            f"{path}: its header declares {data.declared:,} bytes of audio, but {data.present:,} are there ({why}); "
+            f"{seconds:.1f} s would not be read. Rewrite the header (`sox --ignore-length FILE out.wav`)."
         )
 
 
@@ -247,18 +248,18 @@ def _unreadable(path: str | os.PathLike[str], reason: str) -> UserError:
 
 @dataclass(frozen=True)
 class _WavData:
-    """Bytes of audio that a wav file's header announces, bytes that are there, and how many of these, behind the
-    announced ones, are no chunk.
+    """Bytes of audio that a wav file's header declares, bytes that are present, and how many of these, after the
+    declared ones, do not belong to a chunk.
     """
 
-    announced: int
+    declared: int
     present: int
     stray: int
     bytes_per_second: int
 
 
 def _wav_data(path: Path) -> _WavData | None:
-    """None for other formats."""
+    """The data chunk of a wav file; None for other formats."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         form = file.read(12)
@@ -271,34 +272,34 @@ def _wav_data(path: Path) -> _WavData | None:
             elif name == b"ds64" and len(body := file.read(16)) == 16:
                 long_size = struct.unpack_from("<Q", body, 8)[0]
             elif name == b"data":
-                announced = long_size if length == 0xFFFFFFFF and long_size else length
+                declared = long_size if length == 0xFFFFFFFF and long_size else length
                 present = size - file.tell()
-                return _WavData(announced, present, _stray(file, announced, present), rate)
+                return _WavData(declared, present, _stray(file, declared, present), rate)
     return _WavData(0, 0, 0, rate)
 
 
-def _stray(file: BinaryIO, announced: int, present: int) -> int:
-    """Bytes behind the announced ones, 0 where a chunk begins there or nothing but zeros follow."""
-    if announced >= present:
+def _stray(file: BinaryIO, declared: int, present: int) -> int:
+    """Bytes after the declared ones, 0 if a chunk begins there or only zeros follow."""
+    if declared >= present:
         return 0
-    behind = present - announced
-    file.seek(announced, os.SEEK_CUR)
-    # The byte that makes a chunk's length even is left out by some writers.
+    trailing = present - declared
+    file.seek(declared, os.SEEK_CUR)
+    # Some writers omit the byte that pads a chunk to an even length.
     head = file.read(9)
-    for start in {announced % 2, 0}:
+    for start in {declared % 2, 0}:
         if len(one := head[start : start + 8]) == 8:
             name, length = struct.unpack("<4sI", one)
-            if re.fullmatch(rb"[A-Za-z][A-Za-z0-9_]{2}[A-Za-z0-9_ ]", name) and length <= behind:
+            if re.fullmatch(rb"[A-Za-z][A-Za-z0-9_]{2}[A-Za-z0-9_ ]", name) and length <= trailing:
                 return 0
     file.seek(-len(head), os.SEEK_CUR)
     while block := file.read(1 << 20):
         if block.strip(b"\0"):
-            return behind
+            return trailing
     return 0
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Name and length of each RIFF chunk, the file standing at the chunk's body."""
+    """Name and length of each RIFF chunk, with the file positioned at the chunk's body."""
     while len(head := file.read(8)) == 8:
         name, length = struct.unpack("<4sI", head)
         body = file.tell()

@@ -20,14 +20,14 @@ SNR_DB = (0.0, 15.0)
 
 
 class Augmenter:
-    """Adds noise or reverberation to 16 kHz audio, with a probability; a pure function of the generator it is given.
+    """Adds noise or reverberation to 16 kHz audio with a probability; a pure function of the given generator.
 
-    probability: of changing a sample at all. noise_folder, rir_folder: searched at any depth for wav and flac (MUSAN's
-    and SLR28's folders as unpacked); where only one is given, every changed sample gets that one. snr_db: bounds of the
-    signal-to-noise ratio, drawn uniformly. Files are read as they are drawn, noise by offset, so that workers hold
-    no audio: MUSAN's 11 GB would never stay in a cache, and a small folder stays in the system's.
+    probability: of changing a sample at all. noise_folder, rir_folder: searched recursively for wav and flac (MUSAN's
+    and SLR28's folders as unpacked); if only one is given, every changed sample gets that kind. snr_db: bounds of the
+    signal-to-noise ratio, drawn uniformly. Files are read when drawn, noise by offset, so that workers keep no audio in
+    memory: MUSAN's 11 GB would not fit a cache, and a small folder stays in the system's.
 
-    Raises UserError where a folder is missing or holds no audio, ValueError where the probability is not within 0..1.
+    Raises UserError if a folder is missing or has no audio, ValueError if the probability is not within 0..1.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Augmenter:
         self.responses = [] if rir_folder is None else _room_responses(rir_folder)
 
     def __call__(self, audio: Audio, rng: np.random.Generator) -> Audio:
-        """Return (samples,) float32 of the same length; `audio` itself is left as it is.
+        """Return (samples,) float32 of the same length; `audio` itself is not changed.
 
-        Noise can lift the sum above 1: it is not clipped.
+        The sum with noise may exceed 1: it is not clipped.
         """
         kinds = [kind for kind, files in ((self._noise, self.noises), (self._room, self.responses)) if files]
         if not kinds or not len(audio) or rng.random() >= self.probability:
@@ -59,7 +59,7 @@ class Augmenter:
         snr_db = rng.uniform(*self.snr_db)
         total = count_samples(path)
         if total == 0:
-            raise UserError(f"{path}: holds no audio (0 samples); remove it from the noise folder.")
+            raise UserError(f"{path}: contains no audio (0 samples); remove it from the noise folder.")
         first = int(rng.integers(total))
         noise = read_samples(path, first, first + len(audio))
         if len(noise) < len(audio):
@@ -75,9 +75,9 @@ class Augmenter:
 
 
 def add_noise(audio: Audio, noise: Audio, snr_db: float) -> Audio:
-    """Return `audio` plus `noise` (both (samples,)), the noise scaled to `snr_db` over the whole of it.
+    """Return `audio` plus `noise` (both (samples,)), with the noise scaled to an overall ratio of `snr_db`.
 
-    Silent audio, or a silent stretch of noise, has no such ratio: the audio is then returned as it is.
+    If either is silent there is no such ratio, and the audio is returned unchanged.
     """
     signal_power, noise_power = _power(audio), _power(noise)
     if signal_power == 0 or noise_power == 0:
@@ -87,10 +87,10 @@ def add_noise(audio: Audio, noise: Audio, snr_db: float) -> Audio:
 
 
 def reverberate(audio: Audio, response: Audio) -> Audio:
-    """Return `audio` (samples,) in the room of the impulse `response`: same length, same energy, same timing.
+    """Return `audio` (samples,) convolved with the impulse `response`: same length, same energy, same timing.
 
-    The response's largest sample is its direct path: it is brought to time 0 and to 1, so that words stay where they
-    are and keep their sign.
+    The response's largest sample is its direct path: it is moved to time 0 and scaled to 1, so that words keep their
+    position and sign.
     """
     direct = int(np.argmax(np.abs(response)))
     wet = fftconvolve(audio, response / response[direct])[direct : direct + len(audio)]
@@ -104,19 +104,19 @@ def _power(audio: Audio) -> float:
 
 
 def _audio_files(folder: str | os.PathLike[str], purpose: str) -> list[Path]:
-    """Audio files at any depth below `folder`, sorted, so that a draw means the same file on every machine."""
+    """Audio files at any depth below `folder`, sorted, so that a draw selects the same file on every machine."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Expected the augmentation's {purpose} folder of wav or flac files.")
-    names = (Path(place, name) for place, _, files in os.walk(folder, followlinks=True) for name in files)
+    names = (Path(parent, name) for parent, _, files in os.walk(folder, followlinks=True) for name in files)
     found = sorted(name for name in names if name.suffix.lower() in SUFFIXES and not name.name.startswith("."))
     if not found:
-        raise UserError(f"{folder}: holds no wav or flac file. Expected the augmentation's {purpose} recordings in it.")
+        raise UserError(f"{folder}: contains no wav or flac files. Expected the augmentation's {purpose} recordings.")
     return found
 
 
 def _room_responses(folder: str | os.PathLike[str]) -> list[Path]:
-    """The responses below `folder`. SLR28 ships noises in the same tree; convolved with one, speech is destroyed."""
+    """The responses below `folder`, without the noises in SLR28's tree: convolving speech with one destroys it."""
     found = _audio_files(folder, "room response")
     responses = [
         path
@@ -124,12 +124,12 @@ def _room_responses(folder: str | os.PathLike[str]) -> list[Path]:
         if "pointsource_noises" not in path.relative_to(folder).parts and "_noise_" not in path.name
     ]
     if not responses:
-        raise UserError(f"{folder}: holds only SLR28's noises. Expected room impulse responses; give their folder.")
+        raise UserError(f"{folder}: contains only SLR28's noises. Expected the folder of the room impulse responses.")
     return responses
 
 
 def make_augmenter(config: AugmentationConfig, noise: Path | None, room_responses: Path | None) -> Augmenter | None:
-    """The augmenter of a run, or None where nothing is to be augmented."""
+    """The augmenter of a run, or None if nothing is to be augmented."""
     if config.probability == 0 or (noise is None and room_responses is None):
         return None
     return Augmenter(config.probability, noise, room_responses, config.snr_db)

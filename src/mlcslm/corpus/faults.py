@@ -1,4 +1,4 @@
-"""What can be wrong with a corpus: one `Fault` each, listed together, recorded where they are left out."""
+"""What can be wrong with a corpus: faults, listed together, and recorded if they are skipped."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from mlcslm.io.csv import guard
 from mlcslm.io.files import atomic_path
 
-SHOWN = 5
-"""So many faults of a kind are listed each by itself; more are one line with their number."""
+MAX_LISTED = 5
+"""Up to this many faults of a kind are listed individually; more are summarised in one line."""
 COLUMNS = ("file", "line", "fault", "left_out", "message")
 _HEADER = "\t".join(COLUMNS).encode()
 
@@ -52,8 +52,8 @@ class FaultKind(StrEnum):
 class Fault:
     """One fault of a corpus.
 
-    path: the file or folder at fault; line: its 1-based line, None where the fault is the whole file's;
-    left_out: what going on without it leaves out ("line", "session" or "folder"); message: found, expected, remedy.
+    path: the file or folder at fault; line: its 1-based line, None if the whole file is at fault;
+    left_out: what is skipped with it ("line", "session" or "folder"); message: found, expected, remedy.
     """
 
     path: str
@@ -63,16 +63,16 @@ class Fault:
     message: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """`file:line`, or the file."""
         return self.path if self.line is None else f"{self.path}:{self.line}"
 
     def __str__(self) -> str:
-        return visible(f"{self.place}: {self.message}")
+        return visible(f"{self.location}: {self.message}")
 
 
 def visible(text: str) -> str:
-    """Text that moves no cursor and ends no line, whatever it is about: what cannot be printed, as escapes.
+    """Text with unprintable characters escaped, so that it can neither move the cursor nor end a line.
 
     >>> visible("a\\x1b[2Jb")
     'a\\\\x1b[2Jb'
@@ -81,15 +81,17 @@ def visible(text: str) -> str:
 
 
 def faults_path(manifest: str | os.PathLike[str]) -> Path:
-    """Where the faults left out of `manifest` are recorded: `<manifest>.faults.tsv` beside it."""
+    """Where the faults skipped in `manifest` are recorded: `<manifest>.faults.tsv` next to it."""
     manifest = Path(manifest)
     return manifest.with_name(f"{manifest.name}.faults.tsv")
 
 
 def write_faults(path: str | os.PathLike[str], faults: Iterable[Fault]) -> None:
-    """Write faults as tab-separated lines under a header (`COLUMNS`), atomically; no faults, only the header."""
-    out = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-    with atomic_path(path, begins=_HEADER) as temporary, temporary.open("w", **out) as file:
+    """Write faults as tab-separated lines under a header (`COLUMNS`), atomically; without faults, only the header."""
+    with (
+        atomic_path(path, begins=_HEADER) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         rows = csv.writer(file, delimiter="\t", lineterminator="\n")
         rows.writerow(COLUMNS)
         for fault in faults:
@@ -98,9 +100,9 @@ def write_faults(path: str | os.PathLike[str], faults: Iterable[Fault]) -> None:
 
 
 def record_faults(manifest: str | os.PathLike[str], faults: Sequence[Fault] | None) -> Path | None:
-    """Record what was left out of a manifest beside it, and return where; None: nothing was to be left out.
+    """Record the faults skipped in a manifest next to it, and return the path. faults: None if none may be skipped.
 
-    The record of an earlier run does not stay. A manifest that went into a device or pipe has none.
+    The record of an earlier run is removed. A manifest written to a device or pipe has none.
     """
     path = faults_path(manifest)
     if Path(manifest).exists() and not Path(manifest).is_file():
@@ -114,7 +116,7 @@ def record_faults(manifest: str | os.PathLike[str], faults: Sequence[Fault] | No
 
 
 def list_faults(faults: Iterable[Fault], *, every: bool = False) -> list[str]:
-    """A line for each fault, or with more than `SHOWN` of a kind one line for all of them; every: each by itself.
+    """One line per fault, or one line per kind with more than `MAX_LISTED` faults. every: list all individually.
 
     >>> many = [Fault(f"{n}.txt", 1, FaultKind.TIME, "line", "the end is 'x'.") for n in range(180)]
     >>> print(*list_faults(many))
@@ -123,21 +125,21 @@ def list_faults(faults: Iterable[Fault], *, every: bool = False) -> list[str]:
     kinds: defaultdict[FaultKind, list[Fault]] = defaultdict(list)
     for fault in faults:
         kinds[fault.kind].append(fault)
-    alone = {kind for kind, found in kinds.items() if every or len(found) <= SHOWN}
-    lines = [str(fault) for fault in sorted((f for kind in alone for f in kinds[kind]), key=_by_place)]
+    alone = {kind for kind, found in kinds.items() if every or len(found) <= MAX_LISTED}
+    lines = [str(fault) for fault in sorted((f for kind in alone for f in kinds[kind]), key=_by_location)]
     for kind, found in kinds.items():
         if kind not in alone:
-            others = visible(", ".join(fault.place for fault in found[1:SHOWN]))
-            more = len(found) - SHOWN
+            others = visible(", ".join(fault.location for fault in found[1:MAX_LISTED]))
+            more = len(found) - MAX_LISTED
             lines.append(f"{len(found):,} of kind {kind}: {found[0]} Also {others} and {more:,} more (--every-fault).")
     return lines
 
 
-def _by_place(fault: Fault) -> tuple[str, int]:
+def _by_location(fault: Fault) -> tuple[str, int]:
     return fault.path, fault.line or 0
 
 
 def describe_faults(faults: Sequence[Fault]) -> str:
-    """How many faults there are, in how many places: `3 faults in 2 files`."""
+    """How many faults there are, in how many files: `3 faults in 2 files`."""
     files = len({fault.path for fault in faults})
     return f"{len(faults)} fault{'s' * (len(faults) != 1)} in {files} file{'s' * (files != 1)}"

@@ -8,7 +8,7 @@ from mlcslm.config.languages import Group
 
 
 def centiseconds(time: float) -> int:
-    """`time` (seconds) in centiseconds as the official scripts count it: rounded first, then truncated.
+    """`time` (seconds) in centiseconds as the official scripts compute it: rounded first, then truncated.
 
     The floating-point truncation is part of the published ids, so it is kept (0.29 * 100 is 28.999…).
 
@@ -19,10 +19,10 @@ def centiseconds(time: float) -> int:
 
 
 def one_word(name: str) -> str:
-    """A session's name as its ids have it: white space and control characters as a web address writes them.
+    """A session's name as used in ids, with white space and control characters percent-encoded as in URLs.
 
-    Kaldi, STM and RTTM files separate by white space, and a terminal obeys control characters. The challenge's names
-    have neither, and stay as they are.
+    White space separates the fields of Kaldi, STM and RTTM files, and terminals obey control characters. The
+    challenge's names contain neither and remain unchanged.
 
     >>> one_word("0517_007"), one_word("; rm -rf x")
     ('0517_007', ';%20rm%20-rf%20x')
@@ -34,8 +34,8 @@ def one_word(name: str) -> str:
 def utterance_id(group: str, session: str, speaker: str, start: float, end: float) -> str:
     """Official Track 1 id `<group>-<session>-<speaker>-<start>-<end>`; `start` and `end` in seconds.
 
-    `group` is a group's name, `session` its files' name without suffix. Two utterances of one speaker that agree
-    to the centisecond get the same id. Source: the challenge baseline's `prepare_segments.py`.
+    `group` is a group's name, `session` the session's file name without suffix. Two utterances of one speaker that
+    agree to the centisecond get the same id. Source: the challenge baseline's `prepare_segments.py`.
 
     >>> utterance_id("English-American", "0517_007", "O1", 1.82, 2.76)
     'English-American-0517_007-O1-000182-000276'

@@ -1,4 +1,4 @@
-"""The MLC-SLM folder layout: where a corpus keeps its sessions, reading and writing."""
+"""The MLC-SLM folder layout: finding, reading and writing the sessions of a corpus."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ AUDIO_SUFFIXES = (".wav", ".flac")
 
 @dataclass(frozen=True)
 class Session:
-    """One conversation: its group, its name (the files' name without suffix), its recording and its transcript.
+    """One conversation: its group, its name (of its files, without suffix), its recording and its transcript.
 
-    sound: False where the layout has a fault for it; it may then lack either file (None).
+    sound: False if it has a fault in the layout; it may then lack either file (None).
     """
 
     group: Group
@@ -44,8 +44,8 @@ class Session:
 def find_sessions(root: str | os.PathLike[str], languages: dict[str, Group]) -> tuple[list[Session], list[Fault]]:
     """Return the sessions below `root`, by group (in the order of `languages`) and name, and the layout's faults.
 
-    A session lies in its group's folder (dev, test) or one folder further down (train). Links are followed,
-    names beginning with a dot are passed over, and so is a text file without audio in `root` itself (a read-me).
+    A session is in its group's folder (dev, test) or one level below it (train). Links are followed; names beginning
+    with a dot are skipped, and so is a text file without audio in `root` itself (a read-me).
     """
     root = Path(root)
     sessions: list[Session] = []
@@ -81,7 +81,7 @@ def write_session(
 ) -> Path:
     """Write one session (16-bit wav and transcript) into its group's folder below `root`; return the wav's path.
 
-    audio: (samples,) or (samples, channels), in -1..1; `subfolder`: the train layout's further folder level.
+    audio: (samples,) or (samples, channels), in -1..1; `subfolder`: the extra folder level of the train layout.
     """
     import soundfile
 
@@ -94,7 +94,7 @@ def write_session(
 
 
 def _walk(folder: Path, above: frozenset[str], faults: list[Fault]) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder with the names of its files, sorted; a link back to a folder above it is not followed."""
+    """Each folder with the names of its files, sorted; links to a parent folder are not followed."""
     above = above | {os.path.realpath(folder)}
     try:
         entries = sorted((e for e in os.scandir(folder) if not e.name.startswith(".")), key=lambda entry: entry.name)
@@ -108,10 +108,10 @@ def _walk(folder: Path, above: frozenset[str], faults: list[Fault]) -> Iterator[
 
 
 def _sessions_of_folder(names: list[str]) -> dict[str, list[str]]:
-    """Audio and transcript file names by session; other files are no part of the layout.
+    """Audio and transcript file names by session; other files are not part of the layout.
 
-    Names that differ only in case, or in how an accent is written, are one session's: some file systems, and later
-    steps that look for a name, do not tell them apart.
+    Names that differ only in case, or in the encoding of an accent, belong to one session: some file systems, and later
+    steps that look for a name, do not distinguish them.
     """
     sessions: dict[str, list[str]] = {}
     for name in names:
@@ -124,7 +124,7 @@ def _sessions_of_folder(names: list[str]) -> dict[str, list[str]]:
 
 
 def same_name(name: str) -> str:
-    """What names have in common that differ only in case, or in how an accent is written.
+    """A key that is equal for names that differ only in case or in the encoding of an accent.
 
     >>> same_name("Caf\u00e9") == same_name("CAFE\u0301")
     True
@@ -137,13 +137,13 @@ def _is_audio(name: str) -> bool:
 
 
 def _group_of(parts: tuple[str, ...], languages: dict[str, Group]) -> Group | None:
-    """The group whose folder begins the path `parts`; the deepest, where one group's folder holds another's."""
+    """The group whose folder begins the path `parts`; the deepest, if one group's folder contains another's."""
     holding = [g for g in languages.values() if parts[: len(folder := tuple(g.folder.split("/")))] == folder]
     return max(holding, key=lambda group: len(group.folder), default=None)
 
 
 def _unknown_part(parts: tuple[str, ...], languages: dict[str, Group]) -> tuple[str, ...]:
-    """The path down to the first folder that leads to no group, so that one fault stands for all below it."""
+    """The path down to the first folder that leads to no group, so that one fault covers everything below it."""
     folders = [tuple(group.folder.split("/")) for group in languages.values()]
     for depth in range(1, len(parts) + 1):
         if not any(folder[:depth] == parts[:depth] for folder in folders):
@@ -153,7 +153,7 @@ def _unknown_part(parts: tuple[str, ...], languages: dict[str, Group]) -> tuple[
 
 def _unknown(folder: Path, count: int, languages: dict[str, Group]) -> Fault:
     known = ", ".join(group.folder for group in languages.values())
-    message = f"holds {count} session(s) but is no group's folder; expected one of {known}. Move or rename it, \
+    message = f"contains {count} session(s) but is not a group's folder; expected one of {known}. Move or rename it, \
 or add the group to the languages table."
     return Fault(str(folder), None, FaultKind.UNKNOWN_GROUP, "folder", message)
 
@@ -161,27 +161,27 @@ or add the group to the languages table."
 def _misplaced(folder: Path, group: Group, found: dict[str, list[str]]) -> list[Fault]:
     if not found:
         return []
-    message = f"holds {len(found)} session(s) too deep; expected them in {group.folder} or one folder below it."
+    message = f"contains {len(found)} session(s) too deep; expected them in {group.folder} or one level below it."
     return [Fault(str(folder), None, FaultKind.MISPLACED_SESSION, "folder", message)]
 
 
 def _session(group: Group, folder: Path, name: str, files: list[str], faults: list[Fault]) -> Session:
-    """The session of these files; what is wrong with them is added to `faults`."""
+    """The session of these files; their faults are added to `faults`."""
     audio = [folder / file for file in files if _is_audio(file)]
     transcript = [folder / file for file in files if not _is_audio(file)]
-    place = str((audio or transcript)[0])
-    if any("\ud800" <= character <= "\udfff" for character in name):  # what Python makes of such bytes
-        message = "has bytes in its name that are not UTF-8, so no id can be made of it; rename the session."
-        place = os.fsencode(place).decode(errors="backslashreplace")
-        faults.append(Fault(place, None, FaultKind.SESSION_NAME, "session", message))
-        return Session(group, Path(place).stem, None, None, sound=False)  # no audio library can open them
+    first = str((audio or transcript)[0])
+    if any("\ud800" <= character <= "\udfff" for character in name):  # how Python represents such bytes
+        message = "has bytes in its name that are not UTF-8, so it cannot have ids; rename the session."
+        first = os.fsencode(first).decode(errors="backslashreplace")
+        faults.append(Fault(first, None, FaultKind.SESSION_NAME, "session", message))
+        return Session(group, Path(first).stem, None, None, sound=False)  # no audio library can open it
     problems = []
     if not audio:
-        message = f"has no audio; expected {name}.wav beside it. Add it, or remove the transcript."
-        problems.append((FaultKind.MISSING_AUDIO, place, message))
+        message = f"has no audio; expected {name}.wav next to it. Add it, or remove the transcript."
+        problems.append((FaultKind.MISSING_AUDIO, first, message))
     if not transcript:
-        message = f"has no transcript; expected {name}.txt beside it. Add it, or remove the audio."
-        problems.append((FaultKind.MISSING_TRANSCRIPT, place, message))
+        message = f"has no transcript; expected {name}.txt next to it. Add it, or remove the audio."
+        problems.append((FaultKind.MISSING_TRANSCRIPT, first, message))
     for what, found in (("recordings", audio), ("transcripts", transcript)):
         if len(found) > 1:
             message = f"is one of {len(found)} {what} of one session ({', '.join(p.name for p in found)}); keep one."
@@ -191,15 +191,15 @@ def _session(group: Group, folder: Path, name: str, files: list[str], faults: li
 
 
 def _mark_duplicates(sessions: list[Session], faults: list[Fault]) -> list[Session]:
-    """The sessions, every one but the first of several with the same Track 2 name marked as not sound.
+    """The sessions; of several with the same Track 2 name, all but the first are marked as not sound.
 
-    Names are the same that differ only in case (see `same_name`).
+    Names that differ only in case count as the same (see `same_name`).
     """
     first: dict[str, Session] = {}
     for session in sessions:
         if (other := first.setdefault(same_name(session.recording), session)) is not session:
-            place, original = session.audio or session.transcript, other.audio or other.transcript
-            but = "" if session.recording == other.recording else f" (but for case: {other.recording})"
+            path, original = session.audio or session.transcript, other.audio or other.transcript
+            but = "" if session.recording == other.recording else f" (except for case: {other.recording})"
             message = f"is a second session named {session.recording}{but}; the first is {original}. Rename one."
-            faults.append(Fault(str(place), None, FaultKind.DUPLICATE_SESSION, "session", message))
+            faults.append(Fault(str(path), None, FaultKind.DUPLICATE_SESSION, "session", message))
     return [s if first[same_name(s.recording)] is s else replace(s, sound=False) for s in sessions]

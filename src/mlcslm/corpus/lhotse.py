@@ -1,7 +1,7 @@
 """Lhotse manifests: recordings and supervisions as JSON lines, plain or gzipped; reading and writing, without Lhotse.
 
-https://lhotse.readthedocs.io/en/latest/corpus.html. Files are the only audio sources that are read: no command is run,
-nothing is fetched.
+https://lhotse.readthedocs.io/en/latest/corpus.html. Only files are read as audio sources: no command is run, nothing is
+fetched.
 """
 
 from __future__ import annotations
@@ -16,67 +16,67 @@ from pathlib import Path
 from typing import Any
 
 from mlcslm.corpus.audio import read_header
+from mlcslm.corpus.external import ExternalCorpus, ExternalSegment, Location, resolve_audio, speaker_name
 from mlcslm.corpus.faults import FaultKind
-from mlcslm.corpus.foreign import ForeignCorpus, ForeignSegment, Place, located, speaker_name
 from mlcslm.corpus.transcripts import LONGEST_TIME
 from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_folder
 
 KIND = "folder of Lhotse manifests"
 FILES = ("recordings.jsonl.gz", "supervisions.jsonl.gz")
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def is_lhotse_folder(root: Path) -> bool:
-    """Whether `root` has manifests of Lhotse's: recordings, supervisions or cuts."""
+    """Whether `root` has Lhotse manifests: recordings, supervisions or cuts."""
     return any(_files(root, kind) for kind in ("recordings", "supervisions", "cuts"))
 
 
-def read_lhotse_folder(root: Path) -> ForeignCorpus:
+def read_lhotse_folder(root: Path) -> ExternalCorpus:
     """Recordings and segments of the manifests in `root`, with the faults of their lines.
 
-    There has to be one `*recordings*.jsonl` and one `*supervisions*.jsonl`, or `.jsonl.gz`; raises UserError else. Of a
-    recording of several channels all are averaged, whichever channel a supervision is of.
+    Raises UserError unless there is one `*recordings*.jsonl` and one `*supervisions*.jsonl`, or `.jsonl.gz`. The
+    channels of a recording are averaged, whichever channel a supervision belongs to.
     """
     if (cuts := _files(root, "cuts")) and not (_files(root, "recordings") and _files(root, "supervisions")):
         raise UserError(
-            f"{cuts[0]}: found Lhotse cuts, expected recordings and supervisions. Make them: "
+            f"{cuts[0]}: found Lhotse cuts, expected recordings and supervisions. Create them: "
             f"`lhotse cut decompose {cuts[0].name} FOLDER`."
         )
-    corpus = ForeignCorpus()
-    for place, entry in _entries(_only(root, "recordings"), corpus, ("id", "sources")):
+    corpus = ExternalCorpus()
+    for location, entry in _entries(_only(root, "recordings"), corpus, ("id", "sources")):
         audio, name = _audio_of(entry["sources"]), str(entry["id"])
         if audio is None:
-            message = "found sources that are not one file, which are not read; expected one of type `file`."
-            corpus.leave_out_recording(name, place, FaultKind.AUDIO_SOURCE, message)
+            message = "found sources other than a single file, which are not read; expected one of type `file`."
+            corpus.skip_recording(name, location, FaultKind.AUDIO_SOURCE, message)
             continue
         if entry.get("transforms"):
             message = (
-                f"recording {name} is transformed ({_transforms(entry['transforms'])}), so its times are not those of "
-                f"{audio}; expected recordings as they are on disk. Save the transformed audio, or take the original."
+                f"recording {name} is transformed ({_transforms(entry['transforms'])}), so its times do not fit "
+                f"{audio}; expected recordings as they are on disk. Save the transformed audio, or use the original."
             )
-            corpus.leave_out_recording(name, place, FaultKind.TRANSFORMED_AUDIO, message)
+            corpus.skip_recording(name, location, FaultKind.TRANSFORMED_AUDIO, message)
             continue
-        found = located(audio, root)
-        corpus.add_recording(name, found, place, _seconds(entry.get("sampling_rate")), _declared_seconds(entry))
-    for place, entry in _entries(_only(root, "supervisions"), corpus, ("id", "recording_id", "start", "duration")):
-        times = [_seconds(entry[key]) for key in ("start", "duration")]
-        if None in times:
+        found = resolve_audio(audio, root)
+        corpus.add_recording(name, found, location, _seconds(entry.get("sampling_rate")), _declared_seconds(entry))
+    for location, entry in _entries(_only(root, "supervisions"), corpus, ("id", "recording_id", "start", "duration")):
+        start, duration = _seconds(entry["start"]), _seconds(entry["duration"])
+        if start is None or duration is None:
             message = f"start {entry['start']!r}, duration {entry['duration']!r}: expected times in seconds."
-            corpus.faults.append(place.fault(FaultKind.TIME, message))
+            corpus.faults.append(location.fault(FaultKind.TIME, message))
             continue
         custom = entry["custom"] if isinstance(entry.get("custom"), dict) else {}
         language = custom.get("group") or entry.get("language")
         corpus.segments.append(
-            ForeignSegment(
+            ExternalSegment(
                 utterance_id=str(entry["id"]),
                 recording=str(entry["recording_id"]),
                 speaker=str(entry.get("speaker") or entry["recording_id"]),
-                start=times[0],  # type: ignore[arg-type]
-                end=_end(*times, custom.get("end")),  # type: ignore[arg-type]
+                start=start,
+                end=_end(start, duration, custom.get("end")),
                 text=None if entry.get("text") is None else str(entry["text"]),
                 language=None if language is None else str(language),
-                place=place,
+                location=location,
             )
         )
     return corpus
@@ -90,11 +90,11 @@ def write_lhotse_folder(
     force: bool = False,
     inputs: Iterable[Path] = (),
 ) -> None:
-    """Write manifest rows as recordings and supervisions, whole or not at all.
+    """Write manifest rows as recordings and supervisions, completely or not at all.
 
-    languages: ISO 639-1 code by group. The group is `custom["group"]`; `custom["end"]` is there where start + duration
-    is another number in floating point. Speakers are named as `speaker_name` does, audio paths are absolute. Raises
-    UserError for audio that cannot be read, and as `check_output_folder` does, which takes `force` and `inputs`.
+    languages: ISO 639-1 code by group. The group is in `custom["group"]`; `custom["end"]` is set if start + duration
+    differs from the end in floating point. Speakers are named by `speaker_name`, audio paths are absolute. Raises
+    UserError for audio that cannot be read, and as `check_output_folder` does with `force` and `inputs`.
     """
     rows = list(rows)
     audio = {row["session_id"]: Path.cwd() / row["audio"] for row in rows}
@@ -132,7 +132,7 @@ def _supervision(row: Mapping[str, Any], languages: Mapping[str, str]) -> dict[s
 
 
 def _write(path: Path, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Gzipped JSON lines; without the time, so that the same entries give the same bytes."""
+    """Gzipped JSON lines, without a timestamp, so that the same entries give the same bytes."""
     with path.open("wb") as file, gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
         for entry in entries:
             packed.write(json.dumps(entry, ensure_ascii=False).encode("utf-8") + b"\n")
@@ -146,11 +146,11 @@ def _only(root: Path, kind: str) -> Path:
     files = _files(root, kind)
     if len(files) != 1:
         found = ", ".join(path.name for path in files) or "none"
-        raise UserError(f"{root}: found {found}, expected one file of {kind}: a folder for each split.")
+        raise UserError(f"{root}: found {found}, expected one file of {kind} (one folder per split).")
     return files[0]
 
 
-def _entries(path: Path, corpus: ForeignCorpus, keys: Iterable[str]) -> Iterator[tuple[Place, dict[str, Any]]]:
+def _entries(path: Path, corpus: ExternalCorpus, keys: Iterable[str]) -> Iterator[tuple[Location, dict[str, Any]]]:
     """Entries that have the `keys`, with their lines."""
     try:
         content = path.read_bytes()
@@ -161,33 +161,35 @@ def _entries(path: Path, corpus: ForeignCorpus, keys: Iterable[str]) -> Iterator
     for number, line in enumerate(content.splitlines(), start=1):
         if not line.strip():
             continue
-        place = Place(str(path), number)
-        half = None
+        location = Location(str(path), number)
+        surrogate = None
         try:
             entry = json.loads(line)
             if b"\\ud" in line.lower():
-                half = _HALF_CHARACTER.search(json.dumps(entry, ensure_ascii=False))
+                surrogate = _SURROGATE.search(json.dumps(entry, ensure_ascii=False))
         except (ValueError, RecursionError) as error:
-            corpus.faults.append(place.fault(FaultKind.ENCODING, f"is no JSON ({error}); expected an object a line."))
+            corpus.faults.append(
+                location.fault(FaultKind.ENCODING, f"is not JSON ({error}); expected one object per line.")
+            )
             continue
         missing = [key for key in keys if key not in entry] if isinstance(entry, dict) else list(keys)
         if missing:
-            message = f"lacks {', '.join(missing)}; expected an entry of Lhotse's."
-            corpus.faults.append(place.fault(FaultKind.COLUMN_COUNT, message))
+            message = f"lacks {', '.join(missing)}; expected an entry of a Lhotse manifest."
+            corpus.faults.append(location.fault(FaultKind.COLUMN_COUNT, message))
             continue
-        if half:
-            message = f"holds half a character (U+{ord(half[0]):04X}), which is no text; write the whole, or remove it."
-            corpus.faults.append(place.fault(FaultKind.ENCODING, message))
+        if surrogate:
+            message = f"contains a lone surrogate (U+{ord(surrogate[0]):04X}), which is not text; correct or remove it."
+            corpus.faults.append(location.fault(FaultKind.ENCODING, message))
             continue
         if no_names := [key for key in keys if key.endswith("id") and not isinstance(entry[key], str | int)]:
-            message = f"{', '.join(no_names)}: {entry[no_names[0]]!r} found, expected a name."
-            corpus.faults.append(place.fault(FaultKind.COLUMN_COUNT, message))
+            message = f"{', '.join(no_names)}: found {entry[no_names[0]]!r}, expected a name."
+            corpus.faults.append(location.fault(FaultKind.COLUMN_COUNT, message))
             continue
-        yield place, entry
+        yield location, entry
 
 
 def _audio_of(sources: Any) -> Path | None:
-    """The file of a recording that has one; None for commands, addresses, and several files."""
+    """The file of a recording that has exactly one; None for commands, URLs and several files."""
     if not isinstance(sources, list) or len(sources) != 1 or not isinstance(sources[0], dict):
         return None
     source = sources[0]
@@ -195,7 +197,7 @@ def _audio_of(sources: Any) -> Path | None:
 
 
 def _end(start: float, duration: float, end: Any) -> float:
-    """The end in full, where it is given and no other than `start` and `duration` tell."""
+    """The exact end, if it is given and agrees with `start` and `duration`."""
     same = isinstance(end, float) and math.isclose(end, start + duration, abs_tol=1e-6)
     return end if same else start + duration
 
@@ -214,7 +216,7 @@ def _transforms(transforms: Any) -> str:
 
 
 def _declared_seconds(entry: Mapping[str, Any]) -> float | None:
-    """How long a recording is said to be: its duration, or else by its samples."""
+    """The declared duration of a recording, or else its samples divided by its rate."""
     duration, rate, samples = (_seconds(entry.get(key)) for key in ("duration", "sampling_rate", "num_samples"))
     if duration is None and rate and samples is not None:
         return samples / rate

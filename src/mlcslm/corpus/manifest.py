@@ -1,4 +1,4 @@
-"""The manifest: one row an utterance of a split, with its official ids and where its audio lies."""
+"""The manifest: one row per utterance of a split, with its official ids and the location of its audio."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import AudioHeader
+from mlcslm.corpus.external import Inspect, manifest_rows
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults, list_faults
-from mlcslm.corpus.foreign import Inspect, manifest_rows
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.corpus.kaldi import is_kaldi_folder, read_kaldi_folder
 from mlcslm.corpus.layout import Session, find_sessions
@@ -47,10 +47,10 @@ Channels = Literal["ask", "mean"]
 
 @dataclass(frozen=True)
 class CorpusReading:
-    """A corpus as it was read.
+    """A corpus as read.
 
-    table: its manifest (`SCHEMA`); faults: what was left out of it; notices: what is in it and may surprise, a line
-    each; samples: what each recording's samples show, by the manifest's `audio`.
+    table: its manifest (`SCHEMA`); faults: what was skipped; notices: lines on accepted but surprising content;
+    samples: statistics of each recording's samples, by the manifest's `audio`.
     """
 
     table: pa.Table
@@ -62,7 +62,7 @@ class CorpusReading:
 def build_manifest(
     root: str | os.PathLike[str], languages: dict[str, Group], *, skip_faulty: bool = False
 ) -> tuple[pa.Table, list[Fault]]:
-    """The manifest of the corpus at `root`, and the faults that were left out: see `read_corpus`."""
+    """The manifest of the corpus at `root`, and the skipped faults: see `read_corpus`."""
     reading = read_corpus(root, languages, skip_faulty=skip_faulty)
     return reading.table, reading.faults
 
@@ -80,32 +80,32 @@ def read_corpus(
 
     Rows are sorted by group (in the order of `languages`), session, start, speaker; `turn` counts them from 0 within a
     session; `audio` is `root` joined with the file's path below it. Each recording is read once.
-    channels: "ask" makes a fault of a recording with a speaker on each channel, "mean" takes it as any other;
-    levels: see `Samples`; every_fault: list also what many have in common one by one.
-    Raises UserError where `root` is no folder, FaultyInput listing the faults where there is one, or, with
-    `skip_faulty`, where nothing is left without them.
+    channels: with "ask" a recording with one speaker per channel is a fault, with "mean" it is like any other;
+    levels: see `Samples`; every_fault: list faults individually even if there are many of a kind.
+    Raises UserError if `root` is not a folder, FaultyInput listing the faults if there are any or, with `skip_faulty`,
+    if nothing remains without them.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(
             f"{root}: no such folder. Expected one split of a corpus: <group's folder>/<session>.wav and .txt."
         )
-    look = _Look(channels, levels)
-    table, faults = _read_corpus(root, languages, look)
+    inspector = _Inspector(channels, levels)
+    table, faults = _read_corpus(root, languages, inspector)
     faults.sort(key=lambda fault: (fault.path, fault.line or 0))
     listed = list_faults(faults, every=every_fault)
     if faults and not skip_faulty:
         raise FaultyInput(f"{root}: {describe_faults(faults)}.", listed)
     if not table.num_rows:
-        title = f"{root}: no utterance {'is left without the faulty ones' if faults else 'in it'}. \
-Expected <group's folder>/<session>.wav and .txt, the folders being {', '.join(g.folder for g in languages.values())}."
+        title = f"{root}: {'no utterances remain without the faulty ones' if faults else 'contains no utterances'}. \
+Expected <group's folder>/<session>.wav and .txt, with the folders {', '.join(g.folder for g in languages.values())}."
         raise FaultyInput(title, listed)
-    return CorpusReading(table, faults, notices_of(table, look.samples), look.samples)
+    return CorpusReading(table, faults, notices_of(table, inspector.samples), inspector.samples)
 
 
 @dataclass
-class _Look:
-    """Looks at recordings, and keeps what their samples show by their path."""
+class _Inspector:
+    """Inspects recordings, and keeps the statistics of their samples by path."""
 
     channels: Channels
     levels: bool
@@ -120,17 +120,17 @@ class _Look:
         return Inspection(found.header, found.samples, problems)
 
 
-def _read_corpus(root: Path, languages: dict[str, Group], look: Inspect) -> tuple[pa.Table, list[Fault]]:
-    """Manifest of what is sound of a corpus, and the faults of the rest."""
+def _read_corpus(root: Path, languages: dict[str, Group], inspect: Inspect) -> tuple[pa.Table, list[Fault]]:
+    """Manifest of the sound part of a corpus, and the faults of the rest."""
     for belongs, read in ((is_kaldi_folder, read_kaldi_folder), (is_lhotse_folder, read_lhotse_folder)):
         if belongs(root):
-            rows, faults = manifest_rows(read(root), languages, look)
+            rows, faults = manifest_rows(read(root), languages, inspect)
             return pa.Table.from_pylist(rows, schema=SCHEMA), faults
     sessions, faults = find_sessions(root, languages)
     tables: list[pa.Table] = []
     seen: dict[str, str] = {}
     for session in watched(sessions, f"reading {root}", "session"):
-        header, lines, found = _read_session(session, look)
+        header, lines, found = _read_session(session, inspect)
         faults += found
         if any(fault.left_out == "session" for fault in found):
             continue
@@ -141,7 +141,7 @@ def _read_corpus(root: Path, languages: dict[str, Group], look: Inspect) -> tupl
 
 
 def check_manifest_file(path: str | os.PathLike[str]) -> None:
-    """Raise UserError where `write_manifest` could not write to `path`, or would overwrite what is no manifest."""
+    """Raise UserError if `write_manifest` could not write to `path`, or would overwrite something else than Parquet."""
     check_output_file(path, begins=PARQUET)
 
 
@@ -151,8 +151,8 @@ def write_manifest(table: pa.Table, path: str | os.PathLike[str]) -> None:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> pa.Table:
-    """Return a manifest (`SCHEMA`). Raises UserError where the file is missing or is no manifest."""
-    remedy = "Expected a manifest; make one with `mlcslm manifest`."
+    """Return a manifest (`SCHEMA`). Raises UserError if the file is missing or is not a manifest."""
+    remedy = "Expected a manifest; create one with `mlcslm manifest`."
     try:
         table = read_table(path)
     except UserError as error:
@@ -162,12 +162,12 @@ def read_manifest(path: str | os.PathLike[str]) -> pa.Table:
     return table.select(SCHEMA.names).cast(SCHEMA)
 
 
-def _read_session(session: Session, look: Inspect) -> tuple[AudioHeader | None, list[TranscriptLine], list[Fault]]:
-    """Header and lines of a session; the transcript is checked even where the audio has a fault."""
+def _read_session(session: Session, inspect: Inspect) -> tuple[AudioHeader | None, list[TranscriptLine], list[Fault]]:
+    """Header and lines of a session; the transcript is checked even if the audio has a fault."""
     header, faults = None, []
     if session.audio is not None:
         try:
-            found = look(session.audio)
+            found = inspect(session.audio)
             header = found.header
             faults += [Fault(str(session.audio), None, kind, "session", message) for kind, message in found.problems]
         except UserError as error:
@@ -182,15 +182,15 @@ def _read_session(session: Session, look: Inspect) -> tuple[AudioHeader | None, 
 def _without_duplicates(
     session: Session, lines: Sequence[TranscriptLine], seen: dict[str, str], faults: list[Fault]
 ) -> list[TranscriptLine]:
-    """The lines with an id of their own; of several with one id the first is kept, the others are added to `faults`."""
+    """The lines with unique ids; of several with one id the first is kept, the others are added to `faults`."""
     kept = []
     for line in lines:
-        place = f"{session.transcript}:{line.number}"
+        location = f"{session.transcript}:{line.number}"
         name = _id(session, line)
-        if seen.setdefault(name, place) == place:
+        if seen.setdefault(name, location) == location:
             kept.append(line)
             continue
-        message = f"its id {name} is already that of {seen[name]}; expected one utterance an id. Remove one line."
+        message = f"its id {name} is already that of {seen[name]}; expected unique ids. Remove one line."
         faults.append(Fault(str(session.transcript), line.number, FaultKind.DUPLICATE_ID, "line", message))
     return kept
 

@@ -1,11 +1,11 @@
-"""What of a sound corpus may surprise whoever uses it: a line each, with a count and the first names."""
+"""Notices on accepted but surprising content of a corpus: one line each, with a count and the first names."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 import numpy as np
 import pyarrow as pa
@@ -14,28 +14,28 @@ from mlcslm.corpus.faults import visible
 from mlcslm.corpus.samples import Samples
 
 ENCODER_WINDOW_S = 30.0
-"""What Whisper's encoder hears at once."""
-# A byte-order mark, the replacement of what could not be decoded, control characters, line separators, marks of
-# direction: one sees none of them, and each makes another word. Zero-width joiners and spaces belong to some scripts.
-_UNSEEN = re.compile("[\ufeff\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]")
+"""Input length of Whisper's encoder."""
+# Byte order mark, replacement character, control characters, line separators, direction marks: all invisible, and each
+# changes the word it is in. Zero-width joiners and spaces are left out, since some scripts need them.
+_INVISIBLE = re.compile("[\ufeff\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]")
 
 
 def notices_of(table: pa.Table, samples: Mapping[str, Samples]) -> list[str]:
-    """Lines about a manifest and what its recordings' samples show (by `audio`); none where nothing is to be said."""
+    """Lines on a manifest and on its recordings' samples (by `audio`); empty if there is nothing to report."""
     lines = []
     used = set(table["audio"].to_pylist())
     if silent := sorted(path for path in used if path in samples and samples[path].peak == 0):
-        lines.append(f"{_count(silent, 'recording')} digital silence, every sample 0: {_some(silent)}")
+        lines.append(f"{_count(silent, 'recording')} digital silence (every sample 0): {_some(silent)}")
     names = table["utterance_id"].to_pylist()
     lengths = table["end"].to_numpy() - table["start"].to_numpy()
     if longest := [f"{names[n]} ({lengths[n]:.1f} s)" for n in np.flatnonzero(lengths > ENCODER_WINDOW_S)]:
-        what = f"longer than the {ENCODER_WINDOW_S:g} s that the encoder hears: decoded in pieces cut at pauses, left"
-        lines.append(f"{_count(longest, 'utterance')} {what} out of training: {_some(longest)}")
+        what = f"longer than the encoder's {ENCODER_WINDOW_S:g} s: decoded in pieces split at pauses, not used for"
+        lines.append(f"{_count(longest, 'utterance')} {what} training: {_some(longest)}")
     return lines + _about_texts(names, table["text"].to_pylist())
 
 
 def code_points(counts: Counter[str]) -> str:
-    """Characters that are better not printed, with their numbers.
+    """Code points of characters that should not be printed, with their counts.
 
     >>> code_points(Counter("\u00a0\u202f\u00a0"))
     'U+00A0 2 times, U+202F once'
@@ -49,18 +49,18 @@ def code_points(counts: Counter[str]) -> str:
 def _about_texts(names: Sequence[str], texts: Sequence[str | None]) -> list[str]:
     lines = []
     given = [(name, text) for name, text in zip(names, texts, strict=True) if text]
-    found = {name: unseen for name, text in given if (unseen := _UNSEEN.findall(text))}
+    found = {name: invisible for name, text in given if (invisible := _INVISIBLE.findall(text))}
     if found:
         counts = Counter(character for characters in found.values() for character in characters)
-        what = f"kept with characters that one does not see ({code_points(counts)})"
+        what = f"kept with invisible characters ({code_points(counts)})"
         lines.append(f"{_count(found, 'text')} {what}: {_some(found)}")
-    if apart := [name for name, text in given if not unicodedata.is_normalized("NFC", text)]:
-        what = "kept with accents apart from their letters (not in Unicode's NFC)"
-        lines.append(f"{_count(apart, 'text')} {what}: {_some(apart)}")
+    if decomposed := [name for name, text in given if not unicodedata.is_normalized("NFC", text)]:
+        what = "kept with decomposed accents (not in Unicode's NFC)"
+        lines.append(f"{_count(decomposed, 'text')} {what}: {_some(decomposed)}")
     return lines
 
 
-def _count(found: Sequence | Mapping, what: str) -> str:
+def _count(found: Sized, what: str) -> str:
     return f"1 {what} is" if len(found) == 1 else f"{len(found):,} {what}s are"
 
 

@@ -1,4 +1,4 @@
-"""What the samples of a recording show: each file is read once, in blocks, when a manifest is made."""
+"""Statistics and faults of a recording's samples: each file is read once, in blocks, when a manifest is created."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mlcslm.corpus.faults import FaultKind
 from mlcslm.errors import UserError
 
 FRAME_SECONDS = 0.1
-"""Levels are taken over frames of this length: an audio token of the model."""
+"""Frame length of levels: one audio token of the model."""
 SILENCE_DB = -127
-"""Level of frames that are digital silence; that of others is -126 at least."""
+"""Level of digitally silent frames; all others have at least -126."""
 _BLOCK_FRAMES = 1024  # of FRAME_SECONDS
-# A speaker on each channel (see `_has_a_speaker_a_channel`).
+# One speaker per channel (see `_has_speaker_per_channel`).
 _ACTIVE_DB, _ONE_SIDED_DB, _ONE_SIDED_SHARE, _EACH_SHARE, _ACTIVE_FRAMES, _DEAD_DB = 25, 12, 0.6, 0.1, 20, -60
 
 Levels = npt.NDArray[np.int8]
@@ -29,10 +29,10 @@ Counts = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Samples:
-    """What a recording's samples show.
+    """Statistics of a recording's samples.
 
-    peak: largest absolute value, 1 is full scale; levels: of the mean of channels, dB below full scale, of each frame
-    of FRAME_SECONDS; clipped: samples at full scale (of any channel) in each frame. Both only where asked for.
+    peak: largest absolute value, 1 is full scale; levels: of the mean of channels, in dBFS, per frame of FRAME_SECONDS;
+    clipped: samples at full scale (in any channel) per frame. Both only on request.
     """
 
     peak: float
@@ -42,7 +42,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A recording's header, what its samples show, and what is wrong with them: kind and message of each."""
+    """A recording's header, the statistics of its samples, and its problems (kind and message)."""
 
     header: AudioHeader
     samples: Samples
@@ -50,14 +50,14 @@ class Inspection:
 
 
 def inspect_audio(path: str | os.PathLike[str], *, levels: bool = False) -> Inspection:
-    """Read a recording once, whole. levels: also what `Samples` has of each frame, which takes twice the time.
+    """Read a whole recording once. levels: also compute the per-frame statistics of `Samples`, which doubles the time.
 
-    Integers are read as 16-bit ones, which takes a tenth of the time that floating point does.
-    Raises UserError where the file cannot be read to its end: see `read_header`.
+    Integers are read as 16 bits, which takes a tenth of the time of floating point.
+    Raises UserError if the file cannot be read to its end: see `read_header`.
     """
     with opened(path) as file:
         header = AudioHeader(file.samplerate, file.channels, file.frames)
-        gathered = _Gathered(header, levels)
+        accumulator = _Accumulator(header, levels)
         floating = file.subtype in ("FLOAT", "DOUBLE")
         length = max(1, round(FRAME_SECONDS * header.sample_rate))
         size = min(_BLOCK_FRAMES * length, header.frames)
@@ -66,22 +66,22 @@ def inspect_audio(path: str | os.PathLike[str], *, levels: bool = False) -> Insp
         try:
             while len(frames := file.read(out=block)):
                 read += len(frames)
-                gathered.add(frames, length)
+                accumulator.add(frames, length)
         except (soundfile.SoundFileError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read to its end ({error}). Copy the file again.") from error
+            raise UserError(f"{path}: cannot be read to the end ({error}). Copy the file again.") from error
         if read < header.frames:
             raise UserError(
-                f"{path}: ends after frame {read:,}, its header announces {header.frames:,}. Copy the file again."
+                f"{path}: ends after frame {read:,}, its header declares {header.frames:,}. Copy the file again."
             )
-    return Inspection(header, gathered.samples(), tuple(gathered.problems()))
+    return Inspection(header, accumulator.samples(), tuple(accumulator.problems()))
 
 
-class _Gathered:
-    """What the blocks of a recording add up to."""
+class _Accumulator:
+    """Accumulates the statistics of a recording's blocks."""
 
     def __init__(self, header: AudioHeader, levels: bool) -> None:
         self._channels = header.channels
-        self._levels_wanted = levels
+        self._with_levels = levels
         self._peak = 0.0
         self._float_problem: str | None = None
         self._channel_power = self._mean_power = 0.0
@@ -90,7 +90,7 @@ class _Gathered:
         self._channel_levels: list[npt.NDArray[np.float32]] = []
 
     def add(self, frames: npt.NDArray[Any], length: int) -> None:
-        """Take a block (frames, channels) in; length: of a frame, in samples."""
+        """Add a block (frames, channels). length: of a frame, in samples."""
         if frames.dtype == np.int16:
             scale = 32768.0
             peak = max(int(frames.max()), -int(frames.min())) / scale
@@ -100,7 +100,7 @@ class _Gathered:
             if not peak <= LOUDEST and self._float_problem is None:
                 self._float_problem = float_problem(frames)
         self._peak = max(self._peak, peak) if math.isfinite(peak) else math.inf
-        if self._channels == 1 and not self._levels_wanted:
+        if self._channels == 1 and not self._with_levels:
             return
         if self._float_problem is not None:
             return
@@ -111,7 +111,7 @@ class _Gathered:
             self._mean_power += float(np.dot(mean, mean))
         if self._channels == 2:
             self._channel_levels.append(_powers(floats, length))
-        if self._levels_wanted:
+        if self._with_levels:
             power = _powers(mean[:, None], length)[:, 0]
             decibels = 10 * np.log10(np.maximum(power, 10**-12.6))
             self._levels.append(np.where(power > 0, np.round(decibels), SILENCE_DB).astype(np.int8))
@@ -119,28 +119,28 @@ class _Gathered:
             self._clipped.append((_powers(full[:, None], length)[:, 0] * length).round().astype(np.int32))
 
     def samples(self) -> Samples:
-        """What was gathered."""
+        """Statistics so far."""
         if not self._levels:
             return Samples(self._peak)
         return Samples(self._peak, np.concatenate(self._levels), np.concatenate(self._clipped))
 
     def problems(self) -> list[tuple[FaultKind, str]]:
-        """What is wrong with the samples."""
+        """Problems of the samples."""
         if self._float_problem is not None:
             return [(FaultKind.SAMPLES, self._float_problem)]
         if self._channels > 1 and cancel_each_other(self._mean_power, self._channel_power):
             return [(FaultKind.CANCELLING_CHANNELS, CANCELLING)]
-        if self._channel_levels and _has_a_speaker_a_channel(np.concatenate(self._channel_levels)):
+        if self._channel_levels and _has_speaker_per_channel(np.concatenate(self._channel_levels)):
             message = (
-                "has a speaker on each channel. Split it first (`sox FILE left.wav remix 1`), or say that the mean of "
-                "both is to be read: --channels mean, `channels: mean` below `corpus:` in a configuration."
+                "has one speaker per channel. Split it first (`sox FILE left.wav remix 1`), or read the mean of both: "
+                "--channels mean, or `channels: mean` under `corpus:` in a configuration."
             )
             return [(FaultKind.SPEAKER_CHANNELS, message)]
         return []
 
 
 def _powers(samples: npt.NDArray[np.float32], length: int) -> npt.NDArray[np.float32]:
-    """Mean square (frames, channels) of each frame of `length` samples (samples, channels); the last may be shorter."""
+    """Mean squares (frames, channels) of `samples` (samples, channels) in frames of `length`; the last is shorter."""
     whole = len(samples) // length * length
     shaped = samples[:whole].reshape(-1, length, samples.shape[1])
     powers = np.einsum("flc,flc->fc", shaped, shaped) / length
@@ -149,11 +149,11 @@ def _powers(samples: npt.NDArray[np.float32], length: int) -> npt.NDArray[np.flo
     return powers
 
 
-def _has_a_speaker_a_channel(powers: npt.NDArray[np.float32]) -> bool:
-    """Whether speech is now on one channel alone and now on the other.
+def _has_speaker_per_channel(powers: npt.NDArray[np.float32]) -> bool:
+    """Whether speech alternates between the two channels.
 
-    powers: (frames, 2). Levels are compared with the channel's own loudest ones, so that a channel that is merely
-    quieter is no other speaker; a channel without sound has none.
+    powers: (frames, 2). Levels are relative to the loudest of their own channel, so that a merely quieter channel is
+    not mistaken for another speaker; a silent channel has no speaker.
     """
     levels = 10 * np.log10(np.maximum(powers, 1e-12))
     loud = np.percentile(levels, 95, axis=0)

@@ -1,4 +1,4 @@
-"""Is a corpus sound? What it holds by group, and what stands out, by name: of a manifest and its recordings' levels."""
+"""Statistics of a corpus by group, and its outliers by name, from a manifest and the levels of its recordings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from mlcslm.corpus.notices import ENCODER_WINDOW_S
 from mlcslm.corpus.samples import FRAME_SECONDS, SILENCE_DB, Samples
 
 QUIET_DB = -60
-"""Frames at most this loud are silence; an utterance of nothing else is silent."""
+"""Frames up to this level are silence; an utterance without any louder frame is silent."""
 CLIPPED_SHARE = 0.001
-"""An utterance with more of its samples at full scale than this stands out."""
+"""An utterance with a larger share of its samples at full scale is an outlier."""
 RATE_DISTANCE = 4.0
-"""So many robust standard deviations of its group's characters a second, in logarithms, make an utterance stand out."""
-_LEAST_SECONDS = 1.0  # shorter utterances ("mm") have no rate to speak of
-_LEAST_RATES = 20  # a group of fewer utterances has no distribution
-_LEAST_CHARACTERS = 12  # shorter sentences ("yes, I know") are said by both
+"""An utterance more than this many robust standard deviations (of log characters/s) from its group is an outlier."""
+_LEAST_SECONDS = 1.0  # shorter utterances ("mm") have no meaningful rate
+_LEAST_RATES = 20  # fewer utterances do not make a distribution
+_LEAST_CHARACTERS = 12  # both speakers say shorter sentences ("yes, I know")
 _SCRIPT_NAME = re.compile(r"^(CJK|[A-Z]+)")
 _SCRIPTS = {"CJK": "Han", "HIRAGANA": "Kana", "KATAKANA": "Kana", "IDEOGRAPHIC": "Han", "HALFWIDTH": "Kana"}
 
@@ -36,11 +36,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class GroupStatistics:
-    """What a group holds.
+    """Statistics of a group.
 
-    recorded_h, speech_h: hours of recordings, and of utterances; silence, clipping: shares of the recorded time that is
-    at most QUIET_DB loud, and of samples at full scale; seconds: of utterances, least, median and most;
-    characters_a_second: 5th percentile, median and 95th; scripts: share of letters by script, most frequent first.
+    recorded_h, speech_h: hours of recordings and of utterances; silence, clipping: share of recorded time at or below
+    QUIET_DB, and of samples at full scale; seconds: minimum, median and maximum of utterances; characters_a_second: 5th
+    percentile, median and 95th percentile; scripts: share of letters by script, most frequent first.
     """
 
     group: str
@@ -58,7 +58,7 @@ class GroupStatistics:
 
 @dataclass(frozen=True)
 class Outlier:
-    """Something that stands out: why, the names of it (utterances, or a session), and by what."""
+    """An outlier: why, its names (utterances, or a session), and what was found."""
 
     why: str
     names: tuple[str, ...]
@@ -67,13 +67,13 @@ class Outlier:
 
 @dataclass(frozen=True)
 class CorpusStatistics:
-    """Statistics by group, in the manifest's order, and what stands out."""
+    """Statistics by group, in the manifest's order, and outliers."""
 
     groups: list[GroupStatistics]
     outliers: list[Outlier]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, for a file."""
+        """Plain values, for a JSON file."""
         return dataclasses.asdict(self)
 
 
@@ -117,13 +117,15 @@ def _group(group: str, rows: Sequence[Row], samples: Mapping[str, Samples]) -> G
         speech_h=float(lengths.sum()) / 3600,
         silence=float((levels <= QUIET_DB).mean()) if len(levels) else 0.0,
         clipping=clipped / max(1.0, len(levels) * FRAME_SECONDS * float(np.mean(list(rates)))),
-        seconds=_three(lengths, (0, 50, 100)),
-        characters_a_second=_three(speeds, (5, 50, 95)),
+        seconds=_percentiles(lengths, (0, 50, 100)),
+        characters_a_second=_percentiles(speeds, (5, 50, 95)),
         scripts={name: count / letters.total() for name, count in letters.most_common()},
     )
 
 
-def _three(values: npt.NDArray[np.floating], percentiles: tuple[float, float, float]) -> tuple[float, float, float]:
+def _percentiles(
+    values: npt.NDArray[np.floating], percentiles: tuple[float, float, float]
+) -> tuple[float, float, float]:
     if not len(values):
         return 0.0, 0.0, 0.0
     low, middle, high = np.percentile(values, percentiles).tolist()
@@ -132,7 +134,7 @@ def _three(values: npt.NDArray[np.floating], percentiles: tuple[float, float, fl
 
 @cache
 def script_of(character: str) -> str | None:
-    """Script of a letter by its Unicode name, None for what is no letter.
+    """Script of a letter by its Unicode name, None for other characters.
 
     >>> [script_of(character) for character in "aжฉ中ひ한!"]
     ['Latin', 'Cyrillic', 'Thai', 'Han', 'Kana', 'Hangul', None]
@@ -144,7 +146,7 @@ def script_of(character: str) -> str | None:
 
 
 def _rate(row: Row) -> float:
-    """Characters a second, white space aside."""
+    """Characters per second, not counting white space."""
     return len("".join(row["text"].split())) / (row["end"] - row["start"])
 
 
@@ -153,24 +155,24 @@ def _has_rate(row: Row) -> bool:
 
 
 def _odd_rates(rows: Sequence[Row]) -> list[Outlier]:
-    """Utterances with far more or fewer characters a second than their group's: a wrong transcript, or wrong times."""
+    """Utterances with far more or fewer characters per second than their group: a wrong transcript or wrong times."""
     rated = [row for row in rows if _has_rate(row)]
     if len(rated) < _LEAST_RATES:
         return []
     logs = np.log([_rate(row) for row in rated])
     median = float(np.median(logs))
-    # 1.4826 median absolute deviations are a standard deviation of normal values; the least is a tenth.
+    # 1.4826 median absolute deviations are one standard deviation of a normal distribution; at least a tenth.
     spread = max(0.1, 1.4826 * float(np.median(np.abs(logs - median))))
     far = np.abs(logs - median) > RATE_DISTANCE * spread
     return [
-        Outlier("characters a second", (row["utterance_id"],), f"{_rate(row):.1f}, median {np.exp(median):.1f}")
+        Outlier("characters per second", (row["utterance_id"],), f"{_rate(row):.1f}, median {np.exp(median):.1f}")
         for row, is_far in zip(rated, far, strict=True)
         if is_far
     ]
 
 
 def _odd_scripts(rows: Sequence[Row], group: GroupStatistics) -> list[Outlier]:
-    """Utterances mostly in a script that hardly any letter of their group is in."""
+    """Utterances mostly in a script that is rare in their group."""
     rare = {name for name, share in group.scripts.items() if share < 0.05}
     found = []
     for row in rows:
@@ -184,7 +186,7 @@ def _odd_scripts(rows: Sequence[Row], group: GroupStatistics) -> list[Outlier]:
 def _long(rows: Sequence[Row]) -> list[Outlier]:
     lengths = [(row["utterance_id"], row["end"] - row["start"]) for row in rows]
     return [
-        Outlier("longer than the encoder hears", (name,), f"{length:.1f} s")
+        Outlier("longer than the encoder window", (name,), f"{length:.1f} s")
         for name, length in lengths
         if length > ENCODER_WINDOW_S
     ]
@@ -207,7 +209,7 @@ def _silent_and_clipped(rows: Sequence[Row], samples: Mapping[str, Samples]) -> 
 
 
 def _said_by_both(rows: Sequence[Row]) -> list[Outlier]:
-    """Sentences that both speakers of a session have: one transcript pasted to the other's line, or crosstalk."""
+    """Sentences of both speakers of a session: a transcript pasted to the other speaker's line, or crosstalk."""
     first: dict[tuple[str, str], Row] = {}
     found = []
     for row in rows:
@@ -217,13 +219,13 @@ def _said_by_both(rows: Sequence[Row]) -> list[Outlier]:
         other = first.setdefault((row["session_id"], text), row)
         if other["speaker"] != row["speaker"]:
             found.append(
-                Outlier("same sentence at both speakers", (other["utterance_id"], row["utterance_id"]), row["text"])
+                Outlier("same sentence by both speakers", (other["utterance_id"], row["utterance_id"]), row["text"])
             )
     return found
 
 
 def sessions_in_both(rows: Sequence[Row], name: str, other: pa.Table) -> list[Outlier]:
-    """Sessions that are also in another manifest: by their name, or with the same sentences at the same times.
+    """Sessions that are also in another manifest, by name, or by the same sentences at the same times.
 
     rows, other: both need `session_id`, `start`, `end` and `text`; name: of the other manifest's split.
     """

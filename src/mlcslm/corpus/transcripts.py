@@ -1,4 +1,4 @@
-"""Transcripts of the MLC-SLM layout: start, end, speaker and, except in unlabelled test sets, text; tab-separated."""
+"""Transcripts of the MLC-SLM layout, tab-separated: start, end, speaker and, except in unlabelled test sets, text."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mlcslm.io.files import atomic_path
 from mlcslm.io.reading import GZIP
 
 SPEAKERS = ("O1", "O2")
-# One audio token (10 Hz). Annotation tools let the last boundary slip past the recording's end by some
-# milliseconds; reading clips it, and what is lost is shorter than anything the model can tell apart.
+# One audio token (10 Hz). Annotation tools let the last boundary overshoot the recording's end by a few milliseconds;
+# reading clips it, and what is lost is shorter than the model's resolution.
 OVERSHOOT = 0.1
 LONGEST_TIME = 1e7
-"""Seconds, over a hundred days: no time in a recording is later, and arithmetic with it is exact to the sample."""
+"""Seconds (over a hundred days): no recording is longer, and arithmetic up to it is exact to the sample."""
 LINE_END = re.compile(rb"\r\n|\n|\r")
-"""What ends a line in every reader. Unicode's line separators (U+2028) do not: they stand within texts."""
+"""Line ends in all readers. Unicode's line separators (U+2028) are not among them: they occur within texts."""
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -30,7 +30,7 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 class Utterance:
     """What one speaker says from `start` to `end` (seconds from the session's beginning).
 
-    text: the transcript as it stands in the file, None where the file has no text column. Utterances may overlap.
+    text: the transcript as in the file, None if the file has no text column. Utterances may overlap.
     """
 
     speaker: str
@@ -41,7 +41,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class TranscriptLine:
-    """An utterance with the 1-based line of the transcript it came from."""
+    """An utterance with its 1-based line in the transcript."""
 
     number: int
     utterance: Utterance
@@ -61,9 +61,9 @@ def read_transcript(path: str | os.PathLike[str], duration: float | None = None)
 def parse_transcript(
     path: str | os.PathLike[str], duration: float | None = None
 ) -> tuple[list[TranscriptLine], list[Fault]]:
-    """Return the good lines of a transcript, ordered by start then speaker, and the faults of the others by line.
+    """Return the valid lines of a transcript, ordered by start then speaker, and the faults of the others by line.
 
-    Blank lines, a byte-order mark at the beginning and the line ends of Windows and old Macs are let pass.
+    Blank lines, a byte order mark at the beginning and the line ends of Windows and old Macs are accepted.
     """
     try:
         content = Path(path).read_bytes()
@@ -86,25 +86,25 @@ def parse_transcript(
             utterance = Utterance(speaker.strip(), float(start), float(end), text[0] if text else None)
             lines.append(TranscriptLine(number, utterance))
     if not rows and not faults:
-        message = "holds no utterance; expected a line each. Add them, or remove the session."
+        message = "contains no utterances; expected one per line. Add them, or remove the session."
         faults = [Fault(str(path), None, FaultKind.EMPTY_TRANSCRIPT, "session", message)]
     lines.sort(key=lambda line: (line.utterance.start, line.utterance.speaker, line.utterance.end, line.number))
     return lines, sorted(faults, key=lambda fault: fault.line or 0)
 
 
 def write_transcript(path: str | os.PathLike[str], utterances: Iterable[Utterance]) -> None:
-    """Write a transcript, a line an utterance in the order given; times in full, so that reading gives them back.
+    """Write a transcript, one utterance per line in the given order, with times in full precision.
 
-    Raises ValueError where a text holds a tab or a line end, or where only some utterances have a text.
+    Raises ValueError if a text contains a tab or a line end, or if only some utterances have a text.
     """
     utterances = list(utterances)
     if len({utterance.text is None for utterance in utterances}) > 1:
-        raise ValueError(f"{path}: some utterances have a text and some have none")
+        raise ValueError(f"{path}: some utterances have a text, others have none")
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         for utterance in utterances:
             text = [] if utterance.text is None else [utterance.text]
             if any(character in "".join(text) for character in "\t\n\r"):
-                raise ValueError(f"{path}: the text {utterance.text!r} holds a tab or a line end")
+                raise ValueError(f"{path}: the text {utterance.text!r} contains a tab or a line end")
             times = [repr(float(utterance.start)), repr(float(utterance.end))]
             file.write("\t".join([*times, utterance.speaker, *text]) + "\n")
 
@@ -122,7 +122,7 @@ def decode_lines(path: str, content: bytes) -> tuple[list[tuple[int, str]], list
             faults.append(Fault(path, number, FaultKind.ENCODING, "line", message))
             continue
         if line.startswith("\ufeff"):
-            message = "begins with a byte-order mark (U+FEFF), as where files were joined; remove it."
+            message = "begins with a byte order mark (U+FEFF), as in concatenated files; remove it."
             faults.append(Fault(path, number, FaultKind.ENCODING, "line", message))
         elif line.strip():
             lines.append((number, line))
@@ -146,12 +146,12 @@ def _problems(columns: Sequence[str], with_text: bool, duration: float | None) -
 
 
 def interval_problems(start: float | None, end: float | None, duration: float | None) -> list[tuple[FaultKind, str]]:
-    """What is wrong with an utterance from `start` to `end` in `duration` seconds of audio, each None if not known."""
+    """What is wrong with an utterance from `start` to `end` in `duration` seconds of audio, each None if unknown."""
     problems = []
     if start is not None and start < 0:
         problems.append((FaultKind.NEGATIVE_START, f"starts at {start:g} s, expected 0 or later."))
     if start is not None and duration is not None and end == duration and segment_samples(start, end) < 1:
-        problems += _past_the_end(start, end, duration)  # up to the end, and from behind it
+        problems += _past_the_end(start, end, duration)  # ends with the audio, but starts after it
     elif start is not None and end is not None and segment_samples(start, end) < 1:
         problems.append((FaultKind.END_BEFORE_START, f"ends at {end} s, expected later than its start at {start} s."))
     elif start is not None and end is not None and duration is not None:
@@ -171,7 +171,7 @@ def _past_the_end(start: float, end: float, duration: float) -> list[tuple[Fault
 
 
 def parse_seconds(column: str) -> float | None:
-    """The time in a column, None where it is not a number within `LONGEST_TIME` (Python's `1_0` is not one)."""
+    """The time in a column, None if it is not a number within `LONGEST_TIME` (Python's `1_0` is not one)."""
     try:
         time = float(column)
     except ValueError:

@@ -21,6 +21,7 @@ from mlcslm.decoding.decoder import SCHEMA, Decoder
 from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
 from mlcslm.decoding.hypothesis_files import PartialHypotheses, provenance, rows_to_decode
 from mlcslm.decoding.long_utterances import Pieces
+from mlcslm.io.locks import exclusive
 from mlcslm.io.parquet import write_table
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -46,9 +47,13 @@ class DecodingPaths:
 def decode_split(
     paths: DecodingPaths, decoding: DecodingConfig, languages: Mapping[str, Group], **options: Any
 ) -> None:
-    """Decode the utterances of a manifest and write the hypotheses to `paths.out`: see `decode_with_all`."""
+    """Decode the utterances of a manifest and write the hypotheses to `paths.out`: see `decode_with_all`.
+
+    No other process decodes for the same file meanwhile; `mlcslm status` tells by the lock that this one is at it.
+    """
     decodings = [(paths.out, decoding)]
-    decode_with_all(paths.checkpoint, paths.manifest, decodings, languages, cache=paths.cache, **options)
+    with exclusive(paths.out):
+        decode_with_all(paths.checkpoint, paths.manifest, decodings, languages, cache=paths.cache, **options)
 
 
 def decode_with_all(

@@ -143,13 +143,18 @@ class Transcriber:
         """The group called `group`, by its name or its language, ignoring case; None: any.
 
         Raises UserError if there is no such group, if several share the language, or if None is not enough: from the
-        third stage on, prompts are in the utterance's language.
+        third stage on, prompts are in the utterance's language, unless the model knows only one.
         """
         groups = self.processor.groups
         if group is None:
-            if self.recipe["template"] not in _PROMPTS_OF_A_LANGUAGE:
+            one_language = len({(one.prompt, one.token) for one in groups.values()}) == 1
+            if one_language or self.recipe["template"] not in _PROMPTS_OF_A_LANGUAGE:
                 return next(iter(groups))
-            raise UserError(f"{self.name}: prompts in the language that is spoken; name it: {', '.join(groups)}.")
+            known = ", ".join(dict.fromkeys(one.language for one in groups.values()))
+            raise UserError(
+                f"{self.name}: its prompt is in the language that is spoken, so it cannot find that out. Name the "
+                f"language or the group: --group LANGUAGE. Languages: {known}; groups: {', '.join(groups)}."
+            )
         expected = group.casefold()
         found = [name for name in groups if name.casefold() == expected]
         found = found or [name for name, one in groups.items() if one.language.casefold() == expected]
@@ -157,6 +162,11 @@ class Transcriber:
             known = ", ".join(found or groups)
             raise UserError(f"group {group!r}: expected one of: {known}.")
         return found[0]
+
+    def group_of(self, token: str | None) -> str | None:
+        """The group of the language token that the model answered; None for no token, or one of several groups."""
+        found = [name for name, group in self.processor.groups.items() if group.token == token]
+        return found[0] if len(found) == 1 else None
 
     def _batches(self, decoder: Decoder, rows: Sequence[dict[str, Any]], label: str) -> Iterable[list[dict[str, Any]]]:
         if self.decoding.context == "hypotheses":

@@ -6,24 +6,24 @@ import contextlib
 import io
 from pathlib import Path
 
+from mlcslm.config.diarization import FSMN_MODEL
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.errors import UserError
 from mlcslm.formats.segments import Segment, in_pieces
 
 FRAME_MS = 10  # a segment may exceed the given limit by one frame (measured, funasr 1.4)
-PUBLIC_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"
 
 
 class FsmnDetector:
     """Speech by FSMN-VAD, in segments of at most `max_segment_s` seconds.
 
-    model: hub id, or folder with `model.pt`, `config.yaml` and `am.mvn`; None: `PUBLIC_MODEL`. Raises UserError if
+    model: hub id, or folder with `model.pt`, `config.yaml` and `am.mvn`; None: `FSMN_MODEL`. Raises UserError if
     funasr or the model is missing.
     """
 
     def __init__(self, max_segment_s: float, model: str | None = None) -> None:
         self.max_segment_s = max_segment_s
-        model = model or PUBLIC_MODEL
+        model = model or FSMN_MODEL
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # funasr prints its version and tables
                 from funasr import AutoModel

@@ -1,4 +1,4 @@
-"""Hypotheses of others to what the workflow makes of its own: answers and error counts, a folder a system and split."""
+"""Score external hypotheses as the workflow scores its own: answers and error counts in a folder per system, split."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SEGMENTS_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredSystem:
     """A system's answers, their counts (`COUNTS_SCHEMA`, or on Track 2 `DIARIZATION_COUNTS_SCHEMA`) and its card."""
 
     loaded: LoadedHypotheses
@@ -57,19 +57,19 @@ class Scored:
 
 
 def evaluate(request: Evaluation, out: Path) -> dict[str, Any]:
-    """Score a system's files and write the folder `out` anew; return what `system.json` in it says.
+    """Score a system's files, replace the folder `out`, and return the content of its `system.json`.
 
-    In it: hypotheses.parquet, counts.parquet (`COUNTS_SCHEMA`, or `DIARIZATION_COUNTS_SCHEMA` on Track 2; every
-    protocol), system.json, and on Track 2 turns.rttm and hypothesis.stm, which hold what was scored. Raises UserError
-    or FaultyInput, and leaves `out` as it was, for files that cannot be read, what has no reference (unless it is
-    skipped) and what cannot be scored.
+    The folder holds hypotheses.parquet, counts.parquet (`COUNTS_SCHEMA`, or `DIARIZATION_COUNTS_SCHEMA` on Track 2;
+    every protocol), system.json, and on Track 2 what was scored as turns.rttm and hypothesis.stm. Raises UserError or
+    FaultyInput, and leaves `out` unchanged, for files that cannot be read, hypotheses without a reference (unless
+    skipped) and anything that cannot be scored.
     """
     scored = score_system(request)
     write_system(scored, out)
     return scored.card
 
 
-def score_system(request: Evaluation) -> Scored:
+def score_system(request: Evaluation) -> ScoredSystem:
     """Read and score a system's files. Raises UserError or FaultyInput as `evaluate` does."""
     loaded = load_external(request)
     counts = (_count_utterances if loaded.track == 1 else _count_recordings)(request, loaded)
@@ -91,11 +91,11 @@ def score_system(request: Evaluation) -> Scored:
         "notes": loaded.notes,
         **explained,
     }
-    return Scored(loaded, counts, card)
+    return ScoredSystem(loaded, counts, card)
 
 
-def write_system(scored: Scored, out: Path) -> None:
-    """Write a scored system as the folder `out`, anew."""
+def write_system(scored: ScoredSystem, out: Path) -> None:
+    """Write a scored system to the folder `out`, which is replaced."""
     loaded = scored.loaded
     with atomic_folder(out, "system", own=[CARD, COUNTS, HYPOTHESES, *_RECORDINGS]) as folder:
         write_table(scored.counts, folder / COUNTS)
@@ -108,7 +108,7 @@ def write_system(scored: Scored, out: Path) -> None:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """What `system.json` of a system's folder says."""
+    """Content of `system.json` in a system's folder."""
     return read_json(folder / CARD, f"Delete {folder} and evaluate the system again.")
 
 
@@ -146,9 +146,9 @@ def _count_recordings(request: Evaluation, loaded: LoadedHypotheses) -> pa.Table
 
 
 def _explain(request: Evaluation, loaded: LoadedHypotheses, counts: pa.Table) -> dict[str, Any]:
-    """What normalising the hypotheses would make of the rate, also said by a warning; nothing where it is no matter.
+    """The rate with normalised hypotheses, for the card; also logged as a warning. Empty if it makes no difference.
 
-    counts: as written, whose first protocol is the results' own.
+    counts: as written; their first protocol is the one of the results.
     """
     protocol, rows = request.protocols[0], loaded.references.rows
     other = normalising(protocol)

@@ -1,4 +1,4 @@
-"""What a system's files say about a split: each text with its reference, what has none, and what is missing."""
+"""A system's hypotheses matched with the references of a split: what fits, what is unknown, what is missing."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 from mlcslm.config.languages import read_languages
 from mlcslm.errors import UserError
-from mlcslm.evaluation.matching import References, check_known, describe_missing, tell_track, texts_of_utterances
+from mlcslm.evaluation.matching import References, check_known, describe_missing, detect_track, texts_of_utterances
 from mlcslm.evaluation.request import Evaluation
-from mlcslm.formats.detect import Given, read_given
 from mlcslm.formats.segments import Segment, Utterance, by_recording
+from mlcslm.formats.system_output import SystemOutput, read_system_output
 
 
 @dataclass(frozen=True)
 class LoadedHypotheses:
     """A system's hypotheses with their references.
 
-    texts: by utterance id (Track 1); transcripts, turns: by recording (Track 2), transcripts None where turns alone
-    were given; unknown: what was left out; missing: references without a hypothesis; formats: of the files;
-    notes: what they have that is not scored.
+    texts: by utterance id (Track 1); transcripts, turns: by recording (Track 2), transcripts None if the files have
+    turns only; unknown: skipped names without a reference; missing: references without a hypothesis; formats: of the
+    files; notes: on content that is not scored.
     """
 
     references: References
@@ -36,54 +36,54 @@ class LoadedHypotheses:
 
 
 def load_external(request: Evaluation) -> LoadedHypotheses:
-    """Read a system's files and find their references; what is left out or missing is told by a warning.
+    """Read a system's files and find their references; warn of what is skipped or missing.
 
-    Raises UserError or FaultyInput for files that cannot be read or are not of the track, and for what has no reference
-    unless it is to be skipped.
+    Raises UserError or FaultyInput for files that cannot be read or do not belong to the track, and for hypotheses
+    without a reference unless they are to be skipped.
     """
     references = References(request.manifest)
-    given = read_given(request.files, request.file_format)
-    track = request.track or tell_track(given, references)
-    loaded = (_load_utterances if track == 1 else _load_recordings)(request, given, references)
+    output = read_system_output(request.files, request.file_format)
+    track = request.track or detect_track(output, references)
+    loaded = (_load_utterances if track == 1 else _load_recordings)(request, output, references)
     log, kind = logging.getLogger(__name__), {1: "utterances", 2: "recordings"}[track]
     known = len(references.ids if track == 1 else references.prefixes)
     if loaded.unknown:
-        log.warning("%s: left out %d %s that have no reference", request.source, len(loaded.unknown), kind)
+        log.warning("%s: skipped %d %s without a reference", request.source, len(loaded.unknown), kind)
     if lines := describe_missing(loaded.missing, known, kind):
         log.warning("%s: %s", request.source, "\n".join(lines))
     return loaded
 
 
-def _load_utterances(request: Evaluation, given: Given, references: References) -> LoadedHypotheses:
-    if given.turns:
+def _load_utterances(request: Evaluation, output: SystemOutput, references: References) -> LoadedHypotheses:
+    if output.turns:
         raise UserError(
-            f"{request.source}: found turns (RTTM), which Track 1 has no use for; leave them out, or take Track 2."
+            f"{request.source}: found turns (RTTM), which Track 1 does not use; leave them out, or choose Track 2."
         )
     prefixes = [group.recording_prefix for group in read_languages(request.languages).values()]
-    texts = texts_of_utterances(given, references, request.source, prefixes)
+    texts = texts_of_utterances(output, references, request.source, prefixes)
     unknown, missing = check_known(
         texts, references.ids, request.source, kind="utterances", skip_unknown=request.skip_unknown
     )
     known = {name: texts[name] for name in references.ids if name in texts}
-    return LoadedHypotheses(references, 1, given.kinds, unknown, missing, texts=known, notes=given.notes)
+    return LoadedHypotheses(references, 1, output.kinds, unknown, missing, texts=known, notes=output.notes)
 
 
-def _load_recordings(request: Evaluation, given: Given, references: References) -> LoadedHypotheses:
-    if given.texts or given.entries:
+def _load_recordings(request: Evaluation, output: SystemOutput, references: References) -> LoadedHypotheses:
+    if output.texts or output.entries:
         raise UserError(
-            f"{request.source}: found texts without speaker and times (Kaldi, NeMo), expected STM, SegLST, CTM or RTTM "
-            "on Track 2."
+            f"{request.source}: found texts without speakers and times (Kaldi, NeMo), expected STM, SegLST, CTM or "
+            "RTTM on Track 2."
         )
-    transcripts = by_recording(given.utterances)
-    turns = given.turns or {name: _turns(spoken) for name, spoken in transcripts.items()}
+    transcripts = by_recording(output.utterances)
+    turns = output.turns or {name: _turns(spoken) for name, spoken in transcripts.items()}
     names = list(dict.fromkeys([*transcripts, *turns]))
     unknown, missing = check_known(
         names, references.prefixes, request.source, kind="recordings", skip_unknown=request.skip_unknown
     )
     transcripts, turns = _without(transcripts, unknown), _without(turns, unknown)
-    words = transcripts if given.has_transcripts else None
+    words = transcripts if output.has_transcripts else None
     return LoadedHypotheses(
-        references, 2, given.kinds, unknown, missing, transcripts=words, turns=turns, notes=given.notes
+        references, 2, output.kinds, unknown, missing, transcripts=words, turns=turns, notes=output.notes
     )
 
 
@@ -92,5 +92,5 @@ def _turns(spoken: Sequence[Utterance]) -> list[Segment]:
 
 
 def _without(recordings: Mapping[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
-    left_out = set(unknown)
-    return {name: value for name, value in recordings.items() if name not in left_out}
+    skipped = set(unknown)
+    return {name: value for name, value in recordings.items() if name not in skipped}

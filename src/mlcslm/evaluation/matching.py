@@ -1,4 +1,4 @@
-"""Which reference a hypothesis of others belongs to: by its id, or by recording, speaker and times."""
+"""Match external hypotheses with references: by id, or by recording, speaker and times."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path, PurePosixPath
 
 from mlcslm.corpus.identifiers import centiseconds
 from mlcslm.errors import FaultyInput, UserError, shortened
-from mlcslm.formats.detect import Given
 from mlcslm.formats.nemo import NemoEntry
+from mlcslm.formats.parsing import rendered
 from mlcslm.formats.segments import Utterance
-from mlcslm.formats.timed_lines import rendered
+from mlcslm.formats.system_output import SystemOutput
 from mlcslm.scoring.diarization_counts import reference_utterances
 from mlcslm.scoring.recordings import difference_in_normalisation
-from mlcslm.scoring.wer import SHOWN_IDS, nearest_ids
+from mlcslm.scoring.wer import MAX_LISTED_IDS, nearest_ids
 from mlcslm.scoring.wer_counts import read_rows
 
 COLUMNS = ("utterance_id", "session_id", "grp", "speaker", "start", "end", "audio", "text")
 SLACK = 1
-"""Centiseconds by which times may be off: others round them, the official ids truncate them."""
+"""Tolerance of times in centiseconds: other tools round them, the official ids truncate them."""
 
 
 class References:
-    """Utterances and recordings of a manifest, by all that hypotheses may name them by."""
+    """Utterances and recordings of a manifest, indexed by everything hypotheses may refer to."""
 
     def __init__(self, manifest: Path) -> None:
-        """Raises UserError or FaultyInput for a manifest that cannot be read, or holds nothing."""
+        """Raises UserError or FaultyInput for a manifest that cannot be read or is empty."""
         self.source = str(manifest)
         self.rows = read_rows(manifest, COLUMNS)
         if not self.rows["utterance_id"]:
-            raise UserError(f"{manifest}: no utterance in it. Make it again with `mlcslm manifest`.")
+            raise UserError(f"{manifest}: contains no utterances. Recreate it with `mlcslm manifest`.")
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -41,7 +41,7 @@ class References:
 
     @cached_property
     def prefixes(self) -> dict[str, str]:
-        """What the ids of each recording's utterances begin with, `<group>-<session>`, in the manifest's order."""
+        """Prefix of the ids of each recording's utterances, `<group>-<session>`, in the order of the manifest."""
         pairs = zip(self.rows["session_id"], self.rows["utterance_id"], strict=True)
         return {session: name.rsplit("-", 3)[0] for session, name in pairs}
 
@@ -60,7 +60,7 @@ class References:
 
     @cached_property
     def _by_audio(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        """Recordings by the name of their audio file without its suffix, with the folders it lies in."""
+        """Recordings by the name of their audio file without suffix, with the folders it is in."""
         found: dict[str, dict[str, tuple[str, ...]]] = {}
         for recording, audio in zip(self.rows["session_id"], self.rows["audio"], strict=True):
             path = PurePosixPath(audio)
@@ -68,11 +68,11 @@ class References:
         return found
 
     def recordings_of(self, name: str, audio: str | None, prefixes: Collection[str]) -> list[str]:
-        """Recordings that a name may mean: one, none, or several that it does not tell apart.
+        """Recordings that a name may refer to: one, none, or several if it is ambiguous.
 
-        name: of a recording, or of its audio file; audio: the path of that file where one is given, of which the folder
-        of a group counts (`prefixes`: the last folder of each group), and then as many folders as agree. A file name
-        alone is no identity: French's 0001.wav and American's are two recordings.
+        name: of a recording, or of its audio file; audio: that file's path, if known. A group's folder in it decides
+        (`prefixes`: the last folder of each group), then the number of folders that agree. A file name alone does not
+        identify a recording: French's 0001.wav and American's are two.
         """
         if name in self.prefixes:
             return [name]
@@ -91,11 +91,11 @@ class References:
         return [recording for recording, count in agreeing.items() if count == max(agreeing.values())]
 
     def utterances(self) -> list[Utterance]:
-        """All utterances, with their raw texts. Raises FaultyInput for those without one."""
+        """All utterances, with their raw texts. Raises FaultyInput if any has none."""
         return reference_utterances(self.rows, Path(self.source))
 
     def at(self, name: str, start: float, end: float, speaker: str | None) -> list[str]:
-        """Utterances of a recording from `start` to `end` s, of any speaker where none is given."""
+        """Utterances of a recording from `start` to `end` (seconds), of any speaker if None."""
         first = centiseconds(start)
         rows = [row for shift in range(-SLACK, SLACK + 1) for row in self._by_start.get((name, first + shift), ())]
         return [
@@ -107,7 +107,7 @@ class References:
 
 
 def _shared(parents: Sequence[str], others: Sequence[str]) -> int:
-    """How many folders agree, from the file upwards.
+    """How many folders agree, counted upwards from the file.
 
     >>> _shared(["data", "french"], ["corpus", "French"])
     1
@@ -116,36 +116,38 @@ def _shared(parents: Sequence[str], others: Sequence[str]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0].casefold() == pair[1].casefold(), pairs))
 
 
-def tell_track(given: Given, references: References) -> int:
-    """1 where ids are those of utterances, 2 where they are of recordings; turns alone are Track 2's."""
-    if given.texts or given.entries:
+def detect_track(output: SystemOutput, references: References) -> int:
+    """1 if the ids are those of utterances, 2 if they are of recordings; turns alone belong to Track 2."""
+    if output.texts or output.entries:
         return 1
-    return 1 if any(utterance.recording in references.ids for utterance in given.utterances) else 2
+    return 1 if any(utterance.recording in references.ids for utterance in output.utterances) else 2
 
 
 def texts_of_utterances(
-    given: Given, references: References, source: str, prefixes: Collection[str] = ()
+    output: SystemOutput, references: References, source: str, prefixes: Collection[str] = ()
 ) -> dict[str, str]:
-    """Text of each utterance, ids that no reference has included.
+    """Text of each utterance, including ids without a reference.
 
-    Segments of a recording belong to the utterance of the same speaker and times (to a centisecond); several of one
-    utterance, as the words of a CTM, are joined in order of start. prefixes: the last folder of each group, by which a
-    path says whose file it is. Raises FaultyInput for what is given twice, and for entries that fit two recordings or
-    two utterances.
+    A segment of a recording belongs to the utterance with the same speaker and times (to a centisecond); segments of
+    the same utterance, such as the words of a CTM, are joined in order of start. prefixes: the last folder of each
+    group, which tells whose file a path is. Raises FaultyInput for repeated ids, and for entries that fit two
+    recordings or two utterances.
     """
-    texts = dict(given.texts)
+    texts = dict(output.texts)
     faults: list[str] = []
-    for entry in given.entries:
+    for entry in output.entries:
         name = _id_of_entry(entry, references, prefixes, faults)
         if name in texts:
-            faults.append(f"{name}: given more than once")
+            faults.append(f"{name}: found more than once")
         texts[name] = entry.text
     pieces: dict[str, list[Utterance]] = {}
-    for utterance in given.utterances:
+    for utterance in output.utterances:
         pieces.setdefault(_id_of_segment(utterance, references, faults), []).append(utterance)
-    faults += [f"{name}: given in two files" for name in pieces if name in texts]
+    faults += [f"{name}: found in two files" for name in pieces if name in texts]
     if faults:
-        raise FaultyInput(f"{source}: {len(faults)} entries cannot be told apart:", shortened(faults, SHOWN_IDS))
+        raise FaultyInput(
+            f"{source}: {len(faults)} entries are ambiguous or repeated:", shortened(faults, MAX_LISTED_IDS)
+        )
     for name, spoken in pieces.items():
         texts[name] = " ".join(piece.text for piece in sorted(spoken, key=lambda piece: piece.start))
     return texts
@@ -154,10 +156,10 @@ def texts_of_utterances(
 def check_known(
     given: Collection[str], known: Collection[str], source: str, *, kind: str, skip_unknown: bool
 ) -> tuple[list[str], list[str]]:
-    """Names of `given` that are not among `known`, and of `known` that are not given, in order.
+    """Names of `given` that are not among `known`, and names of `known` that are not among `given`, in order.
 
-    Raises FaultyInput that lists both, each with the nearest name of the other side, where there are unknown ones and
-    they are not to be skipped, or where nothing is known. kind: what they are, in the plural.
+    Raises FaultyInput listing both, each with the nearest name of the other side, if any name is unknown and not to be
+    skipped, or if all are unknown. kind: what the names are of, in the plural.
     """
     unknown = [name for name in given if name not in known]
     present = set(given)
@@ -168,7 +170,7 @@ def check_known(
     if missing:
         faults.append(f"{len(missing)} of the {len(known)} references have no hypothesis:")
         faults += _with_nearest(missing, unknown, "no hypothesis; nearest of yours: ")
-    remedy = "correct them, or leave them out with --skip-unknown" if len(unknown) < len(present) else "correct them"
+    remedy = "correct them, or skip them with --skip-unknown" if len(unknown) < len(present) else "correct them"
     raise FaultyInput(
         f"{source}: {len(unknown)} of {len(present)} {kind} have no reference; {remedy}. Expected "
         f"{kind} such as {next(iter(known))}:",
@@ -177,11 +179,11 @@ def check_known(
 
 
 def describe_missing(missing: Sequence[str], references: int, kind: str) -> list[str]:
-    """What to tell of references without a hypothesis: how many, and the first ten."""
+    """Lines on references without a hypothesis: how many, and the first ten."""
     if not missing:
         return []
-    title = f"no hypothesis for {len(missing)} of {references} {kind}; all of their words count as deleted:"
-    return [title, *(f"  {name}" for name in shortened(missing, SHOWN_IDS))]
+    title = f"no hypothesis for {len(missing)} of {references} {kind}: all their words count as deleted:"
+    return [title, *(f"  {name}" for name in shortened(missing, MAX_LISTED_IDS))]
 
 
 def _id_of_entry(entry: NemoEntry, references: References, prefixes: Collection[str], faults: list[str]) -> str:
@@ -195,10 +197,10 @@ def _id_of_entry(entry: NemoEntry, references: References, prefixes: Collection[
     if len(found) == 1 and len(recordings) == 1:
         return found[0]
     prefix = references.prefixes[recordings[0]] if len(recordings) == 1 else entry.audio or entry.name
-    place = f"{prefix}-{entry.speaker or '?'}-{_times(entry.offset, end)}"
+    name = f"{prefix}-{entry.speaker or '?'}-{_times(entry.offset, end)}"
     if len(found) > 1 and len(recordings) == 1:
-        faults.append(f"{place}: fits {' and '.join(found)}; give each line a speaker, or an utterance_id")
-    return place
+        faults.append(f"{name}: fits {' and '.join(found)}; give each line a speaker or an utterance_id")
+    return name
 
 
 def _id_of_segment(utterance: Utterance, references: References, faults: list[str]) -> str:
@@ -216,11 +218,11 @@ def _id_of_segment(utterance: Utterance, references: References, faults: list[st
 
 
 def _ambiguous(recordings: Sequence[str]) -> str:
-    return f"may be {' or '.join(shortened(recordings, 3))}, whose files have one name; give the recording, its folder"
+    return f"may be {' or '.join(shortened(recordings, 3))}, whose files share a name; give the recording, its folder"
 
 
 def official_segment_id(utterance: Utterance, references: References) -> str:
-    """Id of a segment in the manner of the challenge's, with its own speaker and times."""
+    """Id of a segment in the challenge's format, with its own speaker and times."""
     prefix = references.prefixes.get(utterance.recording, utterance.recording)
     return f"{prefix}-{utterance.speaker}-{_times(utterance.start, utterance.end)}"
 
@@ -230,7 +232,7 @@ def _times(start: float, end: float) -> str:
 
 
 def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> list[str]:
-    nearest = nearest_ids(names[:SHOWN_IDS], others)
+    nearest = nearest_ids(names[:MAX_LISTED_IDS], others)
     alone = words.rpartition("; ")[0]
     faults = [
         f"{_rendered(name)}: {words}{_rendered(near)}{difference_in_normalisation(name, [near])}"
@@ -238,9 +240,9 @@ def _with_nearest(names: Sequence[str], others: Collection[str], words: str) -> 
         else f"{_rendered(name)}: {alone}"
         for name, near in zip(names, nearest, strict=False)
     ]
-    return [*faults, *([f"… and {len(names) - SHOWN_IDS} more"] if len(names) > SHOWN_IDS else [])]
+    return [*faults, *([f"… and {len(names) - MAX_LISTED_IDS} more"] if len(names) > MAX_LISTED_IDS else [])]
 
 
 def _rendered(name: str) -> str:
-    """A name from somebody's file, which must not steer the terminal that it is printed at."""
+    """A name from an external file, escaped so that it cannot control the terminal."""
     return name if name.isprintable() else repr(name)

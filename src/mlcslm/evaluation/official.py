@@ -1,6 +1,6 @@
-"""The challenge's steps on files as they are handed in: references normalised and spaced, and then meeteval alone.
+"""The challenge's scoring steps on submitted files: references normalised and split into units, then meeteval alone.
 
-Slower than `mlcslm.scoring`, and apart from it on purpose: it is what submissions are checked with.
+Slower than `mlcslm.scoring`, and independent of it on purpose: submissions are checked with it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _Segments = list[dict[str, object]]
 def score_track_1(
     references: Mapping[str, str], texts: Mapping[str, str], groups: Mapping[str, Group]
 ) -> dict[str, ErrorCounts]:
-    """Counts of each utterance: meeteval's word error rate of texts whose tokens are apart already.
+    """Counts of each utterance: meeteval's word error rate of texts that are already split into tokens.
 
-    references: raw; texts: as handed in, absent or empty where there is none.
+    references: raw; texts: as submitted, absent or empty if there is none.
     """
     from meeteval.wer.wer.siso import siso_word_error_rate
 
@@ -37,9 +37,9 @@ def score_track_1(
 def score_track_2(
     references: Mapping[str, Sequence[Utterance]], path: Path, groups: Mapping[str, Group], *, jobs: int = 1
 ) -> dict[str, ErrorCounts]:
-    """Counts of each recording: meeteval's tcpWER, collar 5 s, of an STM file as meeteval itself reads it.
+    """Counts of each recording: meeteval's tcpWER, collar 5 s, of an STM file as read by meeteval itself.
 
-    references: raw utterances of each recording; one without a line in the file has all tokens deleted.
+    references: raw utterances of each recording; all tokens of a recording without a line in the file are deleted.
     """
     from meeteval.io.stm import STM
     from meeteval.wer.wer.time_constrained import tcp_word_error_rate  # noqa: F401  before processes are forked
@@ -53,7 +53,7 @@ def score_track_2(
 
 
 def official_reference(text: str, group: Group) -> str:
-    """A raw reference after steps 1 and 2: normalised, the characters of a group that is counted in them apart.
+    """A raw reference after steps 1 and 2: normalised, and split into characters if the group is scored in them.
 
     >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "")
     >>> official_reference("Ça va, hein ?", french)

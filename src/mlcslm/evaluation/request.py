@@ -1,4 +1,4 @@
-"""What is to be evaluated, from a configuration or from the command line."""
+"""What to evaluate, from a configuration or from the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlcslm.config.reading import parse_config, read_config
+from mlcslm.config.reading import parse_config
 from mlcslm.config.schema import Config
 from mlcslm.config.systems import FileFormat
 from mlcslm.errors import UserError
@@ -16,8 +16,8 @@ from mlcslm.text.protocols import Protocol, get_protocol
 from mlcslm.workflow.layout import Layout
 
 
-def evaluation_of(config: Config, layout: Layout, system: str, split: str, *, jobs: int) -> Evaluation:
-    """A system of the configuration's `systems` on a split."""
+def configured_request(config: Config, layout: Layout, system: str, split: str, *, jobs: int) -> Evaluation:
+    """Request to score a system of the configuration's `systems` on a split."""
     request = config.systems[system]
     return Evaluation(
         name=system,
@@ -36,14 +36,15 @@ def evaluation_of(config: Config, layout: Layout, system: str, split: str, *, jo
 
 
 def protocols_of(config: Config, more: Iterable[str] = ()) -> tuple[Protocol, ...]:
-    """The configuration's protocol, and then others, each once. Raises UserError for a name that is none."""
+    """The configuration's protocol, then others, without duplicates. Raises UserError for an unknown name."""
     own = get_protocol(config.scoring.protocol, config.scoring.normalise_hypothesis)
     chosen: Sequence[Protocol] = [own, *map(get_protocol, more)]
     return tuple({protocol.name: protocol for protocol in chosen}.values())
 
 
-def ask(
-    config_file: Path,
+def command_request(
+    config: Config,
+    source: str,
     results: Path | None,
     *,
     name: str,
@@ -55,39 +56,39 @@ def ask(
     skip_unknown: bool,
     method: str,
 ) -> tuple[Config, Layout, Evaluation]:
-    """A system of the command line, checked as one of a configuration; results: another folder than its own.
+    """Request to score a system given on the command line, validated like one of `config`.
 
-    Raises UserError or FaultyInput for a configuration that cannot be read or that names the system itself, what is
-    impossible, and a split without a manifest.
+    source: where `config` was read; results: overrides its folder. Raises UserError or FaultyInput for a configuration
+    that already has the system, for invalid options, and for a split without a manifest.
     """
-    values = read_config(config_file).model_dump(mode="json")
+    values = config.model_dump(mode="json")
     if name in values["systems"]:
         raise UserError(
-            f"{config_file}: systems.{name} is there already, and the workflow scores it. Expected a name of its own; "
-            "or change the files there."
+            f"{source}: systems.{name} already exists, and the workflow scores it. Choose another name, or change "
+            "the files there."
         )
     values["results"] = str(results) if results is not None else values["results"]
-    given: dict[str, Any] = {"files": {split: [str(path) for path in files]}, "format": file_format, "track": track}
-    given |= {"protocols": list(protocols), "skip_unknown": skip_unknown, "method": method}
-    # Everything that the configuration's section forbids is forbidden here.
-    checked = parse_config(values | {"systems": values["systems"] | {name: given}}, f"mlcslm evaluate --name {name}")
-    config = parse_config(values, config_file)
+    section: dict[str, Any] = {"files": {split: [str(path) for path in files]}, "format": file_format, "track": track}
+    section |= {"protocols": list(protocols), "skip_unknown": skip_unknown, "method": method}
+    # Whatever the configuration's section forbids is forbidden here.
+    checked = parse_config(values | {"systems": values["systems"] | {name: section}}, f"mlcslm evaluate --name {name}")
+    config = parse_config(values, source)
     layout = Layout(checked)
     if not layout.manifest(split).is_file():
         raise UserError(
-            f"{layout.manifest(split)}: no such manifest, and references are taken from there. Make it with `snakemake "
-            f"--cores 1 {layout.manifest(split)} --configfile {config_file}`, or of any corpus with `mlcslm manifest`."
+            f"{layout.manifest(split)}: no such manifest; it provides the references. Create it with `snakemake "
+            f"--cores 1 {layout.manifest(split)} --configfile {source}`, or of any corpus with `mlcslm manifest`."
         )
-    request = replace(evaluation_of(checked, layout, name, split, jobs=available_cores()), origin="command")
+    request = replace(configured_request(checked, layout, name, split, jobs=available_cores()), origin="command")
     return config, Layout(config), request
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is to be scored as which system.
+    """Which files to score as which system.
 
-    files: of the system, on this split; protocols: to score under, the results' own first; track: None to be told by
-    the ids; origin: `config` or `command`, whoever asked; jobs: processes.
+    files: of the system, on this split; protocols: to score under, first the one of the results; track: None to infer
+    it from the ids; origin: `config` or `command`, where the request comes from; jobs: processes.
     """
 
     name: str
@@ -105,5 +106,5 @@ class Evaluation:
 
     @property
     def source(self) -> str:
-        """Its files, for messages."""
+        """The files, for messages."""
         return ", ".join(map(str, self.files))

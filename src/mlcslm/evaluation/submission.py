@@ -1,4 +1,4 @@
-"""What is handed in: `track1.txt` and `track2.stm`, written, read back, and scored by the challenge's own steps."""
+"""Submissions: `track1.txt` and `track2.stm`, written, read back, and scored by the challenge's own steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlcslm.errors import UserError
 from mlcslm.evaluation.external_hypotheses import load_external
 from mlcslm.evaluation.matching import References
 from mlcslm.evaluation.official import score_track_1, score_track_2
-from mlcslm.evaluation.request import evaluation_of, protocols_of
+from mlcslm.evaluation.request import configured_request, protocols_of
 from mlcslm.formats.kaldi_text import read_kaldi_text
 from mlcslm.formats.segments import Utterance, by_recording
 from mlcslm.formats.stm import read_stm, write_stm
@@ -29,10 +29,10 @@ from mlcslm.workflow.layout import Layout
 
 @dataclass(frozen=True)
 class Submission:
-    """What a file is written for, and where: `out`, and beside it `<name>.json`, which says how it was checked.
+    """What a file is written for, and where: `out`, next to `<name>.json` with the outcome of the checks.
 
-    protocol: that results are scored under. A file has hypotheses as that protocol takes them: raw but for the spaces
-    of the official step 2, or normalised where it normalises them. Under `whisper-norm`, which is none of the
+    protocol: of the results. The file has hypotheses as that protocol expects them: raw but for the spaces of the
+    official step 2, or normalised if the protocol normalises them. Under `whisper-norm`, which is not one of the
     challenge's, it is written for `mlcslm-2025`.
     """
 
@@ -46,15 +46,15 @@ class Submission:
 
     @property
     def official_protocol(self) -> Protocol:
-        """The protocol whose counts the official steps give on the file."""
+        """The protocol whose counts the official steps reproduce on the file."""
         return self.protocol if self.protocol.name.startswith("mlcslm-2025") else get_protocol("mlcslm-2025")
 
 
 def write_track_1(submission: Submission, transcripts: Mapping[str, str | None]) -> dict[str, Any]:
-    """Write `<id> <text>` for every utterance of the manifest, in its order, and return what the check found.
+    """Write `<id> <text>` for every utterance of the manifest, in its order, and return the outcome of the checks.
 
-    transcripts: raw, by utterance id; one that is missing is handed in as an empty text. Raises UserError, and writes
-    nothing, where the file read back, or its official counts, are not what they should be.
+    transcripts: raw, by utterance id; a missing one is submitted as an empty text. Raises UserError, and writes
+    nothing, if the file does not read back as written or its official counts differ from ours.
     """
     references = References(submission.manifest)
     groups = groups_of_rows(
@@ -69,7 +69,7 @@ def write_track_1(submission: Submission, transcripts: Mapping[str, str | None])
     def check(path: Path) -> dict[str, Any]:
         read = read_kaldi_text(path)
         if list(read.items()) != list(texts.items()):
-            raise UserError(f"{submission.out}: read back, it is not what was written; nothing was kept.")
+            raise UserError(f"{submission.out}: does not read back as written; nothing was kept. Please report it.")
         if not _labelled(references):
             return {}
         spoken = dict(zip(references.ids, references.rows["text"], strict=True))
@@ -84,10 +84,10 @@ def write_track_1(submission: Submission, transcripts: Mapping[str, str | None])
 
 
 def write_track_2(submission: Submission, utterances: Iterable[Utterance]) -> dict[str, Any]:
-    """Write the utterances, raw, as STM in the order of the manifest's recordings, and return what the check found.
+    """Write raw utterances as STM in the order of the manifest's recordings, and return the outcome of the checks.
 
-    A recording without an utterance leaves no line. Raises UserError, and writes nothing, for recordings that the
-    manifest lacks, and where the file read back, or its official counts, are not what they should be.
+    A recording without utterances has no line. Raises UserError, and writes nothing, for recordings that the manifest
+    lacks, and if the file does not read back as written or its official counts differ from ours.
     """
     references = References(submission.manifest)
     languages_table, protocol = read_languages(submission.languages), submission.official_protocol
@@ -95,14 +95,14 @@ def write_track_2(submission: Submission, utterances: Iterable[Utterance]) -> di
     given = by_recording(utterances)
     if unknown := [name for name in given if name not in groups]:
         raise UserError(
-            f"{submission.out}: {unknown[0]} is no recording of {submission.manifest}; nothing was written."
+            f"{submission.out}: {unknown[0]} is not a recording of {submission.manifest}; nothing was written."
         )
     raw = {name: sorted(given.get(name, ()), key=lambda spoken: spoken.start) for name in groups}
     spaced = [_spaced(spoken, protocol, groups[name]) for name, all_spoken in raw.items() for spoken in all_spoken]
 
     def check(path: Path) -> dict[str, Any]:
         if read_stm(path) != spaced:
-            raise UserError(f"{submission.out}: read back, it is not what was written; nothing was kept.")
+            raise UserError(f"{submission.out}: does not read back as written; nothing was kept. Please report it.")
         if not _labelled(references):
             return {}
         spoken = by_recording(references.utterances())
@@ -125,7 +125,7 @@ def _write_and_check(
     entries: int,
     missing: list[str],
 ) -> dict[str, Any]:
-    """Write the file under another name, check it, and only then give it its own."""
+    """Write the file under a temporary name, check it, and only then rename it."""
     with atomic_path(submission.out) as temporary:
         write(temporary)
         found = {
@@ -140,12 +140,12 @@ def _write_and_check(
 def _compare(
     submission: Submission, official: Mapping[str, ErrorCounts], ours: Mapping[str, ErrorCounts]
 ) -> dict[str, Any]:
-    """The official counts, pooled. Raises UserError where any differs from ours."""
+    """The official counts, pooled. Raises UserError if any differs from ours."""
     if differing := [name for name in ours if official.get(name) != ours[name]]:
         first = differing[0]
         raise UserError(
-            f"{submission.out}: by the official steps {len(differing)} of {len(ours)} counts are others than in the "
-            f"results, first {first}: {official.get(first)}, expected {ours[first]}. Nothing kept; please report it."
+            f"{submission.out}: {len(differing)} of {len(ours)} counts of the official steps differ from the results, "
+            f"first {first}: {official.get(first)}, expected {ours[first]}. Nothing was kept; please report it."
         )
     pooled = pool(official.values())
     return {"errors": pooled.errors, "length": pooled.length, "error_rate": pooled.error_rate}
@@ -163,17 +163,17 @@ def _spaced(utterance: Utterance, protocol: Protocol, group: Group) -> Utterance
 def write_submission(
     config: Config, layout: Layout, system: str, split: str, track: int, out: Path, *, jobs: int
 ) -> dict[str, Any]:
-    """Write what a system hands in on a split to `out`; return what the check found.
+    """Write a system's submission for a split to `out`; return the outcome of the checks.
 
-    Raises UserError for a system of others that is not of the track, and as `write_track_1` and `write_track_2` do.
+    Raises UserError for an external system of the other track, and as `write_track_1` and `write_track_2` do.
     """
     submission = Submission(
         system, split, layout.manifest(split), Path(config.languages), protocols_of(config)[0], out, jobs
     )
     if system in config.systems:
-        loaded = load_external(evaluation_of(config, layout, system, split, jobs=jobs))
+        loaded = load_external(configured_request(config, layout, system, split, jobs=jobs))
         if loaded.track != track or (track == 2 and loaded.transcripts is None):
-            raise UserError(f"systems.{system}: no transcripts of Track {track} in its files, so none to hand in.")
+            raise UserError(f"systems.{system}: its files have no transcripts for Track {track}; nothing to submit.")
         if track == 1:
             return write_track_1(submission, loaded.texts)
         return write_track_2(submission, [u for spoken in (loaded.transcripts or {}).values() for u in spoken])

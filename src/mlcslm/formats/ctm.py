@@ -1,6 +1,6 @@
 """CTM: which word is said when. `<recording> <channel> <start> <duration> <word> [confidence [type [speaker]]]`.
 
-The format is that of NIST's SCTK (infmts), types and speakers those of its Rich Transcription evaluations.
+NIST's format: SCTK's infmts.htm defines the first six fields, its ctmValidator type and speaker.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlcslm.formats.segments import Utterance
-from mlcslm.formats.timed_lines import (
+from mlcslm.formats.parsing import (
+    check_interval,
     counted,
-    interval_fault,
+    end_time,
     name_fault,
     parse_seconds,
     raise_faults,
@@ -21,39 +21,43 @@ from mlcslm.formats.timed_lines import (
     rendered,
     split_fields,
 )
+from mlcslm.formats.segments import Utterance
 
 WORD_TYPES = frozenset(("lex", "for-lex", "un-lex"))
 OTHER_TYPES = frozenset(("fp", "frag", "non-lex", "misc", "noscore"))
-"""Filled pauses, fragments, noises and the like: no words, as NIST's evaluations score them."""
+"""Filled pauses, fragments, noises and the like, which do not count as words. (SCTK's hubscr scores `lex` only.)"""
 UNKNOWN = frozenset(("na", "<na>", "-"))
-"""What stands for a field that is not known."""
+"""Placeholders for an unknown field."""
 FIELDS = (5, 6, 7, 8)
 
-_FORMAT = "a CTM file, `<recording> <channel> <start> <duration> <word>` a line"
+_FORMAT = "a CTM file, `<recording> <channel> <start> <duration> <word>` per line"
 
 
 @dataclass(frozen=True)
 class Ctm:
-    """What a CTM file holds: words, each an utterance of its own, as its times are exact; others counted by type."""
+    """Content of a CTM file.
+
+    words: each an utterance of its own, since its times are exact; ignored: number of other tokens by type.
+    """
 
     words: list[Utterance] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
     def notes(self) -> list[str]:
-        """What to tell of what is left out."""
+        """Notes on ignored tokens."""
         if not self.ignored:
             return []
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.ignored.items()))
-        return [f"left out {counted(self.ignored.total(), 'token')} that count as no word: {counts}"]
+        return [f"ignored {counted(self.ignored.total(), 'token')} of other types than words: {counts}"]
 
 
 def read_ctm(path: str | os.PathLike[str]) -> Ctm:
-    """Words in the order of the file. Fields lie between tabs where a line has as many of them, or else between spaces.
+    """Words in file order. Fields are separated by tabs if that gives a valid number of them, otherwise by spaces.
 
-    The speaker is the eighth field where a line has one (NIST's RT evaluations), or else the channel, as in recordings
-    with a speaker a channel. Raises UserError where there is no file, FaultyInput listing every faulty line: other than
-    five to eight fields, a start or duration that is not a time or is negative, a confidence that is no number, a type
-    that CTM does not have, alternatives, bytes that are not UTF-8.
+    The speaker is the eighth field if there is one, otherwise the channel, as in recordings with one speaker per
+    channel. Raises UserError if the file does not exist, FaultyInput listing every faulty line: a number of fields
+    outside 5 to 8, a start or duration that is negative or not a time, a confidence that is not a number, an unknown
+    type, alternatives, bytes that are not UTF-8.
     """
     path = Path(path)
     lines, faults = read_lines(path, _FORMAT)
@@ -66,19 +70,18 @@ def read_ctm(path: str | os.PathLike[str]) -> Ctm:
 
 
 def _add_line(found: Ctm, fields: list[str]) -> str | None:
-    """Take the fields of a line into `found`, or tell what is wrong with them."""
+    """Add the fields of a line to `found`, or return what is wrong with them."""
     if len(fields) not in FIELDS:
-        return f"found {len(fields)} fields, expected 5 to 8, the word being the fifth"
+        return f"found {len(fields)} fields, expected 5 to 8, the fifth being the word"
     recording, channel, *times, word = fields[:5]
     if word.upper().startswith("<ALT"):
-        return f"found {rendered(word)}; alternatives are not supported: give the one that is meant"
+        return f"found {rendered(word)}; alternatives are not supported: keep the intended one"
     start, duration = map(parse_seconds, times)
-    # The sum of two decimal numbers as a decimal number: floating point would give 0.30000000000000004.
-    end = None if start is None or duration is None else round(start + duration, 9)
-    if fault := interval_fault(start, end, (times[0], f"{times[0]} + {times[1]}")):
-        return fault
+    interval = check_interval(start, end_time(start, duration), (times[0], f"{times[0]} + {times[1]}"))
+    if isinstance(interval, str):
+        return interval
     if len(fields) > 5 and parse_seconds(fields[5]) is None and fields[5].lower() not in UNKNOWN:
-        return f"found the confidence {rendered(fields[5])}, expected a number or NA; one word a line"
+        return f"found the confidence {rendered(fields[5])}, expected a number or NA (and one word per line)"
     kind = fields[6].lower() if len(fields) > 6 and fields[6].lower() not in UNKNOWN else "lex"
     if kind not in WORD_TYPES | OTHER_TYPES:
         return f"found the type {rendered(fields[6])}, expected one of {', '.join(sorted(WORD_TYPES | OTHER_TYPES))}"
@@ -88,5 +91,5 @@ def _add_line(found: Ctm, fields: list[str]) -> str | None:
     if kind in OTHER_TYPES:
         found.ignored[kind] += 1
     else:
-        found.words.append(Utterance(recording, speaker, start, end, word))  # type: ignore[arg-type]
+        found.words.append(Utterance(recording, speaker, *interval, word))
     return None

@@ -1,136 +1,60 @@
-"""Hypotheses of others, in whichever of six formats they come, as one kind of value."""
+"""Which of six formats a file is in, by its name or its first lines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mlcslm.config.systems import FileFormat
-from mlcslm.errors import FaultyInput, UserError, shortened
-from mlcslm.formats.ctm import read_ctm
-from mlcslm.formats.hypothesis_files import FORMATS, SUFFIXES, detect_format, say_notes
-from mlcslm.formats.kaldi_text import read_kaldi_text
-from mlcslm.formats.nemo import NemoEntry, read_nemo
-from mlcslm.formats.rttm import merge_channels, read_rttm_channels
-from mlcslm.formats.seglst import read_seglst
-from mlcslm.formats.segments import Segment, Utterance
-from mlcslm.formats.stm import read_nist_stm
-from mlcslm.formats.timed_lines import SHOWN_FAULTS, counted
-from mlcslm.io.reading import plain_suffix
+from mlcslm.formats.parsing import parse_seconds
+from mlcslm.formats.rttm import TYPES as RTTM_TYPES
+from mlcslm.io.reading import check_input, plain_suffix, read_input
+
+SUFFIXES = {".stm": "stm", ".ctm": "ctm", ".rttm": "rttm"}
+"""Suffixes that settle the format; files with any other suffix, or none, are recognised by their content."""
+FORMATS = ("Kaldi text", "STM", "CTM", "SegLST", "NeMo JSON lines", "RTTM")
+_BYTES_TO_INSPECT = 16384
 
 
-@dataclass
-class Given:
-    """What a system's files hold: texts by utterance id (Kaldi), entries (NeMo), utterances of recordings (STM, SegLST
-    and, a word each, CTM), and turns by recording (RTTM). Empty where no file is of that kind.
+def detect_format(path: Path, *, timed: bool = False) -> str:
+    """Format of a file, by its suffix or else by its first lines. Raises UserError if the file does not exist.
 
-    notes: what was left out of the files.
+    JSON is recognised by its first character, RTTM by its line types, STM and CTM by where their times are; anything
+    else is Kaldi text. timed: only formats with times are expected, so any number in the position of a time will do.
     """
-
-    texts: dict[str, str] = field(default_factory=dict)
-    entries: list[NemoEntry] = field(default_factory=list)
-    utterances: list[Utterance] = field(default_factory=list)
-    turns: dict[str, list[Segment]] = field(default_factory=dict)
-    formats: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Formats of the files, each once, by name."""
-        return tuple(sorted(set(self.formats)))
-
-    @property
-    def has_transcripts(self) -> bool:
-        """Whether any file was of a format that has words."""
-        return any(name != "rttm" for name in self.formats)
+    expected = f"hypotheses: {', '.join(FORMATS)}"
+    check_input(path, expected)
+    if plain_suffix(path) in SUFFIXES:
+        return SUFFIXES[plain_suffix(path)]
+    start = read_input(path, expected)[:_BYTES_TO_INSPECT].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if start[:1] in (b"[", b"{"):
+        return {b"[": "seglst", b"{": "nemo"}[start[:1]]
+    lines = start.decode("utf-8", "replace").splitlines()
+    if len(lines) > 1:
+        lines.pop()  # it may be incomplete
+    fields = [line.split() for line in lines if line.strip() and not line.startswith(";;")]
+    return next(
+        (name for name, test in _TESTS.items() if fields and all(test(line, timed) for line in fields)), "kaldi"
+    )
 
 
-def read_given(paths: Sequence[Path], file_format: FileFormat = "auto") -> Given:
-    """What `paths` hold: files, or folders of files of one format (RTTM or STM, one a recording).
-
-    White space in a speaker's name becomes `_`: names have to be words in STM and RTTM. What a format has that is not
-    scored is left out, and a warning counts it. Raises UserError or FaultyInput as the formats' readers do, and for
-    files of no content, folders without a file of a known name, and ids, or speakers of a recording, that two files
-    have.
-    """
-    given = Given()
-    said: dict[tuple[str, str], Path] = {}
-    turned: dict[tuple[str, str], Path] = {}
-    for path in _files(paths):
-        chosen = detect_format(path) if file_format == "auto" else file_format
-        given.formats.append(chosen)
-        match chosen:
-            case "kaldi":
-                _add_texts(given, path)
-            case "nemo":
-                given.entries += read_nemo(path)
-            case "rttm":
-                by_recording, notes = merge_channels(read_rttm_channels(path))
-                given.notes += say_notes(path, notes)
-                for recording, turns in by_recording.items():
-                    named = [replace(turn, speaker=_word(turn.speaker)) for turn in turns]
-                    _check_new(turned, path, ((recording, turn.speaker) for turn in named))
-                    given.turns.setdefault(recording, []).extend(named)
-            case _:
-                utterances = [replace(u, speaker=_word(u.speaker)) for u in _read_utterances(given, path, chosen)]
-                _check_new(said, path, ((u.recording, u.speaker) for u in utterances))
-                given.utterances += utterances
-    if not (given.texts or given.entries or given.utterances or given.turns):
-        raise UserError(f"{', '.join(map(str, paths))}: nothing in it; expected hypotheses ({', '.join(FORMATS)}).")
-    return given
+def _is_rttm(fields: list[str], timed: bool) -> bool:
+    return fields[0] in RTTM_TYPES and len(fields) > 7
 
 
-def _read_utterances(given: Given, path: Path, chosen: str) -> list[Utterance]:
-    match chosen:
-        case "stm":
-            stm = read_nist_stm(path)
-            given.notes += say_notes(path, stm.notes(zones_used=False))
-            return stm.utterances
-        case "ctm":
-            ctm = read_ctm(path)
-            given.notes += say_notes(path, ctm.notes())
-            return ctm.words
-    return read_seglst(path)
+def _is_stm(fields: list[str], timed: bool) -> bool:
+    return len(fields) > 4 and _has_times(fields[1], fields[3:5], timed) and float(fields[3]) <= float(fields[4])
 
 
-def _word(name: str) -> str:
-    return "_".join(name.split())
+def _is_ctm(fields: list[str], timed: bool) -> bool:
+    return 5 <= len(fields) <= 8 and _has_times(fields[1], fields[2:4], timed)
 
 
-def _check_new(seen: dict[tuple[str, str], Path], path: Path, speakers: Iterable[tuple[str, str]]) -> None:
-    """Raise FaultyInput for speakers of recordings that another file has given; take the others into `seen`."""
-    new = dict.fromkeys(speakers, path)
-    if repeated := [
-        f"{recording} {speaker}: given in {seen[recording, speaker]}"
-        for recording, speaker in new
-        if (recording, speaker) in seen
-    ]:
-        raise FaultyInput(
-            f"{path}: {counted(len(repeated), 'speaker')} of recordings that another file has; keep one of each:",
-            shortened(repeated, SHOWN_FAULTS),
-        )
-    seen.update(new)
+def _has_times(channel: str, times: list[str], timed: bool) -> bool:
+    # A transcript may well contain two integers in a row, but hardly two decimals after what could be a channel.
+    return None not in map(parse_seconds, times) and (
+        timed or (all("." in time for time in times) and re.fullmatch("[0-9]{1,2}|[A-Za-z]", channel) is not None)
+    )
 
 
-def _files(paths: Sequence[Path]) -> list[Path]:
-    files = []
-    for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        found = sorted(child for child in path.iterdir() if plain_suffix(child) in {*SUFFIXES, ".json", ".jsonl"})
-        if not found:
-            raise UserError(f"{path}: no file in it that ends in {', '.join(SUFFIXES)}, .json or .jsonl.")
-        files += found
-    return files
-
-
-def _add_texts(given: Given, path: Path) -> None:
-    texts = read_kaldi_text(path)
-    if repeated := [name for name in texts if name in given.texts]:
-        raise FaultyInput(
-            f"{path}: {len(repeated)} utterances that another file has given already; keep one of each:",
-            shortened(repeated, SHOWN_FAULTS),
-        )
-    given.texts |= texts
+_TESTS: Mapping[str, Callable[[list[str], bool], bool]] = {"rttm": _is_rttm, "stm": _is_stm, "ctm": _is_ctm}

@@ -1,6 +1,6 @@
 """RTTM: who speaks when. `SPEAKER <recording> 1 <start> <duration> <NA> <NA> <speaker> <NA> <NA>`, in seconds.
 
-The format is that of NIST's RT-09 evaluation plan, appendix A.
+The format is defined in appendix A of NIST's RT-09 evaluation plan.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlcslm.formats.segments import Segment
-from mlcslm.formats.timed_lines import (
+from mlcslm.formats.parsing import (
+    check_interval,
     check_written,
     counted,
-    interval_fault,
+    end_time,
     name_fault,
     parse_seconds,
     raise_faults,
@@ -24,28 +24,29 @@ from mlcslm.formats.timed_lines import (
     rendered,
     split_fields,
 )
+from mlcslm.formats.segments import Segment
 from mlcslm.formats.zones import Zone
 from mlcslm.io.files import atomic_path
 
 Channel = tuple[str, str]
-"""A recording and one of its channels."""
+"""Recording and channel."""
 
 FIELDS = (10, 9)
-"""Fields of a line: ten; nine in NIST's plans before 2006, which have no signal lookahead time."""
+"""Fields per line: ten, or nine without the signal lookahead time; NIST's rttmValidator accepts both."""
 OTHER_TYPES = frozenset(
     "SEGMENT NO_RT_METADATA LEXEME NON-LEX NON-SPEECH FILLER EDIT IP SU CB A/P SPKR-INFO".split()  # noqa: SIM905
 )
-"""Line types that name neither turns nor what is not scored. (md-eval leaves laughs and breaths, NON-LEX, out.)"""
+"""Line types that define neither turns nor no-score zones. (md-eval does not score around NON-LEX, such as laughs.)"""
 TYPES = frozenset(("SPEAKER", "NOSCORE", *OTHER_TYPES))
 DECIMALS = 6
-"""Times are written to the microsecond, so that reading gives back what lies on such a grid."""
+"""Times are written to the microsecond, so that times on that grid survive a round trip."""
 
 
 @dataclass(frozen=True)
 class Rttm:
-    """What an RTTM file holds, by recording and channel, in the order of the file.
+    """Content of an RTTM file by recording and channel, in file order.
 
-    turns: SPEAKER lines, which may overlap, and may be empty; unscored: NOSCORE lines; ignored: lines of other types.
+    turns: SPEAKER lines, which may overlap or be empty; unscored: NOSCORE lines; ignored: other lines, by type.
     """
 
     turns: dict[Channel, list[Segment]] = field(default_factory=dict)
@@ -54,13 +55,13 @@ class Rttm:
 
 
 def read_rttm_channels(path: str | os.PathLike[str]) -> Rttm:
-    """All that an RTTM file says. Fields lie between tabs where a line has as many of them, or else between spaces.
+    """Read an RTTM file. Fields are separated by tabs if that gives a valid number of them, otherwise by spaces.
 
-    Raises UserError where there is no file, FaultyInput listing every faulty line: fields that are not ten (or nine), a
-    type that RTTM does not have, a start or duration that is not a time or is negative, bytes that are not UTF-8.
+    Raises UserError if the file does not exist, FaultyInput listing every faulty line: other than ten (or nine) fields,
+    an unknown type, a start or duration that is negative or not a time, bytes that are not UTF-8.
     """
     path = Path(path)
-    lines, faults = read_lines(path, "an RTTM file, `SPEAKER <recording> 1 <start> <duration> …` a line")
+    lines, faults = read_lines(path, "an RTTM file, `SPEAKER <recording> 1 <start> <duration> …` per line")
     found = Rttm()
     for number, line in lines:
         fields = split_fields(line, FIELDS)
@@ -72,38 +73,37 @@ def read_rttm_channels(path: str | os.PathLike[str]) -> Rttm:
 
 
 def _add_line(found: Rttm, fields: list[str]) -> str | None:
-    """Take the fields of a line into `found`, or tell what is wrong with them."""
+    """Add the fields of a line to `found`, or return what is wrong with them."""
     kind = fields[0].upper()
     if kind not in TYPES:
-        return f"found a line of type {rendered(fields[0])}, expected SPEAKER, or another type of RTTM"
+        return f"found a line of type {rendered(fields[0])}, expected SPEAKER or another RTTM type"
     if len(fields) not in FIELDS:
-        more = "; a name with a space in it? Write `_`, or tabs between the fields" if len(fields) > max(FIELDS) else ""
-        return f"found {len(fields)} fields, expected 10, the speaker being the eighth{more}"
+        hint = "; a name with a space in it? Write `_`, or separate fields with tabs"
+        hint = hint if len(fields) > max(FIELDS) else ""
+        return f"found {len(fields)} fields, expected 10, the eighth being the speaker{hint}"
     if kind in OTHER_TYPES:
         found.ignored[kind] += 1
         return None
     start, duration = parse_seconds(fields[3]), parse_seconds(fields[4])
-    # The sum of two decimal numbers as a decimal number: floating point would give 0.30000000000000004.
-    end = None if start is None or duration is None else round(start + duration, 9)
     if duration is not None and duration < 0 and start is not None and start >= 0:
         return f"found the duration {rendered(fields[4])}, expected 0 s or more"
-    if fault := interval_fault(start, end, (fields[3], f"{fields[3]} + {fields[4]}")):
-        return fault
+    interval = check_interval(start, end_time(start, duration), (fields[3], f"{fields[3]} + {fields[4]}"))
+    if isinstance(interval, str):
+        return interval
     if fault := name_fault("recording", fields[1]) or name_fault("speaker", fields[7]):
         return fault
-    start, end = start or 0.0, max(start or 0.0, end or 0.0)
     channel = (fields[1], fields[2])
     if kind == "NOSCORE":
-        found.unscored.setdefault(channel, []).append((start, end))
+        found.unscored.setdefault(channel, []).append(interval)
     else:
-        found.turns.setdefault(channel, []).append(Segment(start, end, fields[7]))
+        found.turns.setdefault(channel, []).append(Segment(*interval, fields[7]))
     return None
 
 
 def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Segment]]:
-    """Segments of each recording, in the order of the file, its channels put together (`merge_channels`).
+    """Segments of each recording in file order, with channels merged (`merge_channels`).
 
-    What else the file holds is left out; a warning counts it. Raises as `read_rttm_channels`.
+    Other lines are ignored; a warning counts them. Raises as `read_rttm_channels` does.
     """
     recordings, notes = merge_channels(read_rttm_channels(path))
     for note in notes:
@@ -112,9 +112,9 @@ def read_rttm(path: str | os.PathLike[str]) -> dict[str, list[Segment]]:
 
 
 def merge_channels(found: Rttm) -> tuple[dict[str, list[Segment]], list[str]]:
-    """Segments of each recording, and what to tell of all else.
+    """Segments of each recording, and notes on everything else.
 
-    One name on two channels is two people, as NIST has it: they are told apart by the channel, `1/A` and `2/A`.
+    As in NIST's scoring, one name on two channels is two speakers; the channel distinguishes them: `1/A` and `2/A`.
     """
     on: dict[tuple[str, str], set[str]] = {}
     for (recording, channel), segments in found.turns.items():
@@ -128,36 +128,36 @@ def merge_channels(found: Rttm) -> tuple[dict[str, list[Segment]], list[str]]:
             else segment
             for segment in segments
         )
-    notes = describe_left_out(found, zones_used=False)
+    notes = describe_ignored(found, zones_used=False)
     if several := sorted({recording for (recording, _), channels in on.items() if len(channels) > 1}):
         notes.append(
-            f"{counted(len(several), 'recording')} with one speaker's name on several channels (first {several[0]}): "
-            "taken as different speakers"
+            f"found the same speaker name on several channels in {counted(len(several), 'recording')} (first "
+            f"{several[0]}): treated as different speakers"
         )
     return recordings, notes
 
 
-def describe_left_out(found: Rttm, *, zones_used: bool) -> list[str]:
-    """What to tell of lines that name no turns. zones_used: whether NOSCORE regions are left out of scoring."""
+def describe_ignored(found: Rttm, *, zones_used: bool) -> list[str]:
+    """Notes on lines other than turns. zones_used: whether NOSCORE zones are excluded from scoring."""
     notes = []
     zones = [zone for of_channel in found.unscored.values() for zone in of_channel]
     if zones:
         seconds = sum(end - start for start, end in zones)
         notes.append(
-            f"{counted(len(zones), 'NOSCORE region')} ({seconds:,.2f} s) not scored"
+            f"excluded {counted(len(zones), 'NOSCORE zone')} ({seconds:,.2f} s) from scoring"
             if zones_used
-            else f"{counted(len(zones), 'NOSCORE line')} ignored: what is not scored is the reference's to name"
+            else f"ignored {counted(len(zones), 'NOSCORE line')}: only the reference may exclude zones from scoring"
         )
     if found.ignored:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(found.ignored.items()))
-        notes.append(f"ignored lines that name no turns: {counts}")
+        notes.append(f"ignored lines of other types than turns: {counts}")
     return notes
 
 
 def write_rttm(path: str | os.PathLike[str], recordings: Mapping[str, Iterable[Segment]]) -> None:
-    """Write the segments of each recording in order of start; a recording without one leaves no trace.
+    """Write the segments of each recording in order of start; recordings without segments have no line.
 
-    Raises ValueError for names that are empty or hold white space and for segments that end before they start.
+    Raises ValueError for names that are empty or contain white space and for segments that end before they start.
     """
     path = Path(path)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -170,7 +170,7 @@ def write_rttm(path: str | os.PathLike[str], recordings: Mapping[str, Iterable[S
 
 
 def _seconds(time: float) -> str:
-    """`time` to the microsecond, with three decimals or as many more as it needs.
+    """`time` to the microsecond, with at least three decimals.
 
     >>> _seconds(0.5), _seconds(1.680274)
     ('0.500', '1.680274')

@@ -1,4 +1,4 @@
-"""A stretch of speech of one speaker and what was said: what STM and SegLST files hold a line or an entry of."""
+"""Segments of speech of one speaker, and what was said in them: the entries of RTTM, STM and SegLST files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Utterance:
     """Words of one speaker between two times of a recording.
 
-    recording: the Track 2 recording, `<Language or Accent>_<session>`; start, end: seconds; text: raw, maybe empty.
+    recording: the Track 2 recording, `<Language or Accent>_<session>`; start, end: seconds; text: raw, may be empty.
     """
 
     recording: str
@@ -22,7 +22,7 @@ class Utterance:
 
 
 def by_recording(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
-    """Utterances of each recording, recordings and utterances in the order given."""
+    """Utterances of each recording; recordings and utterances keep their order."""
     recordings: dict[str, list[Utterance]] = {}
     for utterance in utterances:
         recordings.setdefault(utterance.recording, []).append(utterance)
@@ -31,7 +31,7 @@ def by_recording(utterances: Iterable[Utterance]) -> dict[str, list[Utterance]]:
 
 @dataclass(frozen=True, order=True)
 class Segment:
-    """`start` to `end` of a session, in seconds, and who speaks; no name until the clustering has given one."""
+    """`start` to `end` in seconds, and who speaks; the speaker is empty until the clustering assigns one."""
 
     start: float
     end: float
@@ -48,7 +48,7 @@ class Segment:
 
 
 def in_pieces(segments: Iterable[Segment], max_segment_s: float) -> list[Segment]:
-    """Segments with those that are longer than `max_segment_s` cut into as few equal pieces as fit, to the millisecond.
+    """Segments, those longer than `max_segment_s` split into as few equal pieces as fit, to the millisecond.
 
     >>> in_pieces([Segment(1.0, 2.0), Segment(3.0, 6.0)], 2.0)
     [Segment(start=1.0, end=2.0, speaker=''), Segment(start=3.0, end=4.5, speaker=''), Segment(start=4.5, end=6.0, \

@@ -1,4 +1,4 @@
-"""Stretches of a recording that are scored, or are not: what a UEM, NOSCORE and IGNORE_TIME_SEGMENT say."""
+"""Zones of a recording that are scored or not, as UEM files, NOSCORE and IGNORE_TIME_SEGMENT_IN_SCORING define them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mlcslm.formats.timed_lines import interval_fault, name_fault, parse_seconds, raise_faults, read_lines, split_fields
+from mlcslm.formats.parsing import check_interval, name_fault, parse_seconds, raise_faults, read_lines, split_fields
 
 Zone = tuple[float, float]
 """Start and end, seconds."""
 
 
 def merged(zones: Iterable[Zone]) -> list[Zone]:
-    """Zones in order, those that touch or overlap being one, empty ones left out.
+    """Zones in order, with touching and overlapping ones merged and empty ones dropped.
 
     >>> merged([(3.0, 4.0), (0.0, 1.0), (0.5, 2.0)])
     [(0.0, 2.0), (3.0, 4.0)]
@@ -28,7 +28,7 @@ def merged(zones: Iterable[Zone]) -> list[Zone]:
 
 
 def without(zones: Iterable[Zone], holes: Iterable[Zone]) -> list[Zone]:
-    """What is left of `zones` where `holes` are taken out.
+    """What remains of `zones` after removing `holes`.
 
     >>> without([(0.0, 10.0)], [(2.0, 3.0), (9.0, 12.0)])
     [(0.0, 2.0), (3.0, 9.0)]
@@ -45,27 +45,29 @@ def without(zones: Iterable[Zone], holes: Iterable[Zone]) -> list[Zone]:
 
 
 def covers(zones: Sequence[Zone], time: float) -> bool:
-    """Whether a time lies in one of `zones`, at whose ends they are over."""
+    """Whether a time is in one of `zones`; their ends are exclusive, as in sclite."""
     return any(start <= time < end for start, end in zones)
 
 
 def read_uem(path: str | os.PathLike[str]) -> dict[tuple[str, str], list[Zone]]:
-    """Scored zones by recording and channel: `<recording> <channel> <start> <end>` a line, seconds.
+    """Scored zones by recording and channel: `<recording> <channel> <start> <end>` per line, in seconds.
 
-    Raises UserError where there is no file, FaultyInput listing every faulty line.
+    Raises UserError if the file does not exist, FaultyInput listing every faulty line.
     """
     path = Path(path)
-    lines, faults = read_lines(path, "a UEM file, `<recording> <channel> <start> <end>` a line")
+    lines, faults = read_lines(path, "a UEM file, `<recording> <channel> <start> <end>` per line")
     zones: dict[tuple[str, str], list[Zone]] = {}
     for number, line in lines:
         fields = split_fields(line, (4,))
         if len(fields) != 4:
             faults.append(f"{path}:{number}: found {len(fields)} fields, expected 4: recording, channel, start, end")
             continue
-        start, end = map(parse_seconds, fields[2:])
-        if fault := interval_fault(start, end, (fields[2], fields[3])) or name_fault("recording", fields[0]):
+        interval = check_interval(parse_seconds(fields[2]), parse_seconds(fields[3]), (fields[2], fields[3]))
+        if isinstance(interval, str):
+            faults.append(f"{path}:{number}: {interval}")
+        elif fault := name_fault("recording", fields[0]):
             faults.append(f"{path}:{number}: {fault}")
-            continue
-        zones.setdefault((fields[0], fields[1]), []).append((start, end))  # type: ignore[arg-type]
+        else:
+            zones.setdefault((fields[0], fields[1]), []).append(interval)
     raise_faults(path, faults)
     return zones

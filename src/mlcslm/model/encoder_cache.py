@@ -149,7 +149,7 @@ class EncoderCache:
         }
 
     def __contains__(self, utterance_id: str) -> bool:
-        return (utterance_id, 0) in self._places
+        return (utterance_id, 0) in self._entries
 
     def read(self, utterance_id: str, variant: int = 0) -> CachedAudio:
         """Frames of an utterance; `variant` is taken modulo the number of variants.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlcslm.workflow.layout import SPLITS, Layout
+from mlcslm.workflow.layout import Layout
 
 System = tuple[str, str, str]
 """(checkpoint, decoding, split)"""
@@ -50,7 +50,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
             dict.fromkeys(corpus for name in embeddings for corpus in config.embeddings[name].corpora)
         ),
         reasoning=reasoning,
-        cached=tuple(split for split in SPLITS if split in cached),
+        cached=tuple(split for split in layout.splits if split in cached),
     )
 
 
@@ -59,7 +59,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
     shards = len(layout.shards())
     counts = {
         "demo_corpus": int(layout.config.corpus.kind == "demo"),
-        "manifest": len(SPLITS),
+        "manifest": len(layout.splits),
         "encoder_cache": len(needed.cached),
         "train": len(needed.checkpoints),
         "decode_training_set": len(needed.reasoning) * shards,

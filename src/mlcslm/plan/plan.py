@@ -72,7 +72,7 @@ def make_plan(
     shapes = read_shapes(
         encoder or config.models.encoder, language_model or config.models.language_model, config.languages
     )
-    layout = Layout(config)
+    layout = Layout(config, whole=True)
     needed = needed_for_tables(layout)
     splits = split_sizes(layout, table.corpus)
     meter = Meter(shapes, config.models)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from mlcslm.config.base import Section
+from mlcslm.config.checkout import here_or_checkout
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.text.templates import Template
 
@@ -101,7 +102,7 @@ def read_throughput(path: str | Path, gpu: str | None = None) -> Throughput:
     """
     import yaml
 
-    path = Path(path)
+    path = here_or_checkout(path)
     if not path.is_file():
         raise UserError(f"{path}: no such throughput table. The repository ships config/throughput.yaml.")
     try:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from mlcslm.config.schema import Split
 from mlcslm.plan.throughput import CorpusSize
-from mlcslm.workflow.layout import SPLITS, Layout
+from mlcslm.workflow.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SplitSize:
 
 def split_sizes(layout: Layout, corpus: CorpusSize) -> dict[Split, SplitSize]:
     """Each split's size: from its manifest, else for the demo corpus to be generated, else from `corpus`."""
-    return {split: _counted(layout, split) or _estimated(layout, corpus, split) for split in SPLITS}
+    return {split: _counted(layout, split) or _estimated(layout, corpus, split) for split in layout.splits}
 
 
 def _counted(layout: Layout, split: Split) -> SplitSize | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import duckdb
 
+from mlcslm.config.schema import Split
 from mlcslm.corpus.statistics import CorpusStatistics, GroupStatistics, Outlier, sessions_in_both
 from mlcslm.errors import UserError
 from mlcslm.io.files import read_json
 from mlcslm.report.tables import utterances_link
-from mlcslm.workflow.layout import SPLITS, statistics_file
+from mlcslm.workflow.layout import statistics_file
 
+SPLITS: tuple[Split, ...] = get_args(Split)
 MOST_LISTED = 50
 """Outliers of a kind on the page; the file has the others."""
 _REMEDY = "Delete it: `mlcslm manifest … --stats` or the workflow rebuilds it."

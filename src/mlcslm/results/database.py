@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from mlcslm.io.places import check_output_file
 from mlcslm.results import intervals, loading
 from mlcslm.results.external_systems import ExternalSystem, counts_of, insert_systems, load_answers
 from mlcslm.text.protocols import get_protocol
-from mlcslm.workflow.layout import CARD, SPLITS, Layout
+from mlcslm.workflow.layout import CARD, Layout
 
 _VIEWS = ("views.sql", "diarization_views.sql", "average_views.sql", "table_views.sql")
 
@@ -72,6 +72,7 @@ def build_database(
     tables: Path,
     languages: Path,
     systems: Sequence[SystemRow],
+    left_out: Collection[str] = (),
     external: Sequence[ExternalSystem] = (),
     renaming: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
@@ -80,10 +81,10 @@ def build_database(
     preset: the config's name, for readers; config: the whole configuration as JSON, validated here (its `scoring`
     section names the protocol that the views show); manifests: by split; hypotheses: by system and split; diarization:
     counts of each diarizer and split; segments: their transcripts, by diarizer and split; tables, languages:
-    tables.yaml and languages.tsv; systems: all that the config decodes; external: systems decoded elsewhere; renaming:
-    context entered before the finished file is renamed into place, and left afterwards. Raises UserError, and leaves
-    `out` as it was, if the files disagree (counts must cover exactly the manifest's utterances) or another process is
-    writing to `out`.
+    tables.yaml and languages.tsv; systems: all that the config decodes; left_out: diarizers that cannot run here, whose
+    rows are left out of tables; external: systems decoded elsewhere; renaming: context entered before the finished file
+    is renamed into place, and left afterwards. Raises UserError, and leaves `out` as it was, if the files disagree
+    (counts must cover exactly the manifest's utterances) or another process is writing to `out`.
     """
     checked, paper_tables, groups = parse_config(config), read_paper_tables(tables), read_languages(languages)
     settings = _settings(preset, checked, manifests, tables)
@@ -112,7 +113,7 @@ def build_database(
                 loading.load_segments(connection, segments)
                 load_answers(connection, external)
                 _check_protocol(connection, settings["protocol"])
-                _insert_paper_tables(connection, paper_tables, checked)
+                _insert_paper_tables(connection, paper_tables, checked, left_out)
                 for views in _VIEWS:
                     connection.execute(_sql(views))
                 drawn = checked.scoring.bootstrap_samples, checked.seed
@@ -201,13 +202,14 @@ def _diarizers(config: Config) -> list[tuple[Any, ...]]:
 
 
 def _insert_paper_tables(
-    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, PaperTable], config: Config
+    connection: duckdb.DuckDBPyConnection, tables: Mapping[str, PaperTable], config: Config, left_out: Collection[str]
 ) -> None:
     titles = [(name, table.title, table.values) for name, table in tables.items()]
     _insert_rows(connection, "paper_tables", titles)
+    diarizers = [name for name in config.diarizers if name not in left_out]
     rows, published = [], []
     for name, table in tables.items():
-        measured = rows_for(table, config.stages, config.decodings, config.diarizers)
+        measured = rows_for(table, config.stages, config.decodings, diarizers)
         # Rows that the paper does not have appear only if measured.
         known = [row for row in table.rows if row.published or row in measured]
         for position, row in enumerate(known, start=1):
@@ -301,7 +303,7 @@ def _found(config: Config, layout: Layout) -> dict[str, Any]:
     return {
         "preset": layout.preset,
         "config": config.model_dump(mode="json"),
-        "manifests": {split: layout.manifest(split) for split in SPLITS if layout.manifest(split).exists()},
+        "manifests": {split: layout.manifest(split) for split in layout.splits if layout.manifest(split).exists()},
         "hypotheses": {(f"{system[0]}/{system[1]}", system[2]): layout.hypotheses(*system) for system in systems},
         "scores": [layout.scores(*system) for system in systems],
         "reflections": [layout.reflections(*system) for system in systems],
@@ -311,6 +313,7 @@ def _found(config: Config, layout: Layout) -> dict[str, Any]:
         "tables": Path(config.tables),
         "languages": Path(config.languages),
         "systems": [SystemRow.from_config(config, *names) for names in dict.fromkeys(one[:2] for one in systems)],
+        "left_out": [name for name in config.diarizers if name not in layout.measurable.diarizers],
         "external": [ExternalSystem.read(folder) for folder in layout.external_on_disk()],
     }
 

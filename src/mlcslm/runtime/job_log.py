@@ -1,8 +1,12 @@
-"""A job's log file: a copy of what the job prints. A full or lost disk ends the log, never the job."""
+"""A job's log file: a copy of what the job prints, locked as long as the job runs.
+
+A disk that is full or lost ends the log, never the job.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import sys
@@ -33,6 +37,9 @@ class _Log(io.TextIOBase):
         self._file: TextIO | None = None
         try:
             self._file = open(path, "w", 1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            # By it `mlcslm status` tells a silent job from a killed one; not every file system has locks.
+            with contextlib.suppress(OSError):
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._end(error)
 

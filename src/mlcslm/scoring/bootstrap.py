@@ -1,4 +1,4 @@
-"""Percentile bootstrap of pooled error rates over sessions; which interval is printed, `intervals` decides."""
+"""Percentile bootstrap of pooled error rates over sessions; `intervals` decides which interval is printed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Low and high end of the percentile bootstrap interval of the pooled rate sum(errors) / sum(lengths).
 
-    Sessions are what is drawn, with replacement, because utterances of one conversation are not independent.
-    errors, lengths: (sessions,), each session's errors and reference tokens (or seconds, of a diarization error rate);
-    keep one order of sessions (say by name): the same arrays and seed give the same interval, another order another
-    draw. It is too narrow where sessions are few; with one there is nothing to draw from, and both ends are the rate.
-    Without any reference token both are nan. Draws that hold no reference token have no rate and are left out.
-    Raises ValueError for arrays that are empty, of different shape or with negative counts, and impossible options.
+    Whole sessions are resampled with replacement, since utterances of a conversation are not independent.
+    errors, lengths: (sessions,), each session's errors and reference tokens (or seconds, for a diarization error
+    rate). Keep a fixed order of sessions (say by name): the interval is a function of the arrays, their order and the
+    seed. It is too narrow with few sessions; with one, both ends are the rate. Without any reference token, both are
+    nan. Samples without a reference token have no rate and are skipped. Raises ValueError for arrays that are empty,
+    differ in shape or have negative counts, and for invalid options.
     """
     errors, lengths = np.asarray(errors, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
     if errors.ndim != 1 or errors.shape != lengths.shape or not errors.size:
@@ -33,9 +33,9 @@ def bootstrap_interval(
 
 
 def expanded_level(level: float, sessions: int) -> float:
-    """The level whose percentiles of a bootstrap of `sessions` hold `level`, a little above it.
+    """The level, slightly above `level`, at which a bootstrap of `sessions` covers `level`.
 
-    A bootstrap's variance is (n - 1) / n of what it should be, and its percentiles are a normal distribution's instead
+    A bootstrap's variance is (n - 1) / n of what it should be, and its percentiles follow a normal distribution instead
     of Student's (Hesterberg, "What teachers should know about the bootstrap", 2015, section 4: expanded percentiles).
 
     >>> [round(expanded_level(0.95, sessions), 4) for sessions in (30, 110, 10_000)]
@@ -48,7 +48,7 @@ def expanded_level(level: float, sessions: int) -> float:
 def draw_sessions(sessions: int, *, samples: int, level: float, seed: int) -> np.ndarray:
     """Sessions of each bootstrap sample, drawn with replacement: (samples, sessions), indices below `sessions`.
 
-    Raises ValueError for fewer than one sample, and for a level outside 0 to 1.
+    Raises ValueError for fewer than one sample and for a level outside 0 to 1.
     """
     if samples < 1 or not 0 < level < 1:
         raise ValueError(f"expected samples >= 1 and 0 < level < 1, found {samples} and {level}")

@@ -1,4 +1,4 @@
-"""Is one system better than another? Paired comparisons over sessions, of all pairs of systems at once."""
+"""Is one system better than another? Paired comparisons over sessions, for all pairs of systems at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlcslm.scoring.bootstrap import draw_sessions, expanded_level
 from mlcslm.scoring.intervals import BOOTSTRAP_SESSIONS, has_interval, with_tokens
 from mlcslm.scoring.jackknife import difference_interval
 
-# Up to so many sessions all ways of exchanging two systems are gone through (4,096 at most), beyond they are drawn.
+# Up to this many sessions, all exchanges of two systems are enumerated (at most 4,096); beyond, they are sampled.
 EXACT_SESSIONS = 12
 
 
@@ -18,8 +18,8 @@ EXACT_SESSIONS = 12
 class Comparison:
     """System `b` against system `a` (indices) on the same sessions. Rates are fractions, nan without reference tokens.
 
-    difference: rate_b - rate_a, negative where b is better; low, high: its paired interval, nan where sessions are too
-    few for one; p_value: of the randomisation test; fewer, more: sessions in which b made fewer and more errors than a.
+    difference: rate_b - rate_a, negative if b is better; low, high: its paired interval, nan if sessions are too few
+    for one; p_value: of the randomisation test; fewer, more: sessions in which b made fewer and more errors than a.
     """
 
     a: int
@@ -47,19 +47,19 @@ def compare_systems(
     """Compare each system with each later one, by pooled rates sum(errors) / sum(lengths), or by means over groups.
 
     errors: (systems, sessions), each system's errors in each session; lengths: (sessions,), its reference tokens (or
-    seconds). The order of sessions is part of the draw, as in `bootstrap_interval`. groups: (sessions,), to compare the
-    means of the groups' pooled rates, each group counting alike; groups without a reference token are left out.
+    seconds). The result depends on the order of sessions, as in `bootstrap_interval`. groups: (sessions,), to compare
+    means of the groups' pooled rates, with equal weights; groups without a reference token are skipped.
 
     - Interval of pooled rates from 30 sessions on: expanded percentiles of a bootstrap of their difference; each sample
       draws whole sessions with replacement, the same for both systems (Bisani and Ney, "Bootstrap estimates for
-      confidence intervals in ASR performance evaluation", 2004). Below, and of means over groups: Student's t with the
-      variance of a jackknife of the sessions' differences, within groups (`mlcslm.scoring.jackknife`). None where
-      sessions are too few (`has_interval`).
-    - p_value: two-sided randomisation test: how often, if in each session it were chance which system made which
-      errors, the difference would be as large (Noreen, "Computer-intensive methods for testing hypotheses", 1989).
-      It holds for any number of sessions: with n of them it is at least 2 / 2^n.
+      confidence intervals in ASR performance evaluation", 2004). With fewer sessions, and for means over groups:
+      Student's t with the variance of a jackknife of the sessions' differences, within groups
+      (`mlcslm.scoring.jackknife`). None if sessions are too few (`has_interval`).
+    - p_value: two-sided randomisation test: the probability of a difference at least as large if, in each session,
+      the systems' errors were exchanged at random (Noreen, "Computer-intensive methods for testing hypotheses", 1989).
+      Valid for any number of sessions; with n of them it is at least 2 / 2^n.
 
-    Raises ValueError for arrays of other shapes, without a session or with negative counts, and impossible options.
+    Raises ValueError for arrays of other shapes, without sessions or with negative counts, and for invalid options.
     """
     errors, lengths = np.asarray(errors, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
     groups = np.zeros(lengths.shape, dtype=int) if groups is None else np.asarray(groups)
@@ -73,13 +73,13 @@ def compare_systems(
     if lengths.any():
         chosen = with_tokens(lengths, groups)
         errors, lengths, groups = errors[:, chosen], lengths[chosen], groups[chosen]
-    names, places = np.unique(groups, return_inverse=True)
-    of_group = (places[:, None] == np.arange(names.size)).astype(np.float64)
+    names, group_of_session = np.unique(groups, return_inverse=True)
+    of_group = (group_of_session[:, None] == np.arange(names.size)).astype(np.float64)
     first, second = np.triu_indices(len(errors), k=1)
     changes = errors[second] - errors[first]
     lows, highs = _intervals(errors, lengths, groups, (first, second), samples, level, seed)
-    # What an error adds to the mean of groups depends on its group; pooled rates are compared by whole errors.
-    weights = np.ones(lengths.shape) if names.size == 1 else 1 / (names.size * (lengths @ of_group))[places]
+    # The contribution of an error to the mean of groups depends on its group; pooled rates compare whole errors.
+    weights = np.ones(lengths.shape) if names.size == 1 else 1 / (names.size * (lengths @ of_group))[group_of_session]
     p_values = randomisation_p_values(changes * weights, samples=samples, seed=seed)
     rates = _rates(errors @ of_group, lengths @ of_group)
     return [
@@ -109,7 +109,7 @@ def _intervals(
     level: float,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the intervals of all pairs' differences, (pairs,) each, nan where there is none."""
+    """Ends of the intervals of all pairs' differences, (pairs,) each, nan if there is none."""
     drawn = draw_sessions(lengths.size, samples=samples, level=level, seed=seed)
     first, second = pairs
     if not has_interval(lengths, groups):
@@ -117,7 +117,7 @@ def _intervals(
     if np.unique(groups).size > 1 or np.count_nonzero(lengths) < BOOTSTRAP_SESSIONS:
         return difference_interval(errors[second] - errors[first], lengths, groups, level)
     sampled = _sampled_rates(errors, lengths, drawn)
-    level = expanded_level(level, np.count_nonzero(lengths))
+    level = expanded_level(level, int(np.count_nonzero(lengths)))
     lows, highs = np.quantile(sampled[:, second] - sampled[:, first], ((1 - level) / 2, (1 + level) / 2), axis=0)
     return lows, highs
 
@@ -130,8 +130,8 @@ def _rates(errors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def _sampled_rates(errors: np.ndarray, lengths: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """Each system's rate in each sample with reference tokens: (samples, systems)."""
     samples, sessions = drawn.shape
-    places = drawn + sessions * np.arange(samples)[:, None]
-    times = np.bincount(places.ravel(), minlength=samples * sessions).reshape(samples, sessions).astype(np.float64)
+    cells = drawn + sessions * np.arange(samples)[:, None]
+    times = np.bincount(cells.ravel(), minlength=samples * sessions).reshape(samples, sessions).astype(np.float64)
     lengths_drawn = times @ lengths
     scored = lengths_drawn > 0
     return (times[scored] @ errors.T) / lengths_drawn[scored, None]
@@ -140,8 +140,8 @@ def _sampled_rates(errors: np.ndarray, lengths: np.ndarray, drawn: np.ndarray) -
 def randomisation_p_values(changes: np.ndarray, *, samples: int = 1000, seed: int) -> np.ndarray:
     """Two-sided p-values of sum(changes) = 0 under exchange of the systems in each session: (pairs,).
 
-    changes: (pairs, sessions). Up to `EXACT_SESSIONS` sessions all ways of exchanging are gone through, beyond as many
-    as `samples` drawn.
+    changes: (pairs, sessions). Up to `EXACT_SESSIONS` sessions all exchanges are enumerated, beyond, `samples` of them
+    are drawn.
     """
     sessions = changes.shape[1]
     exact = sessions <= EXACT_SESSIONS
@@ -150,7 +150,7 @@ def randomisation_p_values(changes: np.ndarray, *, samples: int = 1000, seed: in
     else:
         exchanged = np.random.default_rng(seed).integers(2, size=(samples, sessions))
     totals = np.abs((1.0 - 2.0 * exchanged) @ changes.T)
-    # Seconds are no integers: the same sum in another order is not less.
+    # Seconds are not integers: a different order of summation must not make the same sum smaller.
     found = np.abs(changes.sum(axis=1)) * (1 - 1e-9)
     as_large = (totals >= found).sum(axis=0)
     return as_large / len(totals) if exact else (1 + as_large) / (1 + samples)

@@ -15,9 +15,9 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class DiarizationErrors:
-    """Seconds of speech of one or many recordings, a second in which two people speak being two.
+    """Seconds of speech of one or many recordings; a second in which two people speak counts twice.
 
-    scored_speech: what the reference has, the denominator. Anything negative raises ValueError.
+    scored_speech: of the reference, the denominator. Negative values raise ValueError.
     """
 
     scored_speech: float
@@ -36,7 +36,7 @@ class DiarizationErrors:
 
     @property
     def error_rate(self) -> float | None:
-        """DER: the three errors per second of speech, a fraction that false alarms can take above 1; None without."""
+        """DER: the three errors per second of speech (false alarms can push it above 1); None without speech."""
         errors = self.missed + self.false_alarm + self.confusion
         return errors / self.scored_speech if self.scored_speech else None
 
@@ -47,7 +47,7 @@ class DiarizationErrors:
 
 
 def pool_diarization(errors: Iterable[DiarizationErrors]) -> DiarizationErrors:
-    """Sum of `errors`: its error rate is the pooled one, recordings weighing as much as is spoken in them."""
+    """Sum of `errors`: its error rate is the pooled one, with recordings weighted by their speech."""
     return sum(errors, DiarizationErrors.zero())
 
 
@@ -55,8 +55,8 @@ def pool_diarization(errors: Iterable[DiarizationErrors]) -> DiarizationErrors:
 class DerOptions:
     """How strictly turns are compared.
 
-    collar: seconds left out on either side of every boundary of the reference, as md-eval's (pyannote's `collar` is the
-    whole width, twice as much); skip_overlap: whether what several speak at once in the reference is left out.
+    collar: seconds not scored on either side of each reference boundary, as in md-eval (pyannote's `collar` is the
+    total width, twice as much); skip_overlap: whether to skip overlapping speech of the reference.
     """
 
     collar: float = 0.0
@@ -68,15 +68,15 @@ class DerOptions:
 
 
 STRICT = DerOptions()
-"""The challenge's: no collar, overlapping speech scored."""
+"""The challenge's options: no collar, overlapping speech scored."""
 
 
 @dataclass(frozen=True)
 class DerTask:
-    """What a recording's turns are scored from.
+    """Turns of a recording to score.
 
-    scored: zones to score, in seconds; None for all from the reference's first start to its last end. unscored: zones
-    that are left out of these.
+    scored: zones to score, in seconds; None for everything from the first start to the last end of the reference.
+    unscored: zones to exclude from these.
     """
 
     reference: Sequence[Segment]
@@ -89,19 +89,19 @@ class DerTask:
 def score_diarization(
     reference: Sequence[Segment], hypothesis: Sequence[Segment], options: DerOptions = STRICT
 ) -> DiarizationErrors:
-    """Errors of a recording's segments, speakers named as suits the hypothesis best.
+    """Errors of a recording's segments under the best mapping of speakers.
 
-    Scored is the region from the reference's first start to its last end, by default without a collar and overlapping
-    speech included; what the hypothesis has outside of it does not count. Segments of one speaker that overlap are one.
-    An empty hypothesis has missed everything; without any speech in the reference nothing is scored.
+    The scored region extends from the first start to the last end of the reference; hypothesis segments outside do not
+    count. By default there is no collar and overlapping speech is scored. Overlapping segments of one speaker are
+    merged. An empty hypothesis misses everything; without speech in the reference, nothing is scored.
     """
     return score_task(DerTask(reference, hypothesis, options=options))
 
 
 def score_task(task: DerTask) -> DiarizationErrors:
-    """Errors of a recording's segments within its scored zones; as `score_diarization` otherwise.
+    """Errors of a recording's segments within its scored zones; otherwise as `score_diarization`.
 
-    Where zones are given a reference without speech has false alarms.
+    Given zones, a reference without speech can have false alarms.
     """
     from pyannote.core import Segment as Span
     from pyannote.core import Timeline
@@ -124,7 +124,7 @@ def score_task(task: DerTask) -> DiarizationErrors:
 def score_diarizations(
     references: Mapping[str, Sequence[Segment]], hypotheses: Mapping[str, Sequence[Segment]], *, jobs: int = 1
 ) -> dict[str, DiarizationErrors]:
-    """Errors of every recording of `references`, in their order; one without a hypothesis is all missed.
+    """Errors of every recording of `references`, in their order; all speech of one without a hypothesis is missed.
 
     references, hypotheses: segments by recording; jobs: processes.
     """
@@ -134,7 +134,7 @@ def score_diarizations(
 
 def score_tasks(tasks: Mapping[Key, DerTask], *, jobs: int = 1) -> dict[Key, DiarizationErrors]:
     """Errors of every task, in their order; jobs: processes."""
-    # Once, before processes are forked from this one.
+    # Imported once, before this process forks.
     import pyannote.metrics.diarization  # noqa: F401
 
     sizes = [len(task.reference) + len(task.hypothesis) for task in tasks.values()]
@@ -143,7 +143,7 @@ def score_tasks(tasks: Mapping[Key, DerTask], *, jobs: int = 1) -> dict[Key, Dia
 
 
 def _annotation(segments: Iterable[Segment]) -> Any:
-    """pyannote's Annotation of `segments`, a speaker's own overlaps merged: it would count them twice."""
+    """pyannote's Annotation of `segments`, with a speaker's own overlaps merged: it would count them twice."""
     from pyannote.core import Annotation
     from pyannote.core import Segment as Span
 

@@ -1,4 +1,4 @@
-"""From a manifest and what a diarizer found and transcribed to its errors on every recording, files to Parquet."""
+"""A diarizer's errors on every recording of a manifest, from its turns and transcripts to Parquet."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def write_diarization_counts(
     languages: Path,
     jobs: int = 1,
 ) -> None:
-    """Write to `out` a row (`DIARIZATION_COUNTS_SCHEMA`) for each recording of `manifest`, in the manifest's order.
+    """Write to `out` one row (`DIARIZATION_COUNTS_SCHEMA`) per recording of `manifest`, in the manifest's order.
 
-    rttm: folder of the turns found, RTTM files of any names; stm: their transcripts; oracle: Track 1 counts
-    (`hypotheses.COUNTS_SCHEMA`) of the system that transcribed them, on the manifest's own utterances; jobs: processes.
-    A recording of which nothing was found counts as missed and deleted. Raises UserError or FaultyInput for files that
-    are missing or faulty, references without text, recordings that the manifest lacks, and an oracle of another
-    protocol or of other utterances.
+    rttm: folder of RTTM files (any names) with the turns; stm: their transcripts; oracle: Track 1 counts
+    (`wer_counts.COUNTS_SCHEMA`) of the transcribing system on the manifest's own utterances; jobs: processes. A
+    recording without output counts as missed and deleted. Raises UserError or FaultyInput for files that are missing or
+    faulty, references without text, recordings that the manifest lacks, and an oracle of another protocol or of other
+    utterances.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
     rows = read_rows(manifest, ("utterance_id", "session_id", "grp", "speaker", "start", "end", "text"))
@@ -73,7 +73,10 @@ def write_diarization_counts(
     for source, found in ((rttm, turns), (stm, transcripts)):
         if missing := [recording for recording in references if recording not in found]:
             logging.getLogger(__name__).warning(
-                "%s: nothing of %d of %d recordings; all of them is missed", source, len(missing), len(references)
+                "%s: no output for %d of %d recordings: all their speech counts as missed",
+                source,
+                len(missing),
+                len(references),
             )
     oracle_counts = _oracle(oracle, chosen.name)
     labels = {"system": system, "split": split}
@@ -98,10 +101,10 @@ def count_recordings(
     labels: Mapping[str, str],
     jobs: int = 1,
 ) -> list[dict[str, Any]]:
-    """A row (`DIARIZATION_COUNTS_SCHEMA`) for each recording of `references`, without an oracle's errors.
+    """One row (`DIARIZATION_COUNTS_SCHEMA`) per recording of `references`, without an oracle's errors.
 
-    groups: of each recording; turns: found in each; transcripts: None where only turns are to be scored, whose rows
-    then have no errors of words; labels: system and split; jobs: processes.
+    groups, turns: by recording; transcripts: None to score only turns, leaving word errors null; labels: system and
+    split; jobs: processes.
     """
     segments = {name: [Segment(u.start, u.end, u.speaker) for u in spoken] for name, spoken in references.items()}
     diarization = score_diarizations(segments, turns, jobs=jobs)
@@ -114,15 +117,15 @@ def count_recordings(
             len({segment.speaker for segment in segments[recording]}),
             len({segment.speaker for segment in turns.get(recording, ())}),
         )
-        place = {"protocol": protocol.name, "recording": recording, "grp": groups[recording].group}
-        rows.append({**labels, **place, **_counts(diarization[recording], words.get(recording), speakers)})
+        key = {"protocol": protocol.name, "recording": recording, "grp": groups[recording].group}
+        rows.append({**labels, **key, **_counts(diarization[recording], words.get(recording), speakers)})
     return rows
 
 
 def read_rttm_folder(folder: Path) -> dict[str, list[Segment]]:
-    """Segments of each recording in the `.rttm` files of a folder. Raises UserError where there is no folder."""
+    """Segments of each recording in the `.rttm` files of a folder. Raises UserError if the folder does not exist."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Expected one with the RTTM files of a diarizer.")
+        raise UserError(f"{folder}: no such folder. Expected the RTTM files of a diarizer.")
     recordings: dict[str, list[Segment]] = {}
     for path in sorted(folder.glob("*.rttm")):
         for recording, segments in read_rttm(path).items():
@@ -130,20 +133,20 @@ def read_rttm_folder(folder: Path) -> dict[str, list[Segment]]:
     return recordings
 
 
-def reference_utterances(rows: Mapping[str, list], manifest: Path) -> list[Utterance]:
-    """Utterances of a manifest's rows, recordings being sessions. Raises FaultyInput for those without a text."""
+def reference_utterances(rows: Mapping[str, list[Any]], manifest: Path) -> list[Utterance]:
+    """Utterances of a manifest's rows, with sessions as recordings. Raises FaultyInput if any has no text."""
     if unlabelled := sum(text is None for text in rows["text"]):
         raise FaultyInput(
-            f"{manifest}: the split cannot be scored.",
+            f"{manifest}: cannot score the split.",
             [f"{unlabelled} of {len(rows['text'])} utterances have no reference text (transcripts of three columns?)"],
         )
     columns = (rows[name] for name in ("session_id", "speaker", "start", "end", "text"))
     return [Utterance(*values) for values in zip(*columns, strict=True)]
 
 
-def groups_of_sessions(rows: Mapping[str, list], manifest: Path, languages: Path) -> dict[str, Group]:
+def groups_of_sessions(rows: Mapping[str, list[Any]], manifest: Path, languages: Path) -> dict[str, Group]:
     """Group of each recording of a manifest's rows. Raises UserError for groups that `languages` lacks."""
-    of_utterances = groups_of_rows(dict(rows), read_languages(languages), manifest, languages)
+    of_utterances = groups_of_rows(rows, read_languages(languages), manifest, languages)
     return dict(zip(rows["session_id"], of_utterances.values(), strict=True))
 
 
@@ -162,7 +165,7 @@ def _oracle(path: Path, protocol: str) -> dict[str, tuple[int, int]]:
 def _counts(
     diarization: DiarizationErrors, transcription: TranscriptErrors | None, speakers: tuple[int, int]
 ) -> dict[str, Any]:
-    """Columns of the seconds and the counts, nulls where there is no transcription, and no oracle's."""
+    """Columns of seconds and counts; those of the transcription are null without one, those of the oracle always."""
     values: dict[str, Any] = {name: getattr(diarization, name) for name in _SECONDS}
     values["speakers_reference"], values["speakers_found"] = speakers
     if transcription is not None:

@@ -1,4 +1,4 @@
-"""Error counts that add up. A rate is taken once, at the end, so that a mean of rates cannot be written by accident."""
+"""Error counts that add up. The rate is computed once, at the end, so that nobody averages rates by accident."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class ErrorCounts:
     """Errors of one or many utterances against `length` reference tokens (words or characters).
 
-    errors = insertions + deletions + substitutions; anything else, or a negative count, raises ValueError.
+    Raises ValueError for negative counts, and if errors is not insertions + deletions + substitutions.
     """
 
     errors: int
@@ -32,7 +32,7 @@ class ErrorCounts:
 
     @property
     def error_rate(self) -> float | None:
-        """Errors per reference token, a fraction that insertions can take above 1; None where there is no token."""
+        """Errors per reference token, a fraction (insertions can push it above 1); None without tokens."""
         return self.errors / self.length if self.length else None
 
     def __add__(self, other: ErrorCounts) -> ErrorCounts:
@@ -61,7 +61,7 @@ RUN_ON_INSERTIONS = 50
 
 @dataclass(frozen=True)
 class RunOns:
-    """How many utterances run on, the insertions they hold, and the insertions of all utterances."""
+    """Number of utterances that run on, their insertions, and the insertions of all utterances."""
 
     utterances: int
     insertions: int
@@ -69,12 +69,12 @@ class RunOns:
 
     @property
     def share(self) -> float:
-        """Share of all insertions that run-ons hold, 0 to 1; 0 where nothing is inserted."""
+        """Share of all insertions that are in run-ons, 0 to 1; 0 without insertions."""
         return self.insertions / self.insertions_of_all if self.insertions_of_all else 0.0
 
 
 def count_run_ons(insertions: Iterable[int], threshold: int = RUN_ON_INSERTIONS) -> RunOns:
-    """Count utterances with at least `threshold` insertions. insertions: one count an utterance.
+    """Count utterances with at least `threshold` insertions. insertions: one count per utterance.
 
     >>> count_run_ons([0, 3, 50, 47])
     RunOns(utterances=1, insertions=50, insertions_of_all=100)

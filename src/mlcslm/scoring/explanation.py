@@ -1,4 +1,4 @@
-"""What to say of an error rate that surprises: how much of it is capitals, punctuation and Unicode normalisation."""
+"""Explanations of surprising error rates: how much is due to capitals, punctuation and Unicode normalisation."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.text.protocols import Protocol, get_protocol
 
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
-"""Soft hyphen, zero-width space, word joiner, byte order mark: no scorer skips them, and nobody sees them."""
+"""Soft hyphen, zero-width space, word joiner, byte order mark: invisible, but no scorer skips them."""
 
 
 def normalising(protocol: Protocol) -> Protocol | None:
-    """The protocol that normalises hypotheses too, to compare with; None where `protocol` itself does."""
+    """The protocol that also normalises hypotheses, for comparison; None if `protocol` already does."""
     return None if protocol.normalise_hypothesis else get_protocol(protocol.name, normalise_hypothesis=True)
 
 
 def describe_normalised(normalised: ErrorCounts, protocol: Protocol) -> dict[str, Any]:
-    """What JSON says of the counts under a `normalising` protocol."""
+    """Counts under a `normalising` protocol, for JSON."""
     return {"protocol": protocol.name, "errors": normalised.errors, "error_rate": normalised.error_rate}
 
 
 def explain_normalisation(counts: ErrorCounts, normalised: ErrorCounts, protocol: str) -> str | None:
-    """A line on errors that normalising hypotheses removes; None where it removes none.
+    """A line on the errors that normalising the hypotheses removes; None if it removes none.
 
     >>> explain_normalisation(ErrorCounts(2, 8, 0, 0, 2), ErrorCounts(0, 8, 0, 0, 0), "mlcslm-2025")[:52]
     '2 of 2 errors are capitals or punctuation of the hyp'
@@ -36,12 +36,12 @@ def explain_normalisation(counts: ErrorCounts, normalised: ErrorCounts, protocol
     rates = [100 * errors / counts.length for errors in (counts.errors, normalised.errors)]
     return (
         f"{removed:,} of {counts.errors:,} errors are capitals or punctuation of the hypotheses, which {protocol} does "
-        f"not normalise: {rates[0]:.2f} % as they stand, {rates[1]:.2f} % normalised (--normalise-hypothesis)"
+        f"not normalise: {rates[0]:.2f} % as written, {rates[1]:.2f} % normalised (--normalise-hypothesis)"
     )
 
 
 def explain_characters(references: Iterable[str], hypotheses: Iterable[str]) -> list[str]:
-    """Lines on characters that make texts differ that look the same: NFD against NFC, and invisible ones."""
+    """Lines on characters that make identical-looking texts differ: NFD against NFC, and invisible ones."""
     references, hypotheses = list(references), list(hypotheses)
     return [*_explain_accents(references, hypotheses), *_explain_invisible(references, hypotheses)]
 
@@ -51,8 +51,8 @@ def _explain_invisible(references: list[str], hypotheses: list[str]) -> Iterable
         found = [match for text in texts if (match := _INVISIBLE.search(text))]
         if found:
             yield (
-                f"{len(found):,} of {len(texts):,} {side} hold invisible characters, such as U+{ord(found[0][0]):04X}, "
-                "which make another word of what looks the same"
+                f"{len(found):,} of {len(texts):,} {side} have invisible characters such as U+{ord(found[0][0]):04X}, "
+                "which make words differ that look the same"
             )
 
 
@@ -62,6 +62,6 @@ def _explain_accents(references: list[str], hypotheses: list[str]) -> Iterable[s
         return
     side, other = ("references", "hypotheses") if apart[0] else ("hypotheses", "references")
     yield (
-        f"{max(apart):,} {side} have letters and accents apart (Unicode NFD), the {other} do not (NFC): they look the "
-        "same and count as errors; write both alike"
+        f"{max(apart):,} {side} have decomposed accents (Unicode NFD), the {other} do not (NFC): they look the same "
+        "but count as errors; use one form for both"
     )

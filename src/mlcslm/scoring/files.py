@@ -1,4 +1,4 @@
-"""Error counts of two files of texts, for people who bring hypotheses of their own."""
+"""Error counts of a hypothesis file against a reference file, as `mlcslm score` prints them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Any, TypeVar
 
 from mlcslm.config.languages import Group, group_of_utterance, read_languages
 from mlcslm.errors import FaultyInput, UserError, shortened
-from mlcslm.formats.hypothesis_files import Turns, read_texts, read_transcripts, read_turns, say_notes
+from mlcslm.formats.any_format import Turns, log_notes, read_texts, read_transcripts, read_turns
 from mlcslm.formats.rttm import Channel
 from mlcslm.formats.segments import Utterance, by_recording
 from mlcslm.formats.zones import Zone, read_uem
 from mlcslm.scoring.der import STRICT, DerOptions, DerTask, DiarizationErrors, pool_diarization, score_tasks
 from mlcslm.scoring.error_counts import ErrorCounts, count_run_ons, pool
 from mlcslm.scoring.explanation import describe_normalised, explain_characters, explain_normalisation, normalising
-from mlcslm.scoring.recordings import GROUPLESS, SHOWN_RECORDINGS, assign_groups, check_references, groups_of_recordings
+from mlcslm.scoring.recordings import (
+    GROUPLESS,
+    MAX_LISTED_RECORDINGS,
+    assign_groups,
+    check_references,
+    groups_of_recordings,
+)
 from mlcslm.scoring.transcripts import (
     TranscriptErrors,
     TranscriptTask,
@@ -39,25 +45,25 @@ def score_kaldi_texts(
     normalise_hypothesis: bool = False,
     group: str | None = None,
 ) -> dict[str, Any]:
-    """Pooled error counts of `hypothesis` against `reference` as a value that JSON can hold.
+    """Pooled error counts of `hypothesis` against `reference`, as a value for JSON.
 
-    Files are Kaldi text, or of another format that has texts by id (`read_texts`); group: of all utterances, by default
-    told by their ids.
+    Files are Kaldi text, or of another format with texts by id (`read_texts`); group: of all utterances, by default
+    inferred from their ids.
 
     Keys: protocol; errors, length, insertions, deletions, substitutions, error_rate (a fraction, None without reference
-    tokens); with_normalised_hypotheses, where the protocol leaves hypotheses as they are; utterances,
-    missing_hypotheses; run_ons (utterances, insertions, share_of_insertions); groups, the counts
-    and rate of each group that occurs, in the sheet's order. Raises UserError or FaultyInput as its readers do, and for
-    an empty reference file and ids of no known group.
+    tokens); with_normalised_hypotheses, if the protocol leaves hypotheses unchanged; utterances, missing_hypotheses;
+    run_ons (utterances, insertions, share_of_insertions); groups, counts and rate of each group that occurs, in the
+    order of the languages table. Raises UserError or FaultyInput as the readers do, and for an empty reference file and
+    ids of no known group.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
     languages_table = read_languages(languages)
-    (references, left_out), (hypotheses, notes) = (
+    (references, reference_notes), (hypotheses, notes) = (
         read_texts(reference, "reference"),
         read_texts(hypothesis, "hypothesis"),
     )
     if not references:
-        raise UserError(f"{reference}: found no utterances, expected `<utterance id> <text>` a line.")
+        raise UserError(f"{reference}: found no utterances, expected `<utterance id> <text>` per line.")
     groups = _groups_of(references, languages_table, reference, group)
     counts = score_texts(references, hypotheses, chosen, groups, source=str(hypothesis))
     pooled = pool(counts.values())
@@ -67,7 +73,7 @@ def score_kaldi_texts(
         under_other = pool(score_texts(references, hypotheses, other, groups, source=str(hypothesis)).values())
         explained.append(explain_normalisation(pooled, under_other, chosen.name))
         normalised = {"with_normalised_hypotheses": describe_normalised(under_other, other)}
-    told = say_notes(reference, left_out) + say_notes(hypothesis, explained)
+    logged = log_notes(reference, reference_notes) + log_notes(hypothesis, explained)
     run_ons = count_run_ons(count.insertions for count in counts.values())
     by_group: dict[str, list[ErrorCounts]] = {name: [] for name in languages_table}
     for utterance_id, count in counts.items():
@@ -77,7 +83,7 @@ def score_kaldi_texts(
         "protocol": chosen.name,
         **_describe(pooled),
         **normalised,
-        **({"notes": told} if told else {}),
+        **({"notes": logged} if logged else {}),
         "utterances": len(counts),
         "missing_hypotheses": len(references) - len(hypotheses),
         "run_ons": {
@@ -103,7 +109,7 @@ def _describe(counts: ErrorCounts) -> dict[str, Any]:
 def _groups_of(
     ids: Iterable[str], languages_table: dict[str, Group], path: Path, group: str | None
 ) -> dict[str, Group]:
-    """Group of each utterance, by its id; raises FaultyInput listing the first ten ids of no group."""
+    """Group of each utterance, by id. Raises FaultyInput listing the first ten ids of no group."""
 
     def find(utterance_id: str) -> Group | None:
         try:
@@ -129,17 +135,18 @@ def score_turn_files(
     uem: Path | None = None,
     jobs: int,
 ) -> dict[str, Any]:
-    """DER of `hypothesis` against `reference`, with its parts in seconds; docs/scoring.md has the keys.
+    """DER of `hypothesis` against `reference`, with its parts in seconds; docs/scoring.md lists the keys.
 
-    Files are RTTM, or have transcripts, whose utterances are turns then. Each channel of a recording is scored by
-    itself. group: of all recordings, by default told by their names; uem: the zones to score, by default each
+    Files are RTTM, or transcripts, whose utterances then count as turns. The channels of a recording are scored
+    separately. group: of all recordings, by default inferred from their names; uem: the zones to score, by default each
     recording from its first start to its last end. Raises UserError or FaultyInput for files that cannot be read,
-    recordings and channels without a reference, recordings of no group of `languages` and a UEM that has none of them.
+    recordings and channels without a reference, recordings of no group of `languages`, and a UEM with none of the
+    recordings.
     """
     languages_table = read_languages(languages)
     sides = read_turns(reference, "reference"), read_turns(hypothesis, "hypothesis")
-    told = [
-        note for path, side in zip((reference, hypothesis), sides, strict=True) for note in say_notes(path, side.notes)
+    logged = [
+        note for path, side in zip((reference, hypothesis), sides, strict=True) for note in log_notes(path, side.notes)
     ]
     tasks, outside = _der_tasks(*sides, (reference, hypothesis), options, uem)
     recordings = list(dict.fromkeys(recording for recording, _ in tasks))
@@ -154,7 +161,7 @@ def score_turn_files(
         "skip_overlap": options.skip_overlap,
         **({"uem": str(uem), "outside_uem": outside} if uem else {}),
         **_describe_diarization(pool_diarization(errors.values())),
-        **({"notes": told} if told else {}),
+        **({"notes": logged} if logged else {}),
         **({"unscored_zones": zones} if zones else {}),
         **({"channels": len(tasks)} if len(tasks) > len(recordings) else {}),
         **_missing(errors, {recording for recording, _ in sides[1].segments}),
@@ -165,7 +172,7 @@ def score_turn_files(
 def _der_tasks(
     reference: Turns, hypothesis: Turns, paths: tuple[Path, Path], options: DerOptions, uem: Path | None
 ) -> tuple[dict[Channel, DerTask], int]:
-    """What is scored of each channel of the reference, and how many recordings the UEM leaves out."""
+    """What to score in each channel of the reference, and how many recordings the UEM excludes."""
     names = [list(dict.fromkeys(recording for recording, _ in turns.segments)) for turns in (reference, hypothesis)]
     check_references(names[0], names[1], (str(paths[0]), str(paths[1])))
     found = _on_channels(hypothesis.segments, reference.segments, paths[1])
@@ -184,9 +191,9 @@ def _der_tasks(
     }
     outside = [name for name in names[0] if name not in {recording for recording, _ in tasks}]
     if not tasks:
-        raise UserError(f"{uem}: found none of the recordings of {paths[0]}, such as {names[0][0]}; nothing to score.")
+        raise UserError(f"{uem}: has none of the recordings of {paths[0]}, such as {names[0][0]}; nothing to score.")
     if uem and outside:
-        say_notes(uem, [f"leaves out {len(outside)} of {len(names[0])} recordings: {', '.join(shortened(outside, 3))}"])
+        log_notes(uem, [f"excludes {len(outside)} of {len(names[0])} recordings: {', '.join(shortened(outside, 3))}"])
     return tasks, len(outside)
 
 
@@ -197,9 +204,9 @@ def _on_channels(
     *,
     strict: bool = True,
 ) -> dict[Channel, Sequence[Value]]:
-    """What a file gives for channels, under the reference's names: where either has one only, names do not matter.
+    """A file's values by channel, under the reference's channel names, which do not matter if both sides have just one.
 
-    strict: whether a channel that the reference lacks is a fault, and not left out.
+    strict: whether a channel that the reference lacks is a fault; otherwise it is skipped.
     """
     of_reference, of_given = _channels(reference), _channels(given)
     found: dict[Channel, Sequence[Value]] = {}
@@ -211,11 +218,11 @@ def _on_channels(
         elif channel in known:
             found[recording, channel] = values
         elif recording in of_reference:
-            unknown.append(f"{recording}: channel {channel or 'not named'}, expected {', '.join(known)}")
+            unknown.append(f"{recording}: channel {channel or '(unnamed)'}, expected {', '.join(known)}")
     if unknown and strict:
         raise FaultyInput(
             f"{path}: {len(unknown)} channels have no reference; correct or remove:",
-            shortened(unknown, SHOWN_RECORDINGS),
+            shortened(unknown, MAX_LISTED_RECORDINGS),
         )
     return found
 
@@ -238,17 +245,17 @@ def score_transcript_files(
     breakdown: bool = False,
     jobs: int,
 ) -> dict[str, Any]:
-    """tcpWER (tcpCER) of `hypothesis` against `reference` and what stands beside it; docs/scoring.md has the keys.
+    """tcpWER (tcpCER) of `hypothesis` against `reference`, and related rates; docs/scoring.md lists the keys.
 
-    Files are STM, SegLST, CTM or NeMo lines; group: of all recordings, by default told by their names. Stretches that
-    the reference marks as not scored are left out on both sides. Raises UserError or FaultyInput for an unknown
-    protocol, files that cannot be read, recordings without a reference and recordings of no group of `languages`.
+    Files are STM, SegLST, CTM or NeMo lines; group: of all recordings, by default inferred from their names. Zones that
+    the reference marks as unscored are excluded on both sides. Raises UserError or FaultyInput for an unknown protocol,
+    files that cannot be read, recordings without a reference and recordings of no group of `languages`.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
     languages_table = read_languages(languages)
     sides = read_transcripts(reference, "reference"), read_transcripts(hypothesis, "hypothesis")
-    told = [
-        note for path, side in zip((reference, hypothesis), sides, strict=True) for note in say_notes(path, side.notes)
+    logged = [
+        note for path, side in zip((reference, hypothesis), sides, strict=True) for note in log_notes(path, side.notes)
     ]
     references, hypotheses = (by_recording(side.utterances) for side in sides)
     check_references(references, hypotheses, (str(reference), str(hypothesis)))
@@ -267,14 +274,14 @@ def score_transcript_files(
         )
         notes.append(explain_normalisation(pooled.tcp, under_other, chosen.name))
         normalised = {"with_normalised_hypotheses": describe_normalised(under_other, other)}
-    told += say_notes(hypothesis, notes)
+    logged += log_notes(hypothesis, notes)
     by_group = _by_group_and_session(errors, groups, languages_table, pool_transcripts, _describe_transcript)
     return {
         "protocol": chosen.name,
         "collar": COLLAR,
         **_describe_transcript(pooled),
         **normalised,
-        **({"notes": told} if told else {}),
+        **({"notes": logged} if logged else {}),
         **_describe_unscored(unscored, pooled),
         "group_mean_error_rate": _mean([group["error_rate"] for group in by_group["groups"].values()]),
         **_missing(references, hypotheses),
@@ -291,7 +298,7 @@ def count_changed(
     *,
     jobs: int,
 ) -> dict[str, ErrorCounts]:
-    """tcpWER's counts under the second protocol, of the recordings whose hypothesis it makes other tokens of."""
+    """tcpWER's counts under the second protocol, for recordings whose hypothesis it tokenises differently."""
     changed = [
         name
         for name, spoken in hypotheses.items()
@@ -322,7 +329,7 @@ def _describe_unscored(unscored: Mapping[str, Sequence[Zone]], errors: Transcrip
 
 
 def _mean(rates: Iterable[float | None]) -> float | None:
-    """Mean of the groups' rates, those without a reference token left out: the 2026 challenge's tcpMER."""
+    """Mean of the groups' rates, skipping groups without a reference token: the 2026 challenge's tcpMER."""
     known = [rate for rate in rates if rate is not None]
     return sum(known) / len(known) if known else None
 

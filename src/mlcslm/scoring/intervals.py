@@ -1,6 +1,6 @@
-"""Confidence intervals of error rates as they are printed: none below five sessions, right from there on.
+"""Confidence intervals of error rates as printed: none below five sessions, correct coverage from there on.
 
-What each method holds in simulations stands in docs/scoring.md.
+docs/scoring.md has the coverage of each method in simulations.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import numpy as np
 from mlcslm.scoring.bootstrap import bootstrap_interval, expanded_level
 from mlcslm.scoring.jackknife import rate_interval
 
-# Fewer sessions say too little of how other sessions would differ from them.
+# Fewer sessions say too little about how others would differ.
 FEWEST_SESSIONS = 5
-# From here on the bootstrap's expanded percentiles hold what they say; below, they are too narrow.
+# From here on the bootstrap's expanded percentiles have the right coverage; below, they are too narrow.
 BOOTSTRAP_SESSIONS = 30
 NONE = float("nan"), float("nan")
 
@@ -20,14 +20,14 @@ NONE = float("nan"), float("nan")
 def pooled_interval(
     errors: np.ndarray, lengths: np.ndarray, *, samples: int = 1000, level: float = 0.95, seed: int
 ) -> tuple[float, float]:
-    """Low and high end of the interval of the pooled rate sum(errors) / sum(lengths); both nan where there is none.
+    """Low and high end of the interval of the pooled rate sum(errors) / sum(lengths); both nan if there is none.
 
-    errors, lengths: (sessions,), as of `bootstrap_interval`, whose expanded percentiles the ends are from
-    `BOOTSTRAP_SESSIONS` on; below, the jackknife's (`mlcslm.scoring.jackknife`). Sessions without a reference token do
-    not count towards these numbers. Raises ValueError as `group_mean_interval`.
+    errors, lengths: (sessions,), as in `bootstrap_interval`. From `BOOTSTRAP_SESSIONS` on, the ends are its expanded
+    percentiles; below, those of the jackknife (`mlcslm.scoring.jackknife`). Sessions without a reference token do not
+    count. Raises ValueError as `group_mean_interval` does.
     """
     errors, lengths = np.asarray(errors, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
-    sessions = np.count_nonzero(lengths)
+    sessions = int(np.count_nonzero(lengths))
     if sessions >= BOOTSTRAP_SESSIONS and 0 < level < 1:
         level = expanded_level(level, sessions)
         return bootstrap_interval(errors, lengths, samples=samples, level=level, seed=seed)
@@ -37,12 +37,12 @@ def pooled_interval(
 def group_mean_interval(
     errors: np.ndarray, lengths: np.ndarray, groups: np.ndarray, *, level: float = 0.95
 ) -> tuple[float, float]:
-    """Low and high end of the interval of the mean of the groups' pooled rates; both nan where there is none.
+    """Low and high end of the interval of the mean of the groups' pooled rates; both nan if there is none.
 
     errors, lengths, groups: (sessions,), each session's errors, reference tokens and group. The groups are fixed: other
-    sessions would be of the same ones. Groups without a reference token are left out. There is no interval where
-    `has_interval` says so. Raises ValueError for arrays of different shapes or negative counts, and for a level outside
-    0 to 1.
+    sessions would belong to the same ones. Groups without a reference token are skipped. `has_interval` decides whether
+    there is an interval. Raises ValueError for arrays of different shapes or negative counts, and for a level outside 0
+    to 1.
     """
     errors, lengths, groups = np.asarray(errors, float), np.asarray(lengths, float), np.asarray(groups)
     if not errors.shape == lengths.shape == groups.shape or errors.ndim != 1:
@@ -59,11 +59,11 @@ def group_mean_interval(
 
 
 def has_interval(lengths: np.ndarray, groups: np.ndarray) -> bool:
-    """Whether sessions are enough for an interval of the mean of groups: lengths, groups: (sessions,).
+    """Whether sessions are enough for an interval of the mean of groups. lengths, groups: (sessions,).
 
-    Five in one group; in several, two of each at least, and by their numbers as many degrees of freedom as five of one
-    have: four groups of two sessions will do, or two of three, but neither three of two nor two of two and thirty.
-    Sessions without a reference token do not count.
+    One group needs five. Several need at least two each, and as many degrees of freedom as five of one group: four
+    groups of two sessions suffice, or two of three, but neither three of two nor one of two and one of thirty. Sessions
+    without a reference token do not count.
 
     >>> [has_interval(np.ones(n), np.arange(n) // 2) for n in (4, 6, 8)]
     [False, False, True]
@@ -76,5 +76,5 @@ def has_interval(lengths: np.ndarray, groups: np.ndarray) -> bool:
 
 
 def with_tokens(lengths: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Which sessions are of groups that have reference tokens at all: (sessions,), booleans."""
+    """Which sessions belong to groups with any reference tokens: (sessions,), booleans."""
     return np.isin(groups, groups[lengths > 0])

@@ -1,16 +1,16 @@
 """Student's t intervals of error rates, and of their differences, from few sessions: a jackknife within groups.
 
-What is estimated is the mean over groups of sum(errors) / sum(lengths); with one group, its pooled rate. Sessions are
-drawn within groups, which are fixed.
+The estimate is the mean over groups of sum(errors) / sum(lengths); with one group, its pooled rate. Sessions are
+sampled within groups, which are fixed.
 
-- Variance: each group's by deleting one session at a time, that of the mean by adding them up over the squared number
-  of groups (the stratified jackknife of Rust and Rao, "Variance estimation for complex surveys using replication
-  techniques", 1996). Unlike a bootstrap of two sessions or seven, it is not too low.
-- Degrees of freedom of a group: one fewer than its sessions. Of rates, which are skew and of sessions of unlike
-  lengths, fewer: those of Bell and McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage
-  samples", 2002, for sessions whose rates vary alike.
-- Of the mean: Welch, "The generalization of 'Student's' problem when several different population variances are
-  involved", 1947, in his form with two more in each denominator, and at most the sum of the groups'.
+- Variance: of a group, by deleting one session at a time; of the mean, their sum over the squared number of groups
+  (the stratified jackknife of Rust and Rao, "Variance estimation for complex surveys using replication techniques",
+  1996). Unlike that of a bootstrap of two or seven sessions, it is not too low.
+- Degrees of freedom of a group: one fewer than its sessions. For rates, which are skewed and come from sessions of
+  different lengths, fewer: those of Bell and McCaffrey, "Bias reduction in standard errors for linear regression with
+  multi-stage samples", 2002, assuming that the sessions' rates have equal variances.
+- Degrees of freedom of the mean: Welch, "The generalization of 'Student's' problem when several different population
+  variances are involved", 1947, in the form with 2 added in each denominator, and at most the sum of the groups'.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-# An interval of a rate whose upper end lies further above it than this says nothing and is left out.
+# An interval whose upper end exceeds the rate by more than this factor is uninformative and dropped.
 WIDEST_FACTOR = 10.0
 
 
 def rate_interval(
     errors: np.ndarray, lengths: np.ndarray, groups: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the interval of the mean of the groups' rates, (...) each, on the logarithm's scale: never below zero.
+    """Ends of the interval of the mean of the groups' rates, (...) each, on a log scale, so never below zero.
 
     errors: (..., sessions); lengths: (..., sessions) or (sessions,); groups: (sessions,), each with reference tokens.
-    nan where a group has fewer than two sessions with tokens, and where the upper end would be more than
-    `WIDEST_FACTOR` times the rate.
+    nan if a group has fewer than two sessions with tokens, or if the upper end would exceed `WIDEST_FACTOR` times the
+    rate.
     """
     found = _Jackknife.of(errors, lengths, groups)
     width = found.half_width(_bell_mccaffrey(found.weights * found.shares**2, found.shares, found.of_group), level)
@@ -46,8 +46,8 @@ def difference_interval(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the interval of the mean of the groups' differences of rates, (...) each.
 
-    changes: (..., sessions), errors of one system less those of another; lengths, groups: as of `rate_interval`. nan
-    where a group has fewer than two sessions with tokens.
+    changes: (..., sessions), errors of one system minus those of another; lengths, groups: as in `rate_interval`. nan
+    if a group has fewer than two sessions with tokens.
     """
     found = _Jackknife.of(changes, lengths, groups)
     width = found.half_width(found.counts - 1, level)
@@ -58,7 +58,7 @@ def difference_interval(
 class _Jackknife:
     """mean: (...); variances: (..., groups), of their rates; counts: (..., groups), sessions with tokens; shares,
     weights: (..., sessions), of the group's tokens, and of squared residuals in its variance; of_group: (sessions,
-    groups), one for a session's group.
+    groups), 1 at a session's group.
     """
 
     mean: np.ndarray
@@ -70,16 +70,16 @@ class _Jackknife:
 
     @classmethod
     def of(cls, errors: np.ndarray, lengths: np.ndarray, groups: np.ndarray) -> _Jackknife:
-        names, places = np.unique(groups, return_inverse=True)
-        of_group = (places[:, None] == np.arange(names.size)).astype(np.float64)
+        names, group_of_session = np.unique(groups, return_inverse=True)
+        of_group = (group_of_session[:, None] == np.arange(names.size)).astype(np.float64)
         tokens = lengths @ of_group
         counts = (lengths > 0).astype(np.float64) @ of_group
         rates = (errors @ of_group) / tokens
-        shares = lengths / tokens[..., places]
-        residuals = (errors - rates[..., places] * lengths) / tokens[..., places]
+        shares = lengths / tokens[..., group_of_session]
+        residuals = (errors - rates[..., group_of_session] * lengths) / tokens[..., group_of_session]
         with np.errstate(divide="ignore", invalid="ignore"):
             # Without session i its group's rate would be lower by residual_i / (1 - share_i).
-            weights = ((counts - 1) / counts)[..., places] / (1 - shares) ** 2
+            weights = ((counts - 1) / counts)[..., group_of_session] / (1 - shares) ** 2
             variances = (weights * residuals**2) @ of_group
         return cls(rates.mean(axis=-1), variances, counts, shares, weights, of_group)
 

@@ -1,4 +1,4 @@
-"""Recordings of Track 2: which group each is of, what one side lacks, and scoring many at a time."""
+"""Recordings of Track 2: the group of each, what one side lacks, and scoring them in parallel."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mlcslm.config.languages import Group
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.runtime.progress import watched
 
-SHOWN_RECORDINGS = 10
+MAX_LISTED_RECORDINGS = 10
 GROUPLESS = Group("", "", "", "", "word", "")
-"""Of recordings that are of no group: counted in words."""
+"""Stands in for recordings of no group: scored in words."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -27,11 +27,11 @@ _work: tuple[Callable[[Any], Any], Sequence[Any]]
 def groups_of_recordings(
     recordings: Iterable[str], languages_table: Mapping[str, Group], source: str, group: str | None = None
 ) -> dict[str, Group]:
-    """Group of each recording: `group` where it is given, or by its name `<Language or Accent>_<session>`.
+    """Group of each recording: `group` if given, otherwise by its name `<Language or Accent>_<session>`.
 
-    Where no name begins with a group, all are GROUPLESS, which a warning says. Raises UserError for a `group` that the
-    sheet lacks, FaultyInput listing the first ten names that begin with none where others do. source: where they are
-    from, for messages.
+    If no name begins with a group, all are GROUPLESS, with a warning. Raises UserError for a `group` that the languages
+    table lacks, and FaultyInput listing the first ten names that begin with no group while others do. source: of the
+    recordings, for messages.
     """
     by_prefix = sorted(languages_table.values(), key=lambda group: -len(group.recording_prefix))
 
@@ -53,7 +53,7 @@ def assign_groups(
     kind: str,
     expected: str,
 ) -> dict[str, Group]:
-    """As `groups_of_recordings`, for names of any kind. find: the group of a name, None where it tells none."""
+    """As `groups_of_recordings`, for names of any kind. find: the group of a name, None if it has none."""
     names = list(names)
     if group is not None:
         return dict.fromkeys(names, named_group(group, languages_table))
@@ -61,8 +61,8 @@ def assign_groups(
     unknown = [name for name, its_group in found.items() if its_group is None]
     if unknown and len(unknown) == len(names):
         logging.getLogger(__name__).warning(
-            "%s: no name begins with a group of the languages table (first %s): scored without groups, texts in words; "
-            "--group says which group they are of",
+            "%s: no name begins with a group of the languages table (first %s): scored without groups, in words; set "
+            "their group with --group",
             source,
             unknown[0],
         )
@@ -72,14 +72,14 @@ def assign_groups(
         )
         raise FaultyInput(
             f"{source}: {len(unknown)} {kind} begin with no group of the languages table ({prefixes}). Expected "
-            f"{expected}, or --group for all of them:",
-            shortened(unknown, SHOWN_RECORDINGS),
+            f"{expected}, or one --group for all of them:",
+            shortened(unknown, MAX_LISTED_RECORDINGS),
         )
     return {name: its_group or GROUPLESS for name, its_group in found.items()}
 
 
 def named_group(name: str, languages_table: Mapping[str, Group]) -> Group:
-    """The group of a sheet by its name, or by the accent alone. Raises UserError for one that it lacks."""
+    """The group of that name, or of that accent, in the languages table. Raises UserError if there is none."""
     for group in languages_table.values():
         if name.casefold() in (group.group.casefold(), group.recording_prefix.casefold()):
             return group
@@ -91,54 +91,57 @@ def named_group(name: str, languages_table: Mapping[str, Group]) -> Group:
 
 
 def check_references(references: Collection[str], hypotheses: Collection[str], sources: tuple[str, str]) -> None:
-    """Raise FaultyInput naming both files if a recording of the hypothesis has no reference, or there is no reference.
+    """Raise FaultyInput naming both files if a hypothesis has no reference, or if there are no references.
 
-    sources: where references and hypotheses are from.
+    sources: of references and hypotheses.
     """
     if not references:
-        raise FaultyInput(f"{sources[0]}: found no recordings.", ["Expected a line or more for each."])
+        raise FaultyInput(f"{sources[0]}: found no recordings.", ["Expected at least one line per recording."])
     if unknown := [recording for recording in hypotheses if recording not in references]:
         raise FaultyInput(
             f"{sources[1]}: {len(unknown)} of {len(hypotheses)} recordings have no reference in {sources[0]}. Expected "
-            f"the {len(references)} recordings of the reference only; add references, or remove:",
-            [name + difference_in_normalisation(name, references) for name in shortened(unknown, SHOWN_RECORDINGS)],
+            f"only the {len(references)} recordings of the reference; add references, or remove:",
+            [
+                name + difference_in_normalisation(name, references)
+                for name in shortened(unknown, MAX_LISTED_RECORDINGS)
+            ],
         )
 
 
 def difference_in_normalisation(name: str, known: Collection[str]) -> str:
-    """What to tell of a name that is among `known` but for its Unicode normalisation, which looks alike; else nothing.
+    """A remark on a name that matches one of `known` except for Unicode normalisation; otherwise empty.
 
     >>> difference_in_normalisation("e\\u0301", ["\\u00e9"])
-    ' (looks like a known one, which is NFC, while this is NFD: Unicode normalisation differs)'
+    ' (looks like a known name, but this is NFD and that is NFC: Unicode normalisation differs)'
     """
     composed = unicodedata.normalize("NFC", name)
     if name in known or not any(unicodedata.normalize("NFC", other) == composed for other in known):
         return ""
     forms = ("NFD", "NFC") if name == composed else ("NFC", "NFD")
-    return f" (looks like a known one, which is {forms[0]}, while this is {forms[1]}: Unicode normalisation differs)"
+    return f" (looks like a known name, but this is {forms[1]} and that is {forms[0]}: Unicode normalisation differs)"
 
 
 def available_cores() -> int:
-    """Processor cores that this process may use."""
+    """Processor cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_recordings(
     function: Callable[[Task], Result], tasks: Sequence[Task], *, jobs: int, sizes: Sequence[int]
 ) -> list[Result]:
-    """`function` of every task, in the order of `tasks`, in up to `jobs` processes, the largest first.
+    """Apply `function` to every task in up to `jobs` processes, largest first; results in the order of `tasks`.
 
-    function has to be a module's own; sizes: what each task's time grows with. One process is this one.
+    function: at module level; sizes: the time of each task grows with it. A single job runs in this process.
     """
     jobs = min(jobs, len(tasks))
     if jobs <= 1:
         return [function(task) for task in watched(tasks, "scoring", "recording")]
-    order = sorted(range(len(tasks)), key=lambda place: -sizes[place])
-    # Given to the initializer, tasks reach forked processes without being pickled, which costs as much as scoring.
+    order = sorted(range(len(tasks)), key=lambda index: -sizes[index])
+    # Passed to the initializer, tasks reach forked processes without pickling, which costs as much as scoring.
     with ProcessPoolExecutor(jobs, initializer=_begin, initargs=(function, tasks)) as pool:
         found = watched(pool.map(_run, order), "scoring", "recording", total=len(order))
         results = dict(zip(order, found, strict=True))
-    return [results[place] for place in range(len(tasks))]
+    return [results[index] for index in range(len(tasks))]
 
 
 def _begin(function: Callable[[Any], Any], tasks: Sequence[Any]) -> None:
@@ -146,6 +149,6 @@ def _begin(function: Callable[[Any], Any], tasks: Sequence[Any]) -> None:
     _work = function, tasks
 
 
-def _run(place: int) -> Any:
+def _run(index: int) -> Any:
     function, tasks = _work
-    return function(tasks[place])
+    return function(tasks[index])

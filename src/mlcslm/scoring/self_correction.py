@@ -1,4 +1,4 @@
-"""What reflections did: errors of the hypothesis inside `<think>`, those it names, and those of the final answer."""
+"""The effect of reflections: errors of the hypothesis inside `<think>`, errors it names, errors of the final answer."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def write_self_correction(
     normalise_hypothesis: bool,
     languages: Path,
 ) -> None:
-    """Write to `out` a row (`REFLECTIONS_SCHEMA`) for each answer whose reflection can be read, as the manifest orders.
+    """Write to `out` one row (`REFLECTIONS_SCHEMA`) per answer with a valid reflection, in the order of the manifest.
 
-    No row at all where no answer has one. first_errors (of the hypothesis inside `<think>`), final_errors and length
-    are counted under `protocol`. The errors named and true, and how many of those named are true, are those of
-    `mlcslm-2025`, which reflections are written in: under that protocol the true ones add up to first_errors. Raises
-    UserError or FaultyInput as `score_hypotheses` does.
+    There are no rows if no answer has one. first_errors (of the hypothesis inside `<think>`), final_errors and length
+    are counted under `protocol`. Named and true errors, and named ones that are true, are counted under `mlcslm-2025`,
+    the protocol of reflections; under it the true ones add up to first_errors. Raises UserError or FaultyInput as
+    `score_hypotheses` does.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
     rows = read_rows(manifest, ("utterance_id", "grp", "text"))

@@ -1,4 +1,4 @@
-"""What stands beside tcpWER: cpWER, which ignores when words are said, and tcORC-WER, which ignores by whom."""
+"""Companions of tcpWER: cpWER, which ignores when words are said, and tcORC-WER, which ignores by whom."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mlcslm.scoring.tcpwer import RecordingWords, TcpScore, pair_speakers
 from mlcslm.scoring.word_timing import TimedWords
 
 MAX_STATES = 5_000_000
-"""States of the search for the best assignment: some seconds. Two speakers of a real session need 0.3 million."""
+"""Limit on the states of the assignment search: a few seconds. Two speakers of a real session need 0.3 million."""
 
 
 @dataclass(frozen=True)
 class OrcScore:
-    """Fewest errors when each reference utterance may be put to any hypothesis speaker.
+    """Fewest errors when each reference utterance may be assigned to any hypothesis speaker.
 
     exact: whether all speakers were tried; if not, `errors` may be too high.
     """
@@ -25,7 +25,7 @@ class OrcScore:
 
 
 def score_cp(recording: RecordingWords) -> int:
-    """Errors of cpWER (Watanabe et al. 2020): speakers paired as best, each one's words in one line, whenever said."""
+    """Errors of cpWER (Watanabe et al. 2020): best pairing of speakers, words of each concatenated, times ignored."""
     from rapidfuzz.distance import Levenshtein
 
     references, hypotheses = recording.reference_streams, recording.hypothesis_streams
@@ -34,21 +34,24 @@ def score_cp(recording: RecordingWords) -> int:
     hypothesis_lengths = {speaker: len(stream.words) for speaker, stream in hypotheses.items()}
     pairing = pair_speakers(costs, reference_lengths, hypothesis_lengths)
     rows, columns = list(references), list(hypotheses)
-    return sum(
-        costs[rows.index(r)][columns.index(h)]
-        if r is not None and h is not None
-        else reference_lengths.get(r, 0) + hypothesis_lengths.get(h, 0)  # type: ignore[call-overload]
-        for r, h in pairing
-    )
+    errors = 0
+    for r, h in pairing:
+        if r is not None and h is not None:
+            errors += costs[rows.index(r)][columns.index(h)]
+        elif r is not None:
+            errors += reference_lengths[r]
+        elif h is not None:
+            errors += hypothesis_lengths[h]
+    return errors
 
 
 def score_orc(recording: RecordingWords, tcp: TcpScore) -> OrcScore:
     """Errors of tcORC-WER, meeteval's ORC-WER under tcpWER's time constraint; never more than tcpWER's.
 
-    The search takes time and memory with the product of what each hypothesis speaker says near an utterance. Where all
-    of them are too many (`MAX_STATES`), the speakers that tcpWER pairs and as many others as can be had take part, the
-    wordiest first, and the words of the rest count as inserted; where the paired ones are too many already, tcpWER's
-    own errors are the answer.
+    Time and memory of the search grow with the product of what each hypothesis speaker says near an utterance. If that
+    is too much (`MAX_STATES`), only the speakers paired by tcpWER and as many others as fit take part, the wordiest
+    first, and the words of the rest count as insertions. If even the paired ones do not fit, the result is tcpWER's
+    errors.
     """
     from meeteval.wer.matching.cy_time_constrained_orc_matching import time_constrained_orc_levenshtein_distance
 
@@ -74,7 +77,7 @@ def score_orc(recording: RecordingWords, tcp: TcpScore) -> OrcScore:
 
 
 def count_states(utterances: list[TimedWords], streams: list[TimedWords]) -> int:
-    """States of the search for the best assignment of `utterances` to `streams`: time and memory grow with it."""
+    """States of the search for the best assignment of `utterances` to `streams`; time and memory grow with them."""
     if not utterances:
         return 0
     begins = list(accumulate((u.starts_to_come[0] for u in reversed(utterances)), min))[::-1]

@@ -1,7 +1,7 @@
 """tcpWER and tcpCER of a recording: the fewest errors over all pairings of speakers, words aligned near their times.
 
-von Neumann et al. 2023, "MeetEval"; the counts are those of `meeteval-wer tcpwer --collar 5`. docs/scoring.md says how
-they are had faster.
+von Neumann et al. 2023, "MeetEval"; the counts equal those of `meeteval-wer tcpwer --collar 5`. docs/scoring.md
+explains why this is faster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Pairing = tuple[tuple[str | None, str | None], ...]
 
 @dataclass(frozen=True)
 class RecordingWords:
-    """Words of a recording's utterances, of the reference (intervals) and the hypothesis (points and the collar)."""
+    """Words of a recording's utterances: reference words as intervals, hypothesis words as points plus collar."""
 
     reference: list[TimedWords]
     hypothesis: list[TimedWords]
@@ -58,7 +58,7 @@ def time_recording(
 
 
 def score_tcp(recording: RecordingWords) -> TcpScore:
-    """Counts of the pairing of speakers with the fewest errors; speakers that are left over are deleted or inserted."""
+    """Counts of the speaker pairing with the fewest errors; unpaired speakers count as deletions or insertions."""
     references, hypotheses = recording.reference_streams, recording.hypothesis_streams
     costs = [[timed_distance(r, h) for h in hypotheses.values()] for r in references.values()]
     pairing = pair_speakers(
@@ -68,7 +68,7 @@ def score_tcp(recording: RecordingWords) -> TcpScore:
     )
     nobody = TimedWords("", [], [], [])
     counts = pool(
-        align_words(references.get(r, nobody), hypotheses.get(h, nobody)).counts  # type: ignore[arg-type]
+        align_words(nobody if r is None else references[r], nobody if h is None else hypotheses[h]).counts
         for r, h in pairing
     )
     return TcpScore(counts, pairing)
@@ -79,8 +79,8 @@ def pair_speakers(
 ) -> Pairing:
     """Pairing of speakers with the lowest total cost.
 
-    costs: errors of each reference speaker (row) against each hypothesis speaker; lengths: words of each, in the order
-    of rows and columns, which are the errors of whoever is left over.
+    costs: errors of each reference speaker (row) against each hypothesis speaker (column); lengths: words of each, in
+    the order of rows and columns, which are the errors if the speaker stays unpaired.
     """
     rows, columns = list(reference_lengths), list(hypothesis_lengths)
     size = max(len(rows), len(columns))
@@ -93,10 +93,10 @@ def pair_speakers(
 
 
 def _assign(costs: Sequence[Sequence[int]]) -> Sequence[int]:
-    """Column of each row with the lowest total cost; of several, the one that scipy, and so meeteval, takes."""
+    """Column of each row with the lowest total cost; ties are broken as in scipy, and thus in meeteval."""
     if len(costs) == 2:
         straight, crossed = costs[0][0] + costs[1][1], costs[0][1] + costs[1][0]
-        # Two speakers are the rule, and importing scipy takes as long as scoring five of their recordings.
+        # Two speakers are the common case, and importing scipy takes as long as scoring five of their recordings.
         if straight != crossed:
             return (0, 1) if straight < crossed else (1, 0)
     elif len(costs) < 2:

@@ -1,4 +1,4 @@
-"""Where the errors of tcpWER come from: wrong speakers, speech that was missed, false speech, and recognition."""
+"""Where the errors of tcpWER come from: wrong speakers, missed speech, false alarms, and recognition."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mlcslm.scoring.word_timing import TimedWords, join_by_speaker
 
 @dataclass(frozen=True)
 class Breakdown:
-    """The errors of tcpWER in four parts that add up to them; none is negative.
+    """The errors of tcpWER in four non-negative parts that add up to them.
 
-    confusion: what goes away when each piece of the hypothesis (`cut_pieces`) is given to the speaker it suits best;
-    of the errors that are left, missed: reference words deleted where fewer people are found than speak; false_alarm:
-    hypothesis words inserted where more are found than speak; recognition: all others.
+    confusion: errors that disappear when each piece of the hypothesis (`cut_pieces`) is assigned to the best-fitting
+    speaker. Of the remaining errors, missed: reference words deleted where the hypothesis has fewer active speakers
+    than the reference; false_alarm: hypothesis words inserted where it has more; recognition: all others.
     """
 
     confusion: int
@@ -38,7 +38,7 @@ class Breakdown:
 
 
 class ActiveSpeakers:
-    """Who speaks at a time, as the utterances say."""
+    """Who speaks at a given time, according to utterances."""
 
     def __init__(self, utterances: Iterable[Utterance]) -> None:
         changes: dict[float, list[tuple[str, int]]] = {}
@@ -54,7 +54,7 @@ class ActiveSpeakers:
             self._speakers.append(frozenset(speaker for speaker, count in open_utterances.items() if count))
 
     def at(self, time: float) -> frozenset[str]:
-        """Speakers with an utterance around `time` (seconds); at its end an utterance is over.
+        """Speakers with an utterance at `time` (seconds); ends are exclusive.
 
         >>> spoken = [Utterance("a", "O1", 0.0, 2.0, ""), Utterance("a", "O2", 1.0, 2.0, "")]
         >>> [sorted(ActiveSpeakers(spoken).at(time)) for time in (0.5, 1.0, 2.0)]
@@ -66,16 +66,16 @@ class ActiveSpeakers:
 def break_down(
     recording: RecordingWords, tcp: TcpScore, reference: Iterable[Utterance], hypothesis: Iterable[Utterance]
 ) -> Breakdown:
-    """Parts of a recording's errors. A word is where its middle is; reference, hypothesis: its utterances' times.
+    """Parts of a recording's errors. A word is located at its middle; reference, hypothesis: for the utterances' times.
 
-    Takes time and memory with the product of what the reference speakers say near a piece: made for two of them.
+    Time and memory grow with the product of what the reference speakers say near a piece: intended for two of them.
     """
     speaking, found = ActiveSpeakers(reference), ActiveSpeakers(hypothesis)
     missed = false_alarm = errors = 0
-    for reference_words, hypothesis_words in give_pieces(recording, cut_pieces(recording.hypothesis, speaking)):
+    for reference_words, hypothesis_words in assign_pieces(recording, cut_pieces(recording.hypothesis, speaking)):
         alignment = align_words(reference_words, hypothesis_words)
-        deleted = (reference_words.middles[place] for place in alignment.deleted)
-        inserted = (hypothesis_words.middles[place] for place in alignment.inserted)
+        deleted = (reference_words.middles[index] for index in alignment.deleted)
+        inserted = (hypothesis_words.middles[index] for index in alignment.inserted)
         missed += sum(len(found.at(time)) < len(speaking.at(time)) for time in deleted)
         false_alarm += sum(len(found.at(time)) > len(speaking.at(time)) for time in inserted)
         errors += alignment.counts.errors
@@ -83,30 +83,34 @@ def break_down(
 
 
 def cut_pieces(utterances: Iterable[TimedWords], speaking: ActiveSpeakers) -> list[TimedWords]:
-    """`utterances` of the hypothesis, cut between words where others speak in the reference than before.
+    """`utterances` of the hypothesis, cut between words where the active speakers of the reference change.
 
-    So an utterance that runs over a change of speakers can be given to both. Where nobody speaks nothing is cut.
+    An utterance that spans a change of speakers can thus be assigned to both. Nothing is cut where nobody speaks.
     """
     pieces = []
     for utterance in utterances:
-        places, before = [0], None
-        for place, middle in enumerate(utterance.middles):
+        cuts, before = [0], None
+        for index, middle in enumerate(utterance.middles):
             if speakers := speaking.at(middle):
                 if before is not None and speakers != before:
-                    places.append(place)
+                    cuts.append(index)
                 before = speakers
-        for first, last in zip(places, [*places[1:], len(utterance.words)], strict=True):
-            parts = (values[first:last] for values in (utterance.words, utterance.times, utterance.middles))
-            pieces.append(TimedWords(utterance.speaker, *parts))  # type: ignore[arg-type]
+        for first, last in zip(cuts, [*cuts[1:], len(utterance.words)], strict=True):
+            words, times, middles = (
+                utterance.words[first:last],
+                utterance.times[first:last],
+                utterance.middles[first:last],
+            )
+            pieces.append(TimedWords(utterance.speaker, words, times, middles))
     return pieces
 
 
-def give_pieces(recording: RecordingWords, pieces: Sequence[TimedWords]) -> list[tuple[TimedWords, TimedWords]]:
-    """Each reference speaker's words with the words of the pieces given to him, errors being as few as can be.
+def assign_pieces(recording: RecordingWords, pieces: Sequence[TimedWords]) -> list[tuple[TimedWords, TimedWords]]:
+    """Each reference speaker's words with the words of the pieces assigned to them, with the fewest errors overall.
 
-    Found as tcORC-WER is, the two sides in each other's place: meeteval's DI-cpWER, under the time constraint, with
-    pieces instead of utterances, and exact. Never more errors than tcpWER, which gives all of a hypothesis speaker's
-    pieces to one reference speaker.
+    Solved like tcORC-WER with the two sides swapped: meeteval's DI-cpWER under the time constraint, with pieces instead
+    of utterances, and exact. Never more errors than tcpWER, which assigns all pieces of a hypothesis speaker to one
+    reference speaker.
     """
     from meeteval.wer.matching.cy_time_constrained_orc_matching import time_constrained_orc_levenshtein_distance
 

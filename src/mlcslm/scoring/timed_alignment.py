@@ -1,4 +1,4 @@
-"""Time-constrained Levenshtein alignment of two streams of words: meeteval's, cut where that changes nothing."""
+"""Time-constrained Levenshtein alignment of two streams of words: meeteval's, in pieces where that is exact."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlcslm.scoring.word_timing import Interval, TimedWords
 
 @dataclass(frozen=True)
 class Alignment:
-    """Error counts of an alignment, which reference words are deleted and which hypothesis words are inserted."""
+    """Error counts of an alignment, and the indices of deleted reference words and inserted hypothesis words."""
 
     counts: ErrorCounts
     deleted: list[int]
@@ -21,7 +21,7 @@ class Alignment:
 
 
 def timed_distance(reference: TimedWords, hypothesis: TimedWords) -> int:
-    """Fewest insertions, deletions and substitutions, where only words whose times overlap may be aligned."""
+    """Fewest insertions, deletions and substitutions if only words whose times overlap may be aligned."""
     from meeteval.wer.matching.cy_levenshtein import time_constrained_levenshtein_distance
 
     return sum(
@@ -31,9 +31,9 @@ def timed_distance(reference: TimedWords, hypothesis: TimedWords) -> int:
 
 
 def align_words(reference: TimedWords, hypothesis: TimedWords) -> Alignment:
-    """Best alignment, where only words whose times overlap may be aligned; of several, one that counts as meeteval's.
+    """Best alignment if only words whose times overlap may be aligned.
 
-    Insertions, deletions and substitutions are as many as meeteval has.
+    Of several, one with as many insertions, deletions and substitutions as meeteval's.
     """
     from meeteval.wer.matching.cy_levenshtein import time_constrained_levenshtein_distance_with_alignment
 
@@ -50,10 +50,10 @@ def align_words(reference: TimedWords, hypothesis: TimedWords) -> Alignment:
 
 
 def cut_points(reference: TimedWords, hypothesis: TimedWords) -> list[tuple[int, int]]:
-    """Places (r, h), from (0, 0) to the ends, between which the streams can be aligned by themselves.
+    """Cuts (r, h), from (0, 0) to the ends, between which the streams can be aligned independently.
 
-    At (r, h) no reference word before r overlaps a hypothesis word from h on, and none from r on one before h. An
-    alignment never crosses such a place, so distances add up: docs/scoring.md has the proof, for the counts too.
+    At (r, h), no reference word before r overlaps a hypothesis word from h on, and none from r on overlaps one before
+    h. An alignment never crosses such a cut, so distances add up: docs/scoring.md has the proof, also for the counts.
     """
     ends = len(reference.words), len(hypothesis.words)
     if not all(ends):
@@ -62,10 +62,10 @@ def cut_points(reference: TimedWords, hypothesis: TimedWords) -> list[tuple[int,
     hypothesis_ends, hypothesis_starts = hypothesis.ends_so_far, hypothesis.starts_to_come
     cuts, h = [(0, 0)], 0
     for r in range(1, ends[0]):
-        # Only the first h that clears the words before r can also be cleared by those from r on.
+        # Only the first h beyond all words before r can also be free of the words from r on.
         h = bisect_left(hypothesis_starts, reference_ends[r - 1], lo=h)
         if h == 0 or hypothesis_ends[h - 1] <= reference_starts[r]:
-            # Where nothing of the hypothesis lies between two cuts, one of them is enough.
+            # Two cuts with no hypothesis word between them are as good as one.
             if len(cuts) > 1 and cuts[-1][1] == h:
                 cuts.pop()
             cuts.append((r, h))
@@ -76,9 +76,9 @@ def cut_points(reference: TimedWords, hypothesis: TimedWords) -> list[tuple[int,
 class _Piece:
     """Words between two cuts.
 
-    first: places of its first words; sequences: words of reference and hypothesis, times of both; prune: whether
-    meeteval may rely on their order in time. It is not left to find out, as it takes times for unsorted that begin
-    below zero, as those of the first words do, and then compares every word with every other.
+    first: indices of its first words; sequences: words of reference and hypothesis, times of both; prune: whether
+    meeteval may rely on their order in time. Left to detect it, meeteval considers times unsorted that begin below
+    zero, as those of the first words do, and compares every word with every other.
     """
 
     first: tuple[int, int]

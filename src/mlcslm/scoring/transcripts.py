@@ -1,4 +1,4 @@
-"""Errors of who said what: tcpWER, cpWER, tcORC-WER and where they come from, many recordings at a time."""
+"""Errors of speaker-attributed transcripts: tcpWER, cpWER, tcORC-WER and their breakdown, of many recordings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Result = TypeVar("Result")
 class TranscriptErrors:
     """Errors of the transcripts of one or many recordings, all against `tcp.length` reference tokens.
 
-    tcp: tcpWER's counts; cp, orc: errors of cpWER and tcORC-WER; orc_exact: whether `orc` is none too many
-    (`speaker_wer.OrcScore`); breakdown: where tcpWER's errors come from, None where that was not asked for;
-    unscored_reference, unscored_hypothesis: tokens in stretches that are not scored, which are in no other count.
+    tcp: tcpWER's counts; cp, orc: errors of cpWER and tcORC-WER; orc_exact: False if `orc` may be too high
+    (`speaker_wer.OrcScore`); breakdown: where tcpWER's errors come from, None if not requested; unscored_reference,
+    unscored_hypothesis: tokens in unscored zones, which no other count includes.
     """
 
     tcp: ErrorCounts
@@ -58,16 +58,16 @@ class TranscriptErrors:
 
 
 def pool_transcripts(errors: Iterable[TranscriptErrors]) -> TranscriptErrors:
-    """Sum of `errors`: its rates are the pooled ones, as the challenge reports."""
+    """Sum of `errors`: its rates are the pooled ones, as reported by the challenge."""
     return sum(errors, TranscriptErrors.zero())
 
 
 @dataclass(frozen=True)
 class TranscriptTask:
-    """What a recording's transcript is scored from: raw utterances of both sides, and how they become tokens.
+    """A recording to score: raw utterances of both sides, and how to tokenise them.
 
-    breakdown: whether to say where the errors come from, which takes half as long again; unscored: stretches, in
-    seconds: the words of either side whose middle lies in one are left out, as sclite's.
+    breakdown: whether to compute where the errors come from, which takes half as long again; unscored: zones in
+    seconds; words of either side whose middle is in one are excluded, as in sclite.
     """
 
     reference: Sequence[Utterance]
@@ -88,12 +88,12 @@ def score_transcript(task: TranscriptTask) -> TranscriptErrors:
 
 
 def score_tcp_alone(task: TranscriptTask) -> ErrorCounts:
-    """tcpWER's counts of a recording's transcript, without what stands beside them."""
+    """tcpWER's counts of a recording's transcript, and nothing else."""
     return score_tcp(_scored_words(task)[0]).counts
 
 
 def _scored_words(task: TranscriptTask) -> tuple[RecordingWords, tuple[int, int]]:
-    """Words of a task that are scored, and how many of reference and hypothesis are not."""
+    """Scored words of a task, and the numbers of unscored ones of reference and hypothesis."""
     recording = time_recording(task.reference, task.hypothesis, task.group, task.protocol)
     if not task.unscored:
         return recording, (0, 0)
@@ -104,12 +104,12 @@ def _scored_words(task: TranscriptTask) -> tuple[RecordingWords, tuple[int, int]
 
 
 def _outside(utterance: TimedWords, zones: Sequence[Zone]) -> TimedWords:
-    places = [place for place, middle in enumerate(utterance.middles) if not covers(zones, middle)]
+    kept = [index for index, middle in enumerate(utterance.middles) if not covers(zones, middle)]
     return TimedWords(
         utterance.speaker,
-        [utterance.words[place] for place in places],
-        [utterance.times[place] for place in places],
-        [utterance.middles[place] for place in places],
+        [utterance.words[index] for index in kept],
+        [utterance.times[index] for index in kept],
+        [utterance.middles[index] for index in kept],
     )
 
 
@@ -123,10 +123,10 @@ def score_transcripts(
     unscored: Mapping[str, Sequence[Zone]] | None = None,
     jobs: int = 1,
 ) -> dict[str, TranscriptErrors]:
-    """Errors of every recording of `references`, in their order; one without a hypothesis has all tokens deleted.
+    """Errors of every recording of `references`, in their order; all tokens of one without a hypothesis are deleted.
 
-    references, hypotheses: utterances by recording; groups: of each recording; breakdown: whether to say where errors
-    come from; unscored: stretches of recordings that are left out; jobs: processes.
+    references, hypotheses: utterances by recording; groups: by recording; breakdown: whether to compute where errors
+    come from; unscored: excluded zones by recording; jobs: processes.
     """
     zones = unscored or {}
     tasks = [
@@ -141,8 +141,8 @@ def score_transcripts(
 def map_transcripts(
     function: Callable[[TranscriptTask], Result], tasks: Sequence[TranscriptTask], *, jobs: int
 ) -> list[Result]:
-    """`function` of every task, in their order, in up to `jobs` processes."""
-    # Once, before processes are forked from this one.
+    """Apply `function` to every task in up to `jobs` processes; results in the order of `tasks`."""
+    # Imported once, before this process forks.
     import meeteval.wer.matching.cy_levenshtein  # noqa: F401
 
     sizes = [len(task.reference) + len(task.hypothesis) for task in tasks]

@@ -14,14 +14,14 @@ from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.recordings import difference_in_normalisation
 from mlcslm.text.protocols import Protocol
 
-SHOWN_IDS = 10
+MAX_LISTED_IDS = 10
 
 
 def align_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
     """Error counts of the alignment of two token sequences.
 
-    Their sum is the Levenshtein distance. How it splits into insertions, deletions and substitutions depends on which
-    of several best alignments is taken: kaldialign's, as in meeteval, which the challenge scores with.
+    Their sum is the Levenshtein distance. The split into insertions, deletions and substitutions depends on the choice
+    among equally good alignments: kaldialign's, as in meeteval, which the challenge scores with.
 
     >>> align_counts("this is wikipedia".split(), "this wikipedia".split())
     ErrorCounts(errors=1, length=3, insertions=0, deletions=1, substitutions=0)
@@ -40,9 +40,9 @@ def score_texts(
 ) -> dict[str, ErrorCounts]:
     """Error counts of every reference, in the order of `references`.
 
-    references, hypotheses: raw text by utterance id; groups: each reference's group by utterance id; source: where the
-    hypotheses are from, for messages. A reference without a hypothesis counts as deletions. Raises FaultyInput naming
-    hypotheses without a reference.
+    references, hypotheses: raw text by utterance id; groups: of each reference by utterance id; source: of the
+    hypotheses, for messages. A reference without a hypothesis counts as deletions. Raises FaultyInput naming hypotheses
+    without a reference.
     """
     check_hypothesis_ids(hypotheses, references, source)
     counts = {}
@@ -54,30 +54,30 @@ def score_texts(
 
 
 def check_hypothesis_ids(hypotheses: Collection[str], references: Collection[str], source: str) -> None:
-    """Raise FaultyInput if `hypotheses` has ids that `references` lacks: the first ten, each with the nearest id."""
+    """Raise FaultyInput if `hypotheses` has ids that `references` lacks: lists the first ten with the nearest ids."""
     unknown = [utterance_id for utterance_id in hypotheses if utterance_id not in references]
     if not unknown:
         return
-    nearest = nearest_ids(unknown[:SHOWN_IDS], references)
+    nearest = nearest_ids(unknown[:MAX_LISTED_IDS], references)
     faults = [
         f"{utterance_id}: not among the references"
         + (f"; nearest: {near}{difference_in_normalisation(utterance_id, [near])}" if near else "")
         for utterance_id, near in zip(unknown, nearest, strict=False)
     ]
-    if len(unknown) > SHOWN_IDS:
-        faults.append(f"… and {len(unknown) - SHOWN_IDS} more")
+    if len(unknown) > MAX_LISTED_IDS:
+        faults.append(f"… and {len(unknown) - MAX_LISTED_IDS} more")
     raise FaultyInput(
-        f"{source}: {len(unknown)} of {len(hypotheses)} hypotheses have no reference. Expected ids of the "
-        f"{len(references)} references only; correct or remove:",
+        f"{source}: {len(unknown)} of {len(hypotheses)} hypotheses have no reference. Expected only ids of the "
+        f"{len(references)} references; correct or remove:",
         faults,
     )
 
 
 def nearest_ids(ids: Sequence[str], known: Collection[str]) -> list[str | None]:
-    """The id of `known` most similar to each of `ids`, None where none is similar.
+    """The id of `known` most similar to each of `ids`, None if none is similar.
 
-    difflib compares only the ids that sort near it, read forwards and backwards: those that share its beginning or its
-    end. Against all 29,952 of the dev set it would take a second an id.
+    difflib only compares ids that sort near it, read forwards or backwards, so that share its beginning or its end.
+    Against all 29,952 ids of the dev set it would take a second per id.
     """
     neighbours = 50
     forwards, backwards = sorted(known), sorted(utterance_id[::-1] for utterance_id in known)
@@ -85,7 +85,7 @@ def nearest_ids(ids: Sequence[str], known: Collection[str]) -> list[str | None]:
     for utterance_id in ids:
         candidates = []
         for text, ordered, step in ((utterance_id, forwards, 1), (utterance_id[::-1], backwards, -1)):
-            place = bisect.bisect(ordered, text)
-            candidates += [near[::step] for near in ordered[max(0, place - neighbours) : place + neighbours]]
+            position = bisect.bisect(ordered, text)
+            candidates += [near[::step] for near in ordered[max(0, position - neighbours) : position + neighbours]]
         nearest.append(next(iter(difflib.get_close_matches(utterance_id, dict.fromkeys(candidates), n=1)), None))
     return nearest

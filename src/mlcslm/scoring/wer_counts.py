@@ -1,4 +1,4 @@
-"""From a manifest and the hypotheses of one decoding to the error counts of every utterance, Parquet to Parquet."""
+"""Error counts of every utterance of a manifest, from the hypotheses of one decoding, Parquet to Parquet."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from mlcslm.config.languages import Group, read_languages
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.io.parquet import read_table, write_table
-from mlcslm.scoring.wer import SHOWN_IDS, score_texts
+from mlcslm.scoring.wer import MAX_LISTED_IDS, score_texts
 from mlcslm.text.protocols import Protocol, get_protocol
 
 COUNTS_SCHEMA = pa.schema(
@@ -36,9 +37,9 @@ def score_hypotheses(
 ) -> None:
     """Write to `out` the error counts (`COUNTS_SCHEMA`) of every utterance of `manifest`, in the manifest's order.
 
-    An utterance without a hypothesis, or with a null one, counts as deletions. Raises UserError or FaultyInput for
-    missing files or columns, repeated ids, references without text, groups that `languages` lacks, and hypotheses
-    without a reference.
+    An utterance with no hypothesis, or a null one, counts as deletions. Raises UserError or FaultyInput for missing
+    files or columns, repeated ids, references without text, groups that `languages` lacks, and hypotheses without a
+    reference.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
     rows = read_rows(manifest, ("utterance_id", "session_id", "grp", "text"))
@@ -50,13 +51,13 @@ def score_hypotheses(
     table = count_utterances(rows, transcripts, groups, chosen, system=system, split=split, source=str(hypotheses))
     if missing := sum(transcripts.get(utterance_id) is None for utterance_id in ids):
         logging.getLogger(__name__).warning(
-            "%s: no hypothesis for %d of %d utterances; they count as deletions", hypotheses, missing, len(ids)
+            "%s: no hypothesis for %d of %d utterances: they count as deletions", hypotheses, missing, len(ids)
         )
     write_table(table, out)
 
 
 def count_utterances(
-    rows: Mapping[str, list],
+    rows: Mapping[str, list[Any]],
     transcripts: Mapping[str, str | None],
     groups: Mapping[str, Group],
     protocol: Protocol,
@@ -67,9 +68,9 @@ def count_utterances(
 ) -> pa.Table:
     """Error counts (`COUNTS_SCHEMA`) of every utterance of a manifest's rows, in their order.
 
-    rows: columns utterance_id, session_id, grp and text; transcripts: by utterance id, absent or None where there is no
-    hypothesis; groups: by utterance id; source: where the hypotheses are from, for messages. Raises FaultyInput for
-    hypotheses without a reference.
+    rows: columns utterance_id, session_id, grp and text; transcripts: by utterance id, absent or None without a
+    hypothesis; groups: by utterance id; source: of the hypotheses, for messages. Raises FaultyInput for hypotheses
+    without a reference.
     """
     ids = rows["utterance_id"]
     counts = score_texts(
@@ -80,7 +81,7 @@ def count_utterances(
         source=source,
     )
     if list(counts) != ids:
-        raise RuntimeError(f"{source}: {len(ids)} references in, {len(counts)} scored; they must be the same.")
+        raise RuntimeError(f"{source}: {len(counts)} of {len(ids)} references were scored, or in another order.")
     columns = {
         "system": [system] * len(ids),
         "split": [split] * len(ids),
@@ -91,7 +92,7 @@ def count_utterances(
     return pa.table(columns, schema=COUNTS_SCHEMA)
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> dict[str, list]:
+def read_rows(path: Path, columns: Sequence[str]) -> dict[str, list[Any]]:
     """`columns` of a Parquet file as lists, `utterance_id` among them.
 
     Raises UserError for a missing file, one that is not Parquet and missing columns, FaultyInput for repeated ids.
@@ -99,26 +100,26 @@ def read_rows(path: Path, columns: Sequence[str]) -> dict[str, list]:
     rows = read_table(path, columns).to_pydict()
     repeated = [utterance_id for utterance_id, times in Counter(rows["utterance_id"]).items() if times > 1]
     if repeated:
-        found = shortened(repeated, SHOWN_IDS)
-        raise FaultyInput(f"{path}: {len(repeated)} utterance ids are given more than once:", found)
+        found = shortened(repeated, MAX_LISTED_IDS)
+        raise FaultyInput(f"{path}: {len(repeated)} utterance ids occur more than once:", found)
     return rows
 
 
-def check_texts(manifest: Path, rows: Mapping[str, list]) -> None:
-    """Raise FaultyInput if the manifest holds utterances without a reference text, as an unlabelled test set does."""
+def check_texts(manifest: Path, rows: Mapping[str, list[Any]]) -> None:
+    """Raise FaultyInput if the manifest has utterances without a reference text, as in an unlabelled test set."""
     unlabelled = [uid for uid, text in zip(rows["utterance_id"], rows["text"], strict=True) if text is None]
     if unlabelled:
         raise FaultyInput(
             f"{manifest}: {len(unlabelled)} of {len(rows['text'])} utterances have no reference text (transcripts of "
             "three columns?), so the split cannot be scored:",
-            shortened(unlabelled, SHOWN_IDS),
+            shortened(unlabelled, MAX_LISTED_IDS),
         )
 
 
 def groups_of_rows(
-    rows: dict[str, list], languages_table: dict[str, Group], manifest: Path, languages: Path
+    rows: Mapping[str, list[Any]], languages_table: dict[str, Group], manifest: Path, languages: Path
 ) -> dict[str, Group]:
-    """Group of each utterance of the manifest, by utterance id. Raises UserError for groups that the sheet lacks."""
+    """Group of each utterance of the manifest, by id. Raises UserError for groups that the languages table lacks."""
     if unknown := sorted(set(rows["grp"]) - set(languages_table)):
         raise UserError(
             f"{manifest}: found groups {', '.join(unknown)}, which {languages} does not list; add them to it."

@@ -1,7 +1,7 @@
-"""Where the words of an utterance lie in time, as meeteval takes it for its time-constrained error rates.
+"""Times of the words of an utterance, as meeteval defines them for its time-constrained error rates.
 
-A reference word gets its share, by characters, of its utterance's time (`character_based`); a hypothesis word the
-middle of that share (`character_based_points`), widened on both sides by the collar.
+A reference word gets a share of its utterance's time in proportion to its characters (`character_based`); a hypothesis
+word gets the middle of that share (`character_based_points`), extended by the collar on both sides.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from itertools import accumulate, pairwise
 from mlcslm.formats.segments import Utterance
 
 COLLAR = 5
-"""Seconds by which a word may be off: the challenge's."""
+"""Tolerance in seconds of a word's time: the challenge's."""
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class TimedWords:
-    """Words of a stretch of one speaker, numbered alike in both sides of a session.
+    """Consecutive words of one speaker, with the same numbering on both sides of a session.
 
-    words: (n,) numbers; times: (n,) start and end of each, seconds, the collar included; middles: (n,) seconds.
+    words: (n,) numbers; times: (n,) start and end of each, seconds, including the collar; middles: (n,) seconds.
     """
 
     speaker: str
@@ -34,12 +34,12 @@ class TimedWords:
 
     @cached_property
     def ends_so_far(self) -> list[float]:
-        """(n,) latest end of each word and those before it: times need not be sorted."""
+        """(n,) latest end among each word and those before it; times need not be sorted."""
         return list(accumulate((end for _, end in self.times), max))
 
     @cached_property
     def starts_to_come(self) -> list[float]:
-        """(n,) earliest start of each word and those behind it."""
+        """(n,) earliest start among each word and those after it."""
         return list(accumulate((start for start, _ in reversed(self.times)), min))[::-1]
 
     @cached_property
@@ -50,13 +50,13 @@ class TimedWords:
 
 
 class Vocabulary:
-    """Numbers of words, given out as they come: what compares words compares numbers faster."""
+    """Numbers of words in order of appearance, since numbers are faster to compare than words."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
     def numbers(self, words: Iterable[str]) -> list[int]:
-        """Numbers of `words`, the same for the same word."""
+        """Numbers of `words`; equal words have equal numbers."""
         return [self._numbers.setdefault(word, len(self._numbers)) for word in words]
 
 
@@ -67,9 +67,9 @@ def time_words(
     *,
     collar: int | None,
 ) -> list[TimedWords]:
-    """Words of each utterance, utterances in order of start (those that start together in the order given).
+    """Words of each utterance, with utterances in order of start (a stable sort).
 
-    tokens: words of a raw text. collar: seconds; None gives a reference's intervals.
+    tokens: splits a raw text into words. collar: seconds; None for the intervals of a reference.
     """
     timed = []
     for utterance in sorted(utterances, key=lambda utterance: utterance.start):
@@ -89,8 +89,8 @@ def time_words(
 def character_intervals(start: float, end: float, lengths: Sequence[int]) -> list[tuple[Decimal, Decimal]]:
     """Each word's share of `start` to `end` (seconds), by the words' `lengths` in characters.
 
-    In decimal arithmetic, as meeteval's command line computes from an STM file: whether a word ends before another
-    begins must not hang on how 0.1 is rounded.
+    In decimal arithmetic, as in meeteval's command line on an STM file: whether a word ends before another begins must
+    not depend on how 0.1 is rounded.
 
     >>> [(str(a), str(b)) for a, b in character_intervals(1.0, 2.0, [3, 1])]
     [('1.00', '1.75'), ('1.75', '2.00')]
@@ -104,7 +104,7 @@ def character_intervals(start: float, end: float, lengths: Sequence[int]) -> lis
 
 
 def join_by_speaker(utterances: Iterable[TimedWords]) -> dict[str, TimedWords]:
-    """Each speaker's words in one stream, speakers in order of their first utterance; empty utterances count as one."""
+    """Each speaker's words in one stream; speakers in order of their first utterance, even if that is empty."""
     streams: dict[str, tuple[list[int], list[Interval], list[float]]] = {}
     for utterance in utterances:
         words, times, middles = streams.setdefault(utterance.speaker, ([], [], []))

@@ -13,7 +13,7 @@ from mlcslm.io.files import fingerprint
 from mlcslm.io.parquet import read_table
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
 from mlcslm.status.traces import DONE, TO_DO, Trace, decoding_trace, log_trace, training_trace
-from mlcslm.workflow.layout import SPLITS, Layout
+from mlcslm.workflow.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ def _corpus(layout: Layout) -> Iterator[Part]:
     if layout.config.corpus.kind == "demo":
         marker = layout.demo_corpus()
         yield Part("corpus", "demo corpus", _made(marker, layout.log("demo_corpus")))
-    for split in SPLITS:
+    for split in layout.splits:
         yield Part("corpus", f"manifest of {split}", _made(layout.manifest(split), layout.log("manifest", split)))
     cached = {name for name in needed_stages(layout) if layout.uses_cache(name)}
     decoded = {split for name, _, split in _systems(layout) if name in cached}
-    for split in SPLITS:
+    for split in layout.splits:
         if cached and (split == "train" or split in decoded):
             trace = _made(layout.cache(split) / "cache.json", layout.log("encoder_cache", split))
             yield Part("corpus", f"encoder outputs of {split}", trace, "utterances")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 State = Literal["done", "running", "stopped", "to do", "outdated"]
 
 _RECENT = 50  # steps that the pace is measured over
-_SILENCE_S = 120.0  # jobs log something every 20 s: one that is silent for this long counts as stopped
+_SILENCE_S = 120.0  # without file locks, a job that is silent for this long counts as stopped
 _BAR = re.compile(r"(\d+)/(\d+) \[(?P<passed>[\d:]+)<(?P<left>[\d:]+|\?)")
 
 
@@ -72,7 +72,7 @@ def decoding_trace(shards: Sequence[tuple[Path, int]]) -> Trace:
 
 
 def log_trace(log: Path) -> Trace:
-    """The trace of a job known only by its log: the last progress bar in it, as long as it grows."""
+    """The trace of a job known only by its log: the last progress bar in it. A running job holds a lock on its log."""
     try:
         age = time.time() - log.stat().st_mtime
         with log.open("rb") as file:
@@ -80,7 +80,7 @@ def log_trace(log: Path) -> Trace:
             tail = file.read().decode("utf-8", errors="replace")
     except OSError:
         return TO_DO
-    state: State = "running" if age < _SILENCE_S else "stopped"
+    state: State = "running" if is_held(log) or age < _SILENCE_S else "stopped"
     bars = list(_BAR.finditer(tail))
     if not bars:
         return Trace(state)

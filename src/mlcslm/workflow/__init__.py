@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING
 from mlcslm._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from mlcslm.workflow.layout import SPLITS as SPLITS
     from mlcslm.workflow.layout import Layout as Layout
     from mlcslm.workflow.layout import statistics_file as statistics_file
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "mlcslm.workflow.layout": ("SPLITS", "Layout", "statistics_file"),
+        "mlcslm.workflow.layout": ("Layout", "statistics_file"),
     },
 )

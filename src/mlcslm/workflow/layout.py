@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mlcslm.config.diarization import EmbeddingConfig
+from mlcslm.config.inputs import available
 from mlcslm.config.languages import read_languages
 from mlcslm.config.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 from mlcslm.config.schema import Config, Split
+from mlcslm.errors import UserError
 from mlcslm.io.files import read_json
 
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 ALL = "all"
 CARD = "system.json"
 TCPMER = "tcpmer"
-SCORED = ("dev", "test")
 
 
 def statistics_file(results: Path, split: str) -> Path:
@@ -28,10 +29,14 @@ def statistics_file(results: Path, split: str) -> Path:
 class Layout:
     """Paths below the results folder of a configuration, and what depends on what. Imports nothing heavy."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, whole: bool = False) -> None:
+        """whole: with what this machine cannot measure for lack of an optional model (see `measurable`)."""
         self.config = config
+        self._whole = whole
         self.root = Path(config.results)
         self.preset = config.preset
+        self.splits: tuple[Split, ...] = config.corpus.splits
+        self.scored: tuple[Split, ...] = tuple(split for split in self.splits if split != "train")
         self.groups = list(read_languages(config.languages))
         self.tables: dict[str, PaperTable] = read_paper_tables(Path(config.tables))
 
@@ -41,6 +46,11 @@ class Layout:
         """Folder of a split's sessions."""
         if self.config.corpus.kind == "demo":
             return self.root / "corpus" / split
+        if split not in self.splits:
+            raise UserError(
+                f"{split}: the configuration has no such split. Expected its folder as corpus.folders.{split}; without "
+                "it, tables show what is measured on the others."
+            )
         return Path(self.config.corpus.folders[split])  # type: ignore[index]
 
     def demo_corpus(self) -> Path:
@@ -209,6 +219,46 @@ class Layout:
 
     # What depends on what.
 
+    @functools.cached_property
+    def measurable(self) -> Config:
+        """The configuration without what cannot be measured on this machine, for lack of an optional model."""
+        return self.config if self._whole else available(self.config, self._has_segments)[0]
+
+    def notices(self) -> list[str]:
+        """What is left out of the run, for lack of which model; empty where nothing is."""
+        reduced, missing = available(self.config, self._has_segments)
+        if not missing:
+            return []
+        lost = [name for name in self.config.diarizers if name not in reduced.diarizers]
+        tables = []
+        for name in self.tables:
+            before, after = len(self._rows_of(name, self.config)), len(self._rows_of(name, reduced))
+            if before > after:
+                tables.append(f"{name} is {f'made of {after} of its {before} rows' if after else 'not made'}")
+        return [
+            f"left out, as optional models are missing: {len(lost)} of {len(self.config.diarizers)} diarizers, "
+            f"{', '.join(lost)}; {', '.join(tables) or 'no table has them'}. All else is made. Missing:",
+            *(f"  {one} (needed by {', '.join(one.diarizers)})" for one in missing),
+        ]
+
+    def refuse_unavailable(self, targets: Iterable[str]) -> None:
+        """Raise UserError for a target that needs what the configuration or this machine lacks."""
+        tables = {str(self.table(name, suffix)): name for name in self.tables for suffix in (".csv", ".md")}
+        for target in map(os.path.normpath, targets):
+            table = tables.get(target)
+            if table is not None and not self._rows(table):
+                if not self._rows_of(table, self.config):
+                    raise UserError(f"{target}: the configuration has no row of it: none of its systems is configured.")
+                raise UserError("\n".join([f"{target}: cannot be made here.", *self.notices()]))
+            relative = PurePath(os.path.relpath(target, self.root))
+            if "test" not in self.splits and ("test" in relative.parts[1:] or relative.stem == "test"):
+                raise UserError(f"{target}: the configuration has no test split (corpus.folders.test).")
+
+    def _has_segments(self, diarizer: str) -> bool:
+        """Whether a diarizer has found its segments wherever a table asks for them: its models are not needed then."""
+        pairs = [pair for name in self.tables for pair in self._diarized(name, self.config) if pair[0] == diarizer]
+        return all(self.diarization_segments(*pair).exists() for pair in pairs or [(diarizer, "dev")])
+
     def corpus_marker(self, split: str) -> list[str]:
         """What marks a split's sessions as present: the demo corpus's description, or the folder itself.
 
@@ -305,17 +355,23 @@ class Layout:
 
     def diarized(self, table: str) -> list[tuple[str, str]]:
         """(diarizer, split) of everything a table needs: its rows', and if the table says so, all others."""
-        names = [row.measures.diarizer for row in self._rows(table) if row.measures.diarizer is not None]
+        return self._diarized(table, self.measurable)
+
+    def _diarized(self, table: str, config: Config) -> list[tuple[str, str]]:
+        rows = self._rows_of(table, config)
+        names = [row.measures.diarizer for row in rows if row.measures.diarizer is not None]
         if names and self.tables[table].all_diarizers:
-            names = list(self.config.diarizers)
+            names = list(config.diarizers)
         return [(name, split) for name in names for split in self._splits(table)]
 
     def _rows(self, table: str) -> list[PaperRow]:
-        config = self.config
+        return self._rows_of(table, self.measurable)
+
+    def _rows_of(self, table: str, config: Config) -> list[PaperRow]:
         return rows_for(self.tables[table], config.stages, config.decodings, config.diarizers)
 
     def _splits(self, table: str) -> list[str]:
-        return ["dev", "test"] if "test" in self.tables[table].values else ["dev"]
+        return [split for split in self.scored if split == "dev" or split in self.tables[table].values]
 
     def table_inputs(self, table: str) -> dict[str, list[str]]:
         """Files that a table is made from, by kind."""
@@ -328,7 +384,7 @@ class Layout:
             "diarization": [str(self.diarization_counts(*diarizer)) for diarizer in self.diarized(table)],
             "segments": [str(self.diarization_hypotheses(*diarizer)) for diarizer in self.diarized(table)],
             "logs": [str(self.training_log(name)) for name in checkpoints],
-            "manifests": [str(self.manifest(split)) for split in SPLITS],
+            "manifests": [str(self.manifest(split)) for split in self.splits],
             "external": self.external_inputs(),
         }
 
@@ -338,14 +394,14 @@ class Layout:
             (checkpoint, decoding, split)
             for checkpoint in self.config.stages
             for decoding in self.config.decodings
-            for split in ("dev", "test")
+            for split in self.scored
         ]
         kinds = (self.hypotheses, self.scores, self.reflections)
         return [system for system in found if all(path(*system).exists() for path in kinds)]
 
     def diarization_on_disk(self) -> list[tuple[str, str]]:
         """(diarizer, split) of everything that has been scored so far and is part of the configuration."""
-        found = [(name, split) for name in self.config.diarizers for split in ("dev", "test")]
+        found = [(name, split) for name in self.config.diarizers for split in self.scored]
         kinds = (self.diarization_counts, self.diarization_hypotheses)
         return [diarizer for diarizer in found if all(path(*diarizer).exists() for path in kinds)]
 
@@ -359,7 +415,7 @@ class Layout:
         return [
             str(self.external_card(name, split))
             for name, system in self.config.systems.items()
-            for split in SCORED
+            for split in self.scored
             if split in system.files
         ]
 
@@ -384,7 +440,7 @@ class Layout:
         for table in tables:
             for kind, files in (self.tcpmer_inputs() if table == TCPMER else self.table_inputs(table)).items():
                 merged.setdefault(kind, {}).update(dict.fromkeys(files))
-        manifests = [str(self.manifest(split)) for split in SPLITS]
+        manifests = [str(self.manifest(split)) for split in self.splits]
         return {"manifests": manifests, **{kind: list(files) for kind, files in merged.items()}}
 
     def also_measured(self, inputs: Mapping[str, Sequence[str]]) -> list[str]:
@@ -397,7 +453,7 @@ class Layout:
 
     def tcpmer_inputs(self) -> dict[str, list[str]]:
         """Files that the comparison of all diarizers is made from, by kind: on dev, and on test if a table needs it."""
-        expected = {(diarizer, "dev") for diarizer in self.config.diarizers}
+        expected = {(diarizer, "dev") for diarizer in self.measurable.diarizers}
         expected.update(pair for table in self.measured_tables() for pair in self.diarized(table))
         files = [str(self.diarization_counts(*pair)) for pair in expected]
         return {"diarization": sorted(files), "external": self.external_inputs()}
@@ -427,7 +483,7 @@ class Layout:
         commanded = [
             card.parent
             for card in sorted(self.root.glob(f"systems/*/*/{CARD}"))
-            if not card.parent.name.startswith(".")  # being written, or left by a killed process
+            if card.parent.name in self.scored  # not hidden: being written, or left by a killed process
             and card.parent not in expected
             and read_json(card, f"Delete {card.parent} and evaluate the system again.")["origin"] == "command"
         ]

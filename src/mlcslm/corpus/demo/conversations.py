@@ -23,7 +23,7 @@ from mlcslm.errors import UserError
 from mlcslm.io.files import write_json
 from mlcslm.runtime.progress import watched
 
-# Conversations breathe: a pause of 0.35 s on average, and one turn in ten begins before the other one has ended.
+# Pauses last 0.35 s on average, and one turn in ten begins before the other speaker has finished.
 _MEAN_PAUSE_S, _OVERLAP_SHARE, _LONGEST_OVERLAP_S = 0.35, 0.1, 0.4
 _MARKER = "made-by-mlcslm"
 _SPEECH_LEVEL, _NOISE_LEVEL = 0.08, 0.0008
@@ -31,7 +31,7 @@ _SPEECH_LEVEL, _NOISE_LEVEL = 0.08, 0.0008
 
 @dataclass(frozen=True)
 class Script:
-    """What one session will say: its name, the two voices, and the turns as (speaker 0 or 1, text)."""
+    """The script of a session: its name, the two voices, and the turns as (speaker 0 or 1, text)."""
 
     group: Group
     session: str
@@ -43,10 +43,10 @@ class Script:
 def write_demo_corpus(
     root: str | os.PathLike[str], config: DemoCorpusConfig, groups: dict[str, Group], *, seed: int, workers: int
 ) -> None:
-    """Write `train`, `dev` and `test` below `root`, noises and room responses in `augmentation`, last `corpus.json`.
+    """Write `train`, `dev` and `test` under `root`, noises and room responses in `augmentation`; last `corpus.json`.
 
-    A pure function of `config`, `groups` and `seed`: voices and sentences of dev and test never occur in train. What an
-    earlier corpus left in these folders is removed first.
+    A pure function of `config`, `groups` and `seed`; voices and sentences of dev and test never occur in train. Folders
+    of an earlier demo corpus are removed first.
     """
     root = Path(root)
     n_train = config.train_sessions * len(groups)
@@ -67,7 +67,7 @@ def write_demo_corpus(
         spoken = zip(scripts, _speak(scripts, workers), strict=True)
         for script, audio in watched(spoken, f"demo corpus, {split}", "session", total=len(scripts)):
             mixture, utterances = mix(script, audio)
-            # The training set has one folder level more, as the challenge's has.
+            # Like the challenge's, the training set has one more folder level.
             subfolder = script.session.split("_")[0] if split == "train" else ""
             write_session(root / split, script.group, script.session, mixture, SAMPLE_RATE, utterances, subfolder)
             seconds += len(mixture) / SAMPLE_RATE
@@ -79,14 +79,14 @@ def write_demo_corpus(
 
 
 def _remove_earlier(root: Path, splits: Sequence[str]) -> None:
-    """Remove the splits of an earlier demo corpus; raises UserError where they may be somebody's own recordings."""
+    """Remove the splits of an earlier demo corpus; raises UserError if they may be the user's own recordings."""
     there = [root / split for split in splits if (root / split).exists()]
     if there and not (root / _MARKER).is_file() and not (root / "corpus.json").is_file():
         raise UserError(
-            f"{there[0]}: is not of a demo corpus, whose place it has. Move it away, or set `results` to another one."
+            f"{there[0]}: exists, but is not part of a demo corpus. Move it away, or set `results` to another folder."
         )
     root.mkdir(parents=True, exist_ok=True)
-    # Snakemake removes corpus.json before its job begins, so that it cannot tell whose the folders are.
+    # A marker of our own, since Snakemake removes corpus.json before its job begins.
     (root / _MARKER).touch()
     (root / "corpus.json").unlink(missing_ok=True)
     for folder in there:
@@ -94,7 +94,7 @@ def _remove_earlier(root: Path, splits: Sequence[str]) -> None:
 
 
 def write_script(group: Group, split: str, index: int, turns: int, seed: int) -> Script:
-    """Draw the two speakers of a session and what they say: exchanges of the grammar until `turns` are reached."""
+    """Draw the two speakers of a session and what they say: exchanges of the grammar until there are `turns` turns."""
     own_seed = zlib.crc32(f"{seed}/{group.group}/{split}/{index}".encode())
     rng = np.random.default_rng(own_seed)
     first = draw_voice(group.group, split, rng)
@@ -108,7 +108,7 @@ def write_script(group: Group, split: str, index: int, turns: int, seed: int) ->
 
 
 def _speak(scripts: list[Script], workers: int) -> Iterator[list[np.ndarray]]:
-    """Audio of every turn, a list a script. One process says one speaker's turns, so that its voice is set up once."""
+    """Audio of every turn, one list per script. A process speaks all turns of one speaker: its voice is set up once."""
     batches = (
         [(script.voices[who], text) for speaker, text in script.turns if speaker == who]
         for script in scripts
@@ -121,7 +121,7 @@ def _speak(scripts: list[Script], workers: int) -> Iterator[list[np.ndarray]]:
 
 
 def mix(script: Script, turns: list[np.ndarray]) -> tuple[np.ndarray, list[Utterance]]:
-    """Lay a session's turns one after the other; return the mixture (float32, 16 kHz, mono) and its utterances."""
+    """Place a session's turns in sequence; return the mixture (float32, 16 kHz, mono) and its utterances."""
     rng = np.random.default_rng(script.seed + 1)
     gains = rng.uniform(0.7, 1.3, size=2)
     ends = [0.0, 0.0]

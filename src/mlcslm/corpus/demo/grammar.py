@@ -1,4 +1,4 @@
-"""What the speakers of the demo corpus say: a small grammar per language whose turns depend on the ones before."""
+"""What the speakers of the demo corpus say: a small grammar per language, whose turns depend on earlier ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import yaml
 from mlcslm.errors import FaultyInput, UserError
 
 HELD_OUT = 0.12
-"""Share of all sentences that is kept for dev, and as much again for test."""
+"""Share of all sentences reserved for dev, and the same share for test."""
 
 _CALLS_PER_EXCHANGE = 400
 _EXCHANGES_PER_DRAW = 4
@@ -27,7 +27,7 @@ _TURNS = range(2, 6)
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a conversation: the speaker (0 or 1) and what is said, as a careful transcriber writes it."""
+    """One turn of a conversation: the speaker (0 or 1) and what they say, as transcribed by a careful annotator."""
 
     speaker: int
     text: str
@@ -53,17 +53,17 @@ class Template:
 
 @dataclass(frozen=True)
 class Grammar:
-    """Exchanges of one language (ISO 639-1), said alternately by two speakers; a slot keeps its value through one."""
+    """Exchanges of one language (ISO 639-1), in which two speakers alternate; a slot keeps its value within one."""
 
     language: str
     slots: Mapping[str, tuple[str, ...]]
     exchanges: tuple[tuple[Template, ...], ...]
 
     def exchange(self, rng: np.random.Generator, accept: Callable[[str], bool]) -> list[Turn]:
-        """Draw an exchange whose every turn `accept` takes; turns without a slot (back-channels) are always taken.
+        """Draw an exchange whose turns `accept` all accepts; turns without a slot (back-channels) are always accepted.
 
-        Either speaker begins. Where no slot values suit all turns of the few exchanges tried, the longest beginning
-        found is returned (at least one turn). Raises UserError if `accept` refuses every first turn.
+        Either speaker begins. If no slot values fit all turns of the few exchanges tried, the longest accepted
+        beginning is returned (at least one turn). Raises UserError if `accept` rejects every first turn.
         """
         best: list[str] = []
         for tried, index in enumerate(rng.permutation(len(self.exchanges))):
@@ -76,7 +76,7 @@ class Grammar:
                 break
             best = max(best, search.longest, key=len)
         if not best:
-            raise UserError(f"demo grammar {self.language}: no first turn of any exchange is accepted; accept more.")
+            raise UserError(f"demo grammar {self.language}: every first turn of an exchange was rejected; accept more.")
         first = int(rng.integers(2))
         return [Turn((first + i) % 2, text) for i, text in enumerate(best)]
 
@@ -99,8 +99,8 @@ class Grammar:
 class _Search:
     """Depth-first search, in random order, for slot values that make every turn of an exchange accepted.
 
-    Drawing all turns' values at once would succeed once in `share ** turns` draws; turn by turn, each refusal costs
-    one call only.
+    Drawing all turns' values at once would succeed with probability `share ** turns`; turn by turn, a rejection costs a
+    single call.
     """
 
     templates: tuple[Template, ...]
@@ -111,7 +111,7 @@ class _Search:
     longest: list[str] = field(default_factory=list)
 
     def extend(self, texts: list[str], values: Mapping[str, str]) -> bool:
-        """Say the turns after `texts`; True when all are accepted. `longest` holds the best beginning so far."""
+        """Add the turns after `texts`; True when all are accepted. `longest` has the best beginning so far."""
         if len(texts) > len(self.longest):
             self.longest = texts
         if len(texts) == len(self.templates):
@@ -144,7 +144,7 @@ class _Search:
 
 @functools.lru_cache(maxsize=1 << 17)
 def split_of(sentence: str) -> Literal["train", "dev", "test"]:
-    """Return the split a sentence belongs to, the same for spellings that differ in case, spaces and punctuation.
+    """Return the split a sentence belongs to, regardless of case, spaces and punctuation.
 
     >>> split_of("Yes, of course.") == split_of("yes of course")
     True
@@ -164,10 +164,10 @@ def languages() -> list[str]:
 
 @functools.cache
 def load_grammar(language: str) -> Grammar:
-    """Return the grammar of a language (ISO 639-1). Raises UserError if there is none or its file is at fault."""
+    """Return the grammar of a language (ISO 639-1). Raises UserError if there is none or its file has faults."""
     if language not in languages():
         raise UserError(
-            f"demo grammar: no grammar for language {language!r}; there is one for {', '.join(languages())}."
+            f"demo grammar: no grammar for language {language!r}; expected one of {', '.join(languages())}."
         )
     file = _folder().joinpath(f"{language}.yaml")
     return parse_grammar(file.read_text(encoding="utf-8"), language, str(file))
@@ -180,9 +180,9 @@ def parse_grammar(source: str, language: str, name: str) -> Grammar:
     except yaml.YAMLError as error:
         raise UserError(f"{name}: not valid YAML: {error}") from error
     if not isinstance(tree, dict) or set(tree) != {"slots", "exchanges"}:
-        raise UserError(f"{name}: expected a mapping with the keys 'slots' and 'exchanges' and no other.")
+        raise UserError(f"{name}: expected a mapping with exactly the keys 'slots' and 'exchanges'.")
     if not isinstance(tree["slots"], dict) or not isinstance(tree["exchanges"], list) or not tree["exchanges"]:
-        raise UserError(f"{name}: expected 'slots' to be a mapping and 'exchanges' a list that is not empty.")
+        raise UserError(f"{name}: expected 'slots' to be a mapping and 'exchanges' a non-empty list.")
     faults = [*_slot_faults(tree["slots"]), *_exchange_faults(tree["exchanges"], tree["slots"])]
     if faults:
         raise FaultyInput(f"{name}: faults in the grammar; correct these lines:", faults)
@@ -196,7 +196,7 @@ def _folder() -> resources.abc.Traversable:
 
 
 def _slots_of(text: str) -> tuple[str, ...]:
-    """Slots of a template. Raises ValueError on a brace out of place or a format specification."""
+    """Slots of a template. Raises ValueError for misplaced braces and format specifications."""
     names = []
     for _, slot, specification, conversion in string.Formatter().parse(text):
         if specification or conversion or slot == "":
@@ -209,7 +209,7 @@ def _slots_of(text: str) -> tuple[str, ...]:
 def _slot_faults(slots: Mapping[str, object]) -> Iterator[str]:
     for slot, values in slots.items():
         if not isinstance(values, list) or not values:
-            yield f"slots.{slot}: expected a list of words or phrases that is not empty, found {values!r}."
+            yield f"slots.{slot}: expected a non-empty list of words or phrases, found {values!r}."
         elif bad := [value for value in values if not isinstance(value, str) or not value.strip()]:
             yield f"slots.{slot}: expected words or phrases (quote yes, no, numbers), found {bad[0]!r}."
         elif len(set(values)) < len(values):

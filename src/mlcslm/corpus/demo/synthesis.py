@@ -1,7 +1,7 @@
-"""Speech from espeak-ng, whose library and data come inside the wheel `espeakng-loader`: no root, no network.
+"""Speech from espeak-ng, whose library and data are inside the wheel `espeakng-loader`: no root, no network.
 
-The library keeps its state in process-wide variables, so it runs in child processes (`speak_many`),
-and a crash inside it cannot take the caller along.
+The library keeps its state in process-wide variables, so it runs in child processes (`speak_many`), where a crash does
+not affect the caller.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Voice:
-    """One speaker: an espeak-ng language voice and variant, pitch and pitch range (0-100), rate (words a minute)."""
+    """One speaker: an espeak-ng language voice and variant, pitch and pitch range (0-100), rate (words per minute)."""
 
     language: str
     variant: str
@@ -53,7 +53,7 @@ class Voice:
 
 
 class Engine:
-    """One espeak-ng engine, its data in the folder `data` (see `short_data_path`); at most one a process."""
+    """An espeak-ng engine with its data in the folder `data` (see `short_data_path`); at most one per process."""
 
     def __init__(self, data: Path) -> None:
         import espeakng_loader
@@ -61,8 +61,8 @@ class Engine:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), 0)
         if rate != _ESPEAK_RATE:
-            raise RuntimeError(f"espeak-ng answered {rate} to espeak_Initialize with its data in {data}")
-        # It has seeded its noise (breath, Klatt voices) with the time of day.
+            raise RuntimeError(f"espeak_Initialize returned {rate} with the data in {data}, expected {_ESPEAK_RATE}")
+        # Otherwise its noise (breath, Klatt voices) is seeded with the time of day.
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
         self._chunks: list[np.ndarray] = []
         self._callback = _CALLBACK(self._receive)
@@ -98,7 +98,7 @@ class Engine:
 
 @contextlib.contextmanager
 def short_data_path() -> Iterator[Path]:
-    """Yield the folder of espeak-ng's data, by a temporary link where its own path is too long for espeak-ng."""
+    """Yield the folder of espeak-ng's data, through a temporary link if its path is too long for espeak-ng."""
     import espeakng_loader
 
     data = Path(espeakng_loader.get_data_path())
@@ -112,13 +112,13 @@ def short_data_path() -> Iterator[Path]:
 
 
 def trim(audio: np.ndarray, threshold: float = 0.003, margin: int = 480) -> np.ndarray:
-    """Cut what lies below `threshold` (of full scale) at both ends, leaving `margin` samples."""
+    """Trim both ends where the audio is below `threshold` (of full scale), keeping `margin` samples."""
     loud = np.flatnonzero(np.abs(audio) > threshold)
     return audio[max(0, loud[0] - margin) : loud[-1] + margin] if len(loud) else audio[:0]
 
 
 class _Worker:
-    """A child process that speaks batches, each in a fork of its own (`python -m mlcslm.corpus.demo.synthesis`)."""
+    """A child process that speaks batches, each in its own fork (`python -m mlcslm.corpus.demo.synthesis`)."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -138,7 +138,7 @@ class _Worker:
             size = self._process.stdout.read(8)
             if len(size) < 8:
                 raise UserError(
-                    f"espeak-ng ended with status {self._process.wait()} while it spoke {requests[0][0].name}; "
+                    f"espeak-ng exited with status {self._process.wait()} while speaking as {requests[0][0].name}; "
                     "reinstall the package espeakng-loader and run again."
                 )
             audio.append(np.frombuffer(self._process.stdout.read(int.from_bytes(size, "little")), np.float32))
@@ -151,10 +151,10 @@ class _Worker:
 
 
 def speak_many(batches: Iterable[list[tuple[Voice, str]]], workers: int) -> Iterator[list[np.ndarray]]:
-    """Say each batch of (voice, text) in a process of its own; yield the batches' audio in order.
+    """Speak each batch of (voice, text) in its own process; yield the batches' audio in order.
 
-    A fresh process a batch makes the audio a pure function of the batch: espeak-ng carries the state of its flutter
-    and noise from one utterance to the next and offers no way to reset it. Raises UserError if espeak-ng crashes.
+    A fresh process per batch makes the audio a pure function of the batch: espeak-ng carries the state of its flutter
+    and noise over from one utterance to the next and cannot reset it. Raises UserError if espeak-ng crashes.
     """
     idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
     team = [_Worker() for _ in range(workers)]
@@ -183,7 +183,7 @@ def speak_many(batches: Iterable[list[tuple[Voice, str]]], workers: int) -> Iter
 
 
 def _serve() -> None:
-    """Answer each line of standard input in a fork, so that every batch meets espeak-ng in its first state."""
+    """Answer each line of standard input in a fork, so that every batch finds espeak-ng in its initial state."""
     import soxr  # noqa: F401 - loaded once here, used in every fork
 
     with short_data_path() as data:
@@ -197,7 +197,7 @@ def _serve() -> None:
 
 
 def _answer(line: str, data: Path) -> NoReturn:
-    """Speak one batch and end this process, without the clean-up that belongs to its parent."""
+    """Speak one batch and exit this process, without the clean-up that is its parent's."""
     status = 1
     try:
         engine = Engine(data)

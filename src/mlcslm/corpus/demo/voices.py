@@ -1,4 +1,4 @@
-"""Who speaks in the demo corpus: the espeak-ng voice of each group, and the variants of each split."""
+"""The speakers of the demo corpus: the espeak-ng voice of each group, and the variants of each split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from mlcslm.corpus.demo.synthesis import Voice
 from mlcslm.errors import UserError
 
-# espeak-ng has no Australian, Filipino or Indian English: three of its other accents stand for them.
+# espeak-ng has no Australian, Filipino or Indian English: three of its other accents stand in for them.
 GROUP_VOICES = {
     "English-American": "en-us",
     "English-Australian": "en-gb-x-rp",
@@ -26,7 +26,7 @@ GROUP_VOICES = {
     "Vietnamese": "vi",
 }
 
-# Variants that sound like people (the robots, whispers and monsters are left out). Unseen voices are unseen variants.
+# Variants that sound human (without robots, whispers and monsters). Unseen voices are unseen variants.
 VARIANTS = {
     "dev": ("f2", "m3", "Andrea", "Mario", "belinda", "david", "paul", "steph"),
     "test": ("f4", "m5", "Alicia", "Michael", "linda", "edward", "quincy", "anika"),
@@ -42,11 +42,11 @@ VARIANTS = {
 
 
 def draw_voice(group: str, split: str, rng: np.random.Generator, unlike: Voice | None = None) -> Voice:
-    """Draw a speaker of `group` whose variant belongs to `split`; `unlike` is a speaker whose variant is not taken."""
+    """Draw a speaker of `group` whose variant belongs to `split` and differs from that of `unlike`."""
     if group not in GROUP_VOICES:
         raise UserError(
             f"The demo corpus has no voice for group {group!r}. Expected groups: {', '.join(GROUP_VOICES)}; "
-            "for other groups set `corpus.kind: folder` and bring recordings."
+            "for other groups set `corpus.kind: folder` and provide recordings."
         )
     variants = [v for v in VARIANTS[split] if unlike is None or v != unlike.variant]
     return Voice(

@@ -1,5 +1,7 @@
-"""Readers of corpora as a fuzz feeds them: name of the file, a function of its path that raises UserError and nothing
-else, and contents that it takes."""
+"""Readers of corpora to fuzz: file name, function of its path, accepted contents. `readers.py` includes them.
+
+The functions may only raise UserError.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from mlcslm.corpus.manifest import read_corpus
 from mlcslm.corpus.samples import inspect_audio
 from mlcslm.corpus.transcripts import read_transcript
 
-SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
+LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 
 
 def wav(subtype: str = "PCM_16", form: str = "WAV", channels: int = 1, seconds: float = 0.25) -> bytes:
@@ -49,7 +51,7 @@ TRANSCRIPT = "0.5\t1.25\tO1\t Ça va ? \n1.0\t2\tO2\tไม่ \u2028OK\r\n".enc
 
 
 def _read_audio(path: Path) -> None:
-    """All that is done with a recording agrees on its length."""
+    """Header and samples agree on the length of a recording, and segments can be read."""
     header, found = read_header(path), inspect_audio(path)
     if header != found.header:
         raise AssertionError(f"{header} became {found.header}")
@@ -58,9 +60,9 @@ def _read_audio(path: Path) -> None:
 
 
 def _read_folder(path: Path, others: dict[str, bytes]) -> None:
-    """The corpus in which `path` is one of several files; the others are as they should be."""
+    """Read the corpus of which `path` is one file; the others are valid."""
     for name, content in {**others, "call1.wav": wav()}.items():
-        if name != path.name:
+        if name != path.name and not (path.parent / name).is_file():
             (path.parent / name).write_bytes(content)
     read_corpus(path.parent, languages(), skip_faulty=False)
 
@@ -68,7 +70,7 @@ def _read_folder(path: Path, others: dict[str, bytes]) -> None:
 @lru_cache
 def languages() -> dict[str, Group]:
     """The languages table."""
-    return read_languages(SHEET)
+    return read_languages(LANGUAGES)
 
 
 CORPUS_READERS: tuple[tuple[str, Callable[[Path], Any], Sequence[bytes]], ...] = (
@@ -88,4 +90,4 @@ CORPUS_READERS: tuple[tuple[str, Callable[[Path], Any], Sequence[bytes]], ...] =
     *((name, partial(_read_folder, others=KALDI), (content,)) for name, content in KALDI.items()),
     *((name, partial(_read_folder, others=LHOTSE), (content,)) for name, content in LHOTSE.items()),
 )
-"""Each in a folder of its own, in which the function may write."""
+"""Each needs a folder of its own, in which the function may write."""

@@ -1,4 +1,4 @@
-"""What a diarizer found and transcribed, as the files that are scored and handed in: RTTM, STM, SegLST."""
+"""Output of the workflow's diarizer in the formats that are scored and submitted: RTTM, STM, SegLST."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlcslm.io.parquet import read_table
 
 
 def write_turns(segments: Path, recordings: Iterable[str], folder: Path) -> None:
-    """Write `<recording>.rttm` into `folder`, made anew, for each of `recordings`: its turns in `segments`, or none."""
+    """Write `<recording>.rttm` for each of `recordings`, with its turns in `segments`, if any; `folder` is replaced."""
     turns: dict[str, list[Segment]] = {recording: [] for recording in recordings}
     for row in read_table(segments, columns=["recording", "speaker", "start", "end"]).to_pylist():
         turns[row["recording"]].append(Segment(row["start"], row["end"], row["speaker"]))
@@ -24,9 +24,9 @@ def write_turns(segments: Path, recordings: Iterable[str], folder: Path) -> None
 
 
 def write_transcripts(hypotheses: Path, stm: Path, seglst: Path) -> None:
-    """Write the hypotheses of segments (of `transcribe_segments`) as STM and as SegLST, one entry a segment.
+    """Write the hypotheses of segments (from `transcribe_segments`) as STM and as SegLST, one entry per segment.
 
-    Texts are raw, as scoring takes them; a segment without a transcript has no words.
+    Texts are raw, as scoring expects them; a segment without a transcript has no words.
     """
     columns = ["recording", "speaker", "start", "end", "transcript"]
     utterances = [

@@ -1,7 +1,7 @@
 """Corpora of other tools as manifests: what Kaldi data folders and Lhotse manifests have in common.
 
-A reader gives recordings and segments; here they get their group, are checked as sessions of the challenge's layout
-are, and become the manifest's columns.
+A reader provides recordings and segments; here they are assigned to groups, checked like sessions of the challenge's
+layout, and turned into the manifest's rows.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from mlcslm.runtime.progress import watched
 
 Inspect = Callable[[Path], Inspection]
 DURATION_TOLERANCE = 0.025
-"""Seconds by which a declared length may differ from the file's: Lhotse's own tolerance."""
+"""Tolerance in seconds between a declared duration and the file's: Lhotse's own."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A line of a file."""
 
     path: str
     line: int
 
     def fault(self, kind: FaultKind, message: str) -> Fault:
-        """A fault there; the line is left out by those who go on without it."""
+        """A fault of this line, which is skipped on request."""
         return Fault(self.path, self.line, kind, "line", message)
 
 
 @dataclass(frozen=True)
-class ForeignRecording:
-    """A recording by its id, and the file that it is in; what its corpus says of it: Hz and seconds, if it does."""
+class ExternalRecording:
+    """A recording: its id, its audio file, and the declared rate (Hz) and duration (seconds), if any."""
 
     name: str
     audio: Path
-    place: Place
+    location: Location
     declared_rate: float | None = None
     declared_duration: float | None = None
 
 
 @dataclass(frozen=True)
-class ForeignSegment:
-    """An utterance. end: None for that of the recording; language: group or language code, None where nothing says."""
+class ExternalSegment:
+    """An utterance. end: None for the end of the recording; language: group or language code, None if not given."""
 
     utterance_id: str
     recording: str
@@ -59,54 +59,54 @@ class ForeignSegment:
     end: float | None
     text: str | None
     language: str | None
-    place: Place
+    location: Location
 
 
 @dataclass
-class ForeignCorpus:
-    """What a reader found, the faults among it. faulty: names of recordings that one of the faults is of."""
+class ExternalCorpus:
+    """What a reader found, including faults. faulty: names of recordings with a fault."""
 
-    recordings: dict[str, ForeignRecording] = field(default_factory=dict)
-    segments: list[ForeignSegment] = field(default_factory=list)
+    recordings: dict[str, ExternalRecording] = field(default_factory=dict)
+    segments: list[ExternalSegment] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     faulty: set[str] = field(default_factory=set)
 
-    def leave_out_recording(self, name: str, place: Place, kind: FaultKind, message: str) -> None:
-        """Record the fault of a recording; segments of it are left out with it, without a fault each."""
-        self.faults.append(place.fault(kind, message))
+    def skip_recording(self, name: str, location: Location, kind: FaultKind, message: str) -> None:
+        """Record the fault of a recording; its segments are skipped with it, without faults of their own."""
+        self.faults.append(location.fault(kind, message))
         self.faulty.add(name)
 
     def add_recording(
-        self, name: str, audio: Path, place: Place, rate: float | None = None, duration: float | None = None
+        self, name: str, audio: Path, location: Location, rate: float | None = None, duration: float | None = None
     ) -> None:
-        """Add a recording, or a fault where there is one of that name. rate, duration: as declared."""
+        """Add a recording, or a fault if the name is taken. rate, duration: as declared."""
         if name in self.recordings:
-            first = self.recordings[name].place
+            first = self.recordings[name].location
             message = f"recording {name} is already on line {first.line} of {first.path}; keep one."
-            self.faults.append(place.fault(FaultKind.DUPLICATE_SESSION, message))
+            self.faults.append(location.fault(FaultKind.DUPLICATE_SESSION, message))
             return
-        self.recordings[name] = ForeignRecording(name, audio, place, rate, duration)
+        self.recordings[name] = ExternalRecording(name, audio, location, rate, duration)
 
 
 def manifest_rows(
-    corpus: ForeignCorpus, languages: Mapping[str, Group], inspect: Inspect
+    corpus: ExternalCorpus, languages: Mapping[str, Group], inspect: Inspect
 ) -> tuple[list[dict[str, Any]], list[Fault]]:
-    """The manifest's rows, sorted as it is, and all faults: the corpus's own and those found here.
+    """The manifest's rows in its order, and all faults: the corpus's own and those found here.
 
-    inspect: what to look at a recording with.
+    inspect: inspects a recording.
     """
     faults = list(corpus.faults)
     used = {segment.recording for segment in corpus.segments}
     headers = _headers([one for one in corpus.recordings.values() if one.name in used], faults, inspect)
     rows: list[dict[str, Any]] = []
-    seen: dict[str, Place] = {}
+    seen: dict[str, Location] = {}
     for segment in corpus.segments:
         problems = list(_problems(segment, corpus, headers, seen, languages))
-        faults += [segment.place.fault(kind, message) for kind, message in problems]
+        faults += [segment.location.fault(kind, message) for kind, message in problems]
         header = headers.get(segment.recording)
         if problems or header is None:
             continue
-        seen[segment.utterance_id] = segment.place
+        seen[segment.utterance_id] = segment.location
         rows.append(_row(segment, corpus.recordings[segment.recording], header, languages))
     order = {name: rank for rank, name in enumerate(languages)}
     rows.sort(key=lambda row: (order[row["grp"]], row["session_id"], row["start"], row["speaker"], row["end"]))
@@ -117,12 +117,12 @@ def manifest_rows(
     return rows, faults
 
 
-def find_group(segment: ForeignSegment, languages: Mapping[str, Group]) -> str | None:
-    """The segment's group: what its corpus says if that is one group, or else what its id begins with."""
+def find_group(segment: ExternalSegment, languages: Mapping[str, Group]) -> str | None:
+    """The segment's group: its language if that identifies one group, otherwise the prefix of its id."""
     if segment.language is not None:
-        wanted = segment.language.casefold()
-        by_name = [name for name in languages if name.casefold() == wanted]
-        by_code = [name for name, group in languages.items() if group.language.casefold() == wanted]
+        language = segment.language.casefold()
+        by_name = [name for name in languages if name.casefold() == language]
+        by_code = [name for name, group in languages.items() if group.language.casefold() == language]
         if len(found := by_name or by_code) == 1:
             return found[0]
     try:
@@ -131,10 +131,10 @@ def find_group(segment: ForeignSegment, languages: Mapping[str, Group]) -> str |
         return None
 
 
-def speaker_label(segment: ForeignSegment, group: Group) -> str:
-    """The speaker's label within the session: what names the session is taken off its front.
+def speaker_label(segment: ExternalSegment, group: Group) -> str:
+    """The speaker's label within the session: its name without a prefix that names the session.
 
-    Tools know speakers by names that no other session has: `French-0001_001-O1` is `O1` of `French_0001_001`.
+    Other tools use names that are unique across sessions: `French-0001_001-O1` is `O1` of `French_0001_001`.
     """
     session = segment.recording.removeprefix(f"{group.recording_prefix}_")
     for front in (f"{group.group}-{session}-", f"{segment.recording}-", f"{segment.recording}_"):
@@ -144,9 +144,9 @@ def speaker_label(segment: ForeignSegment, group: Group) -> str:
 
 
 def speaker_name(row: Mapping[str, Any]) -> str:
-    """A speaker's name that no other session has, of a manifest's row; the utterance's id begins with it if it can.
+    """A speaker name for a manifest's row that is unique across sessions; if possible, a prefix of the utterance's id.
 
-    Kaldi wants that, so that utterances sorted by id are sorted by speaker. `speaker_label` is the way back.
+    Kaldi requires that prefix, so that utterances sorted by id are sorted by speaker. `speaker_label` is the inverse.
     """
     front = str(row["utterance_id"]).rsplit("-", 2)[0]
     if front.endswith(f"-{row['speaker']}"):
@@ -154,40 +154,40 @@ def speaker_name(row: Mapping[str, Any]) -> str:
     return f"{row['session_id']}-{row['speaker']}"
 
 
-def _headers(recordings: Sequence[ForeignRecording], faults: list[Fault], inspect: Inspect) -> dict[str, AudioHeader]:
-    """Headers of the sound recordings."""
+def _headers(recordings: Sequence[ExternalRecording], faults: list[Fault], inspect: Inspect) -> dict[str, AudioHeader]:
+    """Headers of the recordings without faults."""
     headers = {}
     for recording in watched(recordings, "reading recordings", "recording"):
         try:
             found = inspect(recording.audio)
         except UserError as error:
-            faults.append(recording.place.fault(FaultKind.UNREADABLE_AUDIO, str(error)))
+            faults.append(recording.location.fault(FaultKind.UNREADABLE_AUDIO, str(error)))
             continue
         problems = [(kind, f"{recording.audio}: {message}") for kind, message in found.problems]
         problems += _declared_problems(recording, found.header)
-        faults += [recording.place.fault(kind, message) for kind, message in problems]
+        faults += [recording.location.fault(kind, message) for kind, message in problems]
         if not problems:
             headers[recording.name] = found.header
     return headers
 
 
-def _declared_problems(recording: ForeignRecording, header: AudioHeader) -> list[tuple[FaultKind, str]]:
-    """Where the file is not what the corpus says that it is: then its times may not be the file's either."""
+def _declared_problems(recording: ExternalRecording, header: AudioHeader) -> list[tuple[FaultKind, str]]:
+    """Differences between the file and what the corpus declares, which suggest that its times do not fit the file."""
     rate, duration = recording.declared_rate, recording.declared_duration
     wrong = []
     if rate is not None and rate != header.sample_rate:
-        wrong.append(f"{rate:g} Hz are declared, the file has {header.sample_rate} Hz")
+        wrong.append(f"{rate:g} Hz declared, but the file has {header.sample_rate} Hz")
     if duration is not None and abs(duration - header.duration) > DURATION_TOLERANCE:
-        wrong.append(f"{duration:g} s are declared, the file lasts {header.duration:g} s")
+        wrong.append(f"{duration:g} s declared, but the file lasts {header.duration:g} s")
     message = f"{recording.audio}: {'; '.join(wrong)}. Recreate the recordings from the files."
     return [(FaultKind.DECLARED_AUDIO, message)] if wrong else []
 
 
 def _problems(
-    segment: ForeignSegment,
-    corpus: ForeignCorpus,
+    segment: ExternalSegment,
+    corpus: ExternalCorpus,
     headers: Mapping[str, AudioHeader],
-    seen: Mapping[str, Place],
+    seen: Mapping[str, Location],
     languages: Mapping[str, Group],
 ) -> Iterable[tuple[FaultKind, str]]:
     if segment.recording not in corpus.recordings and segment.recording not in corpus.faulty:
@@ -195,19 +195,19 @@ def _problems(
     duration = headers[segment.recording].duration if segment.recording in headers else None
     yield from interval_problems(segment.start, duration if segment.end is None else segment.end, duration)
     if (first := seen.get(segment.utterance_id)) is not None:
-        message = f"its id {segment.utterance_id} is already that of line {first.line}; expected one utterance an id."
+        message = f"its id {segment.utterance_id} is already on line {first.line}; expected unique ids."
         yield FaultKind.DUPLICATE_ID, message
     if find_group(segment, languages) is None:
-        said = f"its language is {segment.language!r}, " if segment.language is not None else ""
+        language = f"its language is {segment.language!r}, " if segment.language is not None else ""
         message = (
-            f"{said}its id {segment.utterance_id} begins with no group of the languages table, so its group is not "
-            f"known; expected one of {', '.join(languages)} (docs/corpus.md tells where)."
+            f"{language}its id {segment.utterance_id} begins with no group of the languages table, so its group is "
+            f"unknown; expected one of {', '.join(languages)} (see docs/corpus.md)."
         )
         yield FaultKind.UNKNOWN_GROUP, message
 
 
 def _row(
-    segment: ForeignSegment, recording: ForeignRecording, header: AudioHeader, languages: Mapping[str, Group]
+    segment: ExternalSegment, recording: ExternalRecording, header: AudioHeader, languages: Mapping[str, Group]
 ) -> dict[str, Any]:
     group = find_group(segment, languages)
     assert group is not None
@@ -225,7 +225,7 @@ def _row(
     }
 
 
-def located(audio: Path, root: Path) -> Path:
-    """A recording's path: as it is given, from the working directory, or else from the corpus's folder `root`."""
-    beside = root / audio
-    return beside if not is_file(audio) and is_file(beside) else audio
+def resolve_audio(audio: Path, root: Path) -> Path:
+    """A recording's path: relative to the working directory, or otherwise to the corpus's folder `root`."""
+    in_root = root / audio
+    return in_root if not is_file(audio) and is_file(in_root) else audio

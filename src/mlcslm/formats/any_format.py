@@ -1,0 +1,136 @@
+"""Texts, transcripts and turns of a file in any of the six formats, as `mlcslm score` reads them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mlcslm.errors import FaultyInput, UserError, shortened
+from mlcslm.formats.ctm import read_ctm
+from mlcslm.formats.detect import detect_format
+from mlcslm.formats.kaldi_text import read_kaldi_text
+from mlcslm.formats.nemo import NemoEntry, read_nemo
+from mlcslm.formats.parsing import MAX_LISTED_FAULTS
+from mlcslm.formats.rttm import Channel, describe_ignored, read_rttm_channels
+from mlcslm.formats.seglst import read_seglst
+from mlcslm.formats.segments import Segment, Utterance
+from mlcslm.formats.stm import read_nist_stm
+from mlcslm.formats.zones import Zone
+
+Side = Literal["reference", "hypothesis"]
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """Utterances of a file, the zones of each recording that it excludes from scoring, and notes on ignored content."""
+
+    utterances: list[Utterance]
+    unscored: dict[str, list[Zone]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Turns of a file by recording and channel, the zones it excludes from scoring, and notes on ignored content."""
+
+    segments: dict[Channel, list[Segment]]
+    unscored: dict[Channel, list[Zone]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_transcripts(path: Path, side: Side) -> Transcripts:
+    """Who says what when: from STM, SegLST or CTM, or from NeMo lines with offset, duration and speaker.
+
+    side: only a reference may exclude zones from scoring, or have its text under NeMo's `text`. Raises UserError or
+    FaultyInput as the readers of the formats do, and for formats without words, or without speakers and times.
+    """
+    match chosen := detect_format(path, timed=True):
+        case "stm":
+            stm = read_nist_stm(path)
+            return Transcripts(stm.utterances, stm.unscored, stm.notes(zones_used=side == "reference"))
+        case "seglst":
+            return Transcripts(read_seglst(path))
+        case "ctm":
+            ctm = read_ctm(path)
+            return Transcripts(ctm.words, notes=ctm.notes())
+        case "nemo":
+            return Transcripts(_utterances(read_nemo(path, side), path))
+    missing = "words" if chosen == "rttm" else "speakers and times"
+    raise UserError(
+        f"{path}: found {_TITLES[chosen]}, which has no {missing}; expected STM, SegLST, CTM or NeMo lines."
+    )
+
+
+def read_turns(path: Path, side: Side) -> Turns:
+    """Who speaks when: from RTTM, or from a file with transcripts (`read_transcripts`), one turn per utterance."""
+    if detect_format(path, timed=True) == "rttm":
+        rttm = read_rttm_channels(path)
+        notes = describe_ignored(rttm, zones_used=side == "reference")
+        return Turns(rttm.turns, rttm.unscored, notes)
+    read = read_transcripts(path, side)
+    turns: dict[Channel, list[Segment]] = {}
+    for utterance in read.utterances:
+        segment = Segment(utterance.start, utterance.end, utterance.speaker)
+        turns.setdefault((utterance.recording, ""), []).append(segment)
+    return Turns(turns, {(name, ""): zones for name, zones in read.unscored.items()}, read.notes)
+
+
+def read_texts(path: Path, side: Side) -> tuple[dict[str, str], list[str]]:
+    """Text of each utterance by id, and notes on ignored content.
+
+    From Kaldi text or NeMo lines, or from STM, SegLST or CTM with utterance ids in place of recordings. Entries with
+    the same id are joined in order of start. Raises UserError or FaultyInput as the readers of the formats do, and for
+    repeated ids (Kaldi, NeMo).
+    """
+    match detect_format(path):
+        case "kaldi":
+            return read_kaldi_text(path), []
+        case "nemo":
+            entries = read_nemo(path, side)
+            if repeated := [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]:
+                raise FaultyInput(
+                    f"{path}: found {len(repeated)} names more than once; give each line an `utterance_id`:",
+                    shortened(repeated, MAX_LISTED_FAULTS),
+                )
+            return {entry.name: entry.text for entry in entries}, []
+    read = read_transcripts(path, side)
+    return join_texts(read.utterances), read.notes
+
+
+def join_texts(utterances: Iterable[Utterance]) -> dict[str, str]:
+    """Text of each recording: its utterances' texts, joined in order of start."""
+    pieces: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        pieces.setdefault(utterance.recording, []).append(utterance)
+    return {
+        name: " ".join(piece.text for piece in sorted(spoken, key=lambda piece: piece.start))
+        for name, spoken in pieces.items()
+    }
+
+
+def log_notes(path: Path, notes: Iterable[str | None]) -> list[str]:
+    """Log notes on a file as warnings (ignored content, what explains its score) and return them, for JSON."""
+    logged = [f"{path}: {note}" for note in notes if note]
+    for note in logged:
+        logging.getLogger(__name__).warning("%s", note)
+    return logged
+
+
+_TITLES: Mapping[str, str] = {"kaldi": "Kaldi text", "rttm": "RTTM"}
+
+
+def _utterances(entries: list[NemoEntry], path: Path) -> list[Utterance]:
+    utterances = []
+    for entry in entries:
+        if entry.offset is None or entry.duration is None or entry.speaker is None:
+            raise UserError(
+                f"{path}: {entry.name} lacks offset, duration or speaker; all three are needed to score who says what "
+                "when."
+            )
+        end = max(entry.offset, round(entry.offset + entry.duration, 9))
+        utterances.append(Utterance(entry.name, entry.speaker, entry.offset, end, entry.text))
+    return utterances
