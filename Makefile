@@ -1,11 +1,13 @@
 # make demo         Table 6 of the demo preset: own .venv, corpus, training, decoding, scoring
+# make tables       all seven tables of the demo and the report: results/report/index.html opens from disk
+# make pictures     the README's table and docs/images, from the demo's results.duckdb (needs Chromium)
 # make quick        the fast tests, a minute or two
 # make test         all tests, half an hour on two cores; in the same .venv
 # make slurm-test   the workflow on a SLURM cluster of two nodes on this machine (Debian: slurm-wlm and munge), some minutes
 # make lint         style, types, layers, spelling, links: ruff, snakefmt, snakemake --lint, mypy, lint-imports, codespell
-# make reference    write config/README.md anew from the descriptions in src/mlcslm/config/schema.py
-# make foundation   pretrain the demo's two foundation models anew and put them into resources/foundation (hours)
-# make lock         resolve pyproject.toml anew and pin the outcome in requirements.lock and requirements-dev.lock
+# make reference    rewrite config/README.md from the descriptions in src/mlcslm/config/schema.py
+# make foundation   pretrain the demo's two foundation models again, into resources/foundation (hours)
+# make lock         resolve pyproject.toml again and pin the result in requirements.lock and requirements-dev.lock
 # make clean        remove the demo's results, .venv and caches; results of other presets stay
 
 VENV := .venv
@@ -33,6 +35,12 @@ endif
 demo: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores all $(TABLE).csv
 	@echo && cat $(TABLE).md
+
+tables: $(VENV)/.installed
+	$(IN_VENV) snakemake --cores all all results/report/index.html
+
+pictures: $(VENV)/.installed-dev
+	$(BIN)/python docs/make_pictures.py
 
 # One process: another would import torch and transformers once more, which is a good part of the time.
 quick: $(VENV)/.installed-dev

@@ -1,7 +1,7 @@
-"""The README's table and the pages' pictures, all from one run: `make pictures` after `snakemake --cores all`.
+"""Makes the README's table and the pictures of the pages from one run: `make pictures` after `make tables`.
 
-Writes the README's table, the pictures in `docs/images` and `docs/images/figures.json`: the numbers that the table and
-the pictures name, so that a test can hold the three together.
+Writes the README's table, the pictures in `docs/images` and `docs/images/figures.json`, the table's numbers and the
+pictures' hashes, by which tests/test_pictures.py checks that all are of the same run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ IMAGES = ROOT / "docs" / "images"
 FIGURES = IMAGES / "figures.json"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 START, END = "<!-- demo table -->", "<!-- end of demo table -->"
-# Picture: page of the report, window's size, and what is looked at.
+# By picture: page of the report with its state, and the window's width and height in pixels.
 PICTURES = {
     "report-tables": ("index.html", 1280, 900),
     "report-training": ("training.html", 1280, 900),
@@ -55,9 +56,14 @@ def readme_table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = [row["checkpoint"], row["method"]]
         for split in ("dev", "test"):
-            cells += [f"{row[split]} [{row[f'{split}_low']}, {row[f'{split}_high']}]", row[f"{split}_published"]]
+            cells += [_rate(row, split), row[f"{split}_published"] or ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _rate(row: dict[str, Any], split: str) -> str:
+    rate, low, high = (row[f"{split}{end}"] for end in ("", "_low", "_high"))
+    return rate or "not measured" if low is None else f"{rate} [{low}, {high}]"
 
 
 def write_readme(rows: list[dict[str, Any]], readme: Path = ROOT / "README.md") -> None:
@@ -65,18 +71,18 @@ def write_readme(rows: list[dict[str, Any]], readme: Path = ROOT / "README.md") 
     text = readme.read_text(encoding="utf-8")
     pattern = re.compile(f"{START}.*?{END}", re.DOTALL)
     if not pattern.search(text):
-        raise UserError(f"{readme}: expected the marks {START} and {END}, between which the table stands.")
-    readme.write_text(pattern.sub(f"{START}\n{readme_table(rows)}\n{END}", text), encoding="utf-8")
+        raise UserError(f"{readme}: expected the marks {START} and {END} around the table.")
+    readme.write_text(pattern.sub(lambda _: f"{START}\n{readme_table(rows)}\n{END}", text), encoding="utf-8")
 
 
 def take_pictures(database: Path, images: Path) -> list[str]:
-    """Write a picture of each page that the run's report has; returns their names. Needs Chromium."""
+    """Write a screenshot of each page that the run's report has, and return their names. Needs Chromium."""
     from playwright.sync_api import sync_playwright
 
     executable = next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
-        raise UserError(f"Found no browser, expected one of: {', '.join(BROWSERS)} (Debian: apt-get install chromium).")
-    taken = []
+        raise UserError(f"No browser found; expected one of: {', '.join(BROWSERS)} (Debian: apt-get install chromium).")
+    written = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         build_report(database, Path(folder) / "report", audio=False)
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
@@ -91,19 +97,22 @@ def take_pictures(database: Path, images: Path) -> list[str]:
                 page.locator(".row").first.click()
             page.wait_for_timeout(500)
             page.screenshot(path=str(images / f"{name}.png"))
-            taken.append(name)
+            written.append(name)
         browser.close()
-    return taken
+    return written
 
 
 def main(database: Path = Path("results/results.duckdb")) -> None:
     """Write the README's table, the pictures and `figures.json` from one run's DATABASE."""
-    rows = table_6(database)
-    pictures = take_pictures(database, IMAGES)
-    write_readme(rows)
+    try:
+        rows = table_6(database)
+        pictures = take_pictures(database, IMAGES)
+        write_readme(rows)
+    except UserError as error:
+        sys.exit(str(error))
     hashes = {name: hashlib.sha256((IMAGES / f"{name}.png").read_bytes()).hexdigest() for name in pictures}
     FIGURES.write_text(json.dumps({"table6": rows, "pictures": hashes}, indent=1) + "\n", encoding="utf-8")
-    typer.echo(f"README.md's table and {len(pictures)} pictures are of {database}")
+    typer.echo(f"Wrote README.md's table and {len(pictures)} pictures from {database}")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def ended(monkeypatch, capsys, error: BaseException | None) -> tuple[int, str]:
         (None, 0, ""),
         (UserError("a.txt:3: found x, expected y."), 1, "mlcslm: a.txt:3: found x, expected y.\n"),
         (OSError(errno.ENOSPC, "No space left on device", "results/a"), 1, "mlcslm: results/a: the disk is full"),
-        (ZeroDivisionError("oh"), 70, "a fault of mlcslm itself; please report it"),
+        (ZeroDivisionError("oh"), 70, "a bug in mlcslm; please report it"),
     ],
 )
 def test_exit_status_says_whose_fault_it_is(monkeypatch, capsys, error, status: int, message: str) -> None:

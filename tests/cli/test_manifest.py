@@ -50,7 +50,7 @@ def test_faults_end_it_with_nothing_written(root, tmp_path):
     assert result.exit_code == 1
     assert isinstance(result.exception, FaultyInput)
     title, *faults = str(result.exception).splitlines()
-    assert "3 faults in 1 file. Nothing was written; correct them, or give --skip-faulty." in title
+    assert "3 faults in 1 file. Nothing was written; correct them, or add --skip-faulty." in title
     assert [fault.split(": ")[0].strip() for fault in faults] == [f"{root}/French/a.txt:{line}" for line in (3, 4, 4)]
     assert not out.parent.exists()
 
@@ -85,7 +85,7 @@ def test_skipping_records_what_was_left_out(root, tmp_path):
     record = tmp_path / "dev.parquet.faults.tsv"
     result = run(root, "--out", out, "--skip-faulty")
     assert result.exit_code == 0, result.output
-    assert f"{record}: left out 1 fault in 1 file" in result.output
+    assert f"{record}: skipped 1 fault in 1 file" in result.output
     assert read_manifest(out).num_rows == 2
     with record.open(newline="") as file:
         header, row = csv.reader(file, delimiter="\t")
@@ -96,7 +96,7 @@ def test_skipping_records_what_was_left_out(root, tmp_path):
 def test_the_record_of_an_earlier_run_does_not_stay(root, tmp_path):
     out = tmp_path / "dev.parquet"
     record = tmp_path / "dev.parquet.faults.tsv"
-    assert "left out 0 faults in 0 files" in run(root, "--out", out, "--skip-faulty").output
+    assert "skipped 0 faults in 0 files" in run(root, "--out", out, "--skip-faulty").output
     assert record.read_text() == "file\tline\tfault\tleft_out\tmessage\n"
     run(root, "--out", out)
     assert not record.exists()
@@ -115,7 +115,7 @@ def test_the_command_itself_prints_faults_without_a_traceback(root, tmp_path, mo
     assert "Traceback" not in captured.err + captured.out
 
 
-def test_the_languages_sheet_is_found_from_another_folder(root, tmp_path, monkeypatch):
+def test_the_languages_table_is_found_from_another_folder(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
     app.callback()(lambda: None)

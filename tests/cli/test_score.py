@@ -80,7 +80,7 @@ def test_normalising_hypotheses_changes_the_counts_and_the_name(app: typer.Typer
     assert printed["groups"]["French"]["substitutions"] == 0
 
 
-def test_the_sheet_is_the_working_folder_s_or_else_the_checkout_s(app: typer.Typer, texts: list[str]):
+def test_the_languages_table_is_the_working_folder_s_or_else_the_checkout_s(app: typer.Typer, texts: list[str]):
     assert run(app, *texts)["groups"].keys() == {"French", "Thai"}
     own = Path("config") / "languages.tsv"
     own.parent.mkdir()

@@ -94,7 +94,7 @@ def test_a_database_of_somebody_else_is_left_alone(workspace: Any) -> None:
     with duckdb.connect(str(theirs)) as connection:
         connection.execute("CREATE TABLE years (work INTEGER)")
     before = theirs.read_bytes()
-    with pytest.raises(Exception, match="is no results database of mlcslm"):
+    with pytest.raises(Exception, match="is not a results database of mlcslm"):
         collect_database(workspace.config, workspace.layout)
     assert theirs.read_bytes() == before
 

@@ -121,7 +121,7 @@ def test_what_is_impossible_leaves_nothing_behind(
     assert "test.parquet: no such manifest" in refused("--name", "x", "--split", "test", text)
     assert not (workspace.layout.root / "systems").exists()
     run(app, workspace, "--name", "x", text)
-    assert "x is the name of another system, or of one on the other track" in _other_track(workspace, app)
+    assert "the name x is in use by another system, or on the other track" in _other_track(workspace, app)
 
 
 def _other_track(workspace: Any, app: typer.Typer) -> str:
@@ -139,7 +139,7 @@ def test_systems_scored_against_another_manifest_are_refused(
 ) -> None:
     run(app, workspace, "--name", "x", workspace.write("text", f"{next(iter(TEXTS))} hello\n"))
     workspaces(workspace.root, rows_of()[:3])
-    with pytest.raises(FaultyInput, match=r"systems/x/dev: scored against another manifest"):
+    with pytest.raises(FaultyInput, match=r"systems/x/dev: scored against a different manifest"):
         collect_database(workspace.config, workspace.layout)
 
 

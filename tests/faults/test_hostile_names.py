@@ -21,7 +21,7 @@ TEXTS = ("'; DROP TABLE utterances; --", "<script>alert(1)</script>", '=HYPERLIN
 
 @pytest.fixture(scope="module")
 def hostile(undisturbed: Toy, tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """A run on such a corpus, in a folder whose name is of the same kind; in it lies a file `x`."""
+    """A run on such a corpus, in a folder with such a name, which has a file `x` in it."""
     root = tmp_path_factory.mktemp("hostile") / "; rm -rf x; $(touch ran)"
     languages = read_languages(undisturbed.root / "languages.tsv")
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Whatever is killed, and wherever: the next run goes on, and ends in the same tables."""
+"""Whatever is killed, and wherever: the next run resumes, and ends in the same tables."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_what_heals_by_itself(toy: Toy, undisturbed: Toy) -> None:
     database = toy.results / "results.duckdb"
     os.truncate(database, database.stat().st_size // 3)
     database.with_name("results.duckdb.wal").write_bytes(b"half a log")
-    with pytest.raises(UserError, match=r"results\.duckdb: is cut short: .* run the workflow again"):
+    with pytest.raises(UserError, match=r"results\.duckdb: truncated: .* run the workflow again"):
         open_database(database)
     assert toy.run(in_jobs={"decode": log_on_a_full_disk}) == 0, toy.output
     assert f"mlcslm: {LOG}: logging stopped (No space left on device); the job continues" in toy.output

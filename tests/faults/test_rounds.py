@@ -1,4 +1,4 @@
-"""Whatever is torn, lost or full is told by name; what the message advises ends in the same tables."""
+"""Whatever is torn, lost or full is named; following the message's advice ends in the same tables."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class Toy:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def forget(self, *systems: str) -> None:
-        """Remove the table and what was decoded of systems, `checkpoint/split`, so that a run makes it anew."""
+        """Remove the table and what was decoded of systems, `checkpoint/split`, so that a run rebuilds it."""
         for system in systems:
             checkpoint, split = system.split("/")
             for kind in ("hypotheses", "scores", "reflections"):

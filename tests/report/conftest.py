@@ -37,7 +37,7 @@ def report(toy_database: Path) -> Path:
 
 @dataclass
 class Look:
-    """A page of the report in the browser, with what it asked for and what went wrong in it."""
+    """A page of the report in the browser, with its requests and errors."""
 
     page: Any
     folder: Path
@@ -53,7 +53,7 @@ class Look:
         return self.page
 
     def settle(self, act: Callable[[], Any]) -> None:
-        """Do something that filters, and wait for the list to be shown anew."""
+        """Do something that filters, and wait for the list to be redrawn."""
         before = self.page.evaluate("document.body.dataset.ready")
         act()
         self.page.wait_for_function("before => document.body.dataset.ready !== before", arg=before)

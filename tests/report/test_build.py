@@ -96,7 +96,7 @@ def test_a_full_disk_is_no_fault_of_the_audio(tmp_path: Path) -> None:
     source = toy_report.write_wav(tmp_path / "a.wav", 1.0)
     (tmp_path / "out/audio/dev").mkdir(parents=True)
     (tmp_path / "out/audio/dev/0.flac").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"0\.flac: cannot be written .* room on the disk"):
+    with pytest.raises(UserError, match=r"0\.flac: cannot be written .* Is the disk full"):
         copy_audio(tmp_path / "out", tmp_path / "none", {"dev": {"a": str(source)}}, threads=1)
 
 
@@ -110,6 +110,14 @@ def test_pages_without_anything_to_show_are_left_out(tmp_path: Path) -> None:
     assert pages == {"index.html", "groups.html", "utterances.html"}
     assert not (tmp_path / "report" / "audio").exists()
     assert "diarization.html" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_published_numbers_can_be_hidden(toy_database: Path, report: Path, tmp_path: Path) -> None:
+    build_report(toy_database, tmp_path / "report", audio=False, published=False)
+    for page, sign in (("index.html", 'class="number published"'), ("decoding.html", '"name": "published"')):
+        own, without = ((folder / page).read_text(encoding="utf-8") for folder in (report, tmp_path / "report"))
+        assert sign in own and sign not in without
+    assert "15.48" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -54,9 +54,7 @@ def test_colours_follow_the_system_and_the_button(look: Any) -> None:
     page.click("#theme")  # as the system has it -> light
     assert background(page) == bright
     text = page.evaluate("getComputedStyle(document.body).color")
-    assert page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill") == text, (
-        "charts are drawn anew"
-    )
+    assert page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill") == text, "charts are redrawn"
     assert background(dark.open("index.html")) == bright, "the choice is kept for other pages"
 
 

@@ -20,7 +20,7 @@ from mlcslm.report.build import build_report
 TABLES = [f"table{number}" for number in range(1, 8)]
 SPLITS = [(), ("dev",), ("test",), ("dev", "test")]
 KINDS = ("decoded", "trained", "diarized", "external text", "external words", "external turns")
-# Rows of tables that belong to a kind; systems of others are told by their source.
+# Rows of tables that belong to a kind; external systems are recognised by their source.
 OF_KIND = {
     "decoded": {"asr_counts": "checkpoint", "hypotheses": "checkpoint", "reflections": "checkpoint"},
     "external text": {"asr_counts": "elsewhere", "hypotheses": "elsewhere"},

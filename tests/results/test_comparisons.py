@@ -113,7 +113,7 @@ def test_the_command_prints_to_read(inputs: Any, capsys: Any, monkeypatch: Any) 
     )
     lines = text.splitlines()
     assert lines[:3] == [f"A: {A}", f"B: {B}", "dev, protocol mlcslm-2025"]
-    # 4 and 3 errors of 8 tokens in the groups asked for.
+    # 4 and 3 errors of 8 tokens in the requested groups.
     assert lines[5].split()[:4] == ["all", "50.00", "37.50", "-12.50"]
     assert [line[:14].strip() for line in lines[5:9]] == ["all", "mean of groups", "French", "Thai"]
     # 100 and 33.33, 100 and 16.67; two sessions.
@@ -138,16 +138,16 @@ def test_control_characters_of_a_model_stay_in_their_line(
         (
             (A, "ckpt-8/greedy"),
             {},
-            "found no scores of ckpt-8/greedy on dev, expected one of: baseline-2/greedy, ",
+            "no scores of ckpt-8/greedy on dev; expected one of: baseline-2/greedy, ",
         ),
-        ((A, A), {}, "found twice"),
-        ((A, "campplus-8"), {}, "one is a system, the other a diarizer"),
+        ((A, A), {}, "cannot be compared with itself"),
+        ((A, "campplus-8"), {}, "cannot compare a system with a diarizer"),
         (("campplus-8-merged", "campplus-8"), {"split": "test"}, "no scores of campplus-8-merged on test"),
-        ((A, B), {"split": "train"}, "none: the split was not scored"),
+        ((A, B), {"split": "train"}, "none, as nothing was scored on this split"),
         (
             (A, B),
             {"groups": ["Klingon"]},
-            "no utterances of Klingon in dev, expected groups of: English-American, French",
+            "no utterances of Klingon in dev; expected groups from: English-American, French",
         ),
     ],
 )

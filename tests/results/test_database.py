@@ -152,7 +152,7 @@ def test_counts_must_hold_exactly_the_manifest(inputs: Any, count_rows_of: Any, 
         (lambda rows: [*rows, {**rows[0], "utterance_id": "French-09"}], "that the manifest lacks, e.g. French-09"),
         (lambda rows: change(rows, 0, stop_reason="eos"), "stop_reason is not end, length or malformed"),
         (lambda rows: change(rows, 0, transcript=None), "1 empty values in column transcript"),
-        (lambda rows: [{key: row[key] for key in row if key != "tokens"} for row in rows], "expected also tokens"),
+        (lambda rows: [{key: row[key] for key in row if key != "tokens"} for row in rows], "missing tokens"),
     ],
 )
 def test_faulty_hypotheses(inputs: Any, hypothesis_rows_of: Any, edit: Any, expected: str) -> None:

@@ -34,7 +34,7 @@ def test_table_5_by_hand(diarization_inputs: Any) -> None:
         for value in ("der", "tcpwer"):
             assert row[f"{value}_low"] == row[f"{value}_high"] == "", "four recordings are too few"
     assert "dev: 4 recordings, 0.0 h of reference speech, 20 reference tokens" in page and "collar 5 s" in page
-    assert "no stage, decoding or diarizer for: Eres2net, 8; ResNet101, 8." in page
+    assert "the preset has no stage, decoding or diarizer: Eres2net, 8; ResNet101, 8." in page
 
 
 def test_pages_show_ablation_and_breakdown(diarization_inputs: Any) -> None:

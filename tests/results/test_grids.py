@@ -39,7 +39,7 @@ def test_table_3_by_hand(grid_inputs: Any) -> None:
 
 
 def test_a_context_that_was_not_decoded_is_missed(grid_inputs: Any) -> None:
-    scores = [path for path in grid_inputs.scores if "own" not in str(path)]
+    scores = [path for path in grid_inputs.scores if "hypothesis-context" not in str(path)]
     with pytest.raises(UserError, match="ckpt-9000-context/greedy-hypothesis-context on dev: no scores"):
         make(grid_inputs, "table3", scores=scores)
 
@@ -60,7 +60,7 @@ def test_table_4_by_hand(grid_inputs: Any) -> None:
         },
     ]
     assert "| percent cut | percent looping | mean tokens | real time factor |" in page
-    assert "cut at the length limit" in page
+    assert "truncated at the length limit" in page
     assert "| French | multinomial sampling - 150 | 50.00 | 150.00 |" in page
     assert "| Thai | multinomial sampling - 150; beam search 10 150 | 33.33 | 0.00 |" in page
     assert page.count("Beam+Sampling") == 7  # the rows that the toy does not decode are named below

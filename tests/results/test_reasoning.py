@@ -133,7 +133,7 @@ def test_table_1_by_hand(reasoning_inputs: Any) -> None:
     assert not any(row["dev_low"] or row["dev_high"] for row in rows), "four sessions are too few"
     assert "| stage | training loss | training loss published | dev | dev published |" in page
     assert "mean over the last tenth of the stage's own steps" in page
-    assert "no stage, decoding or diarizer for: ckpt-9000." in page
+    assert "the preset has no stage, decoding or diarizer: ckpt-9000." in page
 
 
 def test_table_2_by_hand(reasoning_inputs: Any) -> None:

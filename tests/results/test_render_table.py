@@ -13,7 +13,7 @@ import toy_queries
 from mlcslm.cli.show import show
 from mlcslm.cli.text_table import print_grid
 from mlcslm.errors import UserError
-from mlcslm.results.tables import render_table, renderable_names
+from mlcslm.results.tables import render_table, renderable_names, write_table
 
 
 def test_a_table_is_its_csv_with_intervals_beside_their_value(session_inputs, capsys) -> None:
@@ -26,6 +26,23 @@ def test_a_table_is_its_csv_with_intervals_beside_their_value(session_inputs, ca
         assert row[:4] == [
             *(expected["checkpoint"], expected["method"], f"{expected['dev']}{interval}", expected["dev_published"])
         ]
+
+
+def test_published_columns_can_be_hidden(session_inputs, tmp_path: Path, capsys) -> None:
+    """By the command, or by the configuration that the database was made with; the CSV keeps them."""
+    session_inputs.build()
+    show("table6", session_inputs.out, published=False)
+    text = capsys.readouterr().out
+    assert "published" not in text and "15.48" not in text and "LoRA SFT" in text
+    assert "dev published" in render_table(session_inputs.out, "table6").columns
+    session_inputs.config["report"] = {"published": False}
+    write_table(session_inputs.build(), "table6", tmp_path / "t.csv", tmp_path / "t.md", published=False)
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    page = (tmp_path / "t.md").read_text(encoding="utf-8")
+    assert render_table(session_inputs.out, "table6").columns == ["checkpoint", "method", "dev", "test"]
+    assert "dev published" in render_table(session_inputs.out, "table6", published=True).columns
+    assert rows[2]["dev_published"] == "15.48"
+    assert "published" not in page.lower() and "15.48" not in page and "| checkpoint | method | dev | test |" in page
 
 
 @pytest.mark.parametrize("name", ["table1", "table3", "table4", "table5", "table6", "table7", "systems", "groups"])
@@ -68,7 +85,7 @@ def test_a_table_without_rows_says_how_it_is_made(inputs) -> None:
         render_table(inputs.build(), "table4")
 
 
-def test_text_of_others_commands_neither_terminal_nor_spreadsheet(capsys) -> None:
+def test_external_text_commands_neither_terminal_nor_spreadsheet(capsys) -> None:
     cells = ["\x1b[2J[bold]x[/bold]", "=HYPERLINK(1)"]
     print_grid("title [red]", ["a", "b"], [cells], [False, False])
     text = capsys.readouterr().out

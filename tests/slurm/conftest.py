@@ -25,7 +25,7 @@ GROUPS = ("English-American", "French")
 
 
 def pytest_sessionstart() -> None:
-    """Being asked to end, take down what was brought up."""
+    """On SIGTERM, stop what was started."""
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("asked to stop by SIGTERM", returncode=143))
 
 
@@ -41,7 +41,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def toy_config(encoder_folder: str, language_model_folder: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     languages_table = (REPOSITORY / "config" / "languages.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
-    languages = tmp_path_factory.mktemp("sheet") / "languages.tsv"
+    languages = tmp_path_factory.mktemp("languages") / "languages.tsv"
     languages.write_text(
         "".join(line for line in languages_table if line.split("\t")[0] in ("group", *GROUPS)), "utf-8"
     )

@@ -1,6 +1,6 @@
 """A real SLURM on this machine: munged, slurmctld and slurmds of Debian's packages, below one folder.
 
-Nothing lies outside that folder: SLURM's commands find the configuration by SLURM_CONF, and munge has a socket and a
+Nothing is outside that folder: SLURM's commands find the configuration by SLURM_CONF, and munge has a socket and a
 key of its own. All daemons run as whoever starts them, and end with `Cluster.stop`. There is no slurmdbd: what has run
 is in the file of finished jobs (jobcomp/filetxt). The nodes claim more CPUs, memory and GPUs than there are, so that
 the profile's requests are granted; a GPU is nothing but a number here.
@@ -231,7 +231,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextlib.contextmanager
 def running_cluster(folder: Path, nodes: Nodes | None = None) -> Iterator[Cluster]:
-    """A cluster that is taken down whatever happens."""
+    """A cluster that is stopped whatever happens."""
     cluster = Cluster(folder, nodes)
     try:
         cluster.start()

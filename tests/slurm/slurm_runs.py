@@ -1,4 +1,4 @@
-"""The toy workflow below a folder, run on this machine or on a cluster, and jobs that are asked to stop on the way."""
+"""The toy workflow below a folder, run on this machine or on a cluster, and jobs that are stopped on the way."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def rows_in(folder: Path, pattern: str, count: int) -> Callable[[], bool]:
 
 
 def checkpoint_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of a checkpoint's files by name, as it says itself. What it was made from lies elsewhere in each run."""
+    """SHA-256 of a checkpoint's files by name, as it says itself. What it was made from is elsewhere in each run."""
     return json.loads((folder / "checkpoint.json").read_text("utf-8"))["files"]
 
 

@@ -1,4 +1,4 @@
-"""The workflow on a SLURM cluster: the same tables, also where jobs are asked to stop on the way."""
+"""The workflow on a SLURM cluster: the same tables, even if jobs are stopped on the way."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Toy:
     def command(self, *arguments: str | Path) -> list[str]:
         file = self.root / "config.yaml"
         file.write_text(yaml.safe_dump(self.config | {"results": str(self.results)}), encoding="utf-8")
-        # Started in the repository's root, where the default profile lies; what Snakemake records stays out of it.
+        # Started in the repository's root, where the default profile is, but Snakemake's records are kept out of it.
         places = ["--configfile", str(file), "--directory", str(self.root)]
         targets = [] if any(not str(argument).startswith("--") for argument in arguments) else [self.table]
         return [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, [*targets, *arguments]), *places]
@@ -102,7 +102,7 @@ def toy_config(
     encoder_folder: str, language_model_folder: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     languages_table = (REPOSITORY / "config" / "languages.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
-    languages = tmp_path_factory.mktemp("sheet") / "languages.tsv"
+    languages = tmp_path_factory.mktemp("languages") / "languages.tsv"
     languages.write_text(
         "".join(line for line in languages_table if line.split("\t")[0] in ("group", *GROUPS)), encoding="utf-8"
     )

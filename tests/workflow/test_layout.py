@@ -38,9 +38,10 @@ def layout(**changes: Any) -> Layout:
     return Layout(parse_config(values | changes))
 
 
-def test_every_file_lies_below_the_results_folder() -> None:
+def test_every_file_is_below_the_results_folder() -> None:
     made = layout()
     assert made.manifest("dev") == Path("made/manifests/dev.parquet")
+    assert made.corpus_statistics("dev") == Path("made/manifests/dev.stats.json")
     assert made.checkpoint("ckpt-2000") == Path("made/checkpoints/ckpt-2000")
     assert made.hypotheses("ckpt-2000", "greedy", "dev") == Path("made/hypotheses/ckpt-2000/greedy/dev.parquet")
     assert made.scores("ckpt-2000", "greedy", "dev") == Path("made/scores/ckpt-2000/greedy/dev.parquet")
@@ -110,7 +111,7 @@ def test_table_inputs_name_each_file_once() -> None:
     assert "made/reflections/ckpt-2000/greedy/dev.parquet" in inputs["reflections"]
 
 
-def test_all_tables_with_a_row_are_shown() -> None:
+def test_all_tables_with_a_row_are_measured() -> None:
     assert layout().measured_tables() == ["table1", "table3", "table6"]
     assert Layout(read_config(REPOSITORY / "config" / "demo.yaml")).measured_tables() == [
         f"table{n}" for n in range(1, 8)
@@ -328,7 +329,7 @@ def test_a_corpus_is_waited_for_where_the_workflow_makes_it(tmp_path: Path) -> N
     assert own.corpus_marker("test") == [str(tmp_path / "missing")]
 
 
-def test_a_layout_needs_its_sheets() -> None:
+def test_a_layout_needs_its_tables_of_languages_and_rows() -> None:
     with pytest.raises(UserError, match=r"no\.tsv"):
         layout(languages="no.tsv")
     with pytest.raises(UserError, match=r"no\.yaml"):

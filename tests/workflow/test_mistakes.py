@@ -42,7 +42,7 @@ def refused(toy: Any, target: str) -> str:
         ({"stages.ckpt-4000.parent": "ckpt-1"}, "stages.ckpt-4000.parent is 'ckpt-1': no such stage"),
         ({"languages": "nowhere.tsv"}, "nowhere.tsv: no such file. Expected the languages table"),
     ],
-    ids=["unknown-key", "impossible-value", "unknown-parent", "missing-sheet"],
+    ids=["unknown-key", "impossible-value", "unknown-parent", "missing-table"],
 )
 def test_in_the_configuration(make_toy: Any, toy_config: dict, tmp_path: Path, changes: dict, expected: str) -> None:
     output = refused(make_toy(tmp_path, toy_config).changed(changes), "tables/table6.csv")
@@ -73,7 +73,7 @@ def test_faulty_recordings(make_toy: Any, own: dict, tmp_path: Path) -> None:
     assert "0003_003.txt:2: " in output
     assert not (toy.results / "manifests" / "dev.parquet").exists()
     skipping = toy.changed({"corpus.skip_faulty": True})
-    assert "left out 2 faulty lines or sessions" in skipping.run(toy.results / "manifests" / "dev.parquet").stdout
+    assert "skipped 2 faulty lines or sessions" in skipping.run(toy.results / "manifests" / "dev.parquet").stdout
 
 
 def test_a_missing_model(make_toy: Any, own: dict, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report as the workflow makes it, and as `mlcslm report` makes it of the same database."""
+"""The report as the workflow builds it, and as `mlcslm report` builds it from the same database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def test_workflow_makes_the_report_of_all_its_tables(finished: Any, tmp_path: Path) -> None:
+def test_workflow_builds_the_report_of_all_its_tables(finished: Any, tmp_path: Path) -> None:
     toy = finished.copied(tmp_path)
     page = toy.results / "report" / "index.html"
     planned = toy.planned(page)
@@ -17,9 +17,10 @@ def test_workflow_makes_the_report_of_all_its_tables(finished: Any, tmp_path: Pa
     toy.run(page)
     pages = {path.name for path in page.parent.glob("*.html")}
     # Whether so small a model reflects is chance.
-    assert pages - {"reasoning.html"} == {"index.html", "training.html", "groups.html", "utterances.html"}
+    usual = {"index.html", "corpus.html", "training.html", "groups.html", "utterances.html"}
+    assert pages - {"reasoning.html"} == usual
     assert "toy" in page.read_text(encoding="utf-8")
-    assert len(list((page.parent / "audio" / "dev").glob("*.flac"))) == 3, "a session a group"
+    assert len(list((page.parent / "audio" / "dev").glob("*.flac"))) == 3, "one session per group"
     assert toy.planned(page) == {}
     log = (toy.results / "logs" / "report.log").read_text(encoding="utf-8")
     assert not re.search("No audio", log)

@@ -34,11 +34,11 @@ def test_rules_of_the_profile_are_those_of_the_workflow() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_asks_for_a_partition_memory_and_time(rule: str) -> None:
-    asked = requests(rule)
-    assert asked["slurm_partition"] in ("cpu", "gpu")
-    assert asked["mem_mb"] >= 8000
-    assert asked["runtime"] >= 60
-    assert asked["slurm_extra"] == "'--signal=TERM@300'"
+    requested = requests(rule)
+    assert requested["slurm_partition"] in ("cpu", "gpu")
+    assert requested["mem_mb"] >= 8000
+    assert requested["runtime"] >= 60
+    assert requested["slurm_extra"] == "'--signal=TERM@300'"
 
 
 def test_rules_that_run_a_model_ask_for_gpus_and_no_other() -> None:
@@ -68,6 +68,6 @@ def test_documented_requests_are_those_of_the_profile() -> None:
         for rule in re.findall(r"`(\w+)`", rules)
     }
     assert told == {
-        rule: (asked["slurm_partition"], asked.get("gpu", 0), asked["mem_mb"], asked["runtime"])
-        for rule, asked in ((rule, requests(rule)) for rule in PROFILE["set-resources"])
+        rule: (requested["slurm_partition"], requested.get("gpu", 0), requested["mem_mb"], requested["runtime"])
+        for rule, requested in ((rule, requests(rule)) for rule in PROFILE["set-resources"])
     }

@@ -1,4 +1,4 @@
-"""Systems of others in the workflow, and what is handed in: beside Table 6, nothing is trained or decoded for them."""
+"""External systems in the workflow, and submissions: beyond Table 6, nothing is trained or decoded for them."""
 
 from __future__ import annotations
 

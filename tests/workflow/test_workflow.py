@@ -26,7 +26,7 @@ TABLE = {"database": 1, "table": 1}
 
 
 def measured(count: int) -> dict[str, int]:
-    """Jobs that measure so many systems anew, and make the table."""
+    """Jobs that measure this many systems again, and build the table."""
     return dict.fromkeys(("decode", "merge_hypotheses", "score"), count) | TABLE
 
 
@@ -136,7 +136,7 @@ def test_a_change_reruns_what_depends_on_it_and_no_more(finished: Any, changes: 
     assert planned == expected
 
 
-def test_another_languages_sheet_makes_everything_anew(finished: Any, tmp_path: Path) -> None:
+def test_another_languages_table_rebuilds_everything(finished: Any, tmp_path: Path) -> None:
     """Its groups are those of the corpus, its prompts those of the training."""
     languages_table = Path(finished.config["languages"]).read_text(encoding="utf-8")
     (tmp_path / "languages.tsv").write_text(languages_table.replace("Transcrivez", "Notez"), encoding="utf-8")

@@ -25,7 +25,7 @@ except UserError as error:
 preset = layout.config
 NONE = "(?!)"  # matches no name
 
-# Warnings, since what is asked for may do without them.
+# Only warnings, since the requested targets may not need them.
 if workflow.is_main_process:
     for notice in filter(None, [describe_missing_inputs(preset), "\n".join(layout.notices())]):
         logger.warning(notice)
@@ -52,12 +52,12 @@ wildcard_constraints:
 
 
 def submitted_split(wildcards):
-    """Split of a submission: the test set's lie in the system's own folder, the development set's in `dev/`."""
+    """Split of a submission: the test set's are in the system's own folder, the development set's in `dev/`."""
     return "dev" if wildcards.of_dev else "test"
 
 
 def database_inputs():
-    """What results.duckdb is made from: what the requested tables need. A job of its own finds what has been made."""
+    """Inputs of results.duckdb: what the requested tables need. Its job collects whatever else exists."""
     if workflow.is_main_process:
         targets = map(str, workflow.dag_settings.targets)
         return layout.database_inputs(layout.requested_tables(targets))

@@ -23,6 +23,7 @@ rule manifest:
         languages=preset.languages,
     output:
         layout.manifest("{split}"),
+        statistics=layout.corpus_statistics("{split}"),
     log:
         layout.log("manifest", "{split}"),
     benchmark:
@@ -39,7 +40,7 @@ rule manifest:
 
 rule encoder_cache:
     input:
-        rules.manifest.output,
+        rules.manifest.output[0],
     output:
         layout.cache_card("{split}"),
     log:

@@ -1,5 +1,5 @@
-# The decodings that a table compares on one checkpoint are made together: the first job loads the model, runs what no
-# other job is at, and the others take what it made for them (mlcslm.decoding.grids).
+# Decodings that a table compares on one checkpoint are computed together: the first job loads the model and runs all
+# that no other job is running; the others collect their results (mlcslm.decoding.grids).
 rule decode:
     input:
         checkpoint=rules.train.output.checkpoint,
@@ -21,7 +21,7 @@ rule decode:
         "../scripts/decode.py"
 
 
-# For the reasoning data. Encoder outputs are never taken from the cache: its training audio is augmented.
+# For the reasoning data. Encoder outputs are never read from the cache, whose training audio is augmented.
 rule decode_training_set:
     input:
         checkpoint=rules.train.output.checkpoint,

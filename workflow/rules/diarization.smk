@@ -45,7 +45,7 @@ rule transcribe_segments:
         "../scripts/transcribe_segments.py"
 
 
-# For readers of the results; no table waits for it.
+# For readers of the results; no table depends on it.
 rule draw_turns:
     input:
         manifest=rules.manifest.output[0],

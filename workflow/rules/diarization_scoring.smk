@@ -3,7 +3,7 @@ rule score_diarization:
         manifest=rules.manifest.output[0],
         rttm=rules.diarize.output.rttm,
         stm=rules.transcribe_segments.output.stm,
-        # The same checkpoint and decoding on the reference's own segments: what segments and speakers cost.
+        # The same checkpoint and decoding on the reference's own segments, to measure what segments and speakers cost.
         oracle=lambda wildcards: layout.scores(
             preset.diarizers[wildcards.diarizer].asr.checkpoint,
             preset.diarizers[wildcards.diarizer].asr.decoding,

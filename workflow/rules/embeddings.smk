@@ -1,4 +1,4 @@
-# A corpus is listed once: with its folder as an input, a file beside it would train every embedding again.
+# A corpus is listed once: with its folder as an input, any new file in it would retrain every embedding.
 rule speaker_corpus:
     output:
         layout.speaker_corpus("{corpus}"),

@@ -1,4 +1,4 @@
-# The demo's foundation models, shipped in resources/foundation: `make foundation` makes them anew (about two hours).
+# The demo's foundation models, shipped in resources/foundation: `make foundation` rebuilds them (about two hours).
 rule foundation_speech:
     output:
         layout.foundation("speech", "index.jsonl"),

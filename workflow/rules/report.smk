@@ -1,9 +1,10 @@
-# One folder that opens from disk: pages beside data and audio. Only its first page is an output by name; the folder is
-# written whole, and audio of an earlier report is used again.
+# One folder that opens from disk: pages, data and audio. Only its first page is declared as an output; the folder is
+# replaced as a whole, reusing an earlier report's audio.
 rule report:
     input:
         database=rules.database.output[0],
         tables=[layout.table(name) for name in layout.measured_tables()],
+        statistics=[layout.corpus_statistics(split) for split in layout.splits],
     output:
         layout.report(),
     log:
@@ -15,5 +16,6 @@ rule report:
     threads: preset.report.threads
     params:
         audio=preset.report.audio,
+        published=preset.report.published,
     script:
         "../scripts/report.py"

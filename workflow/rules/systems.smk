@@ -1,4 +1,4 @@
-# Systems of others (docs/submissions.md): scored as ours are, so that tables, database and report have them too.
+# External systems (docs/submissions.md), scored like our own, so that tables, database and report include them.
 rule evaluate:
     input:
         files=lambda wildcards: layout.external_files(wildcards.external, wildcards.split),
@@ -22,7 +22,7 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
-# What is handed in: of the test set, and below dev/ of the development set. Read back and scored by the official steps.
+# Submissions for the test set, and below dev/ for the development set; read back and scored with the official steps.
 rule submission_track1:
     input:
         hypotheses=lambda wildcards: layout.submission_inputs(wildcards.system, submitted_split(wildcards), 1),

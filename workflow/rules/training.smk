@@ -11,7 +11,7 @@ rule train:
         layout.log("train", "{checkpoint}"),
     benchmark:
         layout.benchmark("train", "{checkpoint}")
-    # Parents of many children first: the longest chain decides when the workflow ends.
+    # Training first: the longest chain of stages decides when the workflow ends.
     priority: 10
     conda:
         "../../envs/mlcslm.yaml"

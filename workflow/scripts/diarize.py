@@ -22,4 +22,4 @@ with job(snakemake) as (config, layout):
     write_turns(segments, recordings, Path(snakemake.output.rttm))
     if faults:
         write_faults(faults_path(segments), faults)
-        print(f"left out {len(faults)} sessions whose audio is faulty: see {faults_path(segments)}", file=sys.stderr)
+        print(f"skipped {len(faults)} sessions with faulty audio: see {faults_path(segments)}", file=sys.stderr)

@@ -9,5 +9,6 @@ with job(snakemake) as (config, layout):
         layout.database(),
         Path(snakemake.output[0]).parent,
         audio=config.report.audio,
+        published=config.report.published,
         threads=snakemake.threads,
     )

@@ -6,4 +6,4 @@ with job(snakemake) as (config, layout):
     from mlcslm.results.tables import write_table
 
     csv, markdown = Path(snakemake.output.csv), Path(snakemake.output.markdown)
-    write_table(layout.database(), snakemake.wildcards.table, csv, markdown)
+    write_table(layout.database(), snakemake.wildcards.table, csv, markdown, published=config.report.published)

@@ -11,7 +11,7 @@ from mlcslm.cli.manual import ABOUT, EPILOG, arrange
 from mlcslm.errors import UserError
 
 OWN_FAULT = 70
-"""Exit status where mlcslm itself is at fault, as sysexits.h has it."""
+"""Exit status for bugs in mlcslm itself (EX_SOFTWARE of sysexits.h)."""
 
 app = typer.Typer(
     name="mlcslm",
@@ -25,9 +25,9 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line and end the process; docs/cli.md says with which exit status.
+    """Run the command line and exit with a status documented in docs/cli.md.
 
-    A UserError, and a fault of the machine such as a full disk, is printed to standard error without a traceback.
+    A UserError, or a fault of the machine such as a full disk, is printed to standard error without a traceback.
     """
     from mlcslm.cli import (
         compare,
@@ -56,19 +56,19 @@ def main() -> None:
         _say(error)
         sys.exit(1)
     except Exception as error:
-        sys.exit(_unforeseen(error))
+        sys.exit(_report_unexpected(error))
 
 
 def _expand(argument: str) -> str:
-    """An argument with the home folder for `~`, also behind `--option=`, where no shell expands it."""
+    """An argument with `~` expanded to the home folder, also after `--option=`, where no shell does so."""
     from mlcslm.io.places import expand_tildes
 
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     return option + equals + expand_tildes(value)
 
 
-def _unforeseen(error: Exception) -> int:
-    """Tell of an exception that nobody has foreseen; the exit status that it ends with."""
+def _report_unexpected(error: Exception) -> int:
+    """Report an unexpected exception; return the exit status."""
     from mlcslm.runtime.machine_faults import machine_fault
 
     fault = machine_fault(error)
@@ -78,12 +78,12 @@ def _unforeseen(error: Exception) -> int:
     import traceback
 
     traceback.print_exception(error)
-    print("mlcslm: this is a fault of mlcslm itself; please report it with the lines above.", file=sys.stderr)
+    print("mlcslm: this is a bug in mlcslm; please report it with the lines above.", file=sys.stderr)
     return OWN_FAULT
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         import mlcslm
 
         typer.echo(f"mlcslm {mlcslm.__version__}")

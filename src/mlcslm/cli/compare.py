@@ -1,4 +1,4 @@
-"""`mlcslm compare`: is one system of a results database better than another, where, and on what?"""
+"""`mlcslm compare`: whether one system of a results database is better than another, and where."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    system_a: Annotated[str, typer.Argument(metavar="SYSTEM_A", help="System to compare with, e.g. ckpt-4000/greedy.")],
-    system_b: Annotated[str, typer.Argument(metavar="SYSTEM_B", help="System to compare; or both are diarizers.")],
+    system_a: Annotated[str, typer.Argument(metavar="SYSTEM_A", help="Baseline system, e.g. ckpt-4000/greedy.")],
+    system_b: Annotated[str, typer.Argument(metavar="SYSTEM_B", help="System to compare; or both diarizers.")],
     configfile: Configuration = None,
     database: Database = None,
     split: Annotated[str, typer.Option(help="dev or test.")] = "dev",
     group: Annotated[
         list[str] | None, typer.Option(help="Language or accent; may be repeated. All by default.")
     ] = None,
-    most: Annotated[int, typer.Option(min=0, help="How many of the utterances that changed most to show.")] = 10,
+    most: Annotated[int, typer.Option(min=0, help="How many of the most changed utterances to list.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare two systems session by session, with intervals and p-values: pooled, mean of groups, and by group.
 
-    The error rates' difference is B - A: negative where SYSTEM_B is better. "all" pools the errors of all groups; in
-    "mean of groups" each group counts alike, as in the ranking of the 2026 challenge. The interval is paired over
-    sessions, none where they are too few (fewer than five); the p-value is a randomisation test's, which holds for any
-    number of sessions. Then the utterances whose errors changed most.
+    The error rates' difference is B - A: negative where SYSTEM_B is better. "all" pools the errors of all groups;
+    "mean of groups" weights groups equally, as the 2026 challenge's ranking does. Intervals are paired over sessions
+    and need at least five; the p-value is from a randomisation test, valid for any number of sessions. The utterances
+    whose errors changed most follow.
     """
     from mlcslm.cli.configuration import database_of
     from mlcslm.results.comparison import compare_in_database
@@ -63,7 +63,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
                 f"{interval:20}{row['p_value']:7.4f}  {row['sessions']:8}{row['fewer']:8}{row['more']:7}"
             )
         if any(row["low"] is None for row in rows):
-            yield "-: too few sessions for an interval; the p-value holds all the same"
+            yield "-: too few sessions for an interval; the p-value is valid regardless"
     if found["changed"]:
         yield "\nErrors of A and of B where they changed most, and reference tokens:"
     for changed in found["changed"]:
@@ -75,7 +75,7 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _one_line(text: str) -> str:
-    """Text that moves no cursor, whatever a model made of it: control characters as escapes."""
+    """Text with control characters escaped, so that no model output can move the cursor."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )

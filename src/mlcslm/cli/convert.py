@@ -1,4 +1,4 @@
-"""`mlcslm convert`: a manifest as other tools read it. The way back is `mlcslm manifest`."""
+"""`mlcslm convert`: writes a manifest for other tools; `mlcslm manifest` reads it back."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def register(app: typer.Typer) -> None:
 
 def convert(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest (Parquet).")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; new, or of an earlier run.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write: new, or from an earlier run.")],
     to: Annotated[
         Literal["kaldi", "lhotse"],
         typer.Option(help="kaldi: wav.scp, segments, text, …; lhotse: recordings and supervisions."),
     ],
     languages: Annotated[Path | None, typer.Option(help="The languages table.")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace DIR with what was added to it, if it is of an earlier run.")
+        bool, typer.Option("--force", help="Replace DIR of an earlier run even if files were added to it.")
     ] = False,
 ) -> None:
     """Write a manifest as a Kaldi data folder, or as Lhotse's recordings and supervisions.
 
-    `mlcslm manifest DIR` reads both back: ids and times are kept as they are, and so are transcripts, but for white
-    space that Kaldi's own check refuses. What is changed is said.
+    `mlcslm manifest DIR` reads both back: ids, times and transcripts are unchanged, except for white space that Kaldi's
+    own validation refuses. Changes are reported.
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.config.languages import read_languages

@@ -1,4 +1,4 @@
-"""`mlcslm manifest`: from a corpus on disk to the manifest that every later step reads."""
+"""`mlcslm manifest`: lists a corpus on disk in the manifest that every later step reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES = """
     mlcslm manifest corpora/mine/dev --out dev.parquet --stats --other train.parquet
     mlcslm manifest data/kaldi --out dev.parquet --skip-faulty
 """
-_SHOWN_OUTLIERS = 5
+_LISTED_OUTLIERS = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -32,28 +32,28 @@ def manifest(
     out: Annotated[Path, typer.Option(help="The manifest to write (Parquet).")],
     languages: Annotated[
         Path | None,
-        typer.Option(help="Languages sheet; by default config/languages.tsv here, or else in mlcslm's own checkout."),
+        typer.Option(help="Languages table; by default config/languages.tsv here, or else in mlcslm's own checkout."),
     ] = None,
     skip_faulty: Annotated[
-        bool, typer.Option("--skip-faulty", help="Go on without what is faulty; record it in OUT.faults.tsv.")
+        bool, typer.Option("--skip-faulty", help="Skip what is faulty, and list it in OUT.faults.tsv.")
     ] = False,
     every_fault: Annotated[
-        bool, typer.Option("--every-fault", help="List each fault, also where many are of one kind.")
+        bool, typer.Option("--every-fault", help="List every fault, even if many are of one kind.")
     ] = False,
     channels: Annotated[
         Literal["ask", "mean"],
-        typer.Option(help="Of recordings with a speaker on each channel: refuse them, or read the mean of both."),
+        typer.Option(help="Recordings with a speaker on each channel: refuse them (ask), or average the channels."),
     ] = "ask",
     stats: Annotated[
-        bool, typer.Option("--stats", help="Print what the corpus holds and what stands out; write OUT.stats.json.")
+        bool, typer.Option("--stats", help="Print statistics and outliers of the corpus; write OUT.stats.json.")
     ] = False,
     other: Annotated[
-        list[Path] | None, typer.Option(help="With --stats: another split's manifest, to find sessions in both.")
+        list[Path] | None, typer.Option(help="With --stats: manifest of another split, to find sessions in both.")
     ] = None,
 ) -> None:
     """List a corpus's utterances, with their official ids, in a Parquet file.
 
-    Every fault of the corpus is listed with its file and line; nothing is then written, and the exit status is 1.
+    Every fault of the corpus is listed with its file and line; then nothing is written, and the exit status is 1.
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.config.languages import read_languages
@@ -61,7 +61,7 @@ def manifest(
     from mlcslm.corpus.manifest import check_manifest_file, read_corpus, read_manifest, write_manifest
     from mlcslm.runtime.progress import say
 
-    check_manifest_file(out)  # before a corpus is read that takes an hour
+    check_manifest_file(out)  # before reading, which can take an hour
     others = {str(path): read_manifest(path) for path in other or []}
     try:
         reading = read_corpus(
@@ -74,13 +74,13 @@ def manifest(
         )
     except FaultyInput as error:
         title = str(error).splitlines()[0]
-        remedy = "Nothing was written." if skip_faulty else "Nothing was written; correct them, or give --skip-faulty."
+        remedy = "Nothing was written." if skip_faulty else "Nothing was written; correct them, or add --skip-faulty."
         raise FaultyInput(f"{title} {remedy}", error.faults) from error
     table, faults = reading.table, reading.faults
     write_manifest(table, out)
     record = record_faults(out, faults if skip_faulty else None)
     if skip_faulty:
-        typer.echo(f"{record or out}: left out {describe_faults(faults)}")
+        typer.echo(f"{record or out}: skipped {describe_faults(faults)}")
     for notice in reading.notices:
         say(notice)
     sessions, groups = (len(table.column(name).unique()) for name in ("session_id", "grp"))
@@ -97,7 +97,7 @@ def manifest(
 
 
 def _print_statistics(statistics: CorpusStatistics, path: Path) -> None:
-    """A table of the groups, and below it what stands out, by kind. path: of the file that has all of it."""
+    """Print a table of the groups, and outliers by kind. path: of the file that has them all."""
     from mlcslm.cli.text_table import print_grid, printable
 
     columns = ["group", "sessions", "speakers", "recorded h", "speech h", "utterances", "seconds"]
@@ -114,9 +114,9 @@ def _print_statistics(statistics: CorpusStatistics, path: Path) -> None:
     for why in dict.fromkeys(outlier.why for outlier in statistics.outliers):
         those = [outlier for outlier in statistics.outliers if outlier.why == why]
         typer.echo(f"{why}: {len(those):,}")
-        for outlier in those[:_SHOWN_OUTLIERS]:
+        for outlier in those[:_LISTED_OUTLIERS]:
             typer.echo(f"  {printable(' and '.join(outlier.names))}: {printable(outlier.found)}")
-        if len(those) > _SHOWN_OUTLIERS:
-            typer.echo(f"  … and {len(those) - _SHOWN_OUTLIERS:,} more in {path}")
+        if len(those) > _LISTED_OUTLIERS:
+            typer.echo(f"  … and {len(those) - _LISTED_OUTLIERS:,} more in {path}")
     if not statistics.outliers:
-        typer.echo("nothing stands out")
+        typer.echo("no outliers")

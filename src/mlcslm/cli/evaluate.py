@@ -1,4 +1,4 @@
-"""`mlcslm evaluate`: score hypotheses that were made elsewhere, and put them beside the workflow's own."""
+"""`mlcslm evaluate`: scores hypotheses of external systems and adds them to the workflow's results."""
 
 from __future__ import annotations
 
@@ -23,34 +23,36 @@ def evaluate(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...", help="Kaldi text, STM, CTM, SegLST, NeMo JSON lines or RTTM; or a folder of such."
+            metavar="FILE...", help="Kaldi text, STM, CTM, SegLST, NeMo JSON lines or RTTM; or a folder of them."
         ),
     ],
-    name: Annotated[str, typer.Option(help="What the results call the system.")],
-    split: Annotated[str, typer.Option(help="dev or test: whose references are meant.")] = "dev",
+    name: Annotated[str, typer.Option(help="Name of the system in the results.")],
+    split: Annotated[str, typer.Option(help="dev or test: which references to score against.")] = "dev",
     configfile: Configuration = None,
-    results: Annotated[Path | None, typer.Option(help="Results folder, where it is not the configuration's.")] = None,
+    results: Annotated[Path | None, typer.Option(help="Results folder, if not the configuration's.")] = None,
     file_format: Annotated[
         str,
-        typer.Option("--format", help="kaldi, stm, ctm, seglst, nemo or rttm; by default told by name."),
+        typer.Option("--format", help="kaldi, stm, ctm, seglst, nemo or rttm; by default inferred from names."),
     ] = "auto",
     track: Annotated[
-        int | None, typer.Option(min=1, max=2, help="1: WER/CER, 2: tcpWER/tcpCER and DER; by default told by the ids.")
+        int | None,
+        typer.Option(min=1, max=2, help="1: WER/CER, 2: tcpWER/tcpCER and DER; inferred from ids by default."),
     ] = None,
     protocol: Annotated[
-        list[str] | None, typer.Option(help="A protocol to score under besides the configuration's; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Protocol to score under besides the configuration's; may be repeated."),
     ] = None,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out what has no reference instead of stopping.")
+        bool, typer.Option("--skip-unknown", help="Skip what has no reference instead of stopping.")
     ] = False,
-    method: Annotated[str, typer.Option(help="A label for the results.")] = "",
+    method: Annotated[str, typer.Option(help="Label of the method in the results.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score hypotheses of another system as the workflow scores its own.
 
-    They join results.duckdb, and with it the report and `mlcslm compare`. References are those of the manifest,
-    results/manifests/SPLIT.parquet. Ids that it lacks are listed, each with the nearest one that it has, and nothing is
-    written then; references without a hypothesis are listed and count as deleted.
+    They are added to results.duckdb, so that the report and `mlcslm compare` include them. References are those of
+    results/manifests/SPLIT.parquet. Ids that it does not have are listed, each with the closest one it has, and nothing
+    is written; references without a hypothesis are listed and count as deletions.
     """
     from mlcslm.cli.configuration import DEFAULT, configuration
     from mlcslm.evaluation.request import command_request
@@ -84,7 +86,7 @@ def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
         yield f"{'mean of groups':{width}}  {_percent(found['mean_of_groups'])}"
         yield from (f"{row['grp']:{width}}  {_percent(row['rate'])}  {_counts(row)}" for row in rows)
     others = ", ".join(_rendered(summary["others"])) or "no other system yet"
-    yield f"\n{summary['database']}: {summary['system']} is in it, to be compared (mlcslm compare) with: {others}"
+    yield f"\n{summary['database']}: {summary['system']} added; compare it (mlcslm compare) with: {others}"
 
 
 def _percent(rate: float | None) -> str:

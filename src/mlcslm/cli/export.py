@@ -1,4 +1,4 @@
-"""`mlcslm export`: a checkpoint as a model-hub folder that needs nothing but the package."""
+"""`mlcslm export`: writes a checkpoint as a model-hub folder that needs only the package."""
 
 from __future__ import annotations
 
@@ -22,36 +22,34 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Its folder: results/checkpoints/NAME.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; new, or an earlier export.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Its folder, results/checkpoints/NAME.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write: new, or an earlier export.")],
     database: Annotated[
         Path | None,
         typer.Option(help="Results for the model card; by default results.duckdb beside the checkpoint's folder."),
     ] = None,
     decoding: Annotated[
-        str, typer.Option(help="The results' decoding that is used where none is asked for.")
+        str, typer.Option(help="Default decoding of the model, one of the configuration's.")
     ] = "greedy",
-    encoder: Annotated[
-        str | None, typer.Option(help="The encoder it was trained from, if it lies elsewhere now: hub id or folder.")
-    ] = None,
-    language_model: Annotated[str | None, typer.Option(help="The language model, likewise.")] = None,
-    languages: Annotated[Path | None, typer.Option(help="The languages table it was trained with.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Its encoder, if it has moved since: hub id or folder.")] = None,
+    language_model: Annotated[str | None, typer.Option(help="Its language model, likewise.")] = None,
+    languages: Annotated[Path | None, typer.Option(help="Languages table it was trained with.")] = None,
     dtype: Annotated[
         Literal["float32", "bfloat16"] | None,
-        typer.Option(help="Of the weights; by default what checkpoints are decoded in on this machine."),
+        typer.Option(help="Type of the weights; by default the one used for decoding on this machine."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name in its card; DIR's by default.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model in its card; by default DIR's.")] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Licence of the weights for the card, as hubs call it: apache-2.0, …")
+        str | None, typer.Option(help="Licence of the weights for the card, by its hub identifier: apache-2.0, …")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace DIR with what was added to it, if it is of an earlier run.")
+        bool, typer.Option("--force", help="Replace DIR of an earlier run even if files were added to it.")
     ] = False,
 ) -> None:
     """Write a checkpoint as a model-hub folder: weights, configuration, tokenizer, model card.
 
-    The folder is whole: the foundation models are in it, adapters merged into their weights. `mlcslm transcribe DIR`
-    and transformers load it where only the package is installed. See docs/export.md.
+    The folder is complete: it contains the foundation models, with adapters merged into their weights. `mlcslm
+    transcribe DIR` and transformers load it wherever the package is installed. See docs/export.md.
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.runtime.progress import waiting

@@ -1,4 +1,4 @@
-"""What `mlcslm --help` says: what the command is for, its commands by purpose, examples, files and exit status."""
+"""Text of `mlcslm --help`: purpose, commands by purpose, examples, files and exit status."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import typer
 ABOUT = """
 Train a reasoning speech language model stage by stage, and score it on multilingual conversations.
 
-Snakemake does the work: `snakemake --cores all` makes the tables of a preset, and whatever they need. This command is
-for what comes before, beside and after it: to check a corpus, to see how far a run has come, to look at its tables, to
-score and compare, and to hand models and corpora on.
+Snakemake does the work: `snakemake --cores all` builds the tables of a preset and everything they need. This command
+is for the rest: checking a corpus, following a run, reading its tables, scoring and comparing systems, and exporting
+models and corpora.
 
-Each command has a help page of its own: `mlcslm COMMAND --help`.
+Each command has its own help page: `mlcslm COMMAND --help`.
 """
 
 EPILOG = """
@@ -26,21 +26,21 @@ EPILOG = """
 
 **Files**
 
-`config/demo.yaml`, `config/small.yaml`, …: presets; `config/README.md` describes every key. `results/`: all that a run
-makes; `results/results.duckdb`: every number it measured; `results/logs/`: what each job said.
+`config/demo.yaml`, `config/small.yaml`, …: presets; `config/README.md` describes every key. `results/`: output of a
+run; `results/results.duckdb`: every number it measured; `results/logs/`: the log of each job.
 
 **Environment**
 
-`CUDA_VISIBLE_DEVICES`: GPUs to use. `OMP_NUM_THREADS`: processor threads of one process. `HF_HOME`, `HF_HUB_OFFLINE`:
-where hub models lie, and whether the network may be asked for them. `NO_COLOR`, `COLUMNS`: of what is printed.
+`CUDA_VISIBLE_DEVICES`: GPUs to use. `OMP_NUM_THREADS`: CPU threads per process. `HF_HOME`, `HF_HUB_OFFLINE`: where hub
+models are stored, and whether to use the network for them. `NO_COLOR`, `COLUMNS`: colours and width of the output.
 
 **Exit status**
 
-- 0: done
-- 1: something that was given, or this machine, is at fault: a message on standard error names it, says what was
-  expected and what to do; no file is left half-written
+- 0: success
+- 1: an input, or this machine, is at fault: a message on standard error names it, says what was expected and what to
+  do; no file is left incomplete
 - 2: the command line was not understood
-- 70: mlcslm itself is at fault: a traceback on standard error, to be reported
+- 70: a bug in mlcslm: a traceback on standard error, please report it
 - 130: interrupted (Ctrl-C)
 
 Results go to standard output, messages and progress bars to standard error.
@@ -56,9 +56,9 @@ _PANELS = {
 
 
 def arrange(app: typer.Typer) -> None:
-    """Put the commands of `app` under headings, in the order in which a run needs them; unknown ones come last."""
+    """Put the commands of `app` under headings, in the order in which a run needs them; others come last."""
     headings = {name: heading for heading, names in _PANELS.items() for name in names}
-    order = {name: place for place, name in enumerate(headings)}
+    order = {name: position for position, name in enumerate(headings)}
     for found in (app.registered_commands, app.registered_groups):
         for command in found:
             command.rich_help_panel = headings.get(_name(command), "Others")
@@ -66,7 +66,7 @@ def arrange(app: typer.Typer) -> None:
 
 
 def _name(command: typer.models.CommandInfo | typer.models.TyperInfo) -> str:
-    """Its name; that of a group of commands is the group's own."""
+    """Name of a command, or of a group of commands."""
     if isinstance(command.name, str):
         return command.name
     group = getattr(command, "typer_instance", None)

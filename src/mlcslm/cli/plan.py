@@ -1,4 +1,4 @@
-"""`mlcslm plan`: what a configuration takes, before anything is downloaded, trained or decoded."""
+"""`mlcslm plan`: what a configuration needs, before anything is downloaded, trained or decoded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlcslm.cli.configuration import Configuration
 
 
 class Format(StrEnum):
-    """How a plan is printed."""
+    """Output format of a plan."""
 
     text = "text"
     markdown = "markdown"
@@ -26,10 +26,10 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     configfile: Configuration = None,
-    gpu: Annotated[str | None, typer.Option(help="GPU to plan for, of the throughput table.")] = None,
-    throughput: Annotated[
-        Path, typer.Option(help="Throughput table: GPUs, how busy they are kept, and lengths.")
-    ] = Path("config/throughput.yaml"),
+    gpu: Annotated[str | None, typer.Option(help="GPU to plan for, one of the throughput table.")] = None,
+    throughput: Annotated[Path, typer.Option(help="Throughput table: GPUs, their utilisation, and lengths.")] = Path(
+        "config/throughput.yaml"
+    ),
     encoder: Annotated[
         str | None, typer.Option(help="Folder or hub id to read the encoder's shape from, instead of the config's.")
     ] = None,
@@ -40,10 +40,9 @@ def plan(
 ) -> None:
     """Parameters, memory, operations, jobs and GPU hours of a configuration, without weights, data or a GPU.
 
-    Models are counted, and steps run, on tensors that have a shape and no memory. Hours are estimates: operations and
-    bytes over what the throughput table says that a GPU does. Everything is counted; what a run on this machine would
-    leave out, for lack of an optional model, is said on standard error. Exit status 1 where something does not fit the
-    GPU.
+    Models are counted and steps run on tensors with a shape but no memory. Hours are estimates: operations and bytes
+    over the throughput table's figures for a GPU. Everything is counted; what a run on this machine would leave out for
+    lack of an optional model is reported on standard error. Exit status 1 if something does not fit the GPU.
     """
     from mlcslm.cli.configuration import configuration
     from mlcslm.runtime.progress import say, waiting

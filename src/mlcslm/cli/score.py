@@ -13,11 +13,12 @@ Languages = Annotated[
     Path | None,
     typer.Option(help="Languages table; by default config/languages.tsv here, or else in mlcslm's own checkout."),
 ]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one a processor core.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per CPU core.")]
 TURNS = "RTTM, or STM, SegLST or CTM"
 TRANSCRIPTS = "STM, SegLST, CTM or NeMo lines"
 GroupOption = Annotated[
-    str | None, typer.Option("--group", help="Group of all of them; by default told by names, and words where by none.")
+    str | None,
+    typer.Option("--group", help="Group of all recordings; by default inferred from names, else words."),
 ]
 TEXTS = "`id text` lines, UTF-8; or NeMo lines, or STM, SegLST or CTM with ids for recordings"
 
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 @score.callback()
 def _keep_command_names() -> None:
     """Score hypotheses against references."""
-    # Without a callback typer turns an app of one command into that command, and `score wer` into `score`.
+    # Without a callback typer would collapse an app with a single command into that command.
 
 
 @score.command("wer")
@@ -43,13 +44,14 @@ def wer(
     languages: Languages = None,
     group: GroupOption = None,
     normalise_hypothesis: Annotated[
-        bool, typer.Option("--normalise-hypothesis", help="Normalise hypotheses as references; named in the result.")
+        bool,
+        typer.Option("--normalise-hypothesis", help="Normalise hypotheses too; recorded in the result."),
     ] = False,
 ) -> None:
-    """Print the pooled word (or character) error counts of HYP against REF as JSON, in all and by group.
+    """Print the pooled word (or character) error counts of HYP against REF as JSON, overall and by group.
 
-    An utterance's group is read off its official id. Missing hypotheses count as deletions. A line on standard error
-    says how many errors are capitals and punctuation of the hypotheses.
+    An utterance's group is inferred from its official id. Missing hypotheses count as deletions. A line on standard
+    error says how many errors are due to capitals and punctuation of the hypotheses.
     """
     from mlcslm.runtime.progress import waiting
     from mlcslm.scoring.files import score_kaldi_texts
@@ -63,7 +65,7 @@ def wer(
 
 
 def find_languages() -> Path:
-    """The languages table of the working directory; where it has none, of the checkout that this package runs from."""
+    """The languages table of the working directory, or else of the checkout that this package runs from."""
     from mlcslm.config.checkout import here_or_checkout
 
     return here_or_checkout(LANGUAGES)
@@ -81,20 +83,21 @@ def der(
     languages: Languages = None,
     group: GroupOption = None,
     collar: Annotated[
-        float, typer.Option(min=0, max=60, help="Seconds left out on either side of reference boundaries, as md-eval.")
+        float,
+        typer.Option(min=0, max=60, help="Seconds to ignore around reference boundaries, as in md-eval."),
     ] = 0.0,
     skip_overlap: Annotated[
-        bool, typer.Option("--skip-overlap", help="Leave out where several speak at once in the reference.")
+        bool, typer.Option("--skip-overlap", help="Ignore overlapping speech of the reference.")
     ] = False,
     uem: Annotated[
-        Path | None, typer.Option(help="Zones to score, `<recording> <channel> <start> <end>` a line.")
+        Path | None, typer.Option(help="Regions to score, one `<recording> <channel> <start> <end>` per line.")
     ] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Print the diarization error rate of HYP against REF as JSON, in all, by group and by session.
+    """Print the diarization error rate of HYP against REF as JSON, overall, by group and by session.
 
-    By default no collar, overlap scored, from each recording's first reference start to its last end. NOSCORE regions
-    of the reference are left out, channels scored apart. A missing hypothesis is all missed speech.
+    By default without collar, including overlap, from each recording's first reference start to its last end. NOSCORE
+    regions of the reference are ignored, channels scored separately. A missing hypothesis is all missed speech.
     """
 
     from mlcslm.scoring.der import DerOptions
@@ -122,15 +125,16 @@ def tcpwer(
     languages: Languages = None,
     group: GroupOption = None,
     normalise_hypothesis: Annotated[
-        bool, typer.Option("--normalise-hypothesis", help="Normalise hypotheses as references; named in the result.")
+        bool,
+        typer.Option("--normalise-hypothesis", help="Normalise hypotheses too; recorded in the result."),
     ] = False,
-    breakdown: Annotated[bool, typer.Option("--breakdown", help="Say where the errors come from.")] = False,
+    breakdown: Annotated[bool, typer.Option("--breakdown", help="Break errors down by cause.")] = False,
     jobs: Jobs = None,
 ) -> None:
-    """Print tcpWER (tcpCER), cpWER and tcORC-WER of HYP against REF as JSON, in all, by group and by session.
+    """Print tcpWER (tcpCER), cpWER and tcORC-WER of HYP against REF as JSON, overall, by group and by session.
 
-    Collar 5 s. Both files have raw text; the protocol makes it tokens. A missing hypothesis counts as deletions.
-    Stretches that an STM reference marks IGNORE_TIME_SEGMENT_IN_SCORING are left out on both sides.
+    Collar 5 s. Both files hold raw text, which the protocol tokenises. A missing hypothesis counts as deletions.
+    Segments that an STM reference marks IGNORE_TIME_SEGMENT_IN_SCORING are ignored on both sides.
     """
 
     from mlcslm.scoring.files import score_transcript_files

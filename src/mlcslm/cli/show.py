@@ -1,4 +1,4 @@
-"""`mlcslm show`: the tables of a results database at the terminal."""
+"""`mlcslm show`: prints the tables of a results database."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ EXAMPLES = """
 
     mlcslm show
     mlcslm show table6
+    mlcslm show table6 --no-published --format markdown
     mlcslm show groups --format csv --configfile config/small.yaml mine.yaml
 """
 
@@ -24,17 +25,25 @@ def register(app: typer.Typer) -> None:
 
 def show(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="table1 … table7, systems, or groups; none lists them.")
+        str | None,
+        typer.Argument(metavar="[NAME]", help="table1 … table7, systems or groups; without it, list them."),
     ] = None,
     configfile: Configuration = None,
     database: Database = None,
     form: Annotated[
-        Literal["text", "markdown", "csv", "json"], typer.Option("--format", help="How to print it.")
+        Literal["text", "markdown", "csv", "json"], typer.Option("--format", help="Output format.")
     ] = "text",
+    published: Annotated[
+        bool | None,
+        typer.Option(
+            "--published/--no-published",
+            help="Show the paper's numbers too; by default as the run's configuration has it (report.published).",
+        ),
+    ] = None,
 ) -> None:
     """Print a table of the results, with its 95 % intervals and the paper's numbers.
 
-    Numbers are those of the last run that made a table; `mlcslm status` tells what there is still to do.
+    Numbers are from the last run that built a table; `mlcslm status` lists what remains to be done.
     """
     from mlcslm.cli.configuration import database_of
     from mlcslm.cli.text_table import print_grid
@@ -45,5 +54,5 @@ def show(
         for known, title in renderable_names(path):
             typer.echo(f"{known:9}{title}")
         return
-    rendered = render_table(path, name)
+    rendered = render_table(path, name, published=published)
     print_grid(rendered.title, rendered.columns, rendered.rows, rendered.numeric, form)

@@ -1,4 +1,4 @@
-"""`mlcslm status`: how far a run has come."""
+"""`mlcslm status`: progress of a run."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def register(app: typer.Typer) -> None:
 
 def status(
     configfile: Configuration = None,
-    results: Annotated[Path | None, typer.Option(help="Its results folder, if it was run with another one.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="List what is done too.")] = False,
-    watch: Annotated[float | None, typer.Option(min=0.5, metavar="SECONDS", help="Print it anew so often.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of all parts.")] = False,
+    results: Annotated[Path | None, typer.Option(help="Results folder, if not the configuration's.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="List finished parts too.")] = False,
+    watch: Annotated[float | None, typer.Option(min=0.5, metavar="SECONDS", help="Refresh at this interval.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of all parts.")] = False,
 ) -> None:
-    """Tell how far a run is: what is done, what runs (with step and time left), what is still to do.
+    """Show the progress of a run: what is done, running (with step and time left) or still to do.
 
-    Read from the results folder alone: nothing is asked of Snakemake, and nothing is written. States: done; running;
-    stopped (begun, and nothing is at it: the next run goes on from there); to do; outdated (made by other settings than
-    the configuration has now: the next run makes it anew).
+    Reads only the results folder: it does not call Snakemake, and writes nothing. States: done; running; stopped
+    (started, but no process is working on it: the next run resumes it); to do; outdated (trained with other settings
+    than the configuration has now: the next run rebuilds it).
     """
     from mlcslm.cli.configuration import configuration
     from mlcslm.runtime.progress import say
@@ -70,7 +70,7 @@ def status(
 
 
 def _lines(parts: Sequence[Part], every: bool) -> Iterable[str]:
-    """A line a section, and below it one for each part that is neither done nor untouched, or for all."""
+    """A line per section, followed by one for each part that has started but is not done, or for all parts."""
     for section in dict.fromkeys(part.section for part in parts):
         own = [part for part in parts if part.section == section]
         rendered = [part for part in own if every or part.trace.state not in ("done", "to do")]
@@ -94,7 +94,7 @@ def _progress(part: Part) -> str:
 
 
 def describe_seconds(seconds: float) -> str:
-    """A time in the two largest of its units.
+    """A duration in its two largest units.
 
     >>> describe_seconds(42), describe_seconds(3723), describe_seconds(100_000)
     ('42 s', '1 h 2 min', '1 d 3 h')

@@ -1,4 +1,4 @@
-"""Tables as they are printed: for readers at a terminal, or for other programs."""
+"""Prints tables, for readers at a terminal or for other programs."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Literal
 import typer
 
 Format = Literal["text", "markdown", "csv", "json"]
-_PIPE_WIDTH = 400  # columns where nobody's terminal sets a limit
+_PIPE_WIDTH = 400  # characters, where no terminal sets a limit
 
 
 def print_grid(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], form: Format = "text"
 ) -> None:
-    """Print rows of text under a title; `numeric` columns are set right.
+    """Print rows of text under a title; `numeric` columns are right-aligned.
 
-    csv guards cells that spreadsheets would run as formulas; json is a list of objects.
+    csv escapes cells that spreadsheets would run as formulas; json is a list of objects.
     """
     if form == "csv":
         from mlcslm.io.csv import write_csv
@@ -55,7 +55,7 @@ def _print_text(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def printable(text: str) -> str:
-    """Text that moves no cursor and ends no line, whatever it is: control characters as escapes.
+    """Text with control characters escaped, so that it can neither move the cursor nor end a line.
 
     >>> printable("a\\x1b[2Jb")
     'a\\\\x1b[2Jb'

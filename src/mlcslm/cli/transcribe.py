@@ -1,4 +1,4 @@
-"""`mlcslm transcribe`: what is said in recordings, by an exported model or a checkpoint."""
+"""`mlcslm transcribe`: transcribes recordings with an exported model or a checkpoint."""
 
 from __future__ import annotations
 
@@ -47,22 +47,23 @@ def register(app: typer.Typer) -> None:
 
 
 def transcribe(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A folder of `mlcslm export`, or a checkpoint's.")],
-    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", help="wav or flac files; or one manifest.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of an exported model or of a checkpoint.")],
+    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", help="wav or flac files, or one manifest.")],
     group: Annotated[
         str | None,
         typer.Option(
-            help="What is spoken: a group or a language (French, fr). A manifest says it; a model of one language, or "
-            "whose prompt is English whatever is spoken, needs none."
+            help="Language: a group or a language (French, fr). Not needed for a manifest, a model of one language, or "
+            "one that is always prompted in English."
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON line an utterance: times, transcript, reasoning, raw answer.")
+        bool,
+        typer.Option("--json", help="Print a JSON line per utterance: times, transcript, reasoning, raw answer."),
     ] = False,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Utterances a batch; changes only the speed.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Of a checkpoint: its encoder, if it lies elsewhere now.")] = None,
-    language_model: Annotated[str | None, typer.Option(help="Of a checkpoint: its language model, likewise.")] = None,
-    languages: Annotated[Path | None, typer.Option(help="Of a checkpoint: the languages table.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Utterances per batch; affects only speed.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="For a checkpoint: its encoder, if it has moved since.")] = None,
+    language_model: Annotated[str | None, typer.Option(help="For a checkpoint: its language model, likewise.")] = None,
+    languages: Annotated[Path | None, typer.Option(help="For a checkpoint: the languages table.")] = None,
     speakers: Annotated[bool, typer.Option("--speakers", help="Print who said what and when.")] = False,
     form: Annotated[
         Literal["text", "json", "srt", "vtt", "stm", "rttm", "textgrid", "ctm"],
@@ -78,11 +79,11 @@ def transcribe(
     vad: Vad = "silero",
     vad_model: VadModel = None,
 ) -> None:
-    """Print what is said in recordings.
+    """Print transcripts of recordings.
 
-    Of one file its transcript, of several a line `FILE<tab>TRANSCRIPT` each, of a manifest (.parquet) a line
-    `ID TRANSCRIPT` an utterance, which `mlcslm score wer` reads. A recording longer than 30 s is cut where nobody
-    speaks. With --speakers, who said what and when, in any format of `mlcslm diarize` and from any file that it reads.
+    For one file its transcript, for several one line `FILE<tab>TRANSCRIPT` each, for a manifest (.parquet) one line
+    `ID TRANSCRIPT` per utterance, which `mlcslm score wer` reads. Recordings longer than 30 s are split at pauses. With
+    --speakers, who said what and when, in any format of `mlcslm diarize` and from any file that it reads.
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.config.languages import read_languages
@@ -93,18 +94,18 @@ def transcribe(
     for path in audio:
         check_input(path, "wav or flac files, or one manifest")
         if is_stream(path):
-            raise UserError(f"{path}: is a pipe, and audio is read from a file. Save it as one first.")
+            raise UserError(f"{path}: is a pipe; audio is read from files only. Save it to a file first.")
     is_manifest = [path.suffix == ".parquet" for path in audio]
     if any(is_manifest) and len(audio) > 1:
-        raise UserError("A manifest stands alone: it names its audio. Give it, or audio files.")
+        raise UserError("A manifest names its own audio. Pass either a manifest or audio files.")
 
     if not speakers and (out is not None or form != "text" or channels != "mean"):
-        raise UserError("--format, --out and --channels say how speakers are written and found: add --speakers.")
+        raise UserError("--format, --out and --channels are options of --speakers: add it.")
     if speakers:
         if any(is_manifest):
-            raise UserError(f"{audio[0]}: is a manifest, which says who speaks. Give audio files with --speakers.")
+            raise UserError(f"{audio[0]}: is a manifest, which has the speakers. Pass audio files with --speakers.")
         if as_json:
-            raise UserError("--json is of transcripts without speakers; with --speakers it is --format json.")
+            raise UserError("--json is for transcripts without speakers; use --format json with --speakers.")
         check_output(audio, form, out)
     is_checkpoint = (model / "checkpoint.json").is_file()
     languages_table = read_languages(languages or find_languages()) if is_checkpoint else None

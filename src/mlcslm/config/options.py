@@ -30,10 +30,13 @@ class ResourcesConfig(Section):
 
 
 class ReportConfig(Section):
-    """What `<results>/report` holds besides its pages."""
+    """What `<results>/report` holds besides its pages, and whether tables show the paper's numbers."""
 
     audio: bool = Field(
         True, description="include the sessions' audio, losslessly, to listen to utterances: about 70 MB per hour"
+    )
+    published: bool = Field(
+        True, description="show the paper's numbers beside the measured ones, in pages and report; CSV files always do"
     )
     threads: int = Field(1, ge=1, description="CPU threads for copying audio")
 

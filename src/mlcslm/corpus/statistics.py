@@ -96,7 +96,7 @@ def corpus_statistics(
         outliers += _odd_scripts(members, groups[-1])
     outliers += _long(rows) + _silent_and_clipped(rows, samples) + _said_by_both(rows)
     for name, other in (others or {}).items():
-        outliers += _in_both(rows, name, other)
+        outliers += sessions_in_both(rows, name, other)
     return CorpusStatistics(groups, outliers)
 
 
@@ -224,8 +224,11 @@ def _said_by_both(rows: Sequence[Row]) -> list[Outlier]:
     return found
 
 
-def _in_both(rows: Sequence[Row], name: str, other: pa.Table) -> list[Outlier]:
-    """Sessions that are also in another manifest, by name, or by the same sentences at the same times."""
+def sessions_in_both(rows: Sequence[Row], name: str, other: pa.Table) -> list[Outlier]:
+    """Sessions that are also in another manifest, by name, or by the same sentences at the same times.
+
+    rows, other: both need `session_id`, `start`, `end` and `text`; name: of the other manifest's split.
+    """
     theirs = {same_name(one): one for one in other["session_id"].unique().to_pylist()}
     columns = zip(*(other[key].to_pylist() for key in ("session_id", "start", "end", "text")), strict=True)
     placed = {(start, end, text): session for session, start, end, text in columns if text}

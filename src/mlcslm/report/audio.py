@@ -1,4 +1,4 @@
-"""Audio of the report's sessions: lossless copies in a format that every browser plays and can jump around in."""
+"""The sessions' audio in the report: lossless copies in a format that every browser plays and seeks in."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from mlcslm.errors import UserError
 from mlcslm.runtime.progress import progress
 
 SOURCES = Path("audio/sources.json")
-"""What each file was made of, so that the next report need not make it again."""
+"""The source of each copy, so that the next report can reuse it."""
 _BLOCK = 1 << 18  # samples; a session can last hours
 
 
 def copy_audio(folder: Path, before: Path, sessions: Mapping[str, Mapping[str, str]], threads: int) -> dict[str, dict]:
-    """FLAC copies of the sessions' audio in `folder`; returns their paths in it, by split and session.
+    """Copy the sessions' audio into `folder` as FLAC; return the paths within it, by split and session.
 
-    sessions: path of the audio, by split and session; before: folder of an earlier report, whose copies are used again
-    where size and time of the source have not changed. A session whose audio is missing or cannot be read is left out,
-    with a line on standard output. Raises UserError if a copy cannot be written.
+    sessions: path of the audio, by split and session; before: folder of an earlier report, whose copies are reused if
+    the source's size and time are unchanged. A session whose audio is missing or cannot be read is skipped, with a line
+    on standard output. Raises UserError if a copy cannot be written.
     """
     tasks = {
-        # Numbers, since a session may have any name.
+        # Numbered, since sessions may have any name.
         f"audio/{split}/{number}.flac": (split, session, Path(source))
         for split, files in sessions.items()
         for number, (session, source) in enumerate(files.items())
@@ -56,7 +56,7 @@ def copy_audio(folder: Path, before: Path, sessions: Mapping[str, Mapping[str, s
 
 
 def _copy(out: Path, before: Path, source: Path, known: Any) -> tuple[Any, str | None]:
-    """Copy one file; its stamp, and what was wrong with it."""
+    """Copy one file; return its stamp, and a message if it failed."""
     try:
         status = source.stat()
     except OSError as error:
@@ -91,11 +91,11 @@ def _write(flac: soundfile.SoundFile, block: np.ndarray, out: Path) -> None:
 
 
 def _cannot_write(out: Path, error: Exception) -> UserError:
-    return UserError(f"{out}: cannot be written ({error}). Is there room on the disk? report.audio: false needs less.")
+    return UserError(f"{out}: cannot be written ({error}). Is the disk full? report.audio: false needs less space.")
 
 
 def _share(before: Path, out: Path) -> None:
-    """The same file under another name, or a copy where the file system knows no such thing."""
+    """Link `out` to the earlier copy, or copy it where the file system has no hard links."""
     try:
         os.link(before, out)
     except OSError:

@@ -10,20 +10,32 @@ from plotly.offline import get_plotlyjs
 
 from mlcslm.io.files import atomic_folder
 from mlcslm.report.audio import copy_audio
+from mlcslm.report.corpus_page import corpus_splits
 from mlcslm.report.data_files import write_data
 from mlcslm.report.pages import write_pages
 from mlcslm.report.timelines import write_timelines
 from mlcslm.report.utterance_data import config_protocol, scored_systems, write_utterances
 from mlcslm.results.database import open_database
+from mlcslm.results.tables import shows_published
 from mlcslm.runtime.progress import progress
 
 
-def build_report(database: Path, out: Path, *, audio: bool = True, threads: int = 1, force: bool = False) -> None:
-    """Write the report of `database` as the folder `out`, whole or not at all; `out/index.html` is its first page.
+def build_report(
+    database: Path,
+    out: Path,
+    *,
+    audio: bool = True,
+    published: bool | None = None,
+    threads: int = 1,
+    force: bool = False,
+) -> None:
+    """Write the report of `database` as the folder `out`, completely or not at all; `out/index.html` is its first page.
 
-    audio: whether to copy the sessions' audio into it, so that utterances can be heard; threads: for those copies.
-    Sessions whose audio cannot be read are named on standard output. Raises UserError if there is no database, and as
-    `check_output_folder` does, which takes `force`.
+    audio: whether to copy the sessions' audio into it, so that utterances can be heard; published: whether to show the
+    paper's numbers, None as the configuration has it; threads: for copying audio. Statistics of the corpus are read
+    from `manifests/` beside the database, if they are there. Sessions whose audio cannot be read are named on standard
+    output. Raises UserError if there is no database, and as
+    `check_output_folder` does, which `force` is for.
     """
     with (
         open_database(database) as connection,
@@ -43,7 +55,11 @@ def build_report(database: Path, out: Path, *, audio: bool = True, threads: int 
                     index[split] = {"systems": systems}
         write_data(folder, "splits", index)
         write_timelines(connection, folder, copied)
-        write_pages(connection, folder)
+        browsable = {split: values["systems"][0]["name"] for split, values in index.items()}
+        if published is None:
+            published = shows_published(connection)
+        corpus = corpus_splits(connection, database.parent, browsable)
+        write_pages(connection, folder, corpus=corpus, published=published)
 
 
 def _write_assets(folder: Path) -> None:
@@ -62,7 +78,7 @@ def _scored_splits(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _session_audio(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, str]:
-    """Audio file of each session, in the manifest's order."""
+    """Audio file of each session, in manifest order."""
     return dict(
         connection.execute(
             "SELECT session_id, any_value(audio) FROM utterances WHERE split = ? "

@@ -1,4 +1,4 @@
-"""What all charts of the report share: a figure's layout, without colours of the page, and how it gets into one."""
+"""Layout that all charts of the report share, without the page's colours, and their form for the templates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-# Okabe and Ito's colours and two more, of a lightness that is seen on white and on black alike.
+# Okabe and Ito's colours and two more, of a lightness that is visible on white and on black.
 COLOURS = ("#3b8fd4", "#e08a00", "#12a27a", "#c9609b", "#8a6fdf", "#d1603d", "#6f8f2f", "#1fa3b8", "#a08050", "#888f9c")
 
 
@@ -21,7 +21,7 @@ def chart(
     y: Mapping[str, Any] | None = None,
     **layout: Any,
 ) -> dict[str, Any]:
-    """A chart as the template `charts.html.j2` takes it. x, y: settings of the axes; height in pixels."""
+    """A chart as `charts.html.j2` expects it. x, y: settings of the axes; height in pixels."""
     figure = go.Figure(list(traces))
     figure.update_layout(
         template="none",
@@ -36,20 +36,20 @@ def chart(
 
 
 def smoothed(values: Sequence[float], width: int) -> list[float]:
-    """Mean of each value and of up to `width - 1` before it.
+    """Mean of each value and up to `width - 1` values before it.
 
     >>> smoothed([2.0, 4.0, 6.0], 2)
     [2.0, 3.0, 5.0]
     """
     means, total = [], 0.0
-    for place, value in enumerate(values):
-        total += value - (values[place - width] if place >= width else 0.0)
-        means.append(total / min(place + 1, width))
+    for index, value in enumerate(values):
+        total += value - (values[index - width] if index >= width else 0.0)
+        means.append(total / min(index + 1, width))
     return means
 
 
 def thinned(values: Sequence[Any], most: int = 600) -> list[Any]:
-    """At most `most` of `values`, evenly spread, the last one always among them."""
+    """About `most` of `values`, evenly spread, always including the last."""
     step = -(-len(values) // most) if values else 1
     kept = list(values[::step])
     return kept if not values or (len(values) - 1) % step == 0 else [*kept, values[-1]]

@@ -1,4 +1,4 @@
-"""Data that pages load while they are looked at: JavaScript files, since pages on disk may not fetch anything else."""
+"""Data files that pages load on demand: JavaScript, since pages on disk may not fetch anything else."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def write_data(folder: Path, key: str, value: Any) -> None:
-    """Write `value` as `<folder>/data/<key>.js`, which hands it to the page that loads it.
+    """Write `value` as `<folder>/data/<key>.js`, which passes it to the page that loads it.
 
-    The file holds JSON in a string: browsers parse that twice as fast as the same in JavaScript's own syntax, and
-    nothing in it can be run. Raises ValueError for what JSON has no number for (nan, infinite).
+    The file holds JSON in a string: browsers parse that twice as fast as JavaScript literals, and nothing in it can be
+    run. Raises ValueError for numbers that JSON does not have (nan, infinity).
     """
     path = folder / "data" / f"{key}.js"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,7 +20,7 @@ def write_data(folder: Path, key: str, value: Any) -> None:
 
 
 def _string(text: str) -> str:
-    """A JavaScript string. Older browsers take Unicode's line separators for ends of line.
+    """A JavaScript string. Older browsers treat Unicode's line separators as line ends.
 
     >>> print(_string("it's"))
     'it\\'s'

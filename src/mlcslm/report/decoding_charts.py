@@ -1,4 +1,4 @@
-"""The decoding grid: rates and speed of Table 4's settings, and which is best for each group."""
+"""The decoding grid: rates and speed of Table 4's settings, and the best for each group."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from mlcslm.report.charts import COLOURS, chart
 from mlcslm.report.tables import utterances_link
 
 
-def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Sections of the decoding page as `charts.html.j2` takes them; none where no setting of the grid was scored."""
+def decoding_sections(connection: duckdb.DuckDBPyConnection, *, published: bool = True) -> list[dict[str, Any]]:
+    """Sections of the decoding page as `charts.html.j2` expects them; none if no setting of the grid was scored.
+
+    published: whether the paper's numbers are shown.
+    """
     rows = connection.execute(
         "SELECT r.labels['method'] || ' · ' || r.labels['beam_size'] || ' · ' || r.labels['max_new_tokens'], r.system, "
         "r.cells['dev'].value, r.cells['dev'].low, r.cells['dev'].high, r.cells['dev'].published, "
@@ -22,7 +25,7 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
     ).fetchall()
     if not rows:
         return []
-    names, systems, values, lows, highs, published, factors, cut, looping = map(list, zip(*rows, strict=True))
+    names, systems, values, lows, highs, papers, factors, cut, looping = map(list, zip(*rows, strict=True))
     links = [utterances_link(split="dev", a=system) for system in systems]
     measured = go.Scatter(
         x=values,
@@ -41,7 +44,7 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         hovertemplate="%{y}: %{x:.2f} %<extra></extra>",
     )
     paper = go.Scatter(
-        x=published,
+        x=papers,
         y=names,
         name="published",
         mode="markers",
@@ -61,23 +64,24 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         )
         for number, (factor, value, name, link) in enumerate(zip(factors, values, names, links, strict=True))
     ]
+    traces = [measured, paper] if published else [measured]
     legend = {"orientation": "h", "y": 1.06, "x": 0}
     rate = {"title": {"text": "WER/CER on dev, percent"}, "rangemode": "tozero"}
     sections = [
         {
             "heading": "Error rate of each setting",
             "text": "Method · beam size · longest answer in tokens. Bars are 95 % intervals over sessions, from five "
-            "on; which of two settings is better, the paired comparison on the page of utterances tells. A click on a "
-            "point leads there.",
-            "charts": [chart([measured, paper], x=rate, height=60 + 38 * len(names), legend=legend)],
+            "on; the Utterances page compares two settings by session and tells which is better. Click a point to "
+            "open it there.",
+            "charts": [chart(traces, x=rate, height=60 + 38 * len(names), legend=legend)],
         },
         {
-            "heading": "What it costs, and how answers end",
+            "heading": "Cost, and how answers end",
             "small": True,
             "charts": [
                 chart(
                     speed[::-1],
-                    caption="Error rate against seconds of computing for a second of speech",
+                    caption="Error rate against seconds of computation per second of speech",
                     x={"title": {"text": "real-time factor"}, "type": "log"},
                     y={"title": {"text": "WER/CER, percent"}},
                     height=380,
@@ -85,9 +89,9 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
                 chart(
                     [
                         go.Bar(y=names, x=values_, name=name, orientation="h", marker={"color": colour})
-                        for name, values_, colour in (("cut", cut, COLOURS[1]), ("looping", looping, COLOURS[3]))
+                        for name, values_, colour in (("truncated", cut, COLOURS[1]), ("looping", looping, COLOURS[3]))
                     ],
-                    caption="Percent of the answers cut at the limit, or that run into repetition",
+                    caption="Percent of answers truncated at the length limit, or running into repetition",
                     x={"title": {"text": "percent"}, "rangemode": "tozero"},
                     height=380,
                     legend=legend,
@@ -123,8 +127,8 @@ def _by_group(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
         hovertemplate="%{x}, %{y}: %{text} %, %{z:.2f} points behind the best<extra></extra>",
     )
     text = (
-        "The number is the group's rate in percent, the colour how many points it is behind the group's best setting. "
-        "The best of several looks better than it is: it was chosen by this rate."
+        "Numbers are the group's rate in percent, colours the points behind the group's best setting. "
+        "The best of several looks better than it is, because it was chosen by this rate."
     )
     x = {"tickangle": -50, "showgrid": False}
     height = 150 + 34 * len(settings)

@@ -1,4 +1,4 @@
-"""Where tcpWER comes from, by diarizer and by group."""
+"""Breakdown of tcpWER by diarizer and by group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CAUSES = {
 
 
 def diarization_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Sections of the diarization page as `charts.html.j2` takes them; none where nothing was diarized."""
+    """Sections of the diarization page as `charts.html.j2` expects them; none if nothing was diarized."""
     splits = [
         row[0]
         for row in connection.execute("SELECT DISTINCT split FROM diarization_by_system ORDER BY split").fetchall()
@@ -28,20 +28,20 @@ def diarization_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str
     sections = [
         {
             "heading": "tcpWER/tcpCER by cause",
-            "text": "Points of the rate: the four causes add up to it. The circle is the WER/CER of the same system on "
-            "the reference's utterances: what diarization costs is what lies beyond it.",
+            "text": "The four causes add up to the rate. The circle is the WER/CER of the same system on the "
+            "reference's utterances; the rest is the cost of diarization.",
             "charts": [found for split in splits if (found := _pooled(connection, split))],
             "small": True,
         },
         {
             "heading": "DER by cause",
-            "text": "Percent of the reference's speech.",
+            "text": "Percent of reference speech.",
             "charts": [_der(connection, split) for split in splits],
             "small": True,
         },
         {
             "heading": "tcpWER/tcpCER by cause and group",
-            "text": "Of the diarizer with the lowest rate of the split.",
+            "text": "For the diarizer with the lowest rate on each split.",
             "charts": [found for split in splits if (found := _by_group(connection, split))],
         },
     ]
@@ -63,7 +63,7 @@ def _stacked(names: list[str], parts: dict[str, list[float]]) -> list[go.Bar]:
 
 
 def _pooled(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any] | None:
-    """None where there are turns without words only: those have no such rate."""
+    """None if there are only turns without words, which have no such rate."""
     rows = connection.execute(
         "SELECT b.system, recognition, missed, false_alarm, confusion, oracle_wer FROM tcpwer_breakdown AS b "
         "JOIN diarizers AS d ON d.diarizer = b.system WHERE split = ? AND grp = 'all' AND tcpwer IS NOT NULL "

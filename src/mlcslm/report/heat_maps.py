@@ -1,4 +1,4 @@
-"""Heat maps of the report: a rate for each system and group."""
+"""Heat maps of the report: rates by system and group."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlcslm.report.tables import utterances_link
 
 
 def system_maps(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """WER/CER by system and group, one map a split."""
+    """WER/CER by system and group, one map per split."""
     maps = []
     for split in _column(connection, "SELECT DISTINCT split FROM wer_by_system ORDER BY split"):
         rates = connection.execute(
@@ -34,7 +34,7 @@ def system_maps(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def diarizer_maps(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """tcpWER/tcpCER and DER by diarizer and group, a map a split and measure."""
+    """tcpWER/tcpCER and DER by diarizer and group, one map per split and measure."""
     maps = []
     for split in _column(connection, "SELECT DISTINCT split FROM diarization_by_system ORDER BY split"):
         for measure, title in (("tcpwer", "tcpWER/tcpCER"), ("der", "DER")):
@@ -48,7 +48,7 @@ def diarizer_maps(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]
             ).fetchall()
             cells = {(system, group): (rate, f"{group}: {count} recordings") for system, group, rate, count in rates}
             groups = _groups(connection, {group for _, group in cells})
-            # Turns that came without words have no tcpWER, and may be all there is.
+            # Turns without words have no tcpWER, and may be all there is.
             if any(total is not None for _, total in totals):
                 maps.append(_heat_map(f"{title}, {split}", "diarizer", dict(totals), groups, cells, {}))
     return maps
@@ -62,7 +62,7 @@ def _heat_map(
     cells: Mapping[tuple[str, str], tuple[float | None, str]],
     links: Mapping[tuple[str, str | None], str],
 ) -> dict[str, Any]:
-    """A map as `heatmap.html.j2` takes it. Its darkest colour is the rate that nine in ten cells stay below."""
+    """A map as `heatmap.html.j2` expects it. The darkest colour is the 90th percentile of its rates."""
     rates = sorted(rate for rate, _ in cells.values() if rate is not None)
     top = max(1.0, min(100.0, rates[int(0.9 * (len(rates) - 1))])) if rates else 100.0
     rows = []

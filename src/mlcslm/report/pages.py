@@ -1,7 +1,8 @@
-"""The pages: templates filled from the database. Everything that is not the templates' own is escaped."""
+"""The pages: templates filled from the database, with everything escaped that is not the templates' own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,24 @@ from mlcslm.report.utterance_data import FLAGS
 from mlcslm.results.intervals import about_intervals
 
 
-def write_pages(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Write the report's pages into `folder`; one that would show nothing is left out."""
+def write_pages(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    *,
+    corpus: Sequence[Mapping[str, Any]] = (),
+    published: bool = True,
+) -> None:
+    """Write the report's pages into `folder`; pages that would be empty are left out.
+
+    corpus: splits of `corpus_splits`; published: whether the paper's numbers are shown.
+    """
     environment = Environment(
         loader=PackageLoader("mlcslm.report"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    contents = _contents(connection)
+    contents = _contents(connection, corpus, published)
     run = _run(connection)
     pages = [{"file": file, "title": title} for file, title, _, _ in contents]
     for file, title, template, values in contents:
@@ -34,15 +44,24 @@ def write_pages(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         (folder / file).write_text(text, encoding="utf-8")
 
 
-def _contents(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """File, title, template and values of each page that has something to show."""
-    training, decoding = training_sections(connection), decoding_sections(connection)
+def _contents(
+    connection: duckdb.DuckDBPyConnection, corpus: Sequence[Mapping[str, Any]], published: bool
+) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """File, title, template and values of each page that is not empty."""
+    training, decoding = training_sections(connection), decoding_sections(connection, published=published)
     reasoning = reasoning_sections(connection)
     diarization, groups = diarization_sections(connection), system_maps(connection)
     characters = connection.execute("SELECT grp FROM groups WHERE unit = 'character' ORDER BY rowid").fetchall()
     external = read_external(connection)
-    tables = {"tables": read_tables(connection), "external": external, "facts": _facts(connection)}
+    tables = {
+        "tables": read_tables(connection, published=published),
+        "published": published,
+        "external": external,
+        "facts": _facts(connection),
+    }
     pages: list[tuple[str, str, str, dict[str, Any]]] = [("index.html", "Tables", "index.html.j2", tables)]
+    if corpus:
+        pages.append(("corpus.html", "Corpus", "corpus.html.j2", {"splits": corpus}))
     if training:
         pages.append(("training.html", "Training", "charts.html.j2", {"lead": "", "sections": training}))
     if groups:
@@ -61,13 +80,13 @@ def _contents(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, str, str
 
 
 def _run(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    """What the database was made with."""
+    """Settings of the database."""
     settings = dict(connection.execute("SELECT key, value FROM settings WHERE key <> 'config'").fetchall())
     return {**settings, "intervals": about_intervals(settings)}
 
 
 def _facts(connection: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
-    """The first numbers that a reader wants to see."""
+    """Key figures at the top of the first page."""
     facts = []
     for split, utterances, hours in connection.execute(
         'SELECT split, count(*), sum("end" - "start") / 3600 FROM utterances GROUP BY split '

@@ -1,4 +1,4 @@
-"""What reflecting does: the hypothesis inside <think> against the transcript, and whether its errors were named."""
+"""The effect of reflecting: the hypothesis inside <think> against the transcript, and whether errors were named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceord
 
 
 def reasoning_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Sections of the reasoning page as `charts.html.j2` takes them; none where no system reflects."""
+    """Sections of the reasoning page as `charts.html.j2` expects them; none if no system reflects."""
     found = connection.execute(
         "SELECT split, system, 100.0 * sum(first_errors) / nullif(sum(length), 0) AS first, "
         "100.0 * sum(final_errors) / nullif(sum(length), 0) AS final, sum(wrong_first) AS wrong, "
@@ -86,15 +86,15 @@ def _sections(split: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "heading": f"Does reflecting help? ({split})",
-            "text": "Error rate of the hypothesis inside <think> and of the transcript that the answer ends with, of "
-            "all answers whose reflection can be read.",
+            "text": "Error rate of the hypothesis inside <think> and of the final transcript, over all answers whose "
+            "reflection could be parsed.",
             "charts": [chart(rates, x=percent | {"title": {"text": "WER/CER, percent"}}, **shared)],
         },
         {
             "heading": f"What becomes of the hypotheses ({split})",
             "charts": [
-                chart(fates, caption="Of those that are wrong inside <think>", x=percent, barmode="stack", **shared),
-                chart([broken], caption="Of those that are right: wrong in the end", x=percent, **shared),
+                chart(fates, caption="Hypotheses that are wrong inside <think>", x=percent, barmode="stack", **shared),
+                chart([broken], caption="Hypotheses that are right: wrong in the end", x=percent, **shared),
                 chart(named, caption="Errors named: precision and recall", x=percent, **shared),
             ],
         },

@@ -1,4 +1,4 @@
-"""The paper's tables as the report shows them: a row's labels, and each number with its interval beside the paper's."""
+"""The paper's tables as the report shows them: each row's labels, and each number with its interval and the paper's."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ import duckdb
 from mlcslm.results.markdown import SECTIONS
 
 
-def read_tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Every table that has a row measured, as the template `index.html.j2` takes it."""
+def read_tables(connection: duckdb.DuckDBPyConnection, *, published: bool = True) -> list[dict[str, Any]]:
+    """Every table with a measured row, as `index.html.j2` expects it.
+
+    published: whether the paper's numbers are in it.
+    """
     titles = connection.execute(
         "SELECT table_name, title FROM paper_tables SEMI JOIN (SELECT table_name FROM table_rows WHERE measured) "
         "USING (table_name) ORDER BY table_name"
     ).fetchall()
-    return [_table(connection, name, title) for name, title in titles]
+    return [_table(connection, name, title, published) for name, title in titles]
 
 
 def read_external(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """What was brought from elsewhere: name, label and rates (percent, with intervals) by split and measure."""
+    """External systems: name, label and rates (percent, with intervals) by split and measure."""
     found = connection.execute(
         "SELECT s.system, s.method, w.split, 'WER/CER', w.wer, w.low, w.high, s.source FROM systems AS s "
         "JOIN wer_by_system AS w USING (system) WHERE s.source IS NOT NULL AND w.wer IS NOT NULL UNION ALL "
@@ -42,7 +45,7 @@ def read_external(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]
 
 
 def utterances_link(**state: Any) -> str:
-    """Address of the error browser in a state, see assets/filters.js.
+    """Address of the error browser in a given state, see assets/filters.js.
 
     >>> utterances_link(split="dev", a="ckpt-7000/greedy")
     'utterances.html#split=dev&a=ckpt-7000%2Fgreedy'
@@ -50,10 +53,12 @@ def utterances_link(**state: Any) -> str:
     return f"utterances.html#{urlencode(state)}"
 
 
-def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str) -> dict[str, Any]:
+def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str, published: bool) -> dict[str, Any]:
     found = connection.execute(f'SELECT * FROM "{name}"')
     columns = [column[0] for column in found.description]
     rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    if not published:
+        rows = [{key: None if key.endswith("_published") else value for key, value in row.items()} for row in rows]
     measured = connection.execute(
         "SELECT system, diarizer, note FROM rendered_rows WHERE table_name = ? ORDER BY position", [name]
     ).fetchall()
@@ -71,7 +76,7 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str) -> dict
         "columns": [_words(value) for value in values],
         "extras": [_words(extra) for extra in extras],
         "scales": {_words(value): f"{top:g}" for value, top in tops.items()},
-        "width": len(labels) + 3 * len(values) + len(extras),
+        "width": len(labels) + (3 if published else 2) * len(values) + len(extras),
         "rows": [
             {
                 "labels": [row[label] for label in labels],
@@ -95,22 +100,24 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str) -> dict
 
 
 def _cell(row: dict[str, Any], column: str, top: float) -> dict[str, Any]:
-    """A number, with where its marks lie on a scale from 0 to `top`, in percent of the scale."""
+    """A number, with the positions of its marks on a scale from 0 to `top`, in percent of the scale."""
     value, low, high = (row.get(f"{column}{end}") for end in ("", "_low", "_high"))
     published = row[f"{column}_published"]
-    place = {name: None if x is None else _place(x, top) for name, x in (("value", value), ("published", published))}
-    strip = {**place, "left": None, "width": None}
+    positions = {
+        name: None if x is None else _position(x, top) for name, x in (("value", value), ("published", published))
+    }
+    strip = {**positions, "left": None, "width": None}
     if low is not None and high is not None:
-        strip |= {"left": _place(low, top), "width": round(_place(high, top) - _place(low, top), 2)}
+        strip |= {"left": _position(low, top), "width": round(_position(high, top) - _position(low, top), 2)}
     return {"value": value, "low": low, "high": high, "published": published, "strip": strip}
 
 
-def _place(value: Decimal, top: float) -> float:
+def _position(value: Decimal, top: float) -> float:
     return round(min(100.0, 100 * float(value) / top), 2)
 
 
 def _top(rows: Sequence[dict[str, Any]], column: str) -> float:
-    """A round number at or above all of a column.
+    """A round number at or above all numbers of a column.
 
     >>> _top([{"x": Decimal("43.2"), "x_published": Decimal("24.3")}], "x")
     50.0
@@ -122,7 +129,7 @@ def _top(rows: Sequence[dict[str, Any]], column: str) -> float:
 
 
 def _link(row: dict[str, Any], system: str | None, diarizer: str | None) -> str | None:
-    """Where a row's errors can be looked at; None where nothing of it was scored."""
+    """Link to a row's errors; None if nothing of it was scored."""
     if diarizer is not None:
         scored = any(row.get(column) is not None for column in ("dev", "test", "tcpwer", "der"))
         return "diarization.html" if scored else None

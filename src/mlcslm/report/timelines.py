@@ -1,4 +1,4 @@
-"""Data of the timelines: who speaks when, by the reference and by each diarizer, one file a session."""
+"""Data of the timelines: who speaks when, in the reference and for each diarizer, one file per session."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write_timelines(
 
 
 Turns = list[tuple[str, float, float, str | None]]
-"""Speaker, start and end (seconds), what was transcribed."""
+"""Speaker, start and end (seconds), transcript."""
 
 
 def _spoken(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Turns]:

@@ -1,4 +1,4 @@
-"""Learning curves of all stages, and what reinforcement logs of its rewards."""
+"""Learning curves of all stages, and the rewards that reinforcement logs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LOG_TICKS = [digit * 10.0**power for power in range(-4, 2) for digit in (1, 2, 
 
 
 def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """Sections of the training page as `charts.html.j2` takes them; none where there is no training log."""
+    """Sections of the training page as `charts.html.j2` expects them; none without a training log."""
     logs = _logs(connection)
     reinforced = _telemetry(connection)
     supervised = {name: log for name, log in logs.items() if name not in reinforced}
@@ -36,8 +36,8 @@ def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         sections.append(
             {
                 "heading": "Training loss of the supervised stages",
-                "text": "Mean over a tenth of the stage's steps, against the running total of steps: a stage begins "
-                "where its parent ended. Nats a labelled token, as it was optimised. A click on a name hides it.",
+                "text": "Mean over a tenth of the stage's steps, against the running total of steps: a stage starts "
+                "where its parent ended. Nats per labelled token, as optimised. Click a name to hide its curve.",
                 "charts": [chart(**loss, height=420)],
             }
         )
@@ -45,7 +45,7 @@ def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
         sections.append(
             {
                 "heading": "Reinforcement",
-                "text": "Means over ten steps of what each reinforcement stage logged of its rollouts. "
+                "text": "Means over ten steps of what each reinforcement stage logged for its rollouts. "
                 + _collapses(connection),
                 "legend": [(name, COLOURS[number % len(COLOURS)]) for number, name in enumerate(reinforced)],
                 "small": True,
@@ -59,7 +59,7 @@ def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
                 "small": True,
                 "charts": [
                     chart(**_curves(logs, starts, "learning_rate"), caption="Learning rate", height=280),
-                    chart(**_curves(logs, starts, "tokens_per_second"), caption="Training tokens a second", height=280),
+                    chart(**_curves(logs, starts, "tokens_per_second"), caption="Training tokens/s", height=280),
                 ],
             }
         )
@@ -172,5 +172,5 @@ def _collapses(connection: duckdb.DuckDBPyConnection) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that plotly takes for no markup of its own."""
+    """Text in which plotly finds no markup."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("%", "&#37;")

@@ -1,4 +1,4 @@
-"""A picture a session, as SVG: who speaks when, by the reference and by a diarizer, over time.
+"""One SVG picture per session: who speaks when, in the reference and for a diarizer.
 
 Written by hand: bars, names and a scale need no plotting library, and the same turns give the same bytes.
 """
@@ -16,14 +16,14 @@ from mlcslm.io.parquet import read_table
 from mlcslm.runtime.progress import watched
 
 LINE_SECONDS = 60.0
-"""Seconds that one line of a picture shows; longer sessions have several."""
+"""Seconds per line of a picture; longer sessions have several lines."""
 _WIDTH, _LEFT, _LANE, _GAP, _HEAD, _SCALE = 1080, 110, 16, 6, 30, 24
-# Okabe and Ito's colours, which colour-blind readers tell apart; sky blue and orange first.
+# Okabe and Ito's colours, which colour-blind readers can tell apart; sky blue and orange first.
 _COLOURS = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00", "#999999")
 
 
 def draw_sessions(manifest: Path, rttm: Path, folder: Path) -> None:
-    """Write `<recording>.svg` into `folder`, made anew: each session of `manifest` that has a file in `rttm`."""
+    """Write `<recording>.svg` into a new `folder` for each session of `manifest` that has a file in `rttm`."""
     rows = read_table(manifest, columns=["session_id", "speaker", "start", "end"]).to_pylist()
     references: dict[str, list[Segment]] = {}
     for row in rows:
@@ -37,7 +37,7 @@ def draw_sessions(manifest: Path, rttm: Path, folder: Path) -> None:
 
 
 def draw_turns(recording: str, reference: Sequence[Segment], hypothesis: Sequence[Segment]) -> str:
-    """SVG of the turns of a session: a lane for each speaker, reference above hypothesis, a line a minute.
+    """SVG of a session's turns: a lane per speaker, reference above hypothesis, a line per minute.
 
     Speakers of the hypothesis have the colour of the reference's that they share most time with; those without one
     have colours of their own.

@@ -1,7 +1,7 @@
-"""Data of the error browser: an index of a split's utterances, and each system's answers, aligned ahead.
+"""Data of the error browser: an index of a split's utterances, and each system's answers, aligned in advance.
 
-A page loads the index and the columns of the systems that are looked at, some megabytes each at full size; what is
-shown of one utterance only (reasoning, the raw answer) lies in files of `CHUNK` utterances.
+The page loads the index and the columns of the selected systems, some megabytes each at full size; details of single
+utterances (reasoning, the raw answer) are in files of `CHUNK` utterances.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from mlcslm.text.protocols import Protocol, get_protocol
 CHUNK = 512
 FLAGS = {
     "loop": "the answer runs into repetition",
-    "cut": "cut at the length limit",
+    "cut": "truncated at the length limit",
     "malformed": "tags are missing or out of order",
     "corrected": "wrong inside <think>, right in the end",
     "nearer": "fewer errors in the end than inside <think>, but some",
     "made worse": "more errors in the end than inside <think>",
     "wrong language": "answered with another language's token",
-    "no answer": "the system gave nothing for this utterance, or nothing but an empty text",
+    "no answer": "no answer for this utterance, or an empty text",
 }
-"""What an answer can be marked with, in the order of its bits."""
+"""Flags of answers, in the order of their bits."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def write_utterances(
 ) -> list[dict[str, Any]]:
     """Write `data/<split>/` into `folder`; return the split's systems as `scored_systems` does.
 
-    audio: path of each session's audio within `folder`; sessions without one cannot be listened to; done: called after
+    audio: path of each session's audio within `folder`; sessions without one cannot be played; done: called after
     each system.
     """
     systems = scored_systems(connection, split)
@@ -93,7 +93,7 @@ def _write_index(
     ids, session_of, group_of, speakers, starts, ends, texts = zip(*rows, strict=True) if rows else ((),) * 7
     named = list(dict.fromkeys(group_of))
     sessions = list(dict.fromkeys(zip(session_of, group_of, strict=True)))
-    place = {session: number for number, (session, _) in enumerate(sessions)}
+    numbers = {session: number for number, (session, _) in enumerate(sessions)}
     index = Index(
         ids,
         [groups[name] for name in group_of],
@@ -103,7 +103,7 @@ def _write_index(
         "groups": [[name, groups[name].unit, groups[name].language] for name in named],
         "sessions": [[session, named.index(group), audio.get(session)] for session, group in sessions],
         "ids": ids,
-        "session": [place[session] for session in session_of],
+        "session": [numbers[session] for session in session_of],
         "speaker": speakers,
         "start": [round(time, 3) for time in starts],
         "end": [round(time, 3) for time in ends],
@@ -165,7 +165,7 @@ def _answers(connection: duckdb.DuckDBPyConnection, split: str, system: str) -> 
 
 
 def _align(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[str, str]:
-    """Steps of the alignment (= S D I) and the hypothesis's tokens, joined; tokens never have spaces in them."""
+    """Steps of the alignment (= S D I) and the hypothesis's tokens, joined by spaces, which tokens never contain."""
     if reference == hypothesis:
         return "=" * len(reference), " ".join(hypothesis)
     steps = [
@@ -179,7 +179,7 @@ def _comparisons(
     connection: duckdb.DuckDBPyConnection, split: str, systems: Sequence[dict[str, Any]]
 ) -> list[list[Any]]:
     """Each pair of systems, by their numbers: pair, group, difference, interval (null: too few sessions), p-value."""
-    number = {system["name"]: place for place, system in enumerate(systems)}
+    number = {system["name"]: index for index, system in enumerate(systems)}
     found = connection.execute(
         "SELECT system_a, system_b, grp, round(difference, 3), round(low, 3), round(high, 3), round(p_value, 5) "
         "FROM comparisons WHERE measure = 'wer' AND split = ? ORDER BY ALL",

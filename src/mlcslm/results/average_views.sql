@@ -1,4 +1,4 @@
--- Two ways of one number out of many groups: over all tokens, and over groups.
+-- Two averages over groups: over all tokens, and over the groups' rates.
 
 CREATE VIEW averages AS
 WITH by_group AS (
@@ -17,4 +17,4 @@ LEFT JOIN intervals AS i
     AND i.protocol = (SELECT value FROM settings WHERE key = 'protocol')
 GROUP BY b.measure, b.system, b.split
 ORDER BY b.measure, b.system, b.split;
-COMMENT ON VIEW averages IS 'Each system''s rates in percent, both ways: pooled over all tokens (the headline of the 2025 challenge) with its 95 % interval, and the mean of its groups'' rates (the tcpMER headline of the 2026 challenge, for measure tcpwer), groups without a reference token left out (docs/challenge2026.md)';
+COMMENT ON VIEW averages IS 'Each system''s rate in percent, averaged in two ways: pooled over all tokens (the headline of the 2025 challenge) with its 95 % interval, and the mean of its groups'' rates (the tcpMER headline of the 2026 challenge, for measure tcpwer), leaving out groups without reference tokens (docs/challenge2026.md)';

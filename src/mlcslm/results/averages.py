@@ -1,4 +1,4 @@
-"""Rates of all systems, pooled and averaged over groups, with each group's: a CSV and a Markdown page."""
+"""Rates of all systems, pooled, averaged over groups and by group, as a CSV and a Markdown page."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _FIXED = (
 )
 _ABOUT = (
     "Percent. **pooled**: all errors over all reference tokens, as the 2025 challenge reports. **mean of groups**: the "
-    "mean of the groups' own rates, each counting alike, as the 2026 challenge reports tcpMER. Neither stands for the "
-    "other: in the first a group weighs as many tokens as it has. In brackets, of the first: {intervals}; of the "
-    "second: a jackknife over the sessions of each group, none where a group has a single one or all have too few "
-    "together. Protocol `{protocol}`; counted in characters: {characters}; all others in words; collar of "
+    "mean of the groups' own rates, equally weighted, as the 2026 challenge reports tcpMER. The two are not "
+    "comparable: in the first, a group's weight is its number of tokens. In brackets, for the first: {intervals}; for "
+    "the second: a jackknife over the sessions of each group, none where a group has a single session or all groups "
+    "together have too few. Protocol `{protocol}`; counted in characters: {characters}; all others in words; collar of "
     "tcpWER/tcpCER 5 s."
 )
 
 
 def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> None:
-    """Write the rates of every system that `database` has in `measure` (wer, tcpwer or der), those of others included.
+    """Write the rates of every system that `database` has in `measure` (wer, tcpwer or der), external ones included.
 
-    Columns: split, system, groups (how many), pooled and mean_of_groups with their intervals, and a column a group.
-    Raises UserError where no system was measured so.
+    Columns: split, system, groups (how many), pooled and mean_of_groups with their intervals, and one column per group.
+    Raises UserError if no system has this measure.
     """
     with open_database(database) as connection:
         settings = dict(connection.execute("SELECT key, value FROM settings").fetchall())
@@ -46,7 +46,7 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
         in_characters = [group for group in groups if units[group] == "character"]
         rows = _rows(connection, measure, groups, settings)
     if not rows:
-        raise UserError(f"{database}: no system has {TITLES[measure]}; score one first (docs/challenge2026.md).")
+        raise UserError(f"{database}: no system has a {TITLES[measure]}; score one first (docs/challenge2026.md).")
     with atomic_path(csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, [*_FIXED, *groups], rows)
     characters = ", ".join(in_characters) or "none"
@@ -59,7 +59,7 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
 
 
 def _groups(connection: duckdb.DuckDBPyConnection, measure: str) -> list[str]:
-    """Groups that the measure has, in the order of the languages table."""
+    """Groups with this measure, in the order of the languages table."""
     found = connection.execute(
         "SELECT grp FROM groups SEMI JOIN (SELECT grp FROM session_errors WHERE measure = ?) USING (grp) "
         "ORDER BY groups.rowid",
@@ -91,7 +91,7 @@ def _rows(
 def _mean_intervals(
     connection: duckdb.DuckDBPyConnection, measure: str, settings: Mapping[str, str]
 ) -> dict[tuple[str, str], list[Decimal | None]]:
-    """Ends of the interval of the mean of groups, in percent, by split and system; None where there is none."""
+    """Ends of the interval of the mean of groups, in percent, by split and system; None for no interval."""
     sessions = connection.execute(
         "SELECT split, system, list(errors ORDER BY session_id), list(length ORDER BY session_id), "
         "list(grp ORDER BY session_id) FROM session_errors WHERE measure = ? AND protocol = ? GROUP BY ALL",
@@ -118,7 +118,7 @@ def _rate(rate: Decimal, low: Decimal | None, high: Decimal | None) -> str:
 def _by_group(groups: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     names = [f"{row[1]} ({row[0]})" for row in rows]
     lines = [f"| group | {' | '.join(names)} |", "|:---|" + "---:|" * len(names)]
-    for place, group in enumerate(groups, start=len(_FIXED)):
-        cells = ("" if row[place] is None else str(row[place]) for row in rows)
+    for column, group in enumerate(groups, start=len(_FIXED)):
+        cells = ("" if row[column] is None else str(row[column]) for row in rows)
         lines.append(f"| {group} | {' | '.join(cells)} |")
     return "\n".join(lines)

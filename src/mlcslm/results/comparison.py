@@ -1,4 +1,4 @@
-"""Two systems, or two diarizers, of `results.duckdb` against each other: rates by group, and what changed most."""
+"""Comparison of two systems, or two diarizers, of `results.duckdb`: rates by group, and what changed most."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mlcslm.results.intervals import comparison_rows
 def compare_in_database(
     database: Path, system_a: str, system_b: str, *, split: str, groups: Sequence[str] = (), most: int = 10
 ) -> dict[str, Any]:
-    """`system_b` against `system_a` on a split, under the config's protocol, seed and bootstrap samples.
+    """Compare `system_b` with `system_a` on a split, under the config's protocol, seed and bootstrap samples.
 
-    groups: compared and pooled (all by default); most: how many utterances, or recordings of diarizers, to list. Keys:
+    groups: compared and pooled (all by default); most: how many utterances, or recordings for diarizers, to list. Keys:
     system_a, system_b, split, protocol, bootstrap_samples; `measures`: by measure, the rows of table `comparisons` from
-    grp on (grp `all`: pooled over `groups`; `mean of groups`: each counting alike), percent and points; `changed`:
-    utterances of view `changed_utterances`, of diarizers recordings. Raises UserError for a database that cannot be
-    read, systems that were not scored on the split, one compared with itself, a system with a diarizer, and unknown
+    grp on (grp `all`: pooled over `groups`; `mean of groups`: equally weighted), percent and points; `changed`:
+    utterances of view `changed_utterances`, or recordings for diarizers. Raises UserError for a database that cannot be
+    read, systems that were not scored on the split, a system compared with itself or with a diarizer, and unknown
     groups.
     """
     with open_database(database) as connection:
@@ -51,7 +51,7 @@ def compare_in_database(
 
 
 def _scored(connection: duckdb.DuckDBPyConnection, split: str, protocol: str) -> dict[str, list[str]]:
-    """Measures of each system that was scored on the split."""
+    """Measures of each system scored on the split."""
     return dict(
         connection.execute(
             "SELECT system, list(DISTINCT measure ORDER BY measure DESC) FROM session_errors "
@@ -65,17 +65,17 @@ def _common_measures(
     connection: duckdb.DuckDBPyConnection, database: Path, system_a: str, system_b: str, split: str, protocol: str
 ) -> list[str]:
     if system_a == system_b:
-        raise UserError(f"{system_a}: found twice, expected two systems to compare.")
+        raise UserError(f"{system_a}: cannot be compared with itself; expected two different systems.")
     scored = _scored(connection, split, protocol)
     for system in (system_a, system_b):
         if system not in scored:
-            known = ", ".join(scored) or "none: the split was not scored"
-            raise UserError(f"{database}: found no scores of {system} on {split}, expected one of: {known}.")
+            known = ", ".join(scored) or "none, as nothing was scored on this split"
+            raise UserError(f"{database}: no scores of {system} on {split}; expected one of: {known}.")
     if common := [measure for measure in scored[system_a] if measure in scored[system_b]]:
         return common
     raise UserError(
-        f"{system_a} and {system_b}: one is a system, the other a diarizer, and their errors are not of one kind. "
-        "Compare two of a kind."
+        f"{system_a} and {system_b}: cannot compare a system with a diarizer, whose errors are of another kind. "
+        "Name two systems or two diarizers."
     )
 
 
@@ -88,8 +88,7 @@ def _check_groups(connection: duckdb.DuckDBPyConnection, database: Path, split: 
     ]
     if unknown := [group for group in groups if group not in known]:
         raise UserError(
-            f"{database}: found no utterances of {', '.join(unknown)} in {split}, expected groups of: "
-            f"{', '.join(known)}."
+            f"{database}: no utterances of {', '.join(unknown)} in {split}; expected groups from: {', '.join(known)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""`results.duckdb`: everything the workflow measured, in one file that is written whole and then only read."""
+"""`results.duckdb`: everything the workflow measured, in one file that is only ever read, or replaced whole."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _VIEWS = ("views.sql", "diarization_views.sql", "average_views.sql", "table_view
 
 @dataclass(frozen=True)
 class SystemRow:
-    """A checkpoint with a decoding. parent: checkpoint that its training began from, None for the foundation models;
-    method: label of the method, None where it has none.
+    """A checkpoint with a decoding. parent: checkpoint that its training started from, None for the foundation models;
+    method: label of the method, None if it has none.
     """
 
     checkpoint: str
@@ -78,14 +78,13 @@ def build_database(
 ) -> None:
     """Write `out`, tables of schema.sql and the views over them, from the workflow's Parquet files.
 
-    preset: the config's name, for readers; config: the whole configuration as JSON, checked here (its `scoring` section
-    names the protocol that the views show); manifests: by split; hypotheses: by system and split; diarization: counts
-    of each diarizer and split; segments: their transcripts, by diarizer and split; tables, languages: tables.yaml and
-    languages.tsv; systems: all that the config decodes; left_out: diarizers that cannot run here, whose rows tables do
-    without; external: what others decoded; renaming: entered before the
-    finished file gets its name, and left after that. Raises UserError, and leaves
-    `out` as it was, if the files do not agree with each other (counts must hold exactly the manifest's utterances) or
-    another process is writing to `out`.
+    preset: the config's name, for readers; config: the whole configuration as JSON, validated here (its `scoring`
+    section names the protocol that the views show); manifests: by split; hypotheses: by system and split; diarization:
+    counts of each diarizer and split; segments: their transcripts, by diarizer and split; tables, languages:
+    tables.yaml and languages.tsv; systems: all that the config decodes; left_out: diarizers that cannot run here, whose
+    rows are left out of tables; external: systems decoded elsewhere; renaming: context entered before the finished file
+    is renamed into place, and left afterwards. Raises UserError, and leaves `out` as it was, if the files disagree
+    (counts must cover exactly the manifest's utterances) or another process is writing to `out`.
     """
     checked, paper_tables, groups = parse_config(config), read_paper_tables(tables), read_languages(languages)
     settings = _settings(preset, checked, manifests, tables)
@@ -125,14 +124,14 @@ def build_database(
         finally:
             _write_ahead_log(temporary).unlink(missing_ok=True)
         until_renamed.enter_context(renaming())
-        # A log left beside the old file by a killed session would be replayed onto the new one.
+        # A write-ahead log that a killed session left beside the old file would be replayed onto the new one.
         _write_ahead_log(out).unlink(missing_ok=True)
 
 
 def open_database(path: Path) -> duckdb.DuckDBPyConnection:
     """Open a results database for reading. Raises UserError if it is missing, locked, or not a DuckDB file."""
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such file. Run the workflow, which makes it.")
+        raise UserError(f"{path}: no such file. Run the workflow, which builds it.")
     try:
         connection = duckdb.connect(str(path), read_only=True)
         (expected,) = connection.execute("SELECT block_size * total_blocks FROM pragma_database_size()").fetchall()[0]
@@ -140,10 +139,10 @@ def open_database(path: Path) -> duckdb.DuckDBPyConnection:
         if _is_lock(error):
             raise _locked(path, error) from None
         raise UserError(f"{path}: cannot be opened as a DuckDB database ({error}); {loading.REMAKE}.") from None
-    # A file that was cut short is opened all the same, and may even answer.
+    # DuckDB opens a truncated file all the same, and may even answer queries.
     if (found := Path(path).stat().st_size) < expected:
         connection.close()
-        raise UserError(f"{path}: is cut short: {found:,} bytes found, {expected:,} expected; {loading.REMAKE}.")
+        raise UserError(f"{path}: truncated: found {found:,} bytes, expected {expected:,}; {loading.REMAKE}.")
     return connection
 
 
@@ -211,7 +210,7 @@ def _insert_paper_tables(
     rows, published = [], []
     for name, table in tables.items():
         measured = rows_for(table, config.stages, config.decodings, diarizers)
-        # Rows of our own are in the database only where they are measured: no reader of the paper misses them.
+        # Rows that the paper does not have appear only if measured.
         known = [row for row in table.rows if row.published or row in measured]
         for position, row in enumerate(known, start=1):
             measures, rendered = row.measures, row in measured
@@ -222,9 +221,9 @@ def _insert_paper_tables(
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise UserError if another process is writing to `path`, which would then write to nothing, or if it is not ours.
+    """Raise UserError if another process is writing to `path`, or if it is not a results database.
 
-    A damaged file is one of ours if it begins as DuckDB's do.
+    A damaged file passes if it starts with DuckDB's magic bytes.
     """
     path = check_output_file(path)
     if not path.is_file() or not path.stat().st_size:
@@ -238,7 +237,7 @@ def _check_replaceable(path: Path) -> None:
         with path.open("rb") as file:
             ours = file.read(12)[8:] == b"DUCK"
     if not ours:
-        raise UserError(f"{path}: is there, and is no results database of mlcslm. Move it away; nothing was changed.")
+        raise UserError(f"{path}: exists and is not a results database of mlcslm. Move it away; nothing was changed.")
 
 
 def _is_lock(error: duckdb.Error) -> bool:
@@ -247,8 +246,8 @@ def _is_lock(error: duckdb.Error) -> bool:
 
 def _locked(path: Path, error: duckdb.Error) -> UserError:
     return UserError(
-        f"{path}: another session has it open for writing, which locks everybody else out "
-        f"({str(error).splitlines()[0]}). Close that session, or let it open the file read-only, and run again."
+        f"{path}: another process has it open for writing, which locks everybody else out "
+        f"({str(error).splitlines()[0]}). Close it there, or open it read-only, and run again."
     )
 
 
@@ -260,15 +259,15 @@ _PATIENCE = 3
 
 
 class _OvertakenError(Exception):
-    """While the database was written, another process added to the results."""
+    """Another process added to the results while the database was being written."""
 
 
 def collect_database(config: Config, layout: Layout) -> Path:
-    """Write the database of what has been measured so far and is part of the configuration, or was brought.
+    """Write the database of everything measured so far that is part of the configuration, and of external systems.
 
-    Returns its path. Several processes may do this at once, and none loses what another has added: each writes a file
-    of its own without waiting, and then, one at a time, looks whether the results are still those that it has read. If
-    not, it begins again; the fourth time it keeps the others waiting. Raises UserError as `build_database` does.
+    Returns its path. Several processes may do this at once without losing each other's additions: each writes a file of
+    its own without waiting, then, one at a time, checks whether the results are still those it has read. If not, it
+    starts over; at the fourth attempt it makes the others wait. Raises UserError as `build_database` does.
     """
     database = layout.database()
     for attempt in range(_PATIENCE + 1):
@@ -280,7 +279,7 @@ def collect_database(config: Config, layout: Layout) -> Path:
                 build_database(database, **found, renaming=lambda before=before: _unchanged(config, layout, before))
             except _OvertakenError:
                 continue
-            except UserError:  # it may be of what another process has put there, and taken back
+            except UserError:  # perhaps of files that another process added and has removed since
                 if last or _stamps(_found(config, layout)) == before:
                     raise
             else:
@@ -290,7 +289,7 @@ def collect_database(config: Config, layout: Layout) -> Path:
 
 @contextlib.contextmanager
 def _unchanged(config: Config, layout: Layout, before: Mapping[Path, Any]) -> Iterator[None]:
-    """Hold all others off while a database is renamed that was made of what `before` describes, if it is still so."""
+    """Hold the lock while a database is renamed into place; raise _OvertakenError unless the results are `before`'s."""
     with exclusive(layout.database()):
         if _stamps(_found(config, layout)) != before:
             raise _OvertakenError
@@ -298,7 +297,7 @@ def _unchanged(config: Config, layout: Layout, before: Mapping[Path, Any]) -> It
 
 
 def _found(config: Config, layout: Layout) -> dict[str, Any]:
-    """Arguments of `build_database`: what the results folder holds."""
+    """Arguments of `build_database`, from the results folder."""
     systems, diarizers = layout.on_disk(), layout.diarization_on_disk()
     logs = (layout.training_log(name) for name in config.stages)
     return {
@@ -320,7 +319,7 @@ def _found(config: Config, layout: Layout) -> dict[str, Any]:
 
 
 def _stamps(found: Mapping[str, Any]) -> dict[Path, tuple[int, int, int] | None]:
-    """What tells each file of `_found` from another in its place: all are renamed into it, so none keeps its inode."""
+    """What identifies each file of `_found`: files are replaced by renaming, which changes the inode."""
     paths = [*found["manifests"].values(), found["tables"], found["languages"]]
     for kind in ("scores", "reflections", "training_logs", "diarization"):
         paths += found[kind]

@@ -4,7 +4,7 @@ CREATE VIEW primary_diarization AS
 SELECT * EXCLUDE (protocol)
 FROM diarization_counts
 WHERE protocol = (SELECT value FROM settings WHERE key = 'protocol');
-COMMENT ON VIEW primary_diarization IS 'diarization_counts under the config''s protocol (scoring.protocol), which all other views use';
+COMMENT ON VIEW primary_diarization IS 'diarization_counts under the config''s protocol (scoring.protocol); all other views use it';
 
 CREATE VIEW diarization_by_group AS
 SELECT
@@ -18,7 +18,7 @@ SELECT
 FROM primary_diarization
 GROUP BY system, split, grp
 ORDER BY system, split, grp;
-COMMENT ON VIEW diarization_by_group IS 'Diarization of each diarizer by language or accent: DER and its three parts, tcpWER/tcpCER, cpWER and tcORC-WER in percent; scored_speech in seconds';
+COMMENT ON VIEW diarization_by_group IS 'Each diarizer by language or accent: DER and its three parts, tcpWER/tcpCER, cpWER and tcORC-WER in percent; scored_speech in seconds';
 
 CREATE VIEW diarization_by_system AS
 SELECT
@@ -39,7 +39,7 @@ LEFT JOIN intervals AS t
     ON t.measure = 'tcpwer' AND t.system = d.system AND t.split = d.split AND t.protocol = (SELECT value FROM settings WHERE key = 'protocol')
 GROUP BY d.system, d.split
 ORDER BY d.system, d.split;
-COMMENT ON VIEW diarization_by_system IS 'Diarization of each diarizer pooled over all groups: DER with its 95 % interval and three parts, tcpWER/tcpCER with its interval (low, high), cpWER and tcORC-WER in percent; scored_speech in seconds; speakers_right: recordings with the right number of speakers; inexact_recordings: those whose tcORC-WER may be too high';
+COMMENT ON VIEW diarization_by_system IS 'Each diarizer pooled over all groups: DER with its 95 % interval and three parts, tcpWER/tcpCER with its interval (low, high), cpWER and tcORC-WER in percent; scored_speech in seconds; speakers_right: recordings with the right number of speakers; inexact_recordings: recordings whose tcORC-WER may be too high';
 
 CREATE VIEW tcpwer_breakdown AS
 SELECT
@@ -50,7 +50,7 @@ SELECT
 FROM primary_diarization
 GROUP BY GROUPING SETS ((system, split), (system, split, grp))
 ORDER BY system, split, grp NULLS FIRST;
-COMMENT ON VIEW tcpwer_breakdown IS 'Where tcpWER/tcpCER comes from, points of it, pooled (grp: all) and by language or accent: recognition + missed + false_alarm + confusion = tcpwer; oracle_wer, the Track 1 WER/CER of the same system on the reference''s utterances, + cost_of_diarization = tcpwer too (docs/scoring.md)';
+COMMENT ON VIEW tcpwer_breakdown IS 'Breakdown of tcpWER/tcpCER in points, pooled (grp: all) and by language or accent: recognition + missed + false_alarm + confusion = tcpwer; oracle_wer (Track 1 WER/CER of the same system on the reference''s utterances) + cost_of_diarization = tcpwer as well (docs/scoring.md)';
 
 CREATE VIEW diarization_ablation AS
 SELECT
@@ -75,4 +75,4 @@ LEFT JOIN (
     ON c.measure = 'tcpwer' AND c.grp = 'all' AND c.split = w.split AND c.system_a = b.diarizer AND c.system_b = a.diarizer
 WHERE b.keep_vad_boundaries AND b.num_speakers IS NULL
 ORDER BY b.diarizer, w.split, a.diarizer;
-COMMENT ON VIEW diarization_ablation IS 'Diarizers that find the number of speakers and keep the detector''s boundaries, against the same one without: DER and tcpWER/tcpCER in percent, changes in points (negative: the variant is better), low, high and p_value of tcpwer_change (comparisons)';
+COMMENT ON VIEW diarization_ablation IS 'Diarizers that estimate the number of speakers and keep the detector''s boundaries, against the same one without: DER and tcpWER/tcpCER in percent, changes in points (negative: the variant is better), low, high and p_value of tcpwer_change (comparisons)';

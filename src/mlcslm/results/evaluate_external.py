@@ -1,4 +1,4 @@
-"""A system of others into the results: scored, taken into `results.duckdb`, and what that then says of it."""
+"""Adds an external system to the results: scores it, rebuilds `results.duckdb` with it, and reads its rates back."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _RATES = """
 
 
 def join_results(config: Config, layout: Layout, request: Evaluation) -> dict[str, Any]:
-    """Evaluate a system, renew the database of the results folder with it, and tell its rates.
+    """Evaluate a system, rebuild the results folder's database with it, and return its rates.
 
     Keys: those of `system.json`; database; others: systems to compare it with; scores: for each measure and protocol
-    the pooled rate with its interval, the mean of the groups' rates, and each group's errors, length (seconds, of
-    measure der) and rate (percent). Raises UserError as `evaluate` and `build_database` do; a system that the database
-    refuses leaves everything as it was.
+    the pooled rate with its interval, the mean of the groups' rates, and each group's errors, length (in seconds for
+    measure der) and rate (percent). Raises UserError as `evaluate` and `build_database` do; if the database refuses the
+    system, everything stays as it was.
     """
     folder = layout.external(request.name, request.split)
     scored = score_system(request)

@@ -1,4 +1,4 @@
-"""Systems that were brought from elsewhere, from their folders into `results.duckdb`."""
+"""External systems, from their folders into `results.duckdb`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlcslm.results import loading
 
 _TEXTS = [
     *(pa.field(name, pa.string(), nullable=False) for name in ("utterance_id", "transcript")),
-    pa.field("stop_reason", pa.string(), metadata=loading.MAY_BE_ABSENT),  # the checks of hypotheses ask for it
+    pa.field("stop_reason", pa.string(), metadata=loading.MAY_BE_ABSENT),  # the checks of hypotheses need it
 ]
 _SEGMENTS = [
     *(pa.field(name, pa.string(), nullable=False) for name in ("utterance_id", "recording", "grp", "speaker")),
@@ -27,7 +27,7 @@ _SEGMENTS = [
 
 @dataclass(frozen=True)
 class ExternalSystem:
-    """A system on a split: its folder, and what `system.json` there says of it. track: 1 or 2; source: its files."""
+    """A system on a split: its folder, and the content of `system.json` in it. track: 1 or 2; source: its files."""
 
     folder: Path
     name: str
@@ -39,7 +39,7 @@ class ExternalSystem:
 
     @classmethod
     def read(cls, folder: Path) -> ExternalSystem:
-        """The system of a folder that `evaluate` wrote."""
+        """The system in a folder that `evaluate` wrote."""
         card = read_card(folder)
         source = ", ".join(file["path"] for file in card["files"])
         named = card["system"], card["split"], card["track"]
@@ -47,20 +47,20 @@ class ExternalSystem:
 
 
 def counts_of(systems: Sequence[ExternalSystem], track: int) -> list[Path]:
-    """Files of the counts of the systems of a track."""
+    """Counts files of a track's systems."""
     return [system.folder / COUNTS for system in systems if system.track == track]
 
 
 def insert_systems(
     connection: duckdb.DuckDBPyConnection, systems: Sequence[ExternalSystem], manifests: Mapping[str, Path]
 ) -> None:
-    """Name brought systems in `systems` (Track 1) or `diarizers` (Track 2), once for all splits.
+    """List external systems in `systems` (Track 1) or `diarizers` (Track 2), once for all splits.
 
-    Raises UserError for a name that another system has, or one system on both tracks, FaultyInput for systems that were
-    scored against other manifests than these.
+    Raises UserError for a name that is already in use, also on the other track, FaultyInput for systems scored against
+    other manifests than these.
     """
     stale = [
-        f"{system.folder}: scored against another manifest than {manifests[system.split]}"
+        f"{system.folder}: scored against a different manifest than {manifests[system.split]}"
         for system in systems
         if sha256(manifests[system.split]) != system.manifest_sha256
     ]
@@ -73,8 +73,8 @@ def insert_systems(
         tracks.setdefault(system.name, set()).add(system.track)
         if system.name in names or len(tracks[system.name]) > 1:
             raise UserError(
-                f"{system.folder}: {system.name} is the name of another system, or of one on the other track; evaluate "
-                "it under another name, and remove that folder."
+                f"{system.folder}: the name {system.name} is in use by another system, or on the other track; "
+                "evaluate it under another name and remove that folder."
             )
     for system in {system.name: system for system in systems}.values():
         table, key = ("systems", "system") if system.track == 1 else ("diarizers", "diarizer")
@@ -85,7 +85,7 @@ def insert_systems(
 
 
 def load_answers(connection: duckdb.DuckDBPyConnection, systems: Sequence[ExternalSystem]) -> None:
-    """Fill `hypotheses` and `diarized_segments` with what the systems transcribed."""
+    """Fill `hypotheses` and `diarized_segments` with the systems' transcripts."""
     for track, table, fields, checks in (
         (1, "hypotheses", _TEXTS, loading.HYPOTHESES_CHECKS),
         (2, "diarized_segments", _SEGMENTS, loading.SEGMENTS_CHECKS),

@@ -1,4 +1,4 @@
-"""How sure the rates of `results.duckdb` are: intervals, and comparisons of all pairs of systems."""
+"""Uncertainty of the rates in `results.duckdb`: intervals, and comparisons of all pairs of systems."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMPARISONS = pa.schema(
 
 
 def about_intervals(settings: Mapping[str, str]) -> str:
-    """What an interval of a pooled rate is, for readers. settings: those of the database.
+    """How intervals of pooled rates are computed, for readers. settings: of the database.
 
     >>> about_intervals({"bootstrap_level": "0.95", "bootstrap_samples": "1000"})
     '95 % interval over sessions: a bootstrap of 1,000 samples, a jackknife below 30 sessions, none below 5'
@@ -41,7 +41,7 @@ def about_intervals(settings: Mapping[str, str]) -> str:
 
 
 def insert_intervals(connection: duckdb.DuckDBPyConnection, samples: int, seed: int) -> None:
-    """Fill `intervals` from `session_errors`; rates of too few sessions, or without a reference token, have none."""
+    """Fill `intervals` from `session_errors`; rates from too few sessions or no reference token have none."""
     sessions = connection.execute(
         "SELECT measure, system, split, protocol, list(errors ORDER BY session_id), list(length ORDER BY session_id) "
         "FROM session_errors GROUP BY ALL HAVING sum(length) > 0 ORDER BY ALL"
@@ -53,11 +53,11 @@ def insert_intervals(connection: duckdb.DuckDBPyConnection, samples: int, seed: 
 
 
 def insert_comparisons(connection: duckdb.DuckDBPyConnection, protocol: str, samples: int, seed: int) -> None:
-    """Fill `comparisons` from `session_errors` under `protocol`; rates without any reference token are not compared."""
+    """Fill `comparisons` from `session_errors` under `protocol`; rates without a reference token are not compared."""
     scored = connection.execute(
-        "SELECT measure, split, list(system ORDER BY place) FROM ("
-        "SELECT DISTINCT measure, split, system, place FROM session_errors JOIN ("
-        "SELECT system, rowid AS place FROM systems UNION ALL SELECT diarizer, rowid FROM diarizers) USING (system) "
+        "SELECT measure, split, list(system ORDER BY position) FROM ("
+        "SELECT DISTINCT measure, split, system, position FROM session_errors JOIN ("
+        "SELECT system, rowid AS position FROM systems UNION ALL SELECT diarizer, rowid FROM diarizers) USING (system) "
         "WHERE protocol = ?) GROUP BY ALL ORDER BY ALL",
         [protocol],
     ).fetchall()
@@ -82,11 +82,11 @@ def comparison_rows(
     samples: int,
     seed: int,
 ) -> Iterator[dict[str, Any]]:
-    """Each of `systems` with each later one: pooled over `groups` (all by default), the means of groups where there
-    are several, then each group, from grp on the columns of `comparisons`.
+    """Compare each of `systems` with each later one: pooled over `groups` (all by default), by the mean of groups if
+    there are several, then by group. Yields the columns of `comparisons` from grp on.
 
-    All systems must have been scored on the same sessions. Rates without any reference token are left out; low and high
-    are None where sessions are too few for an interval.
+    All systems must have been scored on the same sessions. Rates without a reference token are left out; low and high
+    are None if there are too few sessions for an interval.
     """
     sessions = connection.execute(
         "SELECT grp, any_value(length), list(errors ORDER BY list_position(?, system)) FROM session_errors "

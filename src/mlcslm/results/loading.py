@@ -1,4 +1,4 @@
-"""Parquet files into DuckDB tables: columns, types, empty values and the agreement between files are checked first."""
+"""Loads Parquet files into DuckDB tables, after checking columns, types, nulls and that the files agree."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def _schema(strings: Sequence[str] = (), integers: Sequence[str] = (), floats: S
 
 
 def _required(schema: pa.Schema) -> list[pa.Field]:
-    """Fields of `schema`, none of which may hold nulls."""
+    """Fields of `schema`, none of them nullable."""
     return [field.with_nullable(False) for field in schema]
 
 
-# Decoding and training have schemas of their own; to import them would be to import torch.
+# Decoding and training have schemas of their own, but importing them would import torch.
 _LOOP = pa.field("loop", pa.bool_(), metadata=MAY_BE_ABSENT)
 HYPOTHESES = [
     *_schema(
@@ -51,8 +51,8 @@ SEGMENTS = [
 ]
 TRAINING_LOG = _schema(["checkpoint"], ["step"], ["loss", "learning_rate", "tokens_per_second", "seconds"])
 
-# Each check is a query over `staged` (the files' rows, with the column `file`) whose rows are faults:
-# file, what was found and how often, an example.
+# Each check is a query over `staged` (the files' rows, with the column `file`) that returns faults:
+# file, what was found, how often, and an example.
 _REPEATED = (
     "SELECT file, 'rows repeat another''s {name}', count(*), min(example) FROM "
     "(SELECT max(file) AS file, min({name}) AS example FROM staged GROUP BY {key} HAVING count(*) > 1) "
@@ -101,7 +101,7 @@ _REFLECTIONS_CHECKS = (
     "WHERE named_right > least(named_substitutions + named_insertions + named_deletions, "
     "true_substitutions + true_insertions + true_deletions) GROUP BY file",
 )
-# Turns alone have no errors of words, and what others transcribed no oracle: see the check of nulls.
+# Turns without words have no word errors, and external transcripts no oracle: see the check of nulls.
 _MAY_BE_NULL = frozenset(DIARIZATION_COUNTS_SCHEMA.names[DIARIZATION_COUNTS_SCHEMA.names.index("tcp_errors") :])
 _DIARIZATION_CHECKS = (
     _REPEATED.format(name="recording", key="system, split, protocol, recording"),
@@ -200,7 +200,7 @@ def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Pa
 
 
 def load_reinforcement_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
-    """Fill `reinforcement_log` with what logs have beside a training log's columns: a row a step and column.
+    """Fill `reinforcement_log` with the columns beyond a training log's own: one row per step and column.
 
     Raises UserError for a column that does not hold numbers.
     """
@@ -217,7 +217,7 @@ def load_reinforcement_logs(connection: duckdb.DuckDBPyConnection, paths: Sequen
 
 
 def read_parquet(path: Path, fields: Sequence[pa.Field]) -> pa.Table:
-    """The columns `fields` of a Parquet file, cast to their types; nulls for one that is absent where it may be.
+    """The columns `fields` of a Parquet file, cast to their types; nulls for an optional column that is absent.
 
     Raises UserError for a missing file, one that is not Parquet, missing columns, other types, and nulls where a field
     allows none.
@@ -226,12 +226,12 @@ def read_parquet(path: Path, fields: Sequence[pa.Field]) -> pa.Table:
     found = table.column_names
     lacking = [field for field in fields if field.name not in found]
     if missing := [field.name for field in lacking if field.metadata is None]:
-        raise UserError(f"{path}: found the columns {', '.join(found)}; expected also {', '.join(missing)}; {REMAKE}.")
+        raise UserError(f"{path}: found the columns {', '.join(found)}; missing {', '.join(missing)}; {REMAKE}.")
     for field in lacking:
         table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     for field in fields:
         if not field.nullable and (nulls := table[field.name].null_count):
-            raise UserError(f"{path}: found {nulls} empty values in column {field.name}, expected none; {REMAKE}.")
+            raise UserError(f"{path}: found {nulls} empty values in column {field.name}; expected none; {REMAKE}.")
     try:
         return table.select([field.name for field in fields]).cast(pa.schema(fields))
     except (pa.ArrowException, ValueError) as error:
@@ -239,7 +239,7 @@ def read_parquet(path: Path, fields: Sequence[pa.Field]) -> pa.Table:
 
 
 def stage_files(files: Iterable[tuple[Path, Mapping[str, str], Sequence[pa.Field]]]) -> pa.Table | None:
-    """All files' rows, with the column `file` and the constant columns given beside each path; None without a file."""
+    """Rows of all files, with the column `file` and the constant columns given with each path; None without files."""
     tables = []
     for path, constants, fields in files:
         table = read_parquet(path, fields)
@@ -262,6 +262,6 @@ def insert_checked(
         for file, found, count, example in connection.execute(f"{check} ORDER BY ALL LIMIT 20").fetchall()
     ]
     if faults:
-        raise FaultyInput(f"The files behind {table} do not agree; make those at fault again:", faults)
+        raise FaultyInput(f"The files behind {table} do not agree; rebuild those at fault:", faults)
     connection.execute(f"INSERT INTO {table} BY NAME SELECT * EXCLUDE (file) FROM staged")
     connection.unregister("staged")

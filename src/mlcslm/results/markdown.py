@@ -11,16 +11,16 @@ import duckdb
 
 from mlcslm.results.intervals import about_intervals
 
-# What stands below a table that has the column.
+# Printed below a table that has the column.
 LEGENDS = {
-    "training_loss": "**Training loss**: mean over the last tenth of the stage's own steps, in nats a labelled token, "
-    "as it was optimised: weighted where the stage weights its tokens (ckpt-10000).",
-    "percent_cut": "**Answers**: percent of them that were cut at the length limit and that run into repetition, mean "
-    "length in tokens, and seconds of computing for a second of speech, on the machine that decoded.",
+    "training_loss": "**Training loss**: mean over the last tenth of the stage's own steps, in nats per labelled "
+    "token, as optimised: weighted where the stage weights its tokens (ckpt-10000).",
+    "percent_cut": "**Answers**: percent truncated at the length limit, percent that run into repetition, mean length "
+    "in tokens, and seconds of computation per second of speech, on the machine that decoded.",
     "der": "**DER**: seconds of missed, false and confused speech over seconds of reference speech, without collar, "
-    "overlapped speech included.",
+    "including overlapped speech.",
 }
-# What is shown below a table, by its name: a heading and a query whose columns `x_low` and `x_high` are x's interval.
+# Section below a table, by its name: a heading and a query whose columns `x_low` and `x_high` are the interval of x.
 SECTIONS = {
     "table3": (
         "Differences between the rows, paired by session (points; negative: the second is better)",
@@ -50,7 +50,7 @@ SECTIONS = {
         """,
     ),
     "table5": (
-        "What a setting changes (tcpWER/tcpCER and DER of the variant; changes of tcpWER/tcpCER in points)",
+        "Effect of a setting (tcpWER/tcpCER and DER of the variant; changes of tcpWER/tcpCER in points)",
         """
         SELECT
             diarizer, change, decimals(variant_der) AS der, decimals(variant_tcpwer) AS tcpwer,
@@ -61,7 +61,7 @@ SECTIONS = {
         """,
     ),
     "table7": (
-        "Where tcpWER/tcpCER comes from: recognition, missed and false speech and confused speakers add up to it; "
+        "Breakdown of tcpWER/tcpCER: recognition, missed and false speech and confused speakers add up to it; "
         "oracle is the WER/CER of the same system on the reference's utterances",
         """
         SELECT
@@ -76,22 +76,28 @@ SECTIONS = {
         """,
     ),
 }
-_PUBLISHED = "**Published**: what the paper printed for its own models on the challenge's data. Not measured here."
+_PUBLISHED = "**Published**: the paper's numbers, for its own models on the challenge's data. Not measured here."
 
 
 def markdown_page(
-    connection: duckdb.DuckDBPyConnection, table: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    published: bool = True,
 ) -> str:
-    """Page of the view `table` with these columns and rows."""
+    """Page of the view `table` with these columns and rows; published: whether the paper's numbers are shown."""
     diarization = connection.execute(
         "SELECT bool_or(diarizer IS NOT NULL) FROM table_rows WHERE table_name = ?", [table]
     ).fetchall()[0][0]
     sizes, rates = (_sizes_of_recordings if diarization else _sizes_of_utterances)(connection, table)
     parts = [
         f"# {title}",
-        _grid(columns, rows),
+        _grid(columns, rows, published=published),
         _provenance(connection, sizes, rates),
-        _PUBLISHED,
+        *([_PUBLISHED] if published else []),
         *(legend for column, legend in LEGENDS.items() if column in columns),
         *_remarks(connection, table, noted="note" in columns),
         *_section(connection, table),
@@ -108,9 +114,19 @@ def _section(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [f"## {heading}", _grid(columns, rows)] if rows else []
 
 
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def rendered_columns(columns: Sequence[str], *, published: bool = True) -> list[str]:
+    """The columns of a view that are rendered: `x_low` and `x_high` go into the cell of `x`.
+
+    >>> rendered_columns(["dev", "dev_low", "dev_high", "dev_published"], published=False)
+    ['dev']
+    """
+    hidden = ("_low", "_high") if published else ("_low", "_high", "_published")
+    return [column for column in columns if not column.endswith(hidden)]
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, published: bool = True) -> str:
     """A Markdown table: `dev`, `dev_low` and `dev_high` in one cell, `dev_published` beside it."""
-    rendered = [column for column in columns if not column.endswith(("_low", "_high"))]
+    rendered = rendered_columns(columns, published=published)
     numeric = [any(isinstance(row[columns.index(column)], Decimal) for row in rows) for column in rendered]
     lines = [
         "| " + " | ".join(column.replace("_", " ") for column in rendered) + " |",
@@ -169,7 +185,7 @@ def _sizes_of_recordings(connection: duckdb.DuckDBPyConnection, table: str) -> t
 
 
 def _remarks(connection: duckdb.DuckDBPyConnection, table: str, *, noted: bool) -> list[str]:
-    """What stands below a table: the rows left out, and, if its rows are not `noted` within, their notes."""
+    """Remarks below a table: the rows left out, and the rows' notes unless the table has them (`noted`)."""
     rows = connection.execute(
         "SELECT array_to_string(map_values(r.labels), ', '), r.measured, r.note, c.from_step, c.steps "
         "FROM table_rows AS r LEFT JOIN systems USING (system) LEFT JOIN collapses AS c USING (checkpoint) "
@@ -185,10 +201,10 @@ def _remarks(connection: duckdb.DuckDBPyConnection, table: str, *, noted: bool) 
                 notes.append(f"- {_escape(label)}: collapsed in {steps} steps, first in step {from_step}")
             if note:
                 notes.append(f"- {_escape(label)}: {_escape(note)}")
-    remarks = [f"Rows that the preset has no stage, decoding or diarizer for: {'; '.join(absent)}."] if absent else []
+    remarks = [f"Rows for which the preset has no stage, decoding or diarizer: {'; '.join(absent)}."] if absent else []
     return remarks + (["\n".join(notes)] if notes else [])
 
 
 def _escape(text: str) -> str:
-    """Text as it is in Markdown: no column, link, HTML or code is made of it."""
+    """Text escaped for Markdown: nothing in it becomes a column, link, HTML or code."""
     return re.sub(r"([\\|`*<>\[\]])", r"\\\1", " ".join(text.split()))

@@ -24,7 +24,7 @@ LEFT JOIN measured AS m
 LEFT JOIN published AS p
     ON p.table_name = r.table_name AND p.position = r.position AND p.column_name = c.column_name
 ORDER BY r.table_name, r.position, c.column_name;
-COMMENT ON VIEW cells IS 'Every number of the paper''s tables: what was measured here (value; low and high, its 95 % interval, where it is a rate) and what the paper printed, of rows that the config does not measure too; percent, but for training_loss';
+COMMENT ON VIEW cells IS 'Every number of the paper''s tables: measured here (value; for rates low and high, its 95 % interval) and printed in the paper, including rows that the config does not measure; percent, except training_loss';
 
 CREATE VIEW rendered_rows AS
 SELECT
@@ -34,7 +34,7 @@ FROM cells
 WHERE measured
 GROUP BY table_name, position, labels, system, diarizer, note
 ORDER BY table_name, position;
-COMMENT ON VIEW rendered_rows IS 'Rows that the tables show, with their cells by column, e.g. cells[''dev''].low';
+COMMENT ON VIEW rendered_rows IS 'Rows that the tables show, with cells by column, e.g. cells[''dev''].low';
 
 CREATE MACRO decimals(x) AS CAST(x AS DECIMAL(18, 2));
 
@@ -48,7 +48,7 @@ SELECT
 FROM rendered_rows
 WHERE table_name = 'table1'
 ORDER BY position;
-COMMENT ON VIEW table1 IS 'Table 1 of the paper, measured: training loss (final_losses) and pooled WER/CER on dev in percent with its 95 % interval, and the published numbers beside';
+COMMENT ON VIEW table1 IS 'Table 1 of the paper, measured: training loss (final_losses) and pooled WER/CER on dev in percent with its 95 % interval, with the published numbers';
 
 CREATE VIEW table2 AS
 SELECT
@@ -63,7 +63,7 @@ LEFT JOIN systems AS s ON s.system = r.system
 LEFT JOIN collapses AS l ON l.checkpoint = s.checkpoint
 WHERE table_name = 'table2'
 ORDER BY position;
-COMMENT ON VIEW table2 IS 'Table 2 of the paper, measured: reward sets with their pooled WER/CER on dev in percent, its 95 % interval and the published number; note says where the paper''s symbols were reconstructed, and where answers collapsed';
+COMMENT ON VIEW table2 IS 'Table 2 of the paper, measured: reward sets with their pooled WER/CER on dev in percent, its 95 % interval and the published number; note: where the paper''s symbols were reconstructed, and where answers collapsed';
 
 CREATE VIEW table3 AS
 SELECT
@@ -76,7 +76,7 @@ SELECT
 FROM rendered_rows
 WHERE table_name = 'table3'
 ORDER BY position;
-COMMENT ON VIEW table3 IS 'Table 3 of the paper, measured, and a row that the paper could not have: context of reference transcripts and of the model''s own; training loss and pooled WER/CER on dev in percent with its 95 % interval, and the published numbers beside';
+COMMENT ON VIEW table3 IS 'Table 3 of the paper, measured, plus a row that the paper does not have: context from reference transcripts and from the model''s own hypotheses; training loss and pooled WER/CER on dev in percent with its 95 % interval, with the published numbers';
 
 CREATE VIEW table4 AS
 SELECT
@@ -90,7 +90,7 @@ FROM rendered_rows AS r
 LEFT JOIN answers_by_system AS a ON a.system = r.system AND a.split = 'dev'
 WHERE table_name = 'table4'
 ORDER BY position;
-COMMENT ON VIEW table4 IS 'Table 4 of the paper, measured: decodings of the best checkpoint with their pooled WER/CER on dev in percent, its 95 % interval and the published number; and what explains it (answers_by_system)';
+COMMENT ON VIEW table4 IS 'Table 4 of the paper, measured: decodings of the best checkpoint with their pooled WER/CER on dev in percent, its 95 % interval and the published number, and figures that explain it (answers_by_system)';
 
 CREATE VIEW grid_by_group AS
 SELECT
@@ -103,7 +103,7 @@ JOIN wer_by_group AS w ON w.system = r.system AND w.split = 'dev'
 LEFT JOIN answers_by_group AS a ON a.system = w.system AND a.split = w.split AND a.grp = w.grp
 WHERE r.table_name = 'table4' AND r.measured
 ORDER BY w.grp, w.wer, r.position;
-COMMENT ON VIEW grid_by_group IS 'Table 4 by language or accent on dev, best first; best: no other setting has fewer errors in the group (several may tie); above_best: points of WER/CER behind that one';
+COMMENT ON VIEW grid_by_group IS 'Table 4 by language or accent on dev, best first; best: no other setting has fewer errors in the group (ties possible); above_best: points of WER/CER behind the best';
 
 CREATE VIEW table5 AS
 SELECT
@@ -115,7 +115,7 @@ SELECT
 FROM rendered_rows
 WHERE table_name = 'table5'
 ORDER BY position;
-COMMENT ON VIEW table5 IS 'Table 5 of the paper, measured: pooled DER and tcpWER/tcpCER on dev in percent with 95 % intervals, and the published numbers beside';
+COMMENT ON VIEW table5 IS 'Table 5 of the paper, measured: pooled DER and tcpWER/tcpCER on dev in percent with 95 % intervals, with the published numbers';
 
 CREATE VIEW table6 AS
 SELECT
@@ -127,7 +127,7 @@ SELECT
 FROM rendered_rows
 WHERE table_name = 'table6'
 ORDER BY position;
-COMMENT ON VIEW table6 IS 'Table 6 of the paper, measured: pooled WER/CER in percent with 95 % intervals, and the published numbers beside';
+COMMENT ON VIEW table6 IS 'Table 6 of the paper, measured: pooled WER/CER in percent with 95 % intervals, with the published numbers';
 
 CREATE VIEW table7 AS
 SELECT
@@ -139,4 +139,4 @@ SELECT
 FROM rendered_rows
 WHERE table_name = 'table7'
 ORDER BY position;
-COMMENT ON VIEW table7 IS 'Table 7 of the paper, measured: pooled tcpWER/tcpCER in percent with 95 % intervals, and the published numbers beside';
+COMMENT ON VIEW table7 IS 'Table 7 of the paper, measured: pooled tcpWER/tcpCER in percent with 95 % intervals, with the published numbers';

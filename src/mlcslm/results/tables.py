@@ -1,8 +1,8 @@
-"""The paper's tables from `results.duckdb`: a CSV that is the view, and a Markdown page to read."""
+"""The paper's tables from `results.duckdb`: the view as a CSV, and a Markdown page to read."""
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,15 +15,16 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.csv import write_csv
 from mlcslm.io.files import atomic_path
 from mlcslm.results.database import open_database
-from mlcslm.results.markdown import markdown_page
+from mlcslm.results.markdown import markdown_page, rendered_columns
 
 
-def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
+def write_table(database: Path, table: str, csv: Path, markdown: Path, *, published: bool = True) -> None:
     """Write the view `table` of `database` as `csv`, and as `markdown` a page to read, with intervals and provenance.
 
-    Numbers have the view's decimals; an empty cell is a split that the corpus has no transcripts of. Raises UserError
-    for an unknown table, one of which the config measures no row, and FaultyInput naming system and split where a row
-    that should be measured has no scores.
+    published: whether the page shows the paper's numbers too; the CSV always does. Numbers have the view's decimals; a
+    cell is empty where the corpus has no transcripts of the split. Raises UserError for an unknown table and for one of
+    which the config measures no row, and FaultyInput, naming system and split, where a row that should be measured has
+    no scores.
     """
     with open_database(database) as connection:
         title = _title(connection, database, table)
@@ -32,11 +33,11 @@ def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
         rows = cursor.fetchall()
         if not rows:
             raise UserError(
-                f"{database}: the config has no stage and decoding, nor diarizer, that {table} shows; add one, or ask "
-                "for another table."
+                f"{database}: the config has no stage and decoding, nor diarizer, of {table}; add one, or request "
+                "another table."
             )
         _check_complete(connection, database, table)
-        page = markdown_page(connection, table, title, columns, rows)
+        page = markdown_page(connection, table, title, columns, rows, published=published)
     with atomic_path(csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         write_csv(file, columns, rows)
     with atomic_path(markdown) as temporary:
@@ -44,18 +45,18 @@ def write_table(database: Path, table: str, csv: Path, markdown: Path) -> None:
 
 
 def _title(connection: duckdb.DuckDBPyConnection, database: Path, table: str) -> str:
-    """Title of a table that has a view. The name is looked up, never pasted unseen into a query."""
+    """Title of a table that has a view. The name is looked up, never pasted unchecked into a query."""
     known = connection.execute(
         "SELECT table_name, title FROM paper_tables JOIN duckdb_views() ON view_name = table_name ORDER BY ALL"
     ).fetchall()
     if table not in dict(known):
         names = ", ".join(name for name, _ in known)
-        raise UserError(f"{database}: found no table called {table!r}, expected one of: {names}.")
+        raise UserError(f"{database}: no table called {table!r}; expected one of: {names}.")
     return dict(known)[table]
 
 
 def _check_complete(connection: duckdb.DuckDBPyConnection, database: Path, table: str) -> None:
-    """Raise FaultyInput for cells without a number, but for those of a split that has no transcripts."""
+    """Raise FaultyInput for cells without a number, except those of a split without transcripts."""
     lacking = connection.execute(
         "SELECT coalesce(c.system, c.diarizer), c.split, any_value(w.utterances), c.position FROM cells AS c "
         "LEFT JOIN wer_by_system AS w ON w.system = c.system AND w.split = c.split "
@@ -66,7 +67,7 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, database: Path, table
     ).fetchall()
     if lacking:
         raise FaultyInput(
-            f"{database}: {table} has empty cells; decode and score these, or take them out of the config:",
+            f"{database}: {table} has empty cells; decode and score these, or remove them from the config:",
             [
                 f"{system} on {split}: " + ("no scores" if count is None else f"{count} utterances, no reference token")
                 for system, split, count, _ in lacking
@@ -79,7 +80,7 @@ def _check_complete(connection: duckdb.DuckDBPyConnection, database: Path, table
     ).fetchall()
     if losses:
         faults = [label for (label,) in losses]
-        raise FaultyInput(f"{database}: {table} has no training loss; make the training log of these anew:", faults)
+        raise FaultyInput(f"{database}: {table} has no training loss; rebuild the training logs of these:", faults)
 
 
 SYSTEMS = "systems"
@@ -100,7 +101,7 @@ _QUERIES = {
 
 @dataclass(frozen=True)
 class RenderedTable:
-    """A table to print: numeric tells which columns hold numbers."""
+    """A table to print; numeric: which columns hold numbers."""
 
     title: str
     columns: list[str]
@@ -108,12 +109,15 @@ class RenderedTable:
     numeric: list[bool]
 
 
-def render_table(database: Path, name: str) -> RenderedTable:
-    """The table `name`: `table1` … `table7`, `systems` or `groups`. Raises UserError for another, and for an empty one.
+def render_table(database: Path, name: str, *, published: bool | None = None) -> RenderedTable:
+    """The table `name`: `table1` … `table7`, `systems` or `groups`. Raises UserError for other names and empty tables.
 
-    A value and its interval, `dev`, `dev_low` and `dev_high`, become one cell, `17.14 [10.99, 21.84]`.
+    A value and its interval, `dev`, `dev_low` and `dev_high`, become one cell, `17.14 [10.99, 21.84]`. published:
+    whether to show the paper's numbers; None as the configuration has it (`report.published`).
     """
     with open_database(database) as connection:
+        if published is None:
+            published = shows_published(connection)
         titles = dict(
             connection.execute(
                 "SELECT table_name, title FROM paper_tables JOIN duckdb_views() ON view_name = table_name ORDER BY ALL"
@@ -130,16 +134,22 @@ def render_table(database: Path, name: str) -> RenderedTable:
         rows = cursor.fetchall()
     if not rows:
         raise UserError(
-            f"{database}: has nothing of {name}. Make it: snakemake --cores all {database.parent / 'tables' / name}.csv"
+            f"{database}: {name} is empty. Build it: snakemake --cores all {database.parent / 'tables' / name}.csv"
         )
-    rendered = [column for column in columns if not re.search("_(low|high)$", column)]
-    places = {column: place for place, column in enumerate(columns)}
+    rendered = rendered_columns(columns, published=published)
+    positions = {column: position for position, column in enumerate(columns)}
     return RenderedTable(
         title,
         [column.replace("_", " ") for column in rendered],
-        [[_cell(row, places, column) for column in rendered] for row in rows],
-        [any(isinstance(row[places[column]], Decimal | int) for row in rows) for column in rendered],
+        [[_cell(row, positions, column) for column in rendered] for row in rows],
+        [any(isinstance(row[positions[column]], Decimal | int) for row in rows) for column in rendered],
     )
+
+
+def shows_published(connection: duckdb.DuckDBPyConnection) -> bool:
+    """`report.published` of the configuration that the database was made with."""
+    ((config,),) = connection.execute("SELECT value FROM settings WHERE key = 'config'").fetchall()
+    return bool(json.loads(config).get("report", {}).get("published", True))
 
 
 def renderable_names(database: Path) -> list[tuple[str, str]]:
@@ -156,9 +166,9 @@ def renderable_names(database: Path) -> list[tuple[str, str]]:
     return found + [(name, title) for name, (title, _) in _QUERIES.items()]
 
 
-def _cell(row: Sequence[Any], places: dict[str, int], column: str) -> str:
-    value = row[places[column]]
+def _cell(row: Sequence[Any], positions: dict[str, int], column: str) -> str:
+    value = row[positions[column]]
     if value is None:
         return ""
-    low = row[places[f"{column}_low"]] if f"{column}_low" in places else None
-    return str(value) if low is None else f"{value} [{low}, {row[places[f'{column}_high']]}]"
+    low = row[positions[f"{column}_low"]] if f"{column}_low" in positions else None
+    return str(value) if low is None else f"{value} [{low}, {row[positions[f'{column}_high']]}]"

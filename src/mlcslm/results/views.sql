@@ -6,7 +6,7 @@ CREATE VIEW primary_counts AS
 SELECT system, split, utterance_id, session_id, grp, length, errors, insertions, deletions, substitutions
 FROM asr_counts
 WHERE protocol = (SELECT value FROM settings WHERE key = 'protocol');
-COMMENT ON VIEW primary_counts IS 'asr_counts under the config''s protocol (scoring.protocol), which all other views use';
+COMMENT ON VIEW primary_counts IS 'asr_counts under the config''s protocol (scoring.protocol); all other views use it';
 
 CREATE VIEW wer_by_group AS
 SELECT
@@ -15,7 +15,7 @@ SELECT
 FROM primary_counts
 GROUP BY system, split, grp
 ORDER BY system, split, grp;
-COMMENT ON VIEW wer_by_group IS 'WER/CER of each system by language or accent; wer in percent';
+COMMENT ON VIEW wer_by_group IS 'WER/CER of each system by language or accent, percent';
 
 CREATE VIEW wer_by_session AS
 SELECT
@@ -24,7 +24,7 @@ SELECT
 FROM primary_counts
 GROUP BY system, split, grp, session_id
 ORDER BY system, split, grp, session_id;
-COMMENT ON VIEW wer_by_session IS 'WER/CER of each system by session; wer in percent';
+COMMENT ON VIEW wer_by_session IS 'WER/CER of each system by session, percent';
 
 CREATE VIEW wer_by_system AS
 SELECT
@@ -51,7 +51,7 @@ SELECT 'tcpwer', protocol, system, split, grp, recording, tcp_errors, tcp_length
 UNION ALL
 SELECT 'der', protocol, system, split, grp, recording, missed + false_alarm + confusion, scored_speech FROM diarization_counts
 ORDER BY ALL;
-COMMENT ON VIEW session_errors IS 'What intervals and comparisons are made of: errors of each session and what they are divided by, reference tokens or, of der, both in seconds';
+COMMENT ON VIEW session_errors IS 'What intervals and comparisons are computed from: each session''s errors and their denominator, in reference tokens, or for der in seconds';
 
 CREATE VIEW worst_utterances AS
 SELECT
@@ -62,7 +62,7 @@ JOIN utterances AS u ON u.split = c.split AND u.utterance_id = c.utterance_id
 LEFT JOIN hypotheses AS h ON h.system = c.system AND h.split = c.split AND h.utterance_id = c.utterance_id
 WHERE c.errors > 0
 ORDER BY c.errors DESC, c.length, c.utterance_id, c.system;
-COMMENT ON VIEW worst_utterances IS 'Utterances with errors, most errors first, with raw reference and hypothesis (NULL: none was made)';
+COMMENT ON VIEW worst_utterances IS 'Utterances with errors, most first, with raw reference and hypothesis (NULL: no answer)';
 
 CREATE VIEW changed_utterances AS
 SELECT
@@ -74,7 +74,7 @@ JOIN utterances AS u ON u.split = a.split AND u.utterance_id = a.utterance_id
 LEFT JOIN hypotheses AS x ON x.system = a.system AND x.split = a.split AND x.utterance_id = a.utterance_id
 LEFT JOIN hypotheses AS y ON y.system = b.system AND y.split = b.split AND y.utterance_id = b.utterance_id
 ORDER BY abs(b.errors - a.errors) DESC, a.length, a.utterance_id, a.system, b.system;
-COMMENT ON VIEW changed_utterances IS 'Utterances that any two systems made unlike numbers of errors in, most first; change: errors_b - errors_a. Every pair both ways: choose system_a and system_b';
+COMMENT ON VIEW changed_utterances IS 'Utterances in which two systems made different numbers of errors, largest difference first; change: errors_b - errors_a. Every pair in both orders: filter on system_a and system_b';
 
 CREATE VIEW answers_by_group AS
 SELECT
@@ -86,7 +86,7 @@ JOIN utterances AS u ON u.split = h.split AND u.utterance_id = h.utterance_id
 WHERE h.stop_reason IS NOT NULL
 GROUP BY h.system, h.split, u.grp
 ORDER BY h.system, h.split, u.grp;
-COMMENT ON VIEW answers_by_group IS 'What each system''s answers were like by language or accent, of systems that were decoded here: how many, how many cut at the length limit or looping (NULL: not counted), tokens, seconds of computing and of speech; sums, to be divided at the end';
+COMMENT ON VIEW answers_by_group IS 'Answers of each system decoded here by language or accent: how many, how many truncated at the length limit (cut) or looping (NULL: not counted), tokens, seconds of computation and of speech; sums, so divide last';
 
 CREATE VIEW answers_by_system AS
 SELECT
@@ -96,7 +96,7 @@ SELECT
 FROM answers_by_group
 GROUP BY system, split
 ORDER BY system, split;
-COMMENT ON VIEW answers_by_system IS 'What each system''s answers were like: percent of them cut at the length limit or looping, mean tokens, and seconds of computing for a second of speech';
+COMMENT ON VIEW answers_by_system IS 'Answers of each system: percent truncated at the length limit (percent_cut) or looping, mean tokens, and seconds of computation per second of speech';
 
 CREATE VIEW self_correction AS
 WITH answers AS (
@@ -113,7 +113,7 @@ WITH answers AS (
     LEFT JOIN reflections AS r
         ON r.system = h.system AND r.split = h.split AND r.utterance_id = h.utterance_id
         AND r.protocol = (SELECT value FROM settings WHERE key = 'protocol')
-    -- One that was to reflect and lost it altogether is not to vanish from here.
+    -- A system trained to reflect that no longer does must not disappear.
     WHERE h.system IN (
         SELECT system FROM hypotheses WHERE think IS NOT NULL
         UNION ALL
@@ -141,7 +141,7 @@ SELECT
 FROM answers
 GROUP BY system, split, grp
 ORDER BY system, split, grp;
-COMMENT ON VIEW self_correction IS 'Systems that reflect: what became of right and wrong hypotheses inside <think>, and whether the kinds of their errors were named; precision and recall in percent (docs/reasoning.md)';
+COMMENT ON VIEW self_correction IS 'Reasoning systems: what became of right and wrong hypotheses inside <think>, and whether their kinds of error were named; precision and recall in percent (docs/reasoning.md)';
 
 CREATE VIEW collapses AS
 SELECT checkpoint, min(step) AS from_step, count(*) AS steps, max(step) AS to_step
@@ -149,7 +149,7 @@ FROM reinforcement_log
 WHERE name = 'collapsed' AND value > 0
 GROUP BY checkpoint
 ORDER BY checkpoint;
-COMMENT ON VIEW collapses IS 'Reinforcement stages whose answers lost their form (stages.*.collapse): first and last such step, and how many there were';
+COMMENT ON VIEW collapses IS 'Reinforcement stages whose answers became malformed (stages.*.collapse): first and last such step, and their number';
 
 CREATE VIEW final_losses AS
 SELECT checkpoint, count(*) AS steps, avg(loss) AS training_loss
@@ -157,4 +157,4 @@ FROM (SELECT *, max(step) OVER (PARTITION BY checkpoint) AS last FROM training_l
 WHERE step > last - ceil(last / 10.0)
 GROUP BY checkpoint
 ORDER BY checkpoint;
-COMMENT ON VIEW final_losses IS 'Mean training loss of each stage''s last tenth of steps (rounded up), as it was optimised: weighted where the stage weights it';
+COMMENT ON VIEW final_losses IS 'Mean training loss over the last tenth of each stage''s steps (rounded up), as optimised: weighted where the stage weights its tokens';

@@ -1,4 +1,4 @@
-"""How a rule's script runs its one function."""
+"""Context in which a rule's script runs its one function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlcslm.workflow.layout import Layout
 
 @contextlib.contextmanager
 def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
-    """Run a rule's script: read the configuration, keep to its threads, copy what it prints to its log file.
+    """Run a rule's script: read the configuration, limit its threads, copy its output to its log file.
 
     A UserError ends the job with its message and no traceback; SIGTERM as `mlcslm.runtime.interruption` says.
     """
@@ -44,5 +44,5 @@ def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
 
 
 def without_workflow_keys(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as a plain dictionary (Snakemake hands on ordered ones)."""
+    """The configuration as a plain dictionary (Snakemake passes ordered ones)."""
     return {key: without_workflow_keys(value) if isinstance(value, Mapping) else value for key, value in config.items()}

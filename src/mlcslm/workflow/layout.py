@@ -1,4 +1,4 @@
-"""What the Snakemake rules ask: where files lie, what a job needs, and how a script runs its one function."""
+"""Where files of a run are, and which files a job needs: every path below `results/` is spelt here."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ from mlcslm.io.files import read_json
 ALL = "all"
 CARD = "system.json"
 TCPMER = "tcpmer"
+
+
+def statistics_file(results: Path, split: str) -> Path:
+    """Statistics of a split's corpus below the results folder, for readers who have no configuration."""
+    return results / "manifests" / f"{split}.stats.json"
 
 
 class Layout:
@@ -56,6 +61,10 @@ class Layout:
         """Manifest of a split."""
         return self.root / "manifests" / f"{split}.parquet"
 
+    def corpus_statistics(self, split: str) -> Path:
+        """Statistics of a split's corpus, written with its manifest."""
+        return statistics_file(self.root, split)
+
     def cache(self, split: str) -> Path:
         """Folder of a split's cached encoder outputs."""
         return self.root / "features" / split
@@ -85,7 +94,7 @@ class Layout:
         return self.root / "hypotheses" / checkpoint / decoding / split / f"{shard}.parquet"
 
     def pending_hypotheses(self, checkpoint: str, decoding: str, split: str, shard: str) -> Path:
-        """The same, decoded by the job of another decoding of the checkpoint: its own job collects it."""
+        """The same, decoded by the job of another decoding of the checkpoint, for its own job to collect."""
         return self.root / "work" / "decoding" / checkpoint / decoding / split / f"{shard}.parquet"
 
     def hypotheses(self, checkpoint: str, decoding: str, split: str) -> Path:
@@ -95,7 +104,7 @@ class Layout:
     def training_hypotheses(self, checkpoint: str, shard: str) -> Path:
         """Hypotheses of one shard of the training set, for the reasoning data.
 
-        They lie apart from others: they may be of noisy audio, or of only the sessions that a checkpoint has not seen.
+        Kept apart from others: they may be of noisy audio, or of only the sessions that a checkpoint has not seen.
         """
         return self.root / "reasoning" / "hypotheses" / checkpoint / f"{shard}.parquet"
 
@@ -108,7 +117,7 @@ class Layout:
         return self.root / "scores" / checkpoint / decoding / f"{split}.parquet"
 
     def reflections(self, checkpoint: str, decoding: str, split: str) -> Path:
-        """What the reflections of a system did on a split; empty for a system that does not reflect."""
+        """Effects of a system's reflections on a split; empty for a system that does not reflect."""
         return self.root / "reflections" / checkpoint / decoding / f"{split}.parquet"
 
     def speaker_corpus(self, name: str) -> Path:
@@ -192,7 +201,7 @@ class Layout:
         return self.root / "report" / "index.html"
 
     def submission(self, system: str, track: int, of_dev: str = "", suffix: str | None = None) -> Path:
-        """A submission file of the test set; of the development set with `of_dev="dev/"`. `.json`: what checked it."""
+        """A submission file of the test set; of the development set with `of_dev="dev/"`. `.json`: the check of it."""
         suffix = suffix or (".txt" if track == 1 else ".stm")
         return self.root / "submissions" / system / f"{of_dev}track{track}{suffix}"
 
@@ -251,10 +260,10 @@ class Layout:
         return all(self.diarization_segments(*pair).exists() for pair in pairs or [(diarizer, "dev")])
 
     def corpus_marker(self, split: str) -> list[str]:
-        """What says that a split's sessions are there: the demo corpus's description, or the folder itself.
+        """What marks a split's sessions as present: the demo corpus's description, or the folder itself.
 
-        Nothing where that folder is missing and has no manifest yet: the manifest's job then says what is expected,
-        while Snakemake would only name its rule.
+        Empty if that folder is missing and has no manifest yet: the manifest's job then reports what is expected,
+        whereas Snakemake would only name its rule.
         """
         if self.config.corpus.kind == "demo":
             return [str(self.demo_corpus())]
@@ -262,7 +271,7 @@ class Layout:
         return [str(folder)] if folder.is_dir() or self.manifest(split).exists() else []
 
     def reasoning_hypotheses(self) -> list[str]:
-        """Hypotheses of the training set that reflections are on: each checkpoint's shards."""
+        """Hypotheses of the training set that reflections are built from: each checkpoint's shards."""
         checkpoints = self.config.reasoning.checkpoints
         return [str(self.training_hypotheses(name, shard)) for name in checkpoints for shard in self.shards()]
 
@@ -280,7 +289,7 @@ class Layout:
         return self.config.resources.cache_encoder and self.config.encoder_is_frozen(checkpoint)
 
     def parent_file(self, checkpoint: str) -> list[str]:
-        """`checkpoint.json` of the parent; nothing where that is the foundation."""
+        """`checkpoint.json` of the parent; empty for the foundation."""
         parent = self.config.stages[checkpoint].parent
         return [] if parent == "foundation" else [str(self.checkpoint_card(parent))]
 
@@ -308,7 +317,7 @@ class Layout:
         return self.config.embeddings[self.config.diarizers[diarizer].embedding]
 
     def embedding_file(self, diarizer: str) -> list[str]:
-        """The weights that a diarizer waits for; nothing where its embedding is a public checkpoint."""
+        """The weights that a diarizer waits for; empty if its embedding is a public checkpoint."""
         if self.embedding_of(diarizer).checkpoint:
             return []
         return [str(self.embedding_weights(self.config.diarizers[diarizer].embedding))]
@@ -318,15 +327,15 @@ class Layout:
         return str(self.checkpoint_card(self.config.diarizers[diarizer].asr.checkpoint))
 
     def measured_tables(self) -> list[str]:
-        """The tables of which the configuration measures a row at least, in the paper's order."""
+        """The tables of which the configuration measures at least one row, in the paper's order."""
         return [table for table in self.tables if self._rows(table)]
 
     def measured(self, table: str) -> list[tuple[str, str, str]]:
         """(checkpoint, decoding, split) of everything a table needs.
 
-        Besides its rows: their ancestors on dev, with the same decoding, so that what each stage did can be seen; and
-        what transcribes the segments of its diarizers, so that what the segments cost can be. Where a table compares
-        decodings of one checkpoint, or the context that only one was trained with, ancestors say nothing.
+        Besides its rows: their ancestors on dev, with the same decoding, to show the effect of each stage; and the
+        systems that transcribe its diarizers' segments, to show what the segments cost. Ancestors are left out where a
+        table compares decodings of one checkpoint, or context, which only one checkpoint was trained with.
         """
         needed: dict[tuple[str, str, str], None] = {}
         for diarizer, split in self.diarized(table):
@@ -345,7 +354,7 @@ class Layout:
         return list(needed)
 
     def diarized(self, table: str) -> list[tuple[str, str]]:
-        """(diarizer, split) of everything a table needs: its rows', and where it says so all others with them."""
+        """(diarizer, split) of everything a table needs: its rows', and if the table says so, all others."""
         return self._diarized(table, self.measurable)
 
     def _diarized(self, table: str, config: Config) -> list[tuple[str, str]]:
@@ -397,12 +406,12 @@ class Layout:
         return [diarizer for diarizer in found if all(path(*diarizer).exists() for path in kinds)]
 
     def external_files(self, system: str, split: str) -> list[str]:
-        """The files, or folders, that the configuration names for a system on a split."""
+        """The files or folders that the configuration lists for a system on a split."""
         given = self.config.systems[system].files[split]  # type: ignore[index]
         return [given] if isinstance(given, str) else list(given)
 
     def external_inputs(self) -> list[str]:
-        """What says that each system of the configuration has been scored on each of its splits."""
+        """Cards of the configuration's external systems, one per split: they exist once it has been scored."""
         return [
             str(self.external_card(name, split))
             for name, system in self.config.systems.items()
@@ -411,10 +420,10 @@ class Layout:
         ]
 
     def requested_tables(self, targets: Iterable[str]) -> list[str]:
-        """The tables that Snakemake's targets need, of which the database must hold everything.
+        """The tables that Snakemake's targets need, so that the database must hold all their inputs.
 
-        Targets are tables, or something that needs all of them. For the database alone they are the tables that have
-        been made, or else all.
+        Targets are tables, or something that needs all tables. For the database alone: the tables that exist, or else
+        all.
         """
         names = [*self.measured_tables(), TCPMER]
         files = {str(self.table(name, suffix)): name for name in names for suffix in (".csv", ".md")}
@@ -435,7 +444,7 @@ class Layout:
         return {"manifests": manifests, **{kind: list(files) for kind, files in merged.items()}}
 
     def also_measured(self, inputs: Mapping[str, Sequence[str]]) -> list[str]:
-        """What else has been measured, beyond `inputs`: it goes into the database as it is, without a job for it."""
+        """What else has been measured, beyond `inputs`: included in the database as it is, without jobs for it."""
         known = {file for files in inputs.values() for file in files}
         found = [str(self.scores(*system)) for system in self.on_disk()]
         found += [str(self.diarization_counts(*diarizer)) for diarizer in self.diarization_on_disk()]
@@ -443,20 +452,20 @@ class Layout:
         return [file for file in found if file not in known]
 
     def tcpmer_inputs(self) -> dict[str, list[str]]:
-        """Files that the comparison of all diarizers is made from, by kind: on dev, and on test where a table asks."""
+        """Files that the comparison of all diarizers is made from, by kind: on dev, and on test if a table needs it."""
         expected = {(diarizer, "dev") for diarizer in self.measurable.diarizers}
         expected.update(pair for table in self.measured_tables() for pair in self.diarized(table))
         files = [str(self.diarization_counts(*pair)) for pair in expected]
         return {"diarization": sorted(files), "external": self.external_inputs()}
 
     def submitting(self, track: int) -> list[str]:
-        """Systems that may be handed in on a track: every checkpoint with every decoding, or every diarizer; others."""
+        """Systems that can be submitted to a track: checkpoints with each decoding, or diarizers; and external ones."""
         config = self.config
         pairs = [f"{checkpoint}/{decoding}" for checkpoint in config.stages for decoding in config.decodings]
         return [*(pairs if track == 1 else config.diarizers), *config.systems]
 
     def submission_inputs(self, system: str, split: str, track: int) -> list[str]:
-        """Files that what is handed in of a system is made from; none has to be scored, as test sets may be hidden."""
+        """Files that a system's submission is made from; none has to be scored, as test sets may be hidden."""
         if system in self.config.systems:
             return self.external_files(system, split)
         if track == 2:
@@ -466,15 +475,15 @@ class Layout:
         return self.shard_files(checkpoint, decoding, split)
 
     def external_on_disk(self) -> list[Path]:
-        """Folders of all systems of others: the configuration's, in its order, and those of `mlcslm evaluate`.
+        """Folders of all external systems: the configuration's, in its order, and those of `mlcslm evaluate`.
 
-        What a configuration has brought and no longer names is passed over.
+        Systems that a configuration no longer lists are skipped.
         """
         expected = [Path(card).parent for card in self.external_inputs()]
         commanded = [
             card.parent
             for card in sorted(self.root.glob(f"systems/*/*/{CARD}"))
-            if card.parent.name in self.scored  # and not hidden: what a process is writing, or was killed at
+            if card.parent.name in self.scored  # not hidden: being written, or left by a killed process
             and card.parent not in expected
             and read_json(card, f"Delete {card.parent} and evaluate the system again.")["origin"] == "command"
         ]

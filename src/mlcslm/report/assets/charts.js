@@ -1,4 +1,4 @@
-// Draws every .chart of the page from the figure that stands in it, in the page's colours.
+// Draws every .chart of the page from the figure inside it, in the page's colours.
 "use strict";
 (() => {
   const colour = (name) => {
@@ -43,7 +43,7 @@
       if (typeof link === "string" && link.startsWith("utterances.html#")) location.href = link;
     });
   };
-  // What is out of sight is drawn when it comes into sight.
+  // Charts are drawn when they scroll into view.
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries.filter((one) => one.isIntersecting)) {
       const chart = charts.find(({ element }) => element === entry.target);

@@ -12,14 +12,14 @@ mlcslm.load = (key) => {
       mlcslm.receive.set(key, resolve);
       script.src = `data/${key}.js`;
       script.onload = () => script.remove();
-      script.onerror = () => reject(new Error(`data/${key}.js cannot be read; copy the report's folder whole`));
+      script.onerror = () => reject(new Error(`data/${key}.js cannot be read; copy the whole folder of the report`));
       document.head.append(script);
     }));
   }
   return mlcslm.promises.get(key);
 };
 
-/** An element with properties, attributes (under `attributes`) and children: nodes, or strings that are shown as text. */
+/** An element with properties, attributes (under `attributes`) and children: nodes, or strings, which become text. */
 mlcslm.make = (tag, { attributes = {}, style = {}, ...properties } = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);

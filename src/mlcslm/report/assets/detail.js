@@ -1,4 +1,4 @@
-// One utterance: both answers aligned, what lies behind them, and the session around it.
+// One utterance: both answers aligned, their details, and the session around it.
 "use strict";
 (() => {
   const CHUNK = 512, AROUND = 4;
@@ -77,7 +77,7 @@
       }
     });
   };
-  detail.clear = () => { shown += 1; pane.replaceChildren(make("p", { className: "muted hint" }, "Choose an utterance to read, compare and hear it.")); };
+  detail.clear = () => { shown += 1; pane.replaceChildren(make("p", { className: "muted hint" }, "Select an utterance to read, compare and hear it.")); };
 
   /** Show utterance `u`; names: of the systems, numbers: theirs in the data. */
   detail.show = async (data, u, names, numbers, split) => {
@@ -97,8 +97,8 @@
             mlcslm.clock(index.start[u])} to ${mlcslm.clock(index.end[u])}`)))),
       make("p", { className: "reference" }, make("span", { className: "muted" }, "reference "), mlcslm.transcript(index.text[u] || "")),
       make("div", { className: "answers" }, ...answers.map((one, k) => answer(data, names[k], one, u, read[k][u % CHUNK]))),
-      make("div", { className: "around-head" }, make("h3", {}, "Around it"),
-        playButton(data, u, "play with what is around it", 5, 5)),
+      make("div", { className: "around-head" }, make("h3", {}, "Context"),
+        playButton(data, u, "play with five seconds around it", 5, 5)),
       around(data, u));
     pane.scrollTop = 0;
   };

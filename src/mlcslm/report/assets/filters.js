@@ -1,4 +1,4 @@
-// Which utterances are shown: the controls, what they say in the page's address, and the choice itself.
+// Which utterances are listed: the controls, their state in the page's address, and the selection itself.
 "use strict";
 (() => {
   const at = (id) => document.getElementById(id);
@@ -37,7 +37,7 @@
   };
   filters.offerGroups = (groups, value) => fill("group", [["", "all"], ...groups.map(([name]) => [name, name])], value || "");
 
-  /** The controls' state; what is at its default is left out. */
+  /** The controls' state, without defaults. */
   filters.read = () => {
     const state = {};
     for (const [key, id] of Object.entries(controls)) if (at(id).value) state[key] = at(id).value;
@@ -63,7 +63,7 @@
 
   const mask = (state) => (state.flags || "").split(".").filter(Boolean).reduce((bits, bit) => bits | (1 << bit), 0);
 
-  /** Numbers of the utterances that `state` asks for, in its order, and how many answers have each flag. */
+  /** Numbers of the utterances that `state` selects, in its order, and how many answers have each flag. */
   filters.choose = ({ index, a, b }, state) => {
     const group = index.groups.findIndex(([name]) => name === state.group);
     const from = Number(state.from || 0), to = state.to ? Number(state.to) : Infinity, flags = mask(state);

@@ -1,4 +1,4 @@
-// The list of utterances. Only the rows in sight exist: a split has tens of thousands.
+// The list of utterances. Only visible rows exist: a split has tens of thousands.
 "use strict";
 (() => {
   const MARGIN = 8, MOST_UNITS = 60;

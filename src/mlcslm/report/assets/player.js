@@ -1,4 +1,4 @@
-// One player for the page: a stretch of a session's audio at a time.
+// One player per page, which plays one section of a session's audio at a time.
 "use strict";
 (() => {
   const audio = mlcslm.make("audio", { preload: "auto", id: "audio" });
@@ -16,7 +16,7 @@
     requestAnimationFrame(follow);
   };
 
-  /** Play `source` from `start` to `end` (seconds); what plays already is stopped if it is the same. */
+  /** Play `source` from `start` to `end` (seconds), or stop if exactly that is playing. */
   mlcslm.play = async (source, start, end) => {
     const same = stretch && stretch.source === source && stretch.start === start && stretch.end === end;
     if (same && !audio.paused) { audio.pause(); tell(); return; }

@@ -7,7 +7,7 @@
   };
   const control = /([\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff])/;
 
-  /** `text` as nodes. A character that would change how others are shown stands there by its name. */
+  /** `text` as nodes. Characters that would change how others are displayed are shown by name. */
   mlcslm.text = (text) => {
     const fragment = document.createDocumentFragment();
     text.split(control).forEach((part, place) => {
@@ -18,7 +18,7 @@
     return fragment;
   };
 
-  /** A transcript of its own direction, whatever is around it. */
+  /** A transcript with a direction of its own. */
   mlcslm.transcript = (text, className = "") => mlcslm.make("bdi", { className, dir: "auto" }, mlcslm.text(text));
 
   /** [step, reference's unit, hypothesis's unit] of an alignment; steps are = S D I. */
@@ -31,7 +31,7 @@
 
   const kinds = { S: ["sub", "substitution"], D: ["del", "deletion"], I: ["ins", "insertion"] };
 
-  /** Neighbours alike in step as one pair: in scripts without spaces marks belong to the letter before them. */
+  /** Merges adjacent pairs of the same step: in scripts without spaces, marks belong to the letter before them. */
   const joined = (pairs, alike) => pairs.reduce((runs, [step, meant, heard]) => {
     const last = runs.at(-1);
     if (last && last[0] === step && alike(step, meant, heard)) { last[1] += meant; last[2] += heard; } else runs.push([step, meant, heard]);
@@ -39,7 +39,7 @@
   }, []);
   const isMark = (step, meant, heard) => step === "=" || /^\p{M}/u.test(meant) || /^\p{M}/u.test(heard);
 
-  /** An answer in a line: what is wrong in it coloured, what it lacks struck through. */
+  /** An answer on one line: errors coloured, deletions struck through. */
   mlcslm.inline = (pairs, unit, most = Infinity) => {
     const line = mlcslm.make("bdi", { dir: "auto", className: "inline" });
     const some = pairs.slice(0, most);

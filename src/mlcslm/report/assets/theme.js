@@ -1,4 +1,4 @@
-// Light, dark, or as the system has it; the choice is kept where the browser lets pages on disk keep anything.
+// Light, dark, or the system's theme; remembered where the browser lets pages on disk store anything.
 "use strict";
 (() => {
   const key = "mlcslm-theme";
@@ -17,7 +17,7 @@
     document.getElementById("theme").addEventListener("click", () => {
       const order = Object.keys(names);
       const next = order[(order.indexOf(document.documentElement.dataset.theme) + 1) % order.length];
-      try { localStorage.setItem(key, next); } catch { /* the choice then lasts for this page */ }
+      try { localStorage.setItem(key, next); } catch { /* then the choice holds for this page only */ }
       apply(next);
     });
   });

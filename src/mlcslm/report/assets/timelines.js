@@ -60,11 +60,11 @@
   };
   const offerRecordings = () => { offer(recording, splits[split.value].recordings); };
 
-  const asked = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  const requested = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   offer(split, names);
-  if (names.includes(asked.split)) split.value = asked.split;
+  if (names.includes(requested.split)) split.value = requested.split;
   offerRecordings();
-  if (splits[split.value].recordings.includes(asked.session)) recording.value = asked.session;
+  if (splits[split.value].recordings.includes(requested.session)) recording.value = requested.session;
   split.addEventListener("change", () => { offerRecordings(); show(); });
   recording.addEventListener("change", show);
   zoom.addEventListener("input", draw);

@@ -1,9 +1,9 @@
-// The error browser: brings filters, list and utterance together, and listens to the keyboard.
+// The error browser: connects filters, list and utterance, and handles the keyboard.
 "use strict";
 (async () => {
   const at = (id) => document.getElementById(id);
   const { filters, list, detail } = mlcslm;
-  let data = null, state = {}, selected = null, turn = 0, asked = 0, fresh = true;
+  let data = null, state = {}, selected = null, turn = 0, requested = 0, fresh = true;
 
   const splits = await mlcslm.load("splits");
   const systems = () => splits[state.split].systems;
@@ -12,7 +12,7 @@
 
   const remember = () => {
     const address = new URLSearchParams({ ...state, ...(selected === null ? {} : { id: data.index.ids[selected] }) });
-    try { history.replaceState(null, "", `#${address}`); } catch { /* pages on disk may not everywhere */ }
+    try { history.replaceState(null, "", `#${address}`); } catch { /* not allowed for pages on disk in every browser */ }
   };
 
   const pooled = (answers, chosen) => {
@@ -21,7 +21,7 @@
     return `${mlcslm.percent(errors, length)} (${errors.toLocaleString("en")}/${length.toLocaleString("en")})`;
   };
 
-  /** What the paired comparison says of the two systems: of the group, or of all of the split and the mean of groups. */
+  /** Result of the paired comparison of the two systems: for the group, or for the whole split and the mean of groups. */
   const comparison = async () => {
     const [a, b] = [numberOf(state.a), numberOf(state.b)];
     const rows = await mlcslm.load(`${state.split}/comparisons`);
@@ -29,7 +29,7 @@
       const row = rows.find((one) => one[2] === group && ((one[0] === a && one[1] === b) || (one[0] === b && one[1] === a)));
       if (!row) return "";
       const turned = row[0] === a ? 1 : -1;
-      // Too few sessions have no interval.
+      // No interval for too few sessions.
       const ends = row[4] === null ? [] : [turned * row[4], turned * row[5]].sort((one, other) => one - other);
       const interval = ends.length ? ` [${ends.map((end) => end.toFixed(2)).join(", ")}]` : "";
       return ` · second − first, ${group}: ${(turned * row[3]).toFixed(2)} points${interval}, p = ${row[6].toPrecision(2)}`;
@@ -54,12 +54,12 @@
   };
 
   const refresh = async (id = null) => {
-    const mine = ++asked;
-    const wanted = filters.read();
-    const load = (name) => mlcslm.load(`${wanted.split}/${splits[wanted.split].systems.findIndex((one) => one.name === name)}/answers`);
+    const mine = ++requested;
+    const requestedState = filters.read();
+    const load = (name) => mlcslm.load(`${requestedState.split}/${splits[requestedState.split].systems.findIndex((one) => one.name === name)}/answers`);
     const [index, a, b] = await Promise.all([
-      mlcslm.load(`${wanted.split}/utterances`), load(wanted.a), wanted.b ? load(wanted.b) : null]);
-    if (mine !== asked) return;  // something else was asked for meanwhile
+      mlcslm.load(`${requestedState.split}/utterances`), load(requestedState.a), requestedState.b ? load(requestedState.b) : null]);
+    if (mine !== requested) return;  // superseded by a later request
     const kept = id ?? (selected === null || !data ? null : data.index.ids[selected]);
     if (fresh || data.index !== index) {
       fresh = false;
