@@ -21,7 +21,9 @@ SOURCES = Path("audio/sources.json")
 _BLOCK = 1 << 18  # samples; a session can last hours
 
 
-def copy_audio(folder: Path, before: Path, sessions: Mapping[str, Mapping[str, str]], threads: int) -> dict[str, dict]:
+def copy_audio(
+    folder: Path, before: Path, sessions: Mapping[str, Mapping[str, str]], threads: int
+) -> dict[str, dict[str, str]]:
     """Copy the sessions' audio into `folder` as FLAC; return the paths within it, by split and session.
 
     sessions: path of the audio, by split and session; before: folder of an earlier report, whose copies are reused if
@@ -35,7 +37,7 @@ def copy_audio(folder: Path, before: Path, sessions: Mapping[str, Mapping[str, s
         for number, (session, source) in enumerate(files.items())
     }
     known, sources = _read_sources(before), {}
-    found: dict[str, dict] = {split: {} for split in sessions}
+    found: dict[str, dict[str, str]] = {split: {} for split in sessions}
     with ThreadPoolExecutor(threads) as pool, progress(len(tasks), "audio of the report", "session") as bar:
 
         def copy(item: tuple[str, tuple[str, str, Path]]) -> tuple[str, Any, str | None]:

@@ -67,7 +67,7 @@ def decoding_sections(connection: duckdb.DuckDBPyConnection, *, published: bool 
     traces = [measured, paper] if published else [measured]
     legend = {"orientation": "h", "y": 1.06, "x": 0}
     rate = {"title": {"text": "WER/CER on dev, percent"}, "rangemode": "tozero"}
-    sections = [
+    sections: list[dict[str, Any]] = [
         {
             "heading": "Error rate of each setting",
             "text": "Method · beam size · longest answer in tokens. Bars are 95 % intervals over sessions, from five "

@@ -25,7 +25,7 @@ def diarization_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str
     ]
     if not splits:
         return []
-    sections = [
+    sections: list[dict[str, Any]] = [
         {
             "heading": "tcpWER/tcpCER by cause",
             "text": "The four causes add up to the rate. The circle is the WER/CER of the same system on the "

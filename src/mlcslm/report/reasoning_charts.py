@@ -82,7 +82,7 @@ def _sections(split: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name, colour in (("precision", COLOURS[0]), ("recall", COLOURS[1]))
     ]
     percent = {"title": {"text": "percent"}, "rangemode": "tozero"}
-    shared = {"height": height, "legend": _LEGEND}
+    shared: dict[str, Any] = {"height": height, "legend": _LEGEND}
     return [
         {
             "heading": f"Does reflecting help? ({split})",

@@ -30,7 +30,7 @@ def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
     reinforced = _telemetry(connection)
     supervised = {name: log for name, log in logs.items() if name not in reinforced}
     starts = _starts(connection, logs)
-    sections = []
+    sections: list[dict[str, Any]] = []
     if supervised:
         loss = _curves(supervised, starts, "loss", log=True)
         sections.append(
@@ -80,8 +80,10 @@ def _starts(connection: duckdb.DuckDBPyConnection, logs: Mapping[str, Any]) -> d
     parents = dict(connection.execute("SELECT DISTINCT checkpoint, parent FROM systems").fetchall())
 
     def steps_before(name: str) -> int:
-        parent = parents.get(name)
-        return steps_before(parent) + logs[parent]["step"][-1] if parent in logs and parent != name else 0
+        parent: str | None = parents.get(name)
+        if parent is None or parent not in logs or parent == name:
+            return 0
+        return steps_before(parent) + int(logs[parent]["step"][-1])
 
     return {name: steps_before(name) for name in logs}
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,8 @@ def _insert_paper_tables(
     titles = [(name, table.title, table.values) for name, table in tables.items()]
     _insert_rows(connection, "paper_tables", titles)
     diarizers = [name for name in config.diarizers if name not in left_out]
-    rows, published = [], []
+    rows: list[tuple[Any, ...]] = []
+    published: list[tuple[str, int, str, float]] = []
     for name, table in tables.items():
         measured = rows_for(table, config.stages, config.decodings, diarizers)
         # Rows that the paper does not have appear only if measured.
@@ -276,7 +278,7 @@ def collect_database(config: Config, layout: Layout) -> Path:
             found = _found(config, layout)
             before = _stamps(found)
             try:
-                build_database(database, **found, renaming=lambda before=before: _unchanged(config, layout, before))
+                build_database(database, **found, renaming=partial(_unchanged, config, layout, before))
             except _OvertakenError:
                 continue
             except UserError:  # perhaps of files that another process added and has removed since
