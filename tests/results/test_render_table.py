@@ -31,7 +31,7 @@ def test_a_table_is_its_csv_with_intervals_beside_their_value(session_inputs, ca
 def test_published_columns_can_be_hidden(session_inputs, tmp_path: Path, capsys) -> None:
     """By the command, or by the configuration that the database was made with; the CSV keeps them."""
     session_inputs.build()
-    show("table6", session_inputs.out, published=False)
+    show("table6", database=session_inputs.out, published=False)
     text = capsys.readouterr().out
     assert "published" not in text and "15.48" not in text and "LoRA SFT" in text
     assert "dev published" in render_table(session_inputs.out, "table6").columns
@@ -56,18 +56,18 @@ def test_whatever_is_listed_can_be_shown(database: Path, name: str) -> None:
 @pytest.mark.slow
 def test_the_command_prints_the_same_in_every_form(database: Path, capsys) -> None:
     rendered = render_table(database, "systems")
-    show("systems", database)
+    show("systems", database=database)
     text = capsys.readouterr().out
     assert all(cell in text for row in rendered.rows for cell in row)
-    show("systems", database, "csv")
+    show("systems", database=database, form="csv")
     header, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
     assert (header, rows) == (rendered.columns, rendered.rows)
-    show("systems", database, "json")
+    show("systems", database=database, form="json")
     assert [list(row.values()) for row in json.loads(capsys.readouterr().out)] == rendered.rows
-    show("systems", database, "markdown")
+    show("systems", database=database, form="markdown")
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith("| ")]) == len(rendered.rows) + 1
-    show(None, database)
+    show(None, database=database)
     assert capsys.readouterr().out.startswith("table1   Table 1: ")
 
 

@@ -39,7 +39,7 @@ def refused(toy: Any, target: str) -> str:
     [
         ({"stages.ckpt-2000.stepz": 3}, "stages.ckpt-2000.stepz: unknown key; expected one of parent, trains"),
         ({"stages.ckpt-2000.steps": 0}, "stages.ckpt-2000.steps: Input should be greater than or equal to 1; found 0"),
-        ({"stages.ckpt-4000.parent": "ckpt-1"}, "stages.ckpt-4000.parent is 'ckpt-1': no such stage"),
+        ({"stages.ckpt-4000.parent": "ckpt-1"}, "stages.ckpt-4000.parent is 'ckpt-1': expected another stage"),
         ({"languages": "nowhere.tsv"}, "nowhere.tsv: no such file. Expected the languages table"),
     ],
     ids=["unknown-key", "impossible-value", "unknown-parent", "missing-table"],
