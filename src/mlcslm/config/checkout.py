@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
 
 
-def here_or_checkout(path: str | Path) -> Path:
+def here_or_checkout(path: str | os.PathLike[str]) -> Path:
     """`path`; or where it is relative and there is no such file here, that of the checkout this package runs from.
 
     Returned unchanged where neither has it.

@@ -46,7 +46,7 @@ class Layout:
                 f"{split}: the configuration has no such split. Expected its folder as corpus.folders.{split}; without "
                 "it, tables show what is measured on the others."
             )
-        return Path(self.config.corpus.folders[split])  # type: ignore[index]
+        return Path(self.config.corpus.folders[split])
 
     def demo_corpus(self) -> Path:
         """Description of the demo corpus, written last."""
