@@ -322,3 +322,11 @@ def test_a_file_against_itself_is_explained(tmp_path: Path):
     stm = write(tmp_path, "a.stm", "French_1 1 A 0 1 Oui, merci.\nFrench_1 1 A 1 2 non\n")
     found = score_transcript_files(stm, stm, "mlcslm-2025", SHEET, jobs=1)
     assert (found["errors"], found["with_normalised_hypotheses"]["errors"]) == (2, 0)
+
+
+def test_a_ctm_without_speakers_says_that_its_only_channel_counts_as_one(tmp_path: Path):
+    one = write(tmp_path, "a.ctm", "a 1 0.0 0.5 hello\na 1 0.6 0.4 you\nb 1 0.0 0.5 hello\nb 2 0.6 0.4 you\n")
+    (note,) = read_ctm(one).notes()
+    assert note.startswith("names no speaker in 1 recording, whose only channel counts as one")
+    named = write(tmp_path, "b.ctm", "a 1 0.0 0.5 hello 0.9 lex O1\na 1 0.6 0.4 you 0.9 lex O2\n")
+    assert read_ctm(named).notes() == []

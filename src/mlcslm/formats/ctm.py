@@ -37,18 +37,26 @@ _FORMAT = "a CTM file, `<recording> <channel> <start> <duration> <word>` per lin
 class Ctm:
     """Content of a CTM file.
 
-    words: each an utterance of its own, since its times are exact; ignored: number of other tokens by type.
+    words: each an utterance of its own, since its times are exact; ignored: number of other tokens by type; by_channel:
+    recordings whose only channel stands for the speaker, as no line names one.
     """
 
     words: list[Utterance] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+    by_channel: dict[str, set[str]] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
-        """Notes on ignored tokens."""
-        if not self.ignored:
-            return []
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.ignored.items()))
-        return [f"ignored {counted(self.ignored.total(), 'token')} of other types than words: {counts}"]
+        """Notes on ignored tokens, and on recordings in which everybody counts as one speaker."""
+        notes = []
+        if self.ignored:
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(self.ignored.items()))
+            notes.append(f"ignored {counted(self.ignored.total(), 'token')} of other types than words: {counts}")
+        if alone := sum(len(channels) == 1 for channels in self.by_channel.values()):
+            notes.append(
+                f"names no speaker in {counted(alone, 'recording')}, whose only channel counts as one: tcpWER and DER "
+                "need the speaker as the eighth field"
+            )
+        return notes
 
 
 def read_ctm(path: str | os.PathLike[str]) -> Ctm:
@@ -92,4 +100,6 @@ def _add_line(found: Ctm, fields: list[str]) -> str | None:
         found.ignored[kind] += 1
     else:
         found.words.append(Utterance(recording, speaker, *interval, word))
+        if len(fields) < 8:
+            found.by_channel.setdefault(recording, set()).add(channel)
     return None
