@@ -65,8 +65,8 @@ def _decoded(path: Path) -> list[Audio]:
                 raise UserError(f"{path}: holds no audio. Expected wav, flac, mp3, ogg or m4a.")
             resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)
             for frame in container.decode(audio=0):
-                blocks += [one.to_ndarray().astype(np.float32) for one in resampler.resample(frame)]
-            blocks += [one.to_ndarray().astype(np.float32) for one in resampler.resample(None)]
+                blocks += [np.asarray(one.to_ndarray(), np.float32) for one in resampler.resample(frame)]
+            blocks += [np.asarray(one.to_ndarray(), np.float32) for one in resampler.resample(None)]
     except (av.FFmpegError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as audio ({error}). Copy the file again.") from None
     if not blocks:
