@@ -93,7 +93,10 @@ def imported_packages(path: Path) -> set[str]:
 
 def test_imported_packages_are_declared() -> None:
     distributions = {"sklearn": "scikit-learn", "yaml": "pyyaml", "pyannote": "pyannote-core"}
-    asked = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["fsmn"]]
+    asked = [
+        *PROJECT["dependencies"],
+        *(one for extra in ("fsmn", "m4a") for one in PROJECT["optional-dependencies"][extra]),
+    ]
     declared = {canonicalize_name(Requirement(line).name) for line in asked}
     imported = set().union(*map(imported_packages, [*SOURCES, *SCRIPTS]))
     third_party = imported - sys.stdlib_module_names - {"mlcslm", "__future__"}
