@@ -155,16 +155,16 @@ def test_folders_are_searched_at_any_depth_in_a_fixed_order(tmp_path):
 def test_of_slr28_only_the_room_responses_are_used_by_their_first_channel(tmp_path):
     audio, response = speech(1000), np.zeros((300, 8))
     response[20], response[50:, 0], response[60:, 1:] = 0.9, 0.1, -0.4
-    expected = tmp_path / "real_rirs_isotropic_noises" / "RVB2014_type1_rir_largeroom1_far_angla.wav"
-    skipped = [expected.with_name("RVB2014_type1_noise_largeroom1_1.wav"), tmp_path / "pointsource_noises" / "n.wav"]
-    for path in (expected, *skipped):
+    used = tmp_path / "real_rirs_isotropic_noises" / "RVB2014_type1_rir_largeroom1_far_angla.wav"
+    skipped = [used.with_name("RVB2014_type1_noise_largeroom1_1.wav"), tmp_path / "pointsource_noises" / "n.wav"]
+    for path in (used, *skipped):
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, response, 16000, subtype="FLOAT")
     augmenter = Augmenter(1.0, None, tmp_path)
-    assert augmenter.responses == [expected]
+    assert augmenter.responses == [used]
     expected = reverberate(audio, response[:, 0].astype(np.float32))
     np.testing.assert_allclose(augmenter(audio, np.random.default_rng(0)), expected, atol=1e-6)
-    expected.unlink()
+    used.unlink()
     with pytest.raises(UserError, match="only SLR28's noises"):
         Augmenter(1.0, None, tmp_path)
 
