@@ -18,7 +18,7 @@ def test_a_system_that_says_the_same_has_the_same_counts_and_is_handed_in(finish
     text.write_text("".join(f"{name} {' '.join(said.split())}\n" for name, said in lines), encoding="utf-8")
     toy = toy.changed({"systems": {"theirs": {"files": {"dev": str(text)}, "method": "the same"}}})
     handed_in = [toy.results / "submissions" / place / "track1.txt" for place in ("ckpt-7000/greedy", "theirs/dev")]
-    assert toy.planned(toy.table, *handed_in) == {"evaluate": 1, "submission_track1": 2, "table": 1}
+    assert toy.planned(toy.table, *handed_in) == {"evaluate": 1, "submission_track1": 2, "database": 1, "table": 1}
     toy.run(toy.table, *handed_in)
     with duckdb.connect(toy.results / "results.duckdb", read_only=True) as database:
         counts = "SELECT utterance_id, errors, length, insertions FROM asr_counts WHERE system = ? AND split = ?"
