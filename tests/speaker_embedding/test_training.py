@@ -145,7 +145,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(
 
 @pytest.mark.parametrize(
     ("size", "message"),
-    [({"depth": 3}, "size.depth: campplus has no such size"), ({"blocks": 3}, "is 3; expected 3 numbers")],
+    [({"depth": 3}, "size.depth: no such argument of campplus"), ({"blocks": 3}, "is 3; expected 3 numbers")],
 )
 def test_sizes_that_a_network_does_not_have_are_refused(size: dict[str, Any], message: str) -> None:
     values = config("campplus").model_dump()
