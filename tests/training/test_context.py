@@ -101,5 +101,5 @@ def test_a_stage_is_trained_with_its_context(make_config, train: Callable[..., P
 
 
 def test_dropout_without_context_is_refused(make_config) -> None:
-    with pytest.raises(UserError, match=r"stages\.a.*context_dropout"):
+    with pytest.raises(UserError, match=r"stages\.a.*context_dropout is 0\.2, but context is 0"):
         make_config({"a": {"steps": 1, "context_dropout": 0.2}})
