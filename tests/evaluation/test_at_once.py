@@ -20,6 +20,8 @@ from mlcslm.results import database as collecting
 from mlcslm.results.database import collect_database, open_database
 from mlcslm.results.evaluate_external import join_results
 
+pytestmark = pytest.mark.slow
+
 MAIN = "import sys; from mlcslm.cli import main; main()"
 TEXT = "French-0001_001-O1-000050-000200 ça va\n"
 

@@ -41,6 +41,8 @@ from mlcslm.config.reading import read_config
 from mlcslm.results.averages import write_averages
 from mlcslm.results.database import collect_database
 from mlcslm.workflow.layout import Layout
+
+pytestmark = pytest.mark.slow
 config = read_config(sys.argv[1])
 tables = Path(config.results) / "tables"
 write_averages(collect_database(config, Layout(config)), "wer", tables / "wer.csv", tables / "wer.md")

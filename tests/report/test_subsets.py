@@ -17,6 +17,8 @@ import pytest
 from mlcslm.report import build
 from mlcslm.report.build import build_report
 
+pytestmark = pytest.mark.slow
+
 TABLES = [f"table{number}" for number in range(1, 8)]
 SPLITS = [(), ("dev",), ("test",), ("dev", "test")]
 KINDS = ("decoded", "trained", "diarized", "external text", "external words", "external turns")

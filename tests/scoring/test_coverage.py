@@ -11,6 +11,8 @@ from mlcslm.scoring.compare import compare_systems, randomisation_p_values
 from mlcslm.scoring.intervals import group_mean_interval, has_interval, pooled_interval
 from mlcslm.scoring.jackknife import difference_interval, rate_interval
 
+pytestmark = pytest.mark.slow
+
 SEED = 20261128
 RATES = {15: np.linspace(0.08, 0.45, 15), 5: np.array([0.1, 0.15, 0.2, 0.3, 0.4]), 2: np.array([0.2, 0.3])}
 ONE = np.array([0.2])

@@ -73,5 +73,5 @@ def _decoded(path: Path) -> list[Audio]:
         raise UserError(f"{path}: holds no audio (0 samples). Copy the file again.")
     samples = np.concatenate(blocks, axis=1)
     if not np.isfinite(samples).all():
-        raise UserError(f"{path}: holds samples that are no numbers. Copy the file again.")
+        raise UserError(f"{path}: contains samples that are not numbers. Copy the file again.")
     return [np.ascontiguousarray(channel) for channel in samples]
