@@ -50,6 +50,7 @@ def test_the_database_is_the_configurations_unless_it_is_named(monkeypatch: pyte
     assert database_of(Path("a.duckdb"), ["config/small.yaml"]) == Path("a.duckdb")
 
 
+@pytest.mark.slow
 def test_presets_tables_and_models_are_the_checkouts_in_any_other_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ def test_every_language_of_the_corpus_has_a_grammar():
     assert set(LANGUAGES) == {"en", "fr", "de", "it", "pt", "es", "ja", "ko", "ru", "th", "vi"}
 
 
+@pytest.mark.slow
 def test_size_and_shape(grammar):
     sentences = list(grammar.sentences())
     assert len(sentences) == len(set(sentences)) == grammar.size() >= 4000
@@ -56,6 +57,7 @@ def test_vocabulary_is_small_and_turns_short(grammar):
         assert np.mean(lengths) >= 4
 
 
+@pytest.mark.slow
 def test_spelling(grammar):
     for sentence in grammar.sentences():
         assert not re.search(r"[\d{}()/%&@\"_-]|\s\s|^\s|\s$", sentence), sentence

@@ -16,6 +16,8 @@ from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.generation import DecodingPaths, decode_split
 from mlcslm.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 LACKS_MEMORY = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),

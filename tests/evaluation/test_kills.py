@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pytest
 
 from mlcslm.config.languages import read_languages
 from mlcslm.corpus.layout import Utterance, write_session
@@ -32,6 +33,8 @@ import toy_inputs as toy
 
 sys.path.pop(0)
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("MLCSLM_KILLS", "5"))
 MAIN = "import sys; from mlcslm.cli import main; main()"
 TABLE = """
@@ -42,7 +45,6 @@ from mlcslm.results.averages import write_averages
 from mlcslm.results.database import collect_database
 from mlcslm.workflow.layout import Layout
 
-pytestmark = pytest.mark.slow
 config = read_config(sys.argv[1])
 tables = Path(config.results) / "tables"
 write_averages(collect_database(config, Layout(config)), "wer", tables / "wer.csv", tables / "wer.md")
