@@ -80,7 +80,7 @@ def test_an_interrupted_stage_went_on_where_it_was(disturbed: Any) -> None:
         (step,) = re.findall(rf"{re.escape(name)}: resuming from step (\d+) of {steps}", log)
         assert 0 < int(step) < steps
     log = (run.results / "logs" / "train_embedding" / "campplus.log").read_text("utf-8")
-    assert re.search(r"Going on from step \d+ of 150", log)
+    assert re.search(r"Resuming from step \d+ of 150", log)
 
 
 def test_slurms_own_record_has_every_job_with_what_it_asked_for(disturbed: Any, cluster: Cluster) -> None:

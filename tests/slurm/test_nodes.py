@@ -37,7 +37,7 @@ def test_two_nodes_train_as_one_and_stop_together(cluster: Cluster, undisturbed:
     assert re.findall(r"Restarts=(\d+)", cluster.ask("scontrol", "show", "job", job.job)) == ["1"]
     log = (run.results / "logs" / "train" / "baseline-2.log").read_text("utf-8")
     assert {int(step) for step in re.findall(r"baseline-2: resuming from step (\d+) of 12", log)} <= set(range(3, 12))
-    assert len(re.findall("baseline-2: going on", log)) == 4
+    assert len(re.findall("baseline-2: resuming", log)) == 4
     expected = undisturbed.results / "checkpoints" / "baseline-2"
     losses = [pq.read_table(folder / "training_log.parquet")["loss"].to_pylist() for folder in (checkpoint, expected)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
