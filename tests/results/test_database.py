@@ -15,6 +15,8 @@ from mlcslm.errors import UserError
 from mlcslm.results.database import open_database
 from mlcslm.scoring.intervals import pooled_interval
 
+pytestmark = pytest.mark.slow
+
 DROP = "'; DROP TABLE utterances; --"
 FORMULA = '=HYPERLINK("http://example.org","open")'
 
