@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from mlcslm.config.diarization import EmbeddingConfig
-from mlcslm.config.inputs import available
+from mlcslm.config.inputs import MissingInput, available
 from mlcslm.config.languages import read_languages
 from mlcslm.config.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 from mlcslm.config.schema import Config, Split
@@ -222,11 +222,15 @@ class Layout:
     @functools.cached_property
     def measurable(self) -> Config:
         """The configuration without what cannot be measured on this machine, for lack of an optional model."""
-        return self.config if self._whole else available(self.config, self._has_segments)[0]
+        return self.config if self._whole else self._available[0]
+
+    @functools.cached_property
+    def _available(self) -> tuple[Config, list[MissingInput]]:
+        return available(self.config, self._has_segments)
 
     def notices(self) -> list[str]:
         """What is left out of the run, for lack of which model; empty where nothing is."""
-        reduced, missing = available(self.config, self._has_segments)
+        reduced, missing = self._available
         if not missing:
             return []
         lost = [name for name in self.config.diarizers if name not in reduced.diarizers]
