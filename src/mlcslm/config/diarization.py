@@ -13,6 +13,8 @@ Seconds = Annotated[float, Field(ge=0)]
 
 FSMN_MODEL = "iic/speech_fsmn_vad_zh-cn-16k-common-pytorch"
 """The public FSMN-VAD, on ModelScope."""
+SEGMENTATION_MODEL = "pyannote/segmentation-3.0"
+"""The public segmentation network, on the Hugging Face hub."""
 
 PUBLIC_SIZES: dict[str, dict[str, int | tuple[int, ...]]] = {
     "campplus": {

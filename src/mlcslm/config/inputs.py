@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcslm.config.diarization import FSMN_MODEL
+from mlcslm.config.diarization import FSMN_MODEL, SEGMENTATION_MODEL
 from mlcslm.config.model_sources import split_source
 from mlcslm.config.schema import Config
 
@@ -127,9 +127,9 @@ def _diarizers(config: Config) -> Iterator[MissingInput]:
             provider = f"{_EMBEDDINGS[embedding.network]}, in that folder"
             yield MissingInput(f"embeddings.{name}.checkpoint", source, provider, purpose, needing)
     for name, diarizer in config.diarizers.items():
-        model = diarizer.vad_model or "pyannote/segmentation-3.0"
+        model = diarizer.vad_model or SEGMENTATION_MODEL
         if diarizer.vad == "segmentation" and not Path(model).exists() and not _in_hub_cache(model):
-            provider = f"pyannote/segmentation-3.0, {_download('pyannote/segmentation-3.0')}, or its folder"
+            provider = f"{SEGMENTATION_MODEL}, {_download(SEGMENTATION_MODEL)}, or its folder"
             yield MissingInput(f"diarizers.{name}.vad_model", model, provider, purpose, (name,))
     detectors = {name: diarizer for name, diarizer in config.diarizers.items() if diarizer.vad == "fsmn"}
     if not detectors:

@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.functional import leaky_relu
 
+from mlcslm.config.diarization import SEGMENTATION_MODEL
 from mlcslm.corpus.audio import SAMPLE_RATE
 from mlcslm.errors import FaultyInput, UserError
 
-PUBLIC_MODEL = "pyannote/segmentation-3.0"
 LOCAL_SPEAKERS = 3
 CLASSES = tuple(speakers for size in range(3) for speakers in itertools.combinations(range(LOCAL_SPEAKERS), size))
 """Sets of speakers, at most two at once: the network's answer for a frame is one of them."""
@@ -124,13 +124,13 @@ _NAMED = tuple(f"pyannote.audio.core.task.{name}" for name in ("Specifications",
 
 
 def load_segmentation(source: str | os.PathLike[str] | None = None) -> SegmentationNetwork:
-    """The network with the weights of `source`: a folder, a file, or a hub id; None: `PUBLIC_MODEL`.
+    """The network with the weights of `source`: a folder, a file, or a hub id; None: `SEGMENTATION_MODEL`.
 
     Files of torch.save are read with `weights_only`: tensors and plain containers, and an inert object for each of the
     three classes that the public file names. Raises UserError where there is no such checkpoint, FaultyInput where its
     parameters are others.
     """
-    path = _find(str(source) if source is not None else PUBLIC_MODEL)
+    path = _find(str(source) if source is not None else SEGMENTATION_MODEL)
     weights = _read(path)
     network = SegmentationNetwork()
     expected = network.state_dict()
@@ -143,7 +143,7 @@ def load_segmentation(source: str | os.PathLike[str] | None = None) -> Segmentat
     ]
     if faults:
         more = [f"… and {len(faults) - _LISTED} more"] if len(faults) > _LISTED else []
-        raise FaultyInput(f"{path}: is no checkpoint of {PUBLIC_MODEL}:", faults[:_LISTED] + more)
+        raise FaultyInput(f"{path}: is no checkpoint of {SEGMENTATION_MODEL}:", faults[:_LISTED] + more)
     network.load_state_dict(weights, strict=True)
     return network.eval()
 
@@ -155,13 +155,15 @@ def _find(source: str) -> Path:
     folder = path if path.is_dir() else _download(source)
     found = [folder / name for name in _NAMES if (folder / name).is_file()]
     if not found:
-        raise UserError(f"vad_model {source}: found no {' or '.join(_NAMES)} in it. Expected {PUBLIC_MODEL}'s.")
+        raise UserError(f"vad_model {source}: found no {' or '.join(_NAMES)} in it. Expected {SEGMENTATION_MODEL}'s.")
     return found[0]
 
 
 def _download(source: str) -> Path:
     if source.startswith((".", "/", "~")) or source.count("/") != 1:
-        raise UserError(f"vad_model {source}: no such file or folder. Expected one of {PUBLIC_MODEL}, or its hub id.")
+        raise UserError(
+            f"vad_model {source}: no such file or folder. Expected one of {SEGMENTATION_MODEL}, or its hub id."
+        )
     from huggingface_hub import snapshot_download
 
     try:
@@ -182,8 +184,10 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: cannot be read as weights ({reason}). Copy {PUBLIC_MODEL}'s file again.") from None
+        raise UserError(
+            f"{path}: cannot be read as weights ({reason}). Copy {SEGMENTATION_MODEL}'s file again."
+        ) from None
     weights = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if weights is None or not all(isinstance(one, torch.Tensor) for one in weights.values()):
-        raise UserError(f"{path}: holds no parameters of a network. Expected {PUBLIC_MODEL}'s.")
+        raise UserError(f"{path}: holds no parameters of a network. Expected {SEGMENTATION_MODEL}'s.")
     return weights
