@@ -41,6 +41,7 @@ onstart:
 wildcard_constraints:
     split="train|dev|test",
     checkpoint="|".join(map(re.escape, preset.stages)),
+    encoder="|".join(map(re.escape, ["foundation", *preset.stages])),
     decoding="|".join(map(re.escape, preset.decodings)),
     diarizer="|".join(map(re.escape, preset.diarizers)) or NONE,
     embedding="|".join(map(re.escape, preset.embeddings)) or NONE,

@@ -248,6 +248,12 @@ class Config(Section):
             names.append(parent)
         return names
 
-    def encoder_is_frozen(self, checkpoint: str) -> bool:
-        """Whether neither `checkpoint` nor any of its ancestors trains the encoder."""
-        return all("encoder_lora" not in self.stages[name].trains for name in self.lineage(checkpoint))
+    def encoder_of(self, checkpoint: str) -> str:
+        """Whose encoder `checkpoint` has: the nearest of itself and its ancestors that trains it, else `foundation`."""
+        owners = (name for name in self.lineage(checkpoint) if "encoder_lora" in self.stages[name].trains)
+        return next(owners, "foundation")
+
+    @property
+    def standing_encoders(self) -> list[str]:
+        """Encoders that at least one stage uses as they are (see `encoder_of`): their outputs are worth keeping."""
+        return list(dict.fromkeys(owner for name in self.stages if (owner := self.encoder_of(name)) != name))

@@ -15,7 +15,7 @@ System = tuple[str, str, str]
 class Needed:
     """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split) pairs, embeddings to
     train and their speaker corpora, checkpoints whose training-set hypotheses go into reflections, and splits with
-    cached encoder outputs."""
+    cached encoder outputs, by encoder."""
 
     tables: tuple[str, ...]
     checkpoints: tuple[str, ...]
@@ -24,7 +24,7 @@ class Needed:
     embeddings: tuple[str, ...]
     speaker_corpora: tuple[str, ...]
     reasoning: tuple[str, ...]
-    cached: tuple[str, ...]
+    cached: tuple[tuple[str, str], ...]
 
 
 def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Needed:
@@ -36,8 +36,8 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
     checkpoints = {name for checkpoint, _, _ in systems for name in config.lineage(checkpoint)}
     reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, checkpoints)) else ()
     checkpoints |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
-    cached = {split for checkpoint, _, split in systems if layout.uses_cache(checkpoint)}
-    cached |= {"train" for checkpoint in checkpoints if layout.uses_cache(checkpoint)}
+    read = {(checkpoint, split) for checkpoint, _, split in systems} | {(name, "train") for name in checkpoints}
+    cached = {(config.encoder_of(name), split) for name, split in read if layout.uses_cache(name, split)}
     diarizers = dict.fromkeys(name for name, _ in diarized)
     embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
     return Needed(
@@ -50,7 +50,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
             dict.fromkeys(corpus for name in embeddings for corpus in config.embeddings[name].corpora)
         ),
         reasoning=reasoning,
-        cached=tuple(split for split in layout.splits if split in cached),
+        cached=tuple(sorted(cached)),
     )
 
 

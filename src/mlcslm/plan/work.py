@@ -87,7 +87,7 @@ class Works:
             share = 1 / len(needed.reasoning)  # each of several decodes the sessions that it has not seen
             utterances = share * self.splits["train"].utterances
             hours["decode_training_set"] += self._decoding_hours(checkpoint, self.config.reasoning.decoding, utterances)
-        for split in needed.cached:
+        for _, split in needed.cached:
             variants = self.config.augmentation.cached_variants if split == "train" else 1
             hours["encoder_cache"] += variants * self._encoder_hours(self.splits[split].hours)
         for diarizer, split in needed.diarized:

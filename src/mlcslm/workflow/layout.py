@@ -65,13 +65,13 @@ class Layout:
         """Statistics of a split's corpus, written with its manifest."""
         return statistics_file(self.root, split)
 
-    def cache(self, split: str) -> Path:
-        """Folder of a split's cached encoder outputs."""
-        return self.root / "features" / split
+    def cache(self, encoder: str, split: str) -> Path:
+        """Folder of a split's cached outputs of an encoder: `foundation`, or the checkpoint that adapted it."""
+        return self.root / "features" / encoder / split
 
-    def cache_card(self, split: str) -> Path:
+    def cache_card(self, encoder: str, split: str) -> Path:
         """`cache.json` of a split's cached encoder outputs, written last."""
-        return self.cache(split) / "cache.json"
+        return self.cache(encoder, split) / "cache.json"
 
     def checkpoint(self, name: str) -> Path:
         """Folder of a checkpoint."""
@@ -288,9 +288,19 @@ class Layout:
             return self.root / "corpus" / "augmentation" / {"noise": "noise", "room_responses": "room"}[kind]
         return None
 
-    def uses_cache(self, checkpoint: str) -> bool:
-        """Whether a checkpoint is trained and decoded from cached encoder outputs."""
-        return self.config.resources.cache_encoder and self.config.encoder_is_frozen(checkpoint)
+    def uses_cache(self, checkpoint: str, split: str) -> bool:
+        """Whether a checkpoint is trained (split `train`) or decoded from cached encoder outputs.
+
+        Trained: unless it trains the encoder itself. Decoded: if other stages use the same encoder as it is; outputs of
+        an encoder that only one checkpoint has would be read once.
+        """
+        encoder = self.config.encoder_of(checkpoint)
+        standing = encoder != checkpoint if split == "train" else encoder in self.config.standing_encoders
+        return self.config.resources.cache_encoder and standing
+
+    def adapted_encoder_file(self, encoder: str) -> list[str]:
+        """`checkpoint.json` of the checkpoint that adapted an encoder; empty for the foundation's."""
+        return [] if encoder == "foundation" else [str(self.checkpoint_card(encoder))]
 
     def parent_file(self, checkpoint: str) -> list[str]:
         """`checkpoint.json` of the parent; empty for the foundation."""
@@ -299,7 +309,9 @@ class Layout:
 
     def cache_file(self, checkpoint: str, split: str) -> list[str]:
         """`cache.json` of the encoder outputs that a job of `checkpoint` reads on `split`, if it does."""
-        return [str(self.cache_card(split))] if self.uses_cache(checkpoint) else []
+        if not self.uses_cache(checkpoint, split):
+            return []
+        return [str(self.cache_card(self.config.encoder_of(checkpoint), split))]
 
     def reasoning_file(self, checkpoint: str) -> list[str]:
         """The reflections, for stages that are trained on them."""
