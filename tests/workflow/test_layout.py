@@ -56,9 +56,7 @@ def test_the_first_stage_has_no_parent_file_and_the_others_theirs() -> None:
 
 def test_each_encoder_has_cached_outputs_while_stages_use_it_as_it_is() -> None:
     made = layout()
-    foundation, adapted = (
-        f"made/features/{name}/{{}}/cache.json".format for name in ("foundation", "ckpt-7000")
-    )
+    foundation, adapted = (f"made/features/{name}/{{}}/cache.json".format for name in ("foundation", "ckpt-7000"))
     for name in list(STAGES)[:4]:
         assert [made.cache_file(name, split) for split in ("train", "dev")] == [
             [foundation("train")],

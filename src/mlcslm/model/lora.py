@@ -11,6 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from mlcslm.model.configuration import LoraSettings
+from mlcslm.model.lora_linear import fuse
 from mlcslm.model.speech_llm import SpeechLLM
 
 LoraPart = Literal["lm_lora", "encoder_lora"]
@@ -33,6 +34,7 @@ def add_lora(model: SpeechLLM, part: LoraPart, *, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(_config(model.lora_settings), model.get_submodule(LORA_MODULES[part]), ADAPTER)
+    fuse(model.get_submodule(LORA_MODULES[part]))
 
 
 def lora_parameters(model: SpeechLLM, part: LoraPart) -> dict[str, nn.Parameter]:
