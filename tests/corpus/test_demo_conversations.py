@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlcslm.config.languages import Group, read_languages
-from mlcslm.config.schema import DemoCorpusConfig
+from mlcslm.config.schema import DemoCorpusConfig, DemoGaps
 from mlcslm.corpus.audio import read_audio, read_header, read_segment
-from mlcslm.corpus.demo.conversations import Script, mix, write_demo_corpus, write_script
+from mlcslm.corpus.demo.conversations import Script, first_samples, mix, write_demo_corpus, write_script
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
-from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice
+from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice, speak_many
 from mlcslm.corpus.demo.voices import VARIANTS
 from mlcslm.corpus.layout import find_sessions, read_transcript
 from mlcslm.corpus.manifest import build_manifest
@@ -119,27 +120,69 @@ def level(audio: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(audio, dtype=np.float64))))
 
 
-@pytest.mark.slow
-def test_turns_follow_each_other_as_people_do(groups: dict[str, Group]) -> None:
-    """Pauses and overlaps of many scripted sessions, with one second of audio per turn."""
-    pauses = []
-    for index in range(60):
-        script = write_script(groups["French"], "train", index, 16, seed=3)
-        mixture, utterances = mix(script, [np.full(SAMPLE_RATE, 0.1, np.float32)] * len(script.turns))
-        assert [u.text for u in utterances] == [text for _, text in script.turns]
-        assert [u.speaker for u in utterances] == [f"O{speaker + 1}" for speaker, _ in script.turns]
-        assert all(u.end - u.start == pytest.approx(1) for u in utterances)
-        for speaker in ("O1", "O2"):
-            own = [u for u in utterances if u.speaker == speaker]
-            assert all(before.end < after.start for before, after in itertools.pairwise(own))
-        assert utterances[0].start >= 0.2
-        assert len(mixture) / SAMPLE_RATE == pytest.approx(max(u.end for u in utterances) + 0.3, abs=1e-3)
-        pauses += [after.start - before.end for before, after in itertools.pairwise(utterances)]
-    overlaps = [-pause for pause in pauses if pause < 0]
-    assert 0.05 < len(overlaps) / len(pauses) < 0.13
-    assert max(overlaps) <= 0.41
+def timed(sessions: int, gaps: DemoGaps) -> Iterator[list[tuple[int, float, float]]]:
+    """Sessions of 16 turns as (speaker, start, end), one turn in five the same speaker's, each 0.4 to 4 s long."""
+    for seed in range(sessions):
+        rng = np.random.default_rng(seed)
+        speakers = np.cumsum(rng.random(16) > 0.2) % 2
+        lengths = rng.integers(round(0.4 * SAMPLE_RATE), 4 * SAMPLE_RATE, 16)
+        firsts = first_samples(speakers.tolist(), lengths.tolist(), gaps, rng)
+        seconds = [
+            (first / SAMPLE_RATE, (first + length) / SAMPLE_RATE) for first, length in zip(firsts, lengths, strict=True)
+        ]
+        yield [(int(speaker), *times) for speaker, times in zip(speakers, seconds, strict=True)]
+
+
+def test_gaps_are_those_of_the_challenges_dev_set() -> None:
+    """Its published ids: no overlap, median gaps of 0.14 s and 0.32 s, 14 % of the time silent."""
+    changes, within, speech, whole = [], [], 0.0, 0.0
+    for turns in timed(300, "conversation"):
+        assert turns[0][1] >= 0.2
+        for before, after in itertools.pairwise(turns):
+            (changes if before[0] != after[0] else within).append(after[1] - before[2])
+        speech += sum(end - start for _, start, end in turns)
+        whole += turns[-1][2] - turns[0][1]
+    assert min(changes + within) > -1e-6
+    assert np.median(changes) == pytest.approx(0.14, abs=0.02)
+    assert np.quantile(changes, 0.75) == pytest.approx(0.61, abs=0.06)
+    assert np.median(within) == pytest.approx(0.32, abs=0.04)
+    assert 1 - speech / whole == pytest.approx(0.14, abs=0.015)
+
+
+def test_pauses_are_longer_and_some_turns_overlap() -> None:
+    gaps = [b[1] - a[2] for turns in timed(150, "pauses") for a, b in itertools.pairwise(turns)]
+    assert 0.05 < np.mean(np.array(gaps) < 0) < 0.11
+    assert min(gaps) >= -0.41
     # 0.1 s and an exponential of 0.35 s.
-    assert np.mean([pause for pause in pauses if pause > 0]) == pytest.approx(0.45, abs=0.06)
+    assert np.mean([gap for gap in gaps if gap > 0]) == pytest.approx(0.45, abs=0.03)
+    for turns in timed(150, "pauses"):
+        for speaker in (0, 1):
+            own = [turn for turn in turns if turn[0] == speaker]
+            assert all(before[2] < after[1] for before, after in itertools.pairwise(own))
+
+
+@pytest.mark.slow
+def test_one_utterance_in_nine_is_shorter_than_a_second(groups: dict[str, Group]) -> None:
+    """As in the challenge's dev set: acknowledgements, each by the listener, none in the profile `pauses`."""
+    french = groups["French"]
+    (word,) = load_grammar("fr").acknowledgements()
+    scripts = [write_script(french, "train", i, 16, seed=17) for i in range(6)]
+    spoken = speak_many([[(s.voices[who], text) for who, text in s.turns] for s in scripts], workers=2)
+    assert np.mean([len(audio) < SAMPLE_RATE for batch in spoken for audio in batch]) == pytest.approx(0.11, abs=0.05)
+    for index in range(30):
+        turns = write_script(french, "train", index, 16, seed=17).turns
+        assert all(after[1] != word or after[0] != before[0] for before, after in itertools.pairwise(turns))
+        assert all(text != word for _, text in write_script(french, "train", index, 16, 17, "pauses").turns)
+
+
+@pytest.mark.parametrize("gaps", ["conversation", "pauses"])
+def test_the_mixture_ends_after_its_last_turn(groups: dict[str, Group], gaps: DemoGaps) -> None:
+    script = write_script(groups["French"], "train", 0, 16, 3, gaps)
+    mixture, utterances = mix(script, [np.full(SAMPLE_RATE, 0.1, np.float32)] * len(script.turns), gaps)
+    assert [u.text for u in utterances] == [text for _, text in script.turns]
+    assert [u.speaker for u in utterances] == [f"O{speaker + 1}" for speaker, _ in script.turns]
+    assert all(u.end - u.start == pytest.approx(1) for u in utterances)
+    assert len(mixture) / SAMPLE_RATE == pytest.approx(max(u.end for u in utterances) + 0.3, abs=1e-3)
 
 
 def test_overlapping_turns_are_both_heard() -> None:
@@ -150,7 +193,7 @@ def test_overlapping_turns_are_both_heard() -> None:
     french = read_languages(SHEET)["French"]
     for seed in range(200):
         script = Script(french, "0000_000", (voice, voice), ((0, "a"), (1, "b")), seed)
-        mixture, (first, second) = mix(script, tones)
+        mixture, (first, second) = mix(script, tones, "pauses")
         if second.start < first.end:
             break
     else:
@@ -180,6 +223,7 @@ def test_sentences_of_dev_and_test_are_never_in_train(groups: dict[str, Group]) 
     for group in groups.values():
         grammar = load_grammar(group.language)
         always = {t.fill({}) for turns in grammar.exchanges for t in turns if not t.slots}
+        always |= set(grammar.acknowledgements())
         said = {
             split: {
                 text

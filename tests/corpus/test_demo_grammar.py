@@ -67,6 +67,17 @@ def test_spelling(grammar):
         assert letter == letter.upper()
 
 
+def test_acknowledgements_are_words_of_the_language(grammar):
+    """One to three, each the beginning of a turn without slots, spelled like a sentence."""
+    said = grammar.acknowledgements()
+    whole = [turn.text for turn in itertools.chain.from_iterable(grammar.exchanges) if not turn.slots]
+    assert 1 <= len(said) <= 3
+    for text in said:
+        assert any(turn.startswith(text.rstrip(".。")) for turn in whole)
+        assert len(text.split()) == 1
+        assert text[-1] in ".。" or grammar.language == "th"
+
+
 SCRIPTS = {
     "ja": r"[\u3041-\u3096\u30a1-\u30faー、。？]+",
     "th": r"[\u0e01-\u0e3a\u0e40-\u0e4e ]+",

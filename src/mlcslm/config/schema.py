@@ -16,6 +16,10 @@ from mlcslm.config.systems import SystemConfig, SystemName
 Split = Literal["train", "dev", "test"]
 
 
+DemoGaps = Literal["conversation", "pauses"]
+"""What lies between two utterances of the demo corpus."""
+
+
 class DemoCorpusConfig(Section):
     """Size of the demo corpus, synthesised by espeak-ng."""
 
@@ -25,6 +29,12 @@ class DemoCorpusConfig(Section):
     dev_sessions: int = Field(2, ge=1, description="dev sessions per group, unseen voices and sentences")
     test_sessions: int = Field(2, ge=1, description="test sessions per group, other unseen voices and sentences")
     turns_per_session: int = Field(16, ge=2, description="utterances per session")
+    gaps: DemoGaps = Field(
+        "conversation",
+        description="conversation: as in the challenge's dev set, without overlap, at speaker changes 0.14 s (median), "
+        "14 % of the time silent, and one utterance in nine shorter than a second; pauses: 0.45 s on average, and one "
+        "turn in ten overlaps the one before",
+    )
     noises: int = Field(24, ge=1, description="noises generated for augmentation, four seconds each")
     room_responses: int = Field(24, ge=1, description="room impulse responses generated for augmentation")
 

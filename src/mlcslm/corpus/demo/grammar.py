@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -79,6 +80,18 @@ class Grammar:
             raise UserError(f"demo grammar {self.language}: every first turn of an exchange was rejected; accept more.")
         first = int(rng.integers(2))
         return [Turn((first + i) % 2, text) for i, text in enumerate(best)]
+
+    def acknowledgements(self) -> list[str]:
+        """What a listener says in a word, such as "Yes.": the openings of turns without a slot, in file order.
+
+        >>> load_grammar("en").acknowledgements()
+        ['Yes.']
+        """
+        whole = [turn.text for turn in itertools.chain.from_iterable(self.exchanges) if not turn.slots]
+        # Thai has no commas: a space separates its phrases.
+        parted = [re.split(r"[,、]" if self.language != "th" else " ", text, maxsplit=1) for text in whole]
+        full_stop = {"ja": "。", "th": ""}.get(self.language, ".")
+        return list(dict.fromkeys(parts[0] + full_stop for parts in parted if len(parts) > 1)) or whole[:1]
 
     def sentences(self) -> Iterator[str]:
         """Yield every distinct sentence of the grammar, in file order."""
