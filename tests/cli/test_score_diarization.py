@@ -98,7 +98,7 @@ def test_tcpwer_is_printed_pooled_by_group_and_by_session(app: typer.Typer):
         "notes": [expected["notes"][0].replace(".stm", ".json")]
     }
     broken_down = run(app, "tcpwer", "ref.stm", "hyp.stm", "--breakdown")
-    assert broken_down["breakdown"] == {"confusion": 4, "missed": 2, "false_alarm": 0, "recognition": 1}
+    assert broken_down["breakdown"] == {"timing": 0, "confusion": 4, "missed": 2, "false_alarm": 0, "recognition": 1}
     assert broken_down["sessions"]["Thai_1"]["breakdown"]["missed"] == 2
     normalised = run(app, "tcpwer", "ref.stm", "hyp.stm", "--normalise-hypothesis")
     assert (normalised["protocol"], normalised["errors"]) == ("mlcslm-2025+normalised-hypothesis", 6)

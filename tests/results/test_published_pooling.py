@@ -61,7 +61,7 @@ def test_published_baseline_of_track_2_pools_to_its_published_rate(inputs: Any, 
                 **{"speakers_reference": 2, "speakers_found": 2, "tcp_errors": errors, "tcp_length": length},
                 **{f"tcp_{kind}": row[kind] for kind in ("insertions", "deletions", "substitutions")},
                 **{"cp_errors": 0, "cp_length": length, "orc_errors": errors, "orc_length": length},
-                **{"confusion_errors": 0, "missed_errors": 0, "false_alarm_errors": 0},
+                **{"timing_errors": 0, "confusion_errors": 0, "missed_errors": 0, "false_alarm_errors": 0},
                 **{"recognition_errors": errors, "oracle_errors": 0, "oracle_length": length, "orc_exact": True},
             }
         )

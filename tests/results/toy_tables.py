@@ -112,7 +112,12 @@ def diarization_rows(diarizer: str, split: str) -> list[dict[str, Any]]:
                 **{"tcp_errors": errors, "tcp_length": length, "tcp_insertions": insertions},
                 **{"tcp_deletions": deletions, "tcp_substitutions": substitutions},
                 **{"cp_errors": errors, "cp_length": length, "orc_errors": errors - confused, "orc_length": length},
-                **{"confusion_errors": confused, "missed_errors": lost, "false_alarm_errors": invented},
+                **{
+                    "timing_errors": 0,
+                    "confusion_errors": confused,
+                    "missed_errors": lost,
+                    "false_alarm_errors": invented,
+                },
                 **{"recognition_errors": errors - confused - lost - invented},
                 **{"oracle_errors": oracle, "oracle_length": length, "orc_exact": True},
             }

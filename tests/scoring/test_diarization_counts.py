@@ -88,6 +88,7 @@ def test_a_row_a_recording_in_the_manifest_s_order(inputs: Inputs, caplog: pytes
         "cp_length": 7,
         "orc_errors": 4,
         "orc_length": 7,
+        "timing_errors": 0,
         "confusion_errors": 4,
         "missed_errors": 1,
         "false_alarm_errors": 2,

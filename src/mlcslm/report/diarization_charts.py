@@ -14,6 +14,7 @@ CAUSES = {
     "missed": "missed speech",
     "false_alarm": "false alarms",
     "confusion": "confused speakers",
+    "timing": "wrong times",
 }
 
 
@@ -28,7 +29,7 @@ def diarization_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str
     sections: list[dict[str, Any]] = [
         {
             "heading": "tcpWER/tcpCER by cause",
-            "text": "The four causes add up to the rate. The circle is the WER/CER of the same system on the "
+            "text": "The five causes add up to the rate. The circle is the WER/CER of the same system on the "
             "reference's utterances; the rest is the cost of diarization.",
             "charts": [found for split in splits if (found := _pooled(connection, split))],
             "small": True,
@@ -65,7 +66,7 @@ def _stacked(names: list[str], parts: dict[str, list[float]]) -> list[go.Bar]:
 def _pooled(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any] | None:
     """None if there are only turns without words, which have no such rate."""
     rows = connection.execute(
-        "SELECT b.system, recognition, missed, false_alarm, confusion, oracle_wer FROM tcpwer_breakdown AS b "
+        "SELECT b.system, recognition, missed, false_alarm, confusion, timing, oracle_wer FROM tcpwer_breakdown AS b "
         "JOIN diarizers AS d ON d.diarizer = b.system WHERE split = ? AND grp = 'all' AND tcpwer IS NOT NULL "
         "ORDER BY d.rowid DESC",
         [split],
@@ -94,7 +95,7 @@ def _der(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]:
     ).fetchall()
     names, *values = map(list, zip(*rows, strict=True))
     return _bars(
-        _stacked(names, dict(zip(list(CAUSES.values())[1:], values, strict=True))),
+        _stacked(names, dict(zip(list(CAUSES.values())[1:4], values, strict=True))),
         split,
         len(names),
         "percent of speech",
@@ -103,8 +104,8 @@ def _der(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any]:
 
 def _by_group(connection: duckdb.DuckDBPyConnection, split: str) -> dict[str, Any] | None:
     rows = connection.execute(
-        "SELECT b.grp, recognition, missed, false_alarm, confusion, b.system FROM tcpwer_breakdown AS b "
-        "JOIN groups AS g ON g.grp = b.grp WHERE split = ? AND b.tcpwer IS NOT NULL AND b.system = "
+        "SELECT b.grp, recognition, missed, false_alarm, confusion, timing, b.system FROM tcpwer_breakdown "
+        "AS b JOIN groups AS g ON g.grp = b.grp WHERE split = ? AND b.tcpwer IS NOT NULL AND b.system = "
         "(SELECT system FROM diarization_by_system WHERE split = ? ORDER BY tcpwer, system LIMIT 1) "
         "ORDER BY g.rowid DESC",
         [split, split],

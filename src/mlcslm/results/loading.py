@@ -119,9 +119,10 @@ _DIARIZATION_CHECKS = (
     "AND s.protocol = u.protocol AND s.recording = u.session_id GROUP BY u.file, u.split",
     "SELECT file, 'rows whose tcp_errors are not the sum of their kinds or of their causes, or negative', count(*), "
     "min(recording) FROM staged WHERE tcp_errors <> tcp_insertions + tcp_deletions + tcp_substitutions "
-    "OR tcp_errors <> confusion_errors + missed_errors + false_alarm_errors + recognition_errors "
-    "OR least(tcp_length, tcp_insertions, tcp_deletions, tcp_substitutions, confusion_errors, missed_errors, "
-    "false_alarm_errors, recognition_errors) < 0 OR least(scored_speech, missed, false_alarm, confusion) < 0 "
+    "OR tcp_errors <> timing_errors + confusion_errors + missed_errors + false_alarm_errors + recognition_errors "
+    "OR least(tcp_length, tcp_insertions, tcp_deletions, tcp_substitutions, timing_errors, confusion_errors, "
+    "missed_errors, false_alarm_errors, recognition_errors) < 0 "
+    "OR least(scored_speech, missed, false_alarm, confusion) < 0 "
     "GROUP BY file",
     "SELECT file, 'recordings with other oracle_errors than the system that transcribed has', count(*), min(recording) "
     "FROM staged JOIN diarizers ON diarizer = staged.system JOIN (SELECT system, split, protocol, session_id, "

@@ -61,13 +61,14 @@ SECTIONS = {
         """,
     ),
     "table7": (
-        "Breakdown of tcpWER/tcpCER: recognition, missed and false speech and confused speakers add up to it; "
-        "oracle is the WER/CER of the same system on the reference's utterances",
+        "Breakdown of tcpWER/tcpCER: recognition, missed and false speech, confused speakers and wrong times add up to "
+        "it; oracle is the WER/CER of the same system on the reference's utterances",
         """
         SELECT
             r.diarizer, b.split, decimals(b.tcpwer) AS tcpwer, decimals(b.recognition) AS recognition,
             decimals(b.missed) AS missed, decimals(b.false_alarm) AS false_alarm,
-            decimals(b.confusion) AS confusion, decimals(b.oracle_wer) AS oracle, d.system AS transcribed_by
+            decimals(b.confusion) AS confusion, decimals(b.timing) AS timing, decimals(b.oracle_wer) AS oracle,
+            d.system AS transcribed_by
         FROM table_rows AS r
         JOIN tcpwer_breakdown AS b ON b.system = r.diarizer AND b.grp = 'all'
         JOIN diarizers AS d ON d.diarizer = r.diarizer

@@ -187,7 +187,7 @@ CREATE TABLE diarization_counts (
     speakers_reference INTEGER NOT NULL, speakers_found INTEGER NOT NULL, tcp_errors INTEGER, tcp_length INTEGER,
     tcp_insertions INTEGER, tcp_deletions INTEGER, tcp_substitutions INTEGER,
     cp_errors INTEGER, cp_length INTEGER, orc_errors INTEGER, orc_length INTEGER,
-    confusion_errors INTEGER, missed_errors INTEGER, false_alarm_errors INTEGER,
+    timing_errors INTEGER, confusion_errors INTEGER, missed_errors INTEGER, false_alarm_errors INTEGER,
     recognition_errors INTEGER, oracle_errors INTEGER, oracle_length INTEGER, orc_exact BOOLEAN,
     PRIMARY KEY (system, split, protocol, recording)
 );
@@ -212,6 +212,7 @@ COMMENT ON COLUMN diarization_counts.cp_errors IS 'Errors of cpWER: as tcpWER, i
 COMMENT ON COLUMN diarization_counts.cp_length IS 'Its reference tokens';
 COMMENT ON COLUMN diarization_counts.orc_errors IS 'Errors of tcORC-WER: as tcpWER, ignoring speakers';
 COMMENT ON COLUMN diarization_counts.orc_length IS 'Its reference tokens';
+COMMENT ON COLUMN diarization_counts.timing_errors IS 'Of tcp_errors: right words more than the collar away from their time';
 COMMENT ON COLUMN diarization_counts.confusion_errors IS 'Of tcp_errors: words attributed to the wrong speaker';
 COMMENT ON COLUMN diarization_counts.missed_errors IS 'Of tcp_errors: words lost where fewer speakers are found than speak';
 COMMENT ON COLUMN diarization_counts.false_alarm_errors IS 'Of tcp_errors: words inserted where more speakers are found than speak';

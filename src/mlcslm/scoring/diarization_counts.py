@@ -23,7 +23,7 @@ from mlcslm.text.protocols import Protocol, get_protocol
 
 _SECONDS = ("scored_speech", "missed", "false_alarm", "confusion")
 _TCP = ("errors", "length", "insertions", "deletions", "substitutions")
-_CAUSES = ("confusion", "missed", "false_alarm", "recognition")
+_CAUSES = ("timing", "confusion", "missed", "false_alarm", "recognition")
 _COUNTS = (
     *("speakers_reference", "speakers_found"),
     *(f"tcp_{name}" for name in _TCP),

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import accumulate
 
-from mlcslm.scoring.tcpwer import RecordingWords, TcpScore, pair_speakers
+from mlcslm.scoring.tcpwer import Pairing, RecordingWords, TcpScore, pair_speakers
 from mlcslm.scoring.word_timing import TimedWords
 
 MAX_STATES = 5_000_000
@@ -24,7 +24,15 @@ class OrcScore:
     exact: bool
 
 
-def score_cp(recording: RecordingWords) -> int:
+@dataclass(frozen=True)
+class CpScore:
+    """Errors of the best pairing, and the pairs: (reference speaker, hypothesis speaker), None for nobody."""
+
+    errors: int
+    pairing: Pairing
+
+
+def score_cp(recording: RecordingWords) -> CpScore:
     """Errors of cpWER (Watanabe et al. 2020): best pairing of speakers, words of each concatenated, times ignored."""
     from rapidfuzz.distance import Levenshtein
 
@@ -42,7 +50,7 @@ def score_cp(recording: RecordingWords) -> int:
             errors += reference_lengths[r]
         elif h is not None:
             errors += hypothesis_lengths[h]
-    return errors
+    return CpScore(errors, pairing)
 
 
 def score_orc(recording: RecordingWords, tcp: TcpScore) -> OrcScore:

@@ -66,7 +66,7 @@ def pool_transcripts(errors: Iterable[TranscriptErrors]) -> TranscriptErrors:
 class TranscriptTask:
     """A recording to score: raw utterances of both sides, and how to tokenise them.
 
-    breakdown: whether to compute where the errors come from, which takes half as long again; unscored: zones in
+    breakdown: whether to compute where the errors come from, which takes twice as long again; unscored: zones in
     seconds; words of either side whose middle is in one are excluded, as in sclite.
     """
 
@@ -81,10 +81,10 @@ class TranscriptTask:
 def score_transcript(task: TranscriptTask) -> TranscriptErrors:
     """Errors of a recording's transcript."""
     recording, left_out = _scored_words(task)
-    tcp = score_tcp(recording)
+    tcp, cp = score_tcp(recording), score_cp(recording)
     orc = score_orc(recording, tcp)
-    parts = break_down(recording, tcp, task.reference, task.hypothesis) if task.breakdown else None
-    return TranscriptErrors(tcp.counts, score_cp(recording), orc.errors, orc.exact, parts, *left_out)
+    parts = break_down(recording, tcp, cp, task.reference, task.hypothesis) if task.breakdown else None
+    return TranscriptErrors(tcp.counts, cp.errors, orc.errors, orc.exact, parts, *left_out)
 
 
 def score_tcp_alone(task: TranscriptTask) -> ErrorCounts:
