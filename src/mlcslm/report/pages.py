@@ -67,6 +67,7 @@ def _contents(
     if groups:
         values: dict[str, Any] = {"maps": groups, "characters": [name for (name,) in characters]}
         pages.append(("groups.html", "Groups", "groups.html.j2", values))
+        pages.append(("words.html", "Words", "words.html.j2", {}))
     if decoding:
         pages.append(("decoding.html", "Decoding", "charts.html.j2", {"lead": "", "sections": decoding}))
     if reasoning:

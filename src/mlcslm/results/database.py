@@ -25,6 +25,7 @@ from mlcslm.io.locks import exclusive
 from mlcslm.io.places import check_output_file
 from mlcslm.results import intervals, loading
 from mlcslm.results.external_systems import ExternalSystem, counts_of, insert_systems, load_answers
+from mlcslm.results.word_pairs import insert_token_pairs
 from mlcslm.text.protocols import get_protocol
 from mlcslm.workflow.layout import CARD, Layout
 
@@ -114,6 +115,8 @@ def build_database(
                 loading.load_segments(connection, segments)
                 load_answers(connection, external)
                 _check_protocol(connection, settings["protocol"])
+                scoring = checked.scoring
+                insert_token_pairs(connection, get_protocol(scoring.protocol, scoring.normalise_hypothesis))
                 _insert_paper_tables(connection, paper_tables, checked, left_out)
                 for views in _VIEWS:
                     connection.execute(_sql(views))

@@ -244,6 +244,18 @@ COMMENT ON COLUMN diarized_segments.stop_reason IS 'As in hypotheses';
 COMMENT ON COLUMN diarized_segments.seconds IS 'The segment''s share of its batch''s wall time';
 COMMENT ON COLUMN diarized_segments."loop" IS 'As in hypotheses';
 
+CREATE TABLE token_pairs (
+    system VARCHAR NOT NULL, split VARCHAR NOT NULL, grp VARCHAR NOT NULL REFERENCES groups (grp),
+    reference VARCHAR, hypothesis VARCHAR, count INTEGER NOT NULL CHECK (count > 0)
+);
+COMMENT ON TABLE token_pairs IS 'Aligned tokens of each system under the config''s protocol, right and wrong, and how often each pair occurs; views words and confusions add them up';
+COMMENT ON COLUMN token_pairs.system IS 'System';
+COMMENT ON COLUMN token_pairs.split IS 'Split of the utterances';
+COMMENT ON COLUMN token_pairs.grp IS 'Language or accent of the utterances';
+COMMENT ON COLUMN token_pairs.reference IS 'Token of the reference, normalised; NULL: inserted by the system';
+COMMENT ON COLUMN token_pairs.hypothesis IS 'Token of the answer in its place; NULL: missing';
+COMMENT ON COLUMN token_pairs.count IS 'Occurrences';
+
 CREATE TABLE paper_tables (table_name VARCHAR PRIMARY KEY, title VARCHAR NOT NULL, value_columns VARCHAR[] NOT NULL);
 COMMENT ON TABLE paper_tables IS 'The paper''s seven tables (config/tables.yaml)';
 COMMENT ON COLUMN paper_tables.table_name IS 'table1 to table7';
