@@ -77,7 +77,7 @@ class RecognizerDecoder:
         unknown = Counter(
             wanted for row in rows if (wanted := self._wanted(row)) is not None and not self.recognizer.knows(wanted)
         )
-        if unknown:
+        if unknown and self.recognizer.can_be_told:
             which = ", ".join(f"{language} ({count:,} utterances)" for language, count in unknown.most_common())
             say(f"{self.label}: cannot be told the language {which}; it is left to find it, or to guess.")
 

@@ -39,6 +39,9 @@ class Recognizer(ABC):
     longest_s: float = 30.0
     """Longer utterances are split at pauses."""
 
+    can_be_told: bool = True
+    """Whether the family can be told a language at all; if not, nothing is said about languages it does not know."""
+
     def __init__(self, model: Any, decoding: RecognizerDecodingConfig) -> None:
         self.model = model
         self.decoding = decoding
