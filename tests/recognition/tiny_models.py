@@ -161,10 +161,13 @@ def _parakeet(folder: Path, kind: str, **config: Any) -> None:
     for name, parameter in model.named_parameters():
         if "joint" in name or "head" in name:
             parameter.data.normal_(0, 1.0)
+    if kind != "CTC":
+        model.generation_config.decoder_start_token_id = blank
+        model.generation_config.pad_token_id = pad
     model.save_pretrained(folder)
-    ParakeetProcessor(
-        ParakeetFeatureExtractor(feature_size=80), tokenizer, decoder_type=kind.lower()
-    ).save_pretrained(folder)
+    ParakeetProcessor(ParakeetFeatureExtractor(feature_size=80), tokenizer, decoder_type=kind.lower()).save_pretrained(
+        folder
+    )
 
 
 def parakeet_ctc(folder: Path) -> None:
@@ -279,7 +282,9 @@ def qwen3_asr(folder: Path) -> None:
     )
     _settle(model, ids("<|im_end|>"))
     model.save_pretrained(folder)
-    template = _CHAT.replace("BEGIN", "<|audio_start|>").replace("AUDIO", "<|audio_pad|>").replace("END", "<|audio_end|>")
+    template = (
+        _CHAT.replace("BEGIN", "<|audio_start|>").replace("AUDIO", "<|audio_pad|>").replace("END", "<|audio_end|>")
+    )
     Qwen3ASRProcessor(Qwen3ASRFeatureExtractor(feature_size=32), tokenizer, chat_template=template).save_pretrained(
         folder
     )

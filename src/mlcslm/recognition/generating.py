@@ -10,7 +10,7 @@ import torch
 
 from mlcslm.config.recognizers import RecognizerDecodingConfig
 from mlcslm.corpus.audio import Audio
-from mlcslm.recognition.recognizer import Answer, Recognizer, cut_answer, end_tokens
+from mlcslm.recognition.recognizer import Answer, Recognizer, cut_answer, end_tokens, quiet
 
 MAX_NEW_TOKENS = 448
 """Length of an answer if none is configured: about what half a minute of speech takes, and Whisper's limit."""
@@ -29,6 +29,8 @@ class GeneratingRecognizer(Recognizer):
         super().__init__(model, decoding)
         self.processor = processor
         self.tokenizer = getattr(processor, "tokenizer", processor)
+        # transformers would warn in every batch that both limits are set.
+        model.generation_config.max_length = None
 
     @abstractmethod
     def inputs(self, audio: Sequence[Audio], languages: Sequence[str | None]) -> dict[str, Any]:
@@ -55,12 +57,13 @@ class GeneratingRecognizer(Recognizer):
         answers: dict[int, Answer] = {}
         for part, inputs, languages in prepared:
             given = self.to_device(inputs)
-            generated = self.model.generate(
-                **given,
-                num_beams=self.decoding.beams,
-                do_sample=False,
-                max_new_tokens=self.decoding.max_new_tokens or MAX_NEW_TOKENS,
-            )
+            with quiet():
+                generated = self.model.generate(
+                    **given,
+                    num_beams=self.decoding.beams,
+                    do_sample=False,
+                    max_new_tokens=self.decoding.max_new_tokens or MAX_NEW_TOKENS,
+                )
             generated = getattr(generated, "sequences", generated)
             skipped = self._prompt_length(given)
             for index, ids, language in zip(part, generated[:, skipped:].tolist(), languages, strict=True):
@@ -74,8 +77,21 @@ class GeneratingRecognizer(Recognizer):
     def _answer(self, ids: list[int], language: str | None) -> Answer:
         ids, ended = cut_answer(ids, end_tokens(self.model), self.model.generation_config.pad_token_id)
         raw = self.tokenizer.decode(ids, skip_special_tokens=False)
-        text, heard, well_formed = self.read(self.tokenizer.decode(ids, skip_special_tokens=True), language)
+        with quiet():
+            text, heard, well_formed = self.read(self.tokenizer.decode(ids, skip_special_tokens=True), language)
         return Answer(text.strip(), raw, ids, ended, heard, well_formed)
+
+
+def padded(tensors: Sequence[torch.Tensor], fill: float, *, left: bool) -> torch.Tensor:
+    """Tensors (1, …, T) stacked as (B, …, longest T), filled on the left or on the right.
+
+    >>> padded([torch.tensor([[1, 2]]), torch.tensor([[3]])], 0, left=True).tolist()
+    [[1, 2], [0, 3]]
+    """
+    longest = max(one.shape[-1] for one in tensors)
+    gaps = [longest - one.shape[-1] for one in tensors]
+    sides = [(gap, 0) if left else (0, gap) for gap in gaps]
+    return torch.cat([torch.nn.functional.pad(one, side, value=fill) for one, side in zip(tensors, sides, strict=True)])
 
 
 def by_one(audio: Sequence[Audio]) -> list[list[int]]:

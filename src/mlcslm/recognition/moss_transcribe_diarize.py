@@ -30,7 +30,7 @@ class MossTranscribeDiarize(GeneratingRecognizer):
     def inputs(self, audio: Sequence[Audio], languages: Sequence[str | None]) -> dict[str, Any]:
         """The chat prompt with audio."""
         request = self.processor.apply_transcription_request(
-            list(audio), processor_kwargs={"sampling_rate": SAMPLE_RATE}
+            list(audio), processor_kwargs={"sampling_rate": SAMPLE_RATE, "return_tensors": "pt"}
         )
         return dict(request)
 

@@ -10,7 +10,7 @@ from transformers.models.qwen3_asr.processing_qwen3_asr import LANGUAGE_CODE_TO_
 
 from mlcslm.config.recognizers import RecognizerDecodingConfig
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
-from mlcslm.recognition.generating import GeneratingRecognizer
+from mlcslm.recognition.generating import GeneratingRecognizer, padded
 from mlcslm.recognition.loading import Source
 
 _TAG = "<asr_text>"
@@ -30,12 +30,23 @@ class Qwen3Asr(GeneratingRecognizer):
         return language in LANGUAGE_CODE_TO_NAME
 
     def inputs(self, audio: Sequence[Audio], languages: Sequence[str | None]) -> dict[str, Any]:
-        """Chat prompts with audio; a language that is told begins the answer."""
-        return dict(
+        """Chat prompts with audio; a language that is told begins the answer.
+
+        Features are computed by utterance: those of silence behind a shorter one would change its last second.
+        """
+        requests = [
             self.processor.apply_transcription_request(
-                list(audio), language=list(languages), processor_kwargs={"sampling_rate": SAMPLE_RATE}
+                [one], language=[language], processor_kwargs={"sampling_rate": SAMPLE_RATE}
             )
-        )
+            for one, language in zip(audio, languages, strict=True)
+        ]
+        fills = {"input_ids": self.tokenizer.pad_token_id}
+        return {
+            name: padded(
+                [one[name] for one in requests], fills.get(name, 0), left=name in ("input_ids", "attention_mask")
+            )
+            for name in requests[0]
+        }
 
     def read(self, raw: str, language: str | None) -> tuple[str, str | None, bool]:
         """The text behind `<asr_text>`; without it all of the answer, which is malformed if no language was told."""

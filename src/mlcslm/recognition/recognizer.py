@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from mlcslm.config.recognizers import RecognizerDecodingConfig
 from mlcslm.corpus.audio import Audio
@@ -71,6 +73,17 @@ class Recognizer(ABC):
             else value
             for name, value in dict(tensors).items()
         }
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' warnings, which come again with every batch and are about its own defaults."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def cut_answer(ids: Sequence[int], ends: Sequence[int], padding: int | None) -> tuple[list[int], bool]:

@@ -13,7 +13,7 @@ from mlcslm.config.languages import Group
 from mlcslm.config.model_sources import split_source
 from mlcslm.config.recognizers import RecognizerConfig
 from mlcslm.decoding.decoder import SCHEMA
-from mlcslm.decoding.hypothesis_files import PartialHypotheses, rows_to_decode
+from mlcslm.decoding.hypothesis_files import PARAMETERS, PartialHypotheses, rows_to_decode
 from mlcslm.io.files import sha256
 from mlcslm.io.locks import exclusive
 from mlcslm.io.parquet import write_table
@@ -21,9 +21,6 @@ from mlcslm.recognition.batches import RecognizerDecoder, Row
 from mlcslm.recognition.loading import load_recognizer
 from mlcslm.runtime.interruption import between_steps
 from mlcslm.runtime.progress import progress, say
-
-PARAMETERS = "parameters"
-"""Key of the Parquet metadata that holds the model's number of parameters."""
 
 
 def recognize_split(

@@ -13,7 +13,7 @@ from mlcslm.config.recognizers import RecognizerDecodingConfig
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.errors import UserError
 from mlcslm.recognition.loading import KIND, Source
-from mlcslm.recognition.recognizer import Answer, Recognizer
+from mlcslm.recognition.recognizer import Answer, Recognizer, quiet
 
 
 def load(source: Source, decoding: RecognizerDecodingConfig) -> Transducer:
@@ -40,7 +40,8 @@ class Transducer(Recognizer):
     @torch.inference_mode()
     def answer(self, prepared: dict[str, Any]) -> list[Answer]:
         """Greedy search."""
-        generated = self.model.generate(**self.to_device(prepared))
+        with quiet():
+            generated = self.model.generate(**self.to_device(prepared))
         generated = getattr(generated, "sequences", generated)
         blank = {self.model.config.blank_token_id, self.model.config.pad_token_id}
         answers = []

@@ -33,7 +33,8 @@ class VibeVoiceAsr(GeneratingRecognizer):
         rate = self.processor.feature_extractor.sampling_rate
         heard = [soxr.resample(one, SAMPLE_RATE, rate) for one in audio]
         request = self.processor.apply_transcription_request(heard, processor_kwargs={"sampling_rate": rate})
-        return dict(request)
+        # By default noise is added to what is heard, and an utterance would have another answer every time.
+        return {**request, "sample": False}
 
     def read(self, raw: str, language: str | None) -> tuple[str, str | None, bool]:
         """The turns' words in order; all of the answer if it is no list of turns."""

@@ -20,7 +20,9 @@ _LANGUAGES = ("en", "es", "fr", "pt", "hi", "de", "nl", "it")
 def load(source: Source, decoding: RecognizerDecodingConfig) -> Voxtral:
     """The Voxtral checkpoint at `source`. Raises UserError if mistral-common is missing."""
     if importlib.util.find_spec("mistral_common") is None:
-        raise UserError(f"{KIND} {source.name}: its tokenizer needs mistral-common: pip install 'mistral-common[audio]'")
+        raise UserError(
+            f"{KIND} {source.name}: its tokenizer needs mistral-common: pip install 'mistral-common[audio]'"
+        )
     return Voxtral(source, decoding)
 
 

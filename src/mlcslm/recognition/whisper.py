@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from mlcslm.config.recognizers import RecognizerDecodingConfig
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.recognition.loading import Source
-from mlcslm.recognition.recognizer import Answer, Recognizer, cut_answer, end_tokens
+from mlcslm.recognition.recognizer import Answer, Recognizer, cut_answer, end_tokens, quiet
 
 
 def load(source: Source, decoding: RecognizerDecodingConfig) -> Whisper:
@@ -72,9 +72,10 @@ class Whisper(Recognizer):
             options = {"language": [f"<|{code}|>" for code in languages], "task": "transcribe"}
         if self.decoding.max_new_tokens is not None:
             options["max_new_tokens"] = self.decoding.max_new_tokens
-        generated = self.model.generate(
-            encoder_outputs=encoded, num_beams=self.decoding.beams, return_timestamps=False, **options
-        )
+        with quiet():
+            generated = self.model.generate(
+                encoder_outputs=encoded, num_beams=self.decoding.beams, return_timestamps=False, **options
+            )
         return [
             self._answer(ids, language if self._multilingual else "en")
             for ids, language in zip(generated.tolist(), languages, strict=True)

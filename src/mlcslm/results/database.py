@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from pyarrow.parquet import read_schema
 
 import mlcslm
 from mlcslm.config.languages import read_languages
@@ -20,6 +21,7 @@ from mlcslm.config.own_rows import with_own_rows
 from mlcslm.config.paper_tables import PaperTable, read_paper_tables, rows_for
 from mlcslm.config.reading import parse_config
 from mlcslm.config.schema import Config
+from mlcslm.decoding.hypothesis_files import PARAMETERS
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import atomic_path, fingerprint, sha256
 from mlcslm.io.locks import exclusive
@@ -37,7 +39,8 @@ class SystemRow:
     """A checkpoint with a decoding, or a ready recogniser with its search.
 
     parent: checkpoint that its training started from, None for the foundation models and for recognisers; method: label
-    of the method, None if it has none; recognizer: whether it is a ready recogniser.
+    of the method, None if it has none; recognizer: whether it is a ready recogniser; parameters: then
+    how many it has.
     """
 
     checkpoint: str
@@ -45,6 +48,7 @@ class SystemRow:
     parent: str | None = None
     method: str | None = None
     recognizer: bool = False
+    parameters: int | None = None
 
     @property
     def system(self) -> str:
@@ -56,10 +60,21 @@ class SystemRow:
         return f"{self.checkpoint}/{self.decoding}"
 
     @classmethod
-    def from_config(cls, config: Config, checkpoint: str, decoding: str) -> SystemRow:
-        """The system of a stage's checkpoint, with the stage's parent and method label, or of a ready recogniser."""
+    def from_config(cls, config: Config, checkpoint: str, decoding: str, hypotheses: Path | None = None) -> SystemRow:
+        """The system of a stage's checkpoint, with the stage's parent and method label, or of a ready recogniser.
+
+        hypotheses: a file of the system's, which says how many parameters a recogniser has.
+        """
         if checkpoint in config.recognizers:
-            return cls(checkpoint, decoding, method="ready recogniser", recognizer=True)
+            metadata = (hypotheses and read_schema(hypotheses).metadata) or {}
+            parameters = metadata.get(PARAMETERS.encode())
+            return cls(
+                checkpoint,
+                decoding,
+                method="ready recogniser",
+                recognizer=True,
+                parameters=None if parameters is None else int(parameters),
+            )
         stage = config.stages[checkpoint]
         return cls(checkpoint, decoding, None if stage.parent == "foundation" else stage.parent, stage.method or None)
 
@@ -107,7 +122,13 @@ def build_database(
                 _insert_rows(
                     connection,
                     "systems",
-                    [(row.system, row.checkpoint, row.parent, row.decoding, row.method, None) for row in systems],
+                    [
+                        (
+                            *(row.system, None if row.recognizer else row.checkpoint, row.parent, row.decoding),
+                            *(row.method, None, row.parameters),
+                        )
+                        for row in systems
+                    ],
                 )
                 _insert_rows(connection, "diarizers", _diarizers(checked))
                 insert_systems(connection, external, manifests)
@@ -328,7 +349,10 @@ def _found(config: Config, layout: Layout) -> dict[str, Any]:
         "segments": {diarizer: layout.diarization_hypotheses(*diarizer) for diarizer in diarizers},
         "tables": Path(config.tables),
         "languages": Path(config.languages),
-        "systems": [SystemRow.from_config(config, *names) for names in dict.fromkeys(one[:2] for one in systems)],
+        "systems": [
+            SystemRow.from_config(config, *names, layout.hypotheses(*names, split))
+            for names, split in {one[:2]: one[2] for one in systems}.items()
+        ],
         "left_out": [
             *(name for name in config.diarizers if name not in layout.measurable.diarizers),
             *(name for name in config.recognizers if name not in layout.measurable.recognizers),

@@ -21,6 +21,7 @@ from mlcslm.io.files import read_json
 ALL = "all"
 CARD = "system.json"
 TCPMER = "tcpmer"
+SYSTEMS = "systems"
 
 
 def statistics_file(results: Path, split: str) -> Path:
@@ -452,20 +453,35 @@ class Layout:
         Targets are tables, or something that needs all tables. For the database alone: the tables that exist, or else
         all.
         """
-        names = [*self.measured_tables(), TCPMER]
+        names = [*self.measured_tables(), SYSTEMS, TCPMER]
         files = {str(self.table(name, suffix)): name for name in names for suffix in (".csv", ".md")}
-        found = [os.path.normpath(target) for target in targets]
+        found = [os.path.normpath(target) for target in targets] or self.targets()
         if found and all(target in files for target in found):
             return [name for name in names if name in {files[target] for target in found}]
         if found == [str(self.database())] and (made := [name for name in names if self.table(name).exists()]):
             return made
         return self.measured_tables()
 
+    def targets(self) -> list[str]:
+        """What is made by default: all tables; where nothing is trained, the comparison of systems and report too."""
+        tables = self.measured_tables()
+        found = [str(self.table(name)) for name in tables]
+        if tables and not self.config.stages:
+            averages = [SYSTEMS if name == "table6" else TCPMER for name in tables if name in ("table6", "table7")]
+            found += [str(self.table(name)) for name in averages] + [str(self.report())]
+        return found
+
+    def inputs_of(self, table: str) -> dict[str, list[str]]:
+        """Files that a table, or a comparison of all systems, is made from, by kind."""
+        if table == TCPMER:
+            return self.tcpmer_inputs()
+        return self.systems_inputs() if table == SYSTEMS else self.table_inputs(table)
+
     def database_inputs(self, tables: Iterable[str]) -> dict[str, list[str]]:
         """Files that `results.duckdb` is made from so that it holds all of `tables`, by kind."""
         merged: dict[str, dict[str, None]] = {}
         for table in tables:
-            for kind, files in (self.tcpmer_inputs() if table == TCPMER else self.table_inputs(table)).items():
+            for kind, files in self.inputs_of(table).items():
                 merged.setdefault(kind, {}).update(dict.fromkeys(files))
         manifests = [str(self.manifest(split)) for split in self.splits]
         return {"manifests": manifests, **{kind: list(files) for kind, files in merged.items()}}
@@ -484,6 +500,10 @@ class Layout:
         expected.update(pair for table in self.measured_tables() for pair in self.diarized(table))
         files = [str(self.diarization_counts(*pair)) for pair in expected]
         return {"diarization": sorted(files), "external": self.external_inputs()}
+
+    def systems_inputs(self) -> dict[str, list[str]]:
+        """Files that the comparison of all Track 1 systems is made from, by kind: those of Table 6."""
+        return self.table_inputs("table6") if "table6" in self.tables else {"external": self.external_inputs()}
 
     def submitting(self, track: int) -> list[str]:
         """Systems that can be submitted to a track: all that decode utterances, or diarizers; and external ones."""
