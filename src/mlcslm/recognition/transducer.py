@@ -40,13 +40,22 @@ class Transducer(Recognizer):
     @torch.inference_mode()
     def answer(self, prepared: dict[str, Any]) -> list[Answer]:
         """Greedy search."""
+        given = self.to_device(prepared)
         with quiet():
-            generated = self.model.generate(**self.to_device(prepared))
+            generated = self.model.generate(**given)
         generated = getattr(generated, "sequences", generated)
-        blank = {self.model.config.blank_token_id, self.model.config.pad_token_id}
-        answers = []
-        for ids in generated.tolist():
-            kept = [token for token in ids if token not in blank]
-            text = self.processor.tokenizer.decode(kept, skip_special_tokens=True, group_tokens=False)
-            answers.append(Answer(text.strip(), text, kept, ended=True))
-        return answers
+        frames = self.model.encoder._get_subsampling_output_length(given["attention_mask"].sum(-1)).tolist()
+        return [self._answer(ids, count) for ids, count in zip(generated.tolist(), frames, strict=True)]
+
+    def _answer(self, ids: list[int], frames: int) -> Answer:
+        """The answer that `ids` spell, with blanks and padding; frames: of the utterance itself.
+
+        One that does not advance is truncated, whatever it is batched with, where it would be alone.
+        """
+        config = self.model.config
+        while ids and ids[-1] == config.pad_token_id:
+            ids.pop()
+        limit = config.max_symbols_per_step * frames
+        kept = [token for token in ids[:limit] if token not in (config.blank_token_id, config.pad_token_id)]
+        text = self.processor.tokenizer.decode(kept, skip_special_tokens=True, group_tokens=False)
+        return Answer(text.strip(), text, kept, len(ids) < limit)
