@@ -56,7 +56,7 @@ def test_a_language_may_be_named_by_code_language_or_group(saved, languages) -> 
     assert one.find_group(None) is None
     assert one.find_group("fr") == one.find_group("French") == "French"
     assert one.find_group("english") == "English-American"
-    with pytest.raises(UserError, match="cannot be told it. Of the groups' languages it knows de, en, fr, ru"):
+    with pytest.raises(UserError, match=r"cannot be told it\. Of the groups' languages it knows de, en, fr, ru"):
         one.find_group("Korean")
     silent = RecognizerTranscriber(RecognizerConfig(model=str(saved("hubert"))), languages)
     with pytest.raises(UserError, match="It cannot be told any; omit it"):
