@@ -55,9 +55,11 @@ onsuccess:
 
 wildcard_constraints:
     split="train|dev|test",
-    checkpoint="|".join(map(re.escape, preset.stages)),
+    # Rules that score have a ready recogniser and its search in these two places.
+    checkpoint="|".join(map(re.escape, [*preset.stages, *preset.recognizers])) or NONE,
+    decoding="|".join(map(re.escape, dict.fromkeys([*preset.decodings, *dict(preset.decoded).values()]))) or NONE,
+    recognizer="|".join(map(re.escape, preset.recognizers)) or NONE,
     encoder="|".join(map(re.escape, ["foundation", *preset.stages])),
-    decoding="|".join(map(re.escape, preset.decodings)),
     diarizer="|".join(map(re.escape, preset.diarizers)) or NONE,
     embedding="|".join(map(re.escape, preset.embeddings)) or NONE,
     corpus="|".join(map(re.escape, preset.speaker_corpora)) or NONE,

@@ -5,7 +5,7 @@ Shapes: P positions, i inputs, o outputs, r rank.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from peft.tuners.lora.layer import Linear
@@ -22,7 +22,7 @@ class LoraLinear(Linear):
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Outputs (…, o) of `x` (…, i)."""
-        base = cast("nn.Linear", self.base_layer)
+        base: Any = self.base_layer
         (adapter, *others) = self.active_adapters or [None]
         if (
             args

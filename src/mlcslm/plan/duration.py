@@ -128,7 +128,7 @@ class Operations:
         head = answer * self.head * (6 if "head" in stage.trains else 4)
         projector = audio * self.projector * 6
         encoder = heard = 0.0
-        if not self.layout.uses_cache(name):
+        if not self.layout.uses_cache(name, "train"):
             encoder = heard = self._encoding(seconds, adapters="encoder_lora" in trained)
             if "encoder_lora" in stage.trains:
                 encoder = (2 + again) * heard + frames * 2 * self.encoder_lora
@@ -147,7 +147,7 @@ class Operations:
         answer = min(1.5 * self.text_lengths.answer_tokens(template, split.mean_s), settings.max_new_tokens)
         audio = _FRAMES_A_SECOND * split.mean_s / _FRAMES_A_TOKEN
         read = audio + self.text_lengths.prompt[template]
-        encoder = 0.0 if self.layout.uses_cache(checkpoint) else self._encoding(split.mean_s)
+        encoder = 0.0 if self.layout.uses_cache(checkpoint, "dev") else self._encoding(split.mean_s)
         return encoder + 2 * self.language_model * (read + settings.beams * answer) + 2 * self.head * answer
 
     def _encoding(self, seconds: float, *, adapters: bool = False) -> float:

@@ -33,10 +33,11 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
     tables = tuple(layout.measured_tables() if tables is None else tables)
     systems = dict.fromkeys(system for table in tables for system in layout.measured(table))
     diarized = dict.fromkeys(pair for table in tables for pair in layout.diarized(table))
-    checkpoints = {name for checkpoint, _, _ in systems for name in config.lineage(checkpoint)}
+    trained = [system for system in systems if system[0] in config.stages]
+    checkpoints = {name for checkpoint, _, _ in trained for name in config.lineage(checkpoint)}
     reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, checkpoints)) else ()
     checkpoints |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
-    read = {(checkpoint, split) for checkpoint, _, split in systems} | {(name, "train") for name in checkpoints}
+    read = {(checkpoint, split) for checkpoint, _, split in trained} | {(name, "train") for name in checkpoints}
     cached = {(config.encoder_of(name), split) for name, split in read if layout.uses_cache(name, split)}
     diarizers = dict.fromkeys(name for name, _ in diarized)
     embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
@@ -64,7 +65,8 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "train": len(needed.checkpoints),
         "decode_training_set": len(needed.reasoning) * shards,
         "reasoning_data": int(bool(needed.reasoning)),
-        "decode": len(needed.systems) * shards,
+        "decode": sum(checkpoint in layout.config.stages for checkpoint, _, _ in needed.systems) * shards,
+        "recognize": sum(name in layout.config.recognizers for name, _, _ in needed.systems) * shards,
         "merge_hypotheses": len(needed.systems),
         "score": len(needed.systems),
         "speaker_corpus": len(needed.speaker_corpora),

@@ -142,7 +142,7 @@ def _tables(layout: Layout) -> Iterator[Part]:
 def needed_stages(layout: Layout) -> set[str]:
     """Stages that the tables need, including all those they continue or learn from."""
     config: Config = layout.config
-    waiting = {checkpoint for checkpoint, _, _ in _systems(layout)}
+    waiting = {checkpoint for checkpoint, _, _ in _systems(layout) if checkpoint in config.stages}
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
