@@ -84,14 +84,14 @@ def test_a_failed_job_says_why_and_repeats_it_last(
     console: Console, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "a.log"
-    log.write_text("loading\nmlcslm: 2 faults:\n  a.yaml: no\n  b.yaml: no\nbye\n")
+    log.write_text("loading\nmlcslm: 2 faults:\n  a.yaml: no\nb.yaml: no\n")
     start(console, log)
     console.emit(record(LogEvent.ERROR, "CalledProcessError in file x", logging.ERROR))
     console.emit(record(LogEvent.JOB_ERROR, jobid=1, rule_name="train", log=[str(log)]))
     console.emit(record(None, "Exiting because a job execution failed.", logging.ERROR))
     console.emit(record(None, "disk almost full", logging.WARNING))
     console.close()
-    fault = f"train ckpt-4000 failed (log: {log}):\nmlcslm: 2 faults:\n  a.yaml: no\n  b.yaml: no\n"
+    fault = f"train ckpt-4000 failed (log: {log}):\nmlcslm: 2 faults:\n  a.yaml: no\nb.yaml: no\n"
     assert capsys.readouterr().err == f"{fault}disk almost full\n\n{fault}"
 
 
