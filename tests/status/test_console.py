@@ -70,6 +70,8 @@ def test_a_running_job_is_one_line_with_its_progress(console: Console, tmp_path:
     log.write_text("ckpt-4000:  10%|█ | 30/300 [00:30<04:30,  1.00step/s]\rckpt-4000:  20%|██ | 60/300 [01:00<04:00]")
     start(console, log)
     start(console, tmp_path / "none.log", 2, "demo_corpus")
+    console.emit(record(LogEvent.RUN_INFO, stats={"train": 11, "table": 1, "total": 12}))
+    assert console.lines()[0].startswith("0 of 12 jobs done, ")
     console.emit(record(LogEvent.PROGRESS, done=3, total=12))
     head, first, second = console.lines()
     assert head.startswith("3 of 12 jobs done, ")

@@ -31,7 +31,6 @@ QUIET_S = 2.0
 """Shorter jobs leave no line of their own."""
 _SILENT = {
     LogEvent.WORKFLOW_STARTED,
-    LogEvent.RUN_INFO,
     LogEvent.SHELLCMD,
     LogEvent.JOB_STARTED,
     LogEvent.GROUP_INFO,
@@ -124,6 +123,8 @@ class Console(LogHandlerBase):
             self._finish(record)
         elif event in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR):
             self._fail(record)
+        elif event == LogEvent.RUN_INFO:
+            self._counts = (0, int((getattr(record, "stats", None) or {}).get("total", 0)))
         elif event == LogEvent.PROGRESS:
             self._counts = (getattr(record, "done", 0), getattr(record, "total", 0))
         elif event == LogEvent.ERROR and self._jobs_speak_for_themselves(record):
@@ -191,7 +192,8 @@ class Console(LogHandlerBase):
     def _message(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip("\n")
         if text.strip() and not text.lstrip().startswith(_NOISE):
-            self._print(text)
+            hint = "\nTables: mlcslm show, mlcslm show table6" if text.startswith("Nothing to be done") else ""
+            self._print(text + hint)
 
     def _print(self, text: str) -> None:
         if self._live is not None:
