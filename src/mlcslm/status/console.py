@@ -102,6 +102,7 @@ class Console(LogHandlerBase):
         self._over = threading.Event()
         self._begun = time.monotonic()
         self._counts = (0, 0)
+        self._last_message = ""
         self._live: Live | None = None
         self._ticker: threading.Thread | None = None
 
@@ -191,6 +192,9 @@ class Console(LogHandlerBase):
 
     def _message(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip("\n")
+        if text == self._last_message:
+            return  # Snakemake says some things once a second
+        self._last_message = text
         if text.strip() and not text.lstrip().startswith(_NOISE):
             hint = "\nTables: mlcslm show, mlcslm show table6" if text.startswith("Nothing to be done") else ""
             self._print(text + hint)
