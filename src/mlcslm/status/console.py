@@ -301,7 +301,11 @@ def _shortened(lines: list[str]) -> Any:
 
 def _usual_handler(settings: Any) -> logging.Handler:
     """What Snakemake prints with when there is no plugin."""
-    from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+    from snakemake.logging import (  # type: ignore[import-untyped]
+        ColorizingTextHandler,
+        DefaultFilter,
+        DefaultFormatter,
+    )
 
     stream = sys.stdout if settings.stdout else sys.stderr
     return ColorizingTextHandler(
