@@ -70,6 +70,8 @@ def test_a_running_job_is_one_line_with_its_progress(console: Console, tmp_path:
     log.write_text("ckpt-4000:  10%|█ | 30/300 [00:30<04:30,  1.00step/s]\rckpt-4000:  20%|██ | 60/300 [01:00<04:00]")
     start(console, log)
     start(console, tmp_path / "none.log", 2, "demo_corpus")
+    console.emit(record(LogEvent.RUN_INFO, stats={"train": 11, "table": 1, "total": 12}))
+    assert console.lines()[0].startswith("0 of 12 jobs done, ")
     console.emit(record(LogEvent.PROGRESS, done=3, total=12))
     head, first, second = console.lines()
     assert head.startswith("3 of 12 jobs done, ")
@@ -84,14 +86,14 @@ def test_a_failed_job_says_why_and_repeats_it_last(
     console: Console, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "a.log"
-    log.write_text("loading\nmlcslm: 2 faults:\n  a.yaml: no\n  b.yaml: no\nbye\n")
+    log.write_text("loading\nmlcslm: 2 faults:\n  a.yaml: no\nb.yaml: no\n")
     start(console, log)
     console.emit(record(LogEvent.ERROR, "CalledProcessError in file x", logging.ERROR))
     console.emit(record(LogEvent.JOB_ERROR, jobid=1, rule_name="train", log=[str(log)]))
     console.emit(record(None, "Exiting because a job execution failed.", logging.ERROR))
     console.emit(record(None, "disk almost full", logging.WARNING))
     console.close()
-    fault = f"train ckpt-4000 failed (log: {log}):\nmlcslm: 2 faults:\n  a.yaml: no\n  b.yaml: no\n"
+    fault = f"train ckpt-4000 failed (log: {log}):\nmlcslm: 2 faults:\n  a.yaml: no\nb.yaml: no\n"
     assert capsys.readouterr().err == f"{fault}disk almost full\n\n{fault}"
 
 

@@ -52,15 +52,15 @@ def show_outcome(layout: Layout, targets: Sequence[str]) -> None:
 def _next(layout: Layout, tables: Sequence[str]) -> list[str]:
     database = "" if layout.root.name == "results" else f" --database {layout.database()}"
     steps = [
-        (f"mlcslm show {tables[0]}{database}", "this table again; without a name: the list"),
+        (f"mlcslm show {tables[0]}{database}", "this table again"),
         (f"mlcslm show groups{database}", "by language and accent"),
     ]
     if not layout.report().is_file():
-        steps.append((f"snakemake --cores all {layout.report()}", "the report, to open in a browser"))
+        steps.append((f"snakemake --cores all {layout.report()}", "the report"))
     else:
-        steps.append((str(layout.report()), "the report: open it in a browser"))
+        steps.append((str(layout.report()), "the report, for a browser"))
     missing = [name for name in layout.measured_tables() if not layout.table(name).is_file()]
     if missing and layout.root.name == "results":
-        steps.append(("make tables", f"the other {len(missing)} tables and the report"))
-    width = min(44, max(len(command) for command, _ in steps))
+        steps.append(("make tables", "all tables and the report"))
+    width = max(len(command) for command, _ in steps)
     return [f"  {command:{width}}  {purpose}" for command, purpose in steps]

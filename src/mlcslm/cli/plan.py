@@ -52,10 +52,13 @@ def plan(
 
     config = configuration(configfile)
     with waiting(f"planning {config.preset}"):
+        # Imports make a million objects that stay; the search for garbage would go through them time and again.
+        gc.disable()
         from mlcslm.plan.plan import make_plan
         from mlcslm.plan.report import as_json, as_markdown, as_text
 
-        gc.freeze()  # the imports' million objects, which each search for garbage would go through again
+        gc.freeze()
+        gc.enable()
         made = make_plan(config, throughput=throughput, gpu=gpu, encoder=encoder, language_model=language_model)
     typer.echo({Format.text: as_text, Format.markdown: as_markdown, Format.json: as_json}[output](made))
     if notices := Layout(config).notices():

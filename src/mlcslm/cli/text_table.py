@@ -11,6 +11,7 @@ import typer
 
 Format = Literal["text", "markdown", "csv", "json"]
 _PIPE_WIDTH = 400  # characters, where no terminal sets a limit
+_LABEL_WIDTH = 16  # longer labels may take several lines
 
 
 def print_grid(
@@ -58,12 +59,40 @@ def _print_text(
     from rich.text import Text
 
     console = Console(width=width or (None if sys.stdout.isatty() else _PIPE_WIDTH), highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="bold", pad_edge=False)
-    for column, right in zip(columns, numeric, strict=True):
-        table.add_column(Text(column), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    console.print(table)
+
+    def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="bold", pad_edge=False)
+        for column, right in zip(columns, numeric, strict=True):
+            table.add_column(Text(column), justify="right" if right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        return table
+
+    shown = [[printable(cell) for cell in row] for row in rows]
+    table = grid(columns, shown)
+    if console.measure(table, options=console.options.update(width=_PIPE_WIDTH)).maximum > console.width:
+        table = grid(*_compact(columns, shown, numeric))
+    with console.capture() as printed:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def _compact(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]
+) -> tuple[list[str], list[list[str]]]:
+    """The same for a narrow terminal: short headings, intervals below their values, labels in several lines.
+
+    >>> _compact(["method", "dev published"], [["RLVF(format+accuracy)", "1.0 [0.5, 1.5]"]], [False, True])
+    (['method', 'paper'], [['RLVF(format+\\naccuracy)', '1.0\\n[0.5, 1.5]']])
+    """
+    headings = ["paper" if column.endswith(" published") else column for column in columns]
+    return headings, [
+        [
+            cell.replace(" [", "\n[") if right or len(cell) <= _LABEL_WIDTH else cell.replace("+", "+\n")
+            for cell, right in zip(row, numeric, strict=True)
+        ]
+        for row in rows
+    ]
 
 
 def printable(text: str) -> str:

@@ -31,7 +31,6 @@ QUIET_S = 2.0
 """Shorter jobs leave no line of their own."""
 _SILENT = {
     LogEvent.WORKFLOW_STARTED,
-    LogEvent.RUN_INFO,
     LogEvent.SHELLCMD,
     LogEvent.JOB_STARTED,
     LogEvent.GROUP_INFO,
@@ -45,6 +44,7 @@ _NOISE = (
     "Building DAG of jobs",
     "Complete log",
     "Conda environments: ignored",
+    "Elapsed time:",
     "Execute ",
     "Exiting because a job execution failed",
     "Group jobs: inactive",
@@ -102,6 +102,7 @@ class Console(LogHandlerBase):
         self._over = threading.Event()
         self._begun = time.monotonic()
         self._counts = (0, 0)
+        self._last_message = ""
         self._live: Live | None = None
         self._ticker: threading.Thread | None = None
 
@@ -123,6 +124,8 @@ class Console(LogHandlerBase):
             self._finish(record)
         elif event in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR):
             self._fail(record)
+        elif event == LogEvent.RUN_INFO:
+            self._counts = (0, int((getattr(record, "stats", None) or {}).get("total", 0)))
         elif event == LogEvent.PROGRESS:
             self._counts = (getattr(record, "done", 0), getattr(record, "total", 0))
         elif event == LogEvent.ERROR and self._jobs_speak_for_themselves(record):
@@ -139,6 +142,11 @@ class Console(LogHandlerBase):
         if self._live is not None:
             self._live.stop()
             self._live = None
+        with self._state:
+            stopped, self._jobs = list(self._jobs.values()), {}
+        for job in stopped:  # by an interruption: some say where they will resume
+            for message in _said(job.log):
+                self._print(message)
         if self._faults:
             self._print("")
             for fault in self._faults:
@@ -172,7 +180,7 @@ class Console(LogHandlerBase):
         logs = list(getattr(record, "log", None) or ())
         log = job.log if job is not None else Path(logs[0]) if logs else None
         label = job.label if job is not None else getattr(record, "rule_name", "a job")
-        said = list(_said(log)) or ["it ended without a message"]
+        said = list(_said(log, to_the_end=True)) or ["it ended without a message"]
         fault = "\n".join([f"{label} failed (log: {log}):", *(f"{_PREFIX}{message}" for message in said[-3:])])
         self._faults.append(fault)
         self._print(fault)
@@ -184,8 +192,12 @@ class Console(LogHandlerBase):
 
     def _message(self, record: logging.LogRecord) -> None:
         text = record.getMessage().strip("\n")
+        if text == self._last_message:
+            return  # Snakemake says some things once a second
+        self._last_message = text
         if text.strip() and not text.lstrip().startswith(_NOISE):
-            self._print(text)
+            hint = "\nTables: mlcslm show, mlcslm show table6" if text.startswith("Nothing to be done") else ""
+            self._print(text + hint)
 
     def _print(self, text: str) -> None:
         if self._live is not None:
@@ -214,8 +226,11 @@ class Console(LogHandlerBase):
 
     def _tick(self) -> None:
         while not self._over.wait(LOG_INTERVAL_S):
-            for line in self.lines()[1:]:
-                self._print(line)
+            with self._state:
+                jobs = list(self._jobs.values())
+            for job in jobs:
+                if time.monotonic() - job.began >= LOG_INTERVAL_S / 2:
+                    self._print(f"  {job.line()}")
 
     def lines(self) -> list[str]:
         """A line on the run, and one per running job."""
@@ -252,19 +267,23 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _said(log: Path | None) -> Iterator[str]:
-    """A job's messages, from its log: lines that start with `mlcslm: `, and what is indented below them."""
+def _said(log: Path | None, *, to_the_end: bool = False) -> Iterator[str]:
+    """A job's messages, from its log: lines that start with `mlcslm: `, and what is indented below them.
+
+    to_the_end: the last one, by which a job has failed, is all that follows.
+    """
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log is not None else []
     except OSError:
         return
     message: list[str] = []
-    for line in lines:
+    last = max((number for number, line in enumerate(lines) if line.startswith(_PREFIX)), default=0)
+    for number, line in enumerate(lines):
         if line.startswith(_PREFIX):
             if message:
                 yield "\n".join(message)
             message = [line.removeprefix(_PREFIX)]
-        elif message and line.startswith("  "):
+        elif message and (line.startswith("  ") or (to_the_end and number > last)):
             message.append(line)
         elif message:
             yield "\n".join(message)
@@ -282,7 +301,11 @@ def _shortened(lines: list[str]) -> Any:
 
 def _usual_handler(settings: Any) -> logging.Handler:
     """What Snakemake prints with when there is no plugin."""
-    from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
+    from snakemake.logging import (  # type: ignore[import-untyped]
+        ColorizingTextHandler,
+        DefaultFilter,
+        DefaultFormatter,
+    )
 
     stream = sys.stdout if settings.stdout else sys.stderr
     return ColorizingTextHandler(
