@@ -34,7 +34,6 @@ endif
 
 demo: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores all $(TABLE).csv
-	@echo && cat $(TABLE).md
 
 tables: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores all all results/report/index.html

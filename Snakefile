@@ -32,4 +32,4 @@ include: "workflow/rules/report.smk"
 rule all:
     default_target: True
     input:
-        [layout.table(name) for name in layout.measured_tables()],
+        layout.targets(),

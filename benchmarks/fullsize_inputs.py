@@ -85,3 +85,7 @@ class Prompts(Utterances):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         return {"prompt": "", "key": key, "utterance_id": str(key[1]), "reference": "a", "unit": "word"}
+
+    def target(self, key: tuple[int, int]) -> list[int]:
+        """An answer to learn from."""
+        return list(self._answer)

@@ -178,7 +178,13 @@ class Bench:
     ) -> PartsTrainer:
         count = stage.batch_size * stage.accumulation
         data = Utterances(processor, lengths, count, self.group, self.config.seed)
-        plan = BatchPlan(data.lengths, stage.batch_size, arguments["max_steps"] * stage.accumulation, self.config.seed)
+        plan = BatchPlan(
+            data.lengths,
+            stage.batch_size,
+            arguments["max_steps"] * stage.accumulation,
+            self.config.seed,
+            accumulation=stage.accumulation,
+        )
         return SpeechTrainer(
             model=model,
             args=TrainingArguments(**arguments),
@@ -203,7 +209,7 @@ class Bench:
             plan=BatchPlan(data.lengths, size, arguments["max_steps"], self.config.seed),
             stage=stage,
             # Different rewards, so that there are advantages and gradients.
-            rewards=dict.fromkeys(stage.rewards, _alternating),
+            rewards=dict.fromkeys([*stage.rewards, *stage.penalties], _alternating),
             options=part_options(model, stage),
         )
 

@@ -227,10 +227,11 @@ def test_lineage_is_nearest_first_without_the_foundation(values: dict[str, Any])
     assert config.lineage("first") == ["first"]
 
 
-def test_encoder_is_frozen_until_a_stage_or_an_ancestor_adapts_it(values: dict[str, Any]) -> None:
+def test_an_encoder_belongs_to_the_last_stage_that_adapted_it(values: dict[str, Any]) -> None:
     config = parse_config(values)
     # `third` trains only the projector, but on top of an encoder that `second` changed.
-    assert [config.encoder_is_frozen(name) for name in ("first", "second", "third")] == [True, False, False]
+    assert [config.encoder_of(name) for name in ("first", "second", "third")] == ["foundation", "second", "second"]
+    assert config.standing_encoders == ["foundation", "second"]
 
 
 def test_configuration_cannot_be_changed_afterwards(values: dict[str, Any]) -> None:

@@ -7,14 +7,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from mlcslm.cli.convert import convert
 from mlcslm.corpus.lhotse import write_lhotse_folder
 from mlcslm.corpus.manifest import build_manifest
 from mlcslm.errors import FaultyInput, UserError
 
+LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 CODES = {"English-American": "en", "French": "fr"}
 
 
@@ -70,6 +73,26 @@ def test_the_same_manifest_gives_the_same_bytes(tones: Path, tmp_path: Path) -> 
         write_lhotse_folder(rows, tmp_path / name, CODES)
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert written[0] == written[1]
+
+
+def test_convert_asks_for_the_languages_table_that_has_the_groups(tones: Path, tmp_path: Path) -> None:
+    """The code that Lhotse gives a language comes from the table, so a group outside it cannot be written."""
+    manifest, folder, table = tmp_path / "m.parquet", tmp_path / "data", tmp_path / "mine.tsv"
+    before = pq.read_table(tones)
+    renamed = ["Klingon" if group == "French" else group for group in before["grp"].to_pylist()]
+    after = before.set_column(before.schema.get_field_index("grp"), "grp", pa.array(renamed))
+    pq.write_table(after.replace_schema_metadata(before.schema.metadata), manifest)
+    with pytest.raises(UserError) as refused:
+        convert(manifest, folder, "lhotse", languages=LANGUAGES)
+    assert str(refused.value).startswith(f"{manifest}: its groups Klingon are not in {LANGUAGES}.")
+    assert not folder.exists()
+    table.write_text(
+        LANGUAGES.read_text(encoding="utf-8") + "Klingon\tKlingon\ttlh\t<LANG_KL>\tword\tyIghItlh\n", "utf-8"
+    )
+    convert(manifest, folder, "lhotse", languages=table)
+    with gzip.open(folder / "supervisions.jsonl.gz", "rt", encoding="utf-8") as file:
+        codes = {json.loads(line)["custom"]["group"]: json.loads(line)["language"] for line in file}
+    assert codes == {"Klingon": "tlh", **{name: CODES[name] for name in set(renamed) - {"Klingon"}}}
 
 
 def test_lhotse_reads_them(tones: Path, tmp_path: Path) -> None:

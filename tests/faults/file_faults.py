@@ -56,10 +56,10 @@ ROUNDS = (
         (
             file_fault(
                 "encoder-cache-cut-short",
-                "results/features/dev/frames.bin",
+                "results/features/foundation/dev/frames.bin",
                 cut,
                 decoding("ckpt-4000"),
-                r"features/dev/frames\.bin: found \d+ bytes, expected \d+; " + CACHE_ANEW,
+                r"features/foundation/dev/frames\.bin: found \d+ bytes, expected \d+; " + CACHE_ANEW,
             ),
             file_fault(
                 "recording-lost",
@@ -81,10 +81,11 @@ ROUNDS = (
         (
             file_fault(
                 "one-bit-of-the-encoder-cache",
-                "results/features/dev/frames.bin",
+                "results/features/foundation/dev/frames.bin",
                 flip,
                 decoding("ckpt-4000"),
-                r"features/dev/frames\.bin: the frames of \S+ have changed since they were written; " + CACHE_ANEW,
+                r"features/foundation/dev/frames\.bin: the frames of \S+ have changed since they were written; "
+                + CACHE_ANEW,
             ),
             file_fault(
                 "recording-cut-short",
@@ -99,11 +100,11 @@ ROUNDS = (
         (
             file_fault(
                 "index-of-the-encoder-cache-damaged",
-                "results/features/dev/index.parquet",
+                "results/features/foundation/dev/index.parquet",
                 lambda path: flip(path, 0.02),
                 decoding("ckpt-4000"),
-                r"features/dev: cache\.json or index\.parquet is damaged .*" + CACHE_ANEW,
-                delete="features/dev",
+                r"features/foundation/dev: cache\.json or index\.parquet is damaged .*" + CACHE_ANEW,
+                delete="features/foundation/dev",
             ),
             file_fault(
                 "another-manifest-under-the-hypotheses",

@@ -5,6 +5,7 @@ To fuzz another reader, add it to READERS, or to CORPUS_READERS if it belongs to
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
@@ -32,7 +33,9 @@ from mlcslm.formats.system_output import read_system_output
 from mlcslm.formats.zones import read_uem
 
 HANG_S = 5.0
-"""A reader that takes longer on a file of a few kilobytes hangs."""
+"""A reader that computes for longer on a file of a few kilobytes hangs."""
+WAIT_S = 60.0
+"""So does one that takes longer on the clock, on a machine that has much else to do."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def mutate(content: bytes, rng: random.Random) -> bytes:
 
 @dataclass
 class Report:
-    """Result of fuzzing a reader: inputs, how many were refused, seconds of the slowest, and other exceptions.
+    """Result of fuzzing a reader: inputs, how many were refused, seconds that the slowest computed, other exceptions.
 
     failures: an input for each exception other than UserError.
     """
@@ -200,9 +203,9 @@ def try_input(reader: Reader, content: bytes, folder: Path, report: Report) -> N
     path = folder / reader.name
     path.write_bytes(content)
     report.inputs += 1
-    began = time.perf_counter()
+    began = time.process_time()
     try:
-        with _alarm(HANG_S):
+        with _alarm():
             reader.read(path)
     except UserError as refusal:
         report.refused += 1
@@ -210,18 +213,59 @@ def try_input(reader: Reader, content: bytes, folder: Path, report: Report) -> N
             report.failures.setdefault("a message that cannot be printed", content)
     except Exception as error:
         report.failures.setdefault(f"{type(error).__name__}: {error}"[:200], content)
-    report.slowest_s = max(report.slowest_s, time.perf_counter() - began)
+    report.slowest_s = max(report.slowest_s, time.process_time() - began)
 
 
-def fuzz(reader: Reader, inputs: int, seed: int, until: float | None = None) -> Report:
-    """Fuzz a reader with mutated seeds. until: `time.monotonic()` at which to stop, even if inputs are left."""
+def fuzz(reader: Reader, inputs: int, seed: int) -> Report:
+    """Fuzz a reader with mutated seeds, in a folder whose surroundings have to stay as they are."""
     rng, report = random.Random(f"{reader.name}/{seed}"), Report()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place, surroundings(Path(place)) as (folder, touched):
         for _ in range(inputs):
-            if until is not None and time.monotonic() > until:
-                break
-            try_input(reader, mutate(rng.choice(reader.seeds), rng), Path(folder), report)
+            content = mutate(rng.choice(reader.seeds), rng)
+            try_input(reader, content, folder, report)
+            if why := touched():
+                report.failures.setdefault(why, content)
     return report
+
+
+@contextmanager
+def surroundings(place: Path) -> Iterator[tuple[Path, Callable[[], str | None]]]:
+    """A folder to read in, with files beside and above it, a home and a working directory; and a function that says
+    what in these has changed since it was last called, None if nothing.
+
+    Relative paths, `..`, `~` and `~root` in an input lead there.
+    """
+    home, work, folder = (place / name for name in ("home", "work", "above/folder"))
+    for one in (home, work, folder, folder.with_name("beside")):
+        one.mkdir(parents=True)
+        if one != folder:
+            (one / "mine.txt").write_text("mine")
+    watched = [place, home, work, folder.parent, folder.with_name("beside")]
+    # Modification times of folders show new, removed and replaced entries; those of files, writes.
+    seen = _stamps(watched)
+
+    def touched() -> str | None:
+        nonlocal seen
+        before, seen = seen, _stamps(watched)
+        changed = sorted(
+            str(path.relative_to(place)) for path in {*seen, *before} if seen.get(path) != before.get(path)
+        )
+        return f"touched {', '.join(changed)}" if changed else None
+
+    before, environment = Path.cwd(), os.environ.get("HOME")
+    os.chdir(work)
+    os.environ["HOME"] = str(home)
+    try:
+        yield folder, touched
+    finally:
+        os.chdir(before)
+        os.environ.pop("HOME", None) if environment is None else os.environ.update(HOME=environment)
+
+
+def _stamps(folders: Sequence[Path]) -> dict[Path, tuple[int, int, int]]:
+    """Inode, size and modification time of these folders and of the files in them."""
+    paths = [*folders, *(entry for folder in folders for entry in folder.iterdir() if not entry.is_dir())]
+    return {path: (status.st_ino, status.st_size, status.st_mtime_ns) for path in paths for status in [path.lstat()]}
 
 
 def _is_printable(message: str) -> bool:
@@ -230,16 +274,20 @@ def _is_printable(message: str) -> bool:
 
 
 @contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError after `seconds`; works in the main thread only."""
+def _alarm() -> Iterator[None]:
+    """Raise TimeoutError after `HANG_S` of computing or `WAIT_S` on the clock; works in the main thread only."""
 
-    def ring(*_: object) -> None:
-        raise TimeoutError(f"takes longer than {seconds} s")
+    def ring(number: int, _: object) -> None:
+        spent = f"computes for longer than {HANG_S}" if number == signal.SIGPROF else f"takes longer than {WAIT_S}"
+        raise TimeoutError(f"{spent} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    timers = ((signal.SIGPROF, signal.ITIMER_PROF, HANG_S), (signal.SIGALRM, signal.ITIMER_REAL, WAIT_S))
+    before = [signal.signal(number, ring) for number, _, _ in timers]
+    for _, timer, seconds in timers:
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (number, timer, _), handler in zip(timers, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)

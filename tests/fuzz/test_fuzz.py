@@ -52,3 +52,14 @@ def test_the_fuzz_detects_failures(tmp_path: Path) -> None:
 
     report = fuzz(Reader("x", fails, (b"abc def",)), 200, seed=0)
     assert any(raised.startswith("UnicodeDecodeError") for raised in report.failures)
+
+
+def test_the_fuzz_detects_what_is_written_elsewhere(tmp_path: Path) -> None:
+    def writes(path: Path) -> None:
+        name = path.read_bytes()[:2].decode("latin-1")
+        if name in ("..", "~/"):
+            (path.parent.parent if name == ".." else Path.home()).joinpath("new").write_text("x")
+
+    for beginning, why in ((b"../x", "touched above, above/new"), (b"~/x", "touched home, home/new")):
+        assert why in fuzz(Reader("x", writes, (beginning,)), 50, seed=0).failures
+    assert fuzz(Reader("x", Path.read_bytes, (b"../x",)), 50, seed=0).failures == {}

@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import DynamicCache
 
 from mlcslm.config.schema import ModelsConfig
 from mlcslm.model.parts import PARTS
 from mlcslm.model.speech_llm import IGNORED_LABEL
 from mlcslm.plan.fake_model import stage_model
 from mlcslm.plan.micro_batch import Lengths, Meter, Run
+from mlcslm.plan.micro_batch import _run as run_micro_batch
 from mlcslm.plan.shapes import read_shapes
 from mlcslm.plan.tally import Tally
 
@@ -129,6 +132,36 @@ def test_rollouts_share_the_encoding_of_their_utterance(shallow: Meter) -> None:
     shared = shallow(Run(Lengths(4, 4.0, 10, 0, audio_rows=1), learns=False))
     assert shared.cache == alone.cache
     assert shared.flops < alone.flops
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_shapes_cost_what_fake_tensors_of_pytorch_do(meter: Meter, learns: bool) -> None:
+    layers, parts = (1, 1), PARTS if learns else ()
+    model = stage_model(meter.shapes, meter.models, trains=parts, layers=layers)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.autocast("cpu", torch.bfloat16):
+        for module in model.modules():
+            for tensors in (module._parameters, module._buffers):
+                for name, tensor in tensors.items():
+                    if tensor is not None:
+                        fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                        learnt = isinstance(tensor, torch.nn.Parameter)
+                        tensors[name] = torch.nn.Parameter(fake, tensor.requires_grad) if learnt else fake
+        for parameter in model.parameters():
+            parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
+        run = Run(BATCH, trains=parts, learns=learns)
+        with torch.set_grad_enabled(learns), FakeTally() as expected:
+            run_micro_batch(model, run, None if learns else DynamicCache())
+    found = meter.measure(run, layers)
+    assert (found.flops, found.peak) == (expected.flops, expected.peak)
+
+
+class FakeTally(Tally):
+    """Fake tensors ask every mode for their device."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:
+            return args[0].fake_device
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 def test_memory_is_what_is_alive_and_no_view_of_it() -> None:

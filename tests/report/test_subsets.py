@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.resources
 import itertools
-import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,8 @@ import pytest
 
 from mlcslm.report import build
 from mlcslm.report.build import build_report
+from mlcslm.report.pages import write_pages
+from mlcslm.report.tables import read_tables
 
 pytestmark = pytest.mark.slow
 
@@ -24,8 +25,13 @@ SPLITS = [(), ("dev",), ("test",), ("dev", "test")]
 KINDS = ("decoded", "trained", "diarized", "external text", "external words", "external turns")
 # Rows of tables that belong to a kind; external systems are recognised by their source.
 OF_KIND = {
-    "decoded": {"asr_counts": "checkpoint", "hypotheses": "checkpoint", "reflections": "checkpoint"},
-    "external text": {"asr_counts": "elsewhere", "hypotheses": "elsewhere"},
+    "decoded": {
+        "asr_counts": "checkpoint",
+        "token_pairs": "checkpoint",
+        "hypotheses": "checkpoint",
+        "reflections": "checkpoint",
+    },
+    "external text": {"asr_counts": "elsewhere", "token_pairs": "elsewhere", "hypotheses": "elsewhere"},
     "diarized": {"diarization_counts": "campplus%", "diarized_segments": "campplus%"},
     "external words": {"diarization_counts": "their words", "diarized_segments": "their words"},
     "external turns": {"diarization_counts": "their turns", "diarized_segments": "their turns"},
@@ -35,7 +41,7 @@ OF_KIND = {
 @pytest.fixture(scope="module")
 def everything(toy_database: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """The toy database in memory, without constraints, with systems from elsewhere: one of each kind."""
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute(f"ATTACH '{toy_database}' AS toy (READ_ONLY)")
         tables = connection.execute(
             "SELECT table_name FROM duckdb_tables() WHERE database_name = 'toy' ORDER BY table_oid"
@@ -57,6 +63,7 @@ def add_external_systems(connection: duckdb.DuckDBPyConnection) -> None:
     unknown = ", ".join(f"NULL AS {name}" for name in ("language", "think", "tokens", "stop_reason", "seconds"))
     for table, name, like, more in (
         ("asr_counts", "elsewhere", "ckpt-7000/greedy", ""),
+        ("token_pairs", "elsewhere", "ckpt-7000/greedy", ""),
         ("hypotheses", "elsewhere", "ckpt-7000/greedy", f", {unknown}"),
         ("diarization_counts", "their words", "campplus-8", ", NULL AS oracle_errors, NULL AS oracle_length"),
         ("diarization_counts", "their turns", "campplus-60", ", NULL AS tcp_errors, NULL AS tcp_length"),
@@ -76,7 +83,7 @@ def keep(
             chosen = "IN (SELECT system FROM systems WHERE source IS NULL)"
             chosen = chosen if systems == "checkpoint" else f"LIKE '{systems}'"
             connection.execute(f"DELETE FROM {table} WHERE system {chosen}")
-    for table in ("asr_counts", "hypotheses", "reflections", "diarization_counts", "diarized_segments"):
+    for table in ("asr_counts", "token_pairs", "hypotheses", "reflections", "diarization_counts", "diarized_segments"):
         connection.execute(f"DELETE FROM {table} WHERE NOT list_contains(?, split)", [list(splits)])
     if "trained" not in kinds:
         connection.execute("DELETE FROM training_log")
@@ -88,54 +95,118 @@ def keep(
     )
 
 
-def choices() -> list[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]:
-    """Tables, splits and kinds of system, drawn until every two of them were there together, one without the other, and
-    neither; all of them, and none.
-    """
-    rng = random.Random(7)
-    chosen, seen = [((), (), ()), (tuple(TABLES), SPLITS[-1], KINDS)], set()
-    while len(chosen) < 200:
-        tables, kinds = (tuple(one for one in names if rng.random() < 0.5) for names in (TABLES, KINDS))
-        splits = rng.choice(SPLITS)
-        facts = [*((name, name in tables) for name in TABLES), *((name, name in kinds) for name in KINDS), splits]
-        pairs = set(itertools.combinations(facts, 2))
-        # Choices that bring little are passed over at first.
-        if len(pairs - seen) > 20 or (len(chosen) > 8 and pairs - seen):
-            chosen.append((tables, splits, kinds))
-            seen |= pairs
-        names = len(TABLES) + len(KINDS)
-        if len(seen) == 4 * names * (names - 1) // 2 + 2 * names * len(SPLITS):
-            return chosen
-    raise AssertionError("not every two were drawn")
+def render(connection: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, str]:
+    """The report's pages without the error browser's data, by file."""
+    folder.mkdir()
+    write_pages(connection, folder)
+    return {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.html")}
 
 
-@pytest.mark.parametrize("place", range(len(choices())))
-def test_whatever_there_is_has_its_report(
-    everything: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: Any, place: int
-) -> None:
-    monkeypatch.setattr(build, "open_database", lambda _: contextlib.nullcontext(everything))
-    monkeypatch.setattr(build, "get_plotlyjs", str)
-    tables, splits, kinds = choices()[place]
-    everything.begin()
+@contextlib.contextmanager
+def changed(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Undo afterwards whatever is changed in the database."""
+    connection.begin()
     try:
-        keep(everything, tables, splits, kinds)
-        build_report(tmp_path / "results.duckdb", tmp_path / "report", audio=False)
+        yield
     finally:
-        everything.rollback()
-    check(tmp_path / "report", splits, kinds)
+        connection.rollback()
 
 
-def check(folder: Path, splits: tuple[str, ...], kinds: tuple[str, ...]) -> None:
-    """Pages are those of what is there, lead to no page that is not, and hold no number that is none."""
-    pages = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.html")}
+def check_texts(pages: dict[str, str], why: str) -> None:
+    """Pages lead to no page that does not exist, and show no number that is none."""
     assert "index.html" in pages
+    for name, page in pages.items():
+        assert set(re.findall(r'href="(\w+\.html)', page)) <= set(pages), (why, name)
+        charts = "".join(re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.DOTALL))
+        assert not re.search(r"\b(NaN|nan|inf|Infinity|None)\b", charts), (why, name)
+        shown = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+        found = re.search(r"[^\n]*\b(None|nan|NaN|inf|undefined|null)\b[^\n]*", shown)
+        assert not found, (why, name, found)
+
+
+def check(pages: dict[str, str], splits: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    """The pages are those of what there is."""
+    check_texts(pages, f"{kinds} on {splits}")
+    scored = bool(splits and {"decoded", "external text"} & set(kinds))
+    track_2 = bool(splits and {"diarized", "external words", "external turns"} & set(kinds))
     assert ("training.html" in pages) == ("trained" in kinds)
-    assert ("utterances.html" in pages) == bool(splits and {"decoded", "external text"} & set(kinds))
-    track_2 = {"diarized", "external words", "external turns"} & set(kinds)
-    assert ("diarization.html" in pages) == bool(splits and track_2)
-    for name, text in pages.items():
-        assert set(re.findall(r'href="(\w+\.html)', text)) <= set(pages), name
-        assert not re.search(r">\s*(None|nan|NaN|inf)\b|\[(None|nan),", text), name
+    assert ("utterances.html" in pages) == ("groups.html" in pages) == scored
+    assert ("diarization.html" in pages) == track_2
+
+
+def some_kinds(splits: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Every subset on both splits; on one split, where pages differ by its tables' empty columns only, those with at
+    most one kind and those that lack at most one; without a scored split, training is left of any subset.
+    """
+    sizes = range(len(KINDS) + 1) if len(splits) == 2 else (0, 1, len(KINDS) - 1, len(KINDS))
+    every = [kinds for size in sizes for kinds in itertools.combinations(KINDS, size)]
+    return every if splits else [(), ("trained",), KINDS]
+
+
+@pytest.mark.parametrize("splits", SPLITS, ids="+".join)
+def test_every_subset_of_kinds_has_its_pages(
+    everything: duckdb.DuckDBPyConnection, tmp_path: Path, splits: tuple[str, ...]
+) -> None:
+    for place, kinds in enumerate(some_kinds(splits)):
+        with changed(everything):
+            keep(everything, tuple(TABLES), splits, kinds)
+            check(render(everything, tmp_path / str(place)), splits, kinds)
+
+
+MEASURED = (
+    *(
+        "hypotheses",
+        "asr_counts",
+        "token_pairs",
+        "reflections",
+        "training_log",
+        "reinforcement_log",
+        "diarization_counts",
+    ),
+    *("diarized_segments", "table_rows", "published", "intervals", "comparisons"),
+)
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["without one", "one alone"])
+def test_each_table_of_the_database_may_be_empty(
+    everything: duckdb.DuckDBPyConnection, tmp_path: Path, alone: bool
+) -> None:
+    for table in MEASURED:
+        with changed(everything):
+            for other in MEASURED:
+                if (other == table) != alone:
+                    everything.execute(f"DELETE FROM {other}")
+            check_texts(render(everything, tmp_path / table), table)
+
+
+def test_whatever_may_be_null_is_shown_as_missing(
+    everything: duckdb.DuckDBPyConnection, toy_database: Path, tmp_path: Path
+) -> None:
+    with duckdb.connect(str(toy_database), read_only=True) as connection:
+        columns = connection.execute(
+            "SELECT table_name, column_name FROM duckdb_columns() JOIN duckdb_tables() USING (table_name) "
+            "WHERE is_nullable AND table_name <> 'utterances' ORDER BY ALL"
+        ).fetchall()
+    assert len(columns) > 30
+    for table in sorted({table for table, _ in columns}):
+        with changed(everything):
+            of_table = ", ".join(f'"{column}" = NULL' for name, column in columns if name == table)
+            everything.execute(f"UPDATE {table} SET {of_table}")
+            check_texts(render(everything, tmp_path / table), table)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_any_rows_of_a_table_may_be_measured(everything: duckdb.DuckDBPyConnection, table: str) -> None:
+    (rows,) = everything.execute("SELECT count(*) FROM table_rows WHERE table_name = ?", [table]).fetchone() or (0,)
+    chosen = [range(1, last + 1) for last in range(rows + 1)] + [(row,) for row in range(2, rows + 1)]
+    for measured in chosen:
+        with changed(everything):
+            everything.execute(
+                "UPDATE table_rows SET measured = table_name = ? AND list_contains(?, position)", [table, [*measured]]
+            )
+            found = read_tables(everything)
+            assert [len(one["rows"]) for one in found] == ([len(measured)] if measured else [])
+            assert not re.search(r"\b(nan|inf)\b", str(found)), measured
 
 
 def test_external_systems_alone(everything: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: Any) -> None:

@@ -52,7 +52,13 @@ def make_trainer(
     ) -> RolloutTrainer:
         usual = {"kind": "reinforcement", "trains": list(PARTS), "template": "reasoning", "steps": 2, "batch_size": 3}
         functions = rewards or {"accuracy": _oddness, "format": _shortness}
-        usual |= {"rewards": list(functions), "max_new_tokens": 6, "rollouts": 4, "beam_rollouts": 1, "beams": 2}
+        usual |= {
+            "rewards": [name for name in functions if name not in ("loop", "limit")],
+            "max_new_tokens": 6,
+            "rollouts": 4,
+            "beam_rollouts": 1,
+            "beams": 2,
+        }
         config = make_config({"a": usual | values})
         stage, models = config.stages["a"], config.models
         model, processor = build_speech_llm(

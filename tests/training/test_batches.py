@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcslm.training.batches import BatchPlan, batches_of_pass
+from mlcslm.training.batches import TEXT_S, BatchPlan, batches_of_pass, deal, even_cuts
 
 LENGTHS = np.random.default_rng(0).uniform(0.3, 20, 997).tolist()
 
@@ -93,3 +93,66 @@ def test_keys_say_which_pass_they_belong_to() -> None:
 def test_too_few_utterances_for_a_batch_are_refused() -> None:
     with pytest.raises(ValueError, match="3 utterances do not fill a batch of 4"):
         BatchPlan([1.0, 2.0, 3.0], 4, 1, seed=0)
+
+
+def cost(lengths: list[float]) -> float:
+    return len(lengths) * (max(lengths) + TEXT_S)
+
+
+@given(lengths=st.lists(st.floats(0.1, 30), min_size=1, max_size=40), count=st.integers(1, 8))
+def test_cuts_lose_nothing_and_keep_similar_lengths_together(lengths: list[float], count: int) -> None:
+    count = min(count, len(lengths))
+    keys = [(3, index) for index in range(len(lengths))]
+    cuts = even_cuts(keys, lengths, count)
+    assert len(cuts) == count
+    assert all(cuts)
+    assert sorted(key for cut in cuts for key in cut) == keys
+    in_order = [lengths[index] for cut in cuts for _, index in cut]
+    assert in_order == sorted(lengths)
+    assert even_cuts(keys[::-1], lengths[::-1], count) == cuts
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=3, max_size=9), count=st.integers(2, 3))
+def test_no_other_cut_of_the_sorted_lengths_costs_less(lengths: list[int], count: int) -> None:
+    """Against every way to cut them: the most expensive group is as cheap as possible."""
+    keys = [(0, index) for index in range(len(lengths))]
+    found = max(cost([lengths[index] for _, index in cut]) for cut in even_cuts(keys, lengths, count))
+    ordered = sorted(lengths)
+    best = min(
+        max(cost(ordered[start:end]) for start, end in itertools.pairwise([0, *places, len(ordered)]))
+        for places in itertools.combinations(range(1, len(ordered)), count - 1)
+    )
+    assert found == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("processes", [2, 4, 8])
+def test_a_step_has_the_same_utterances_however_it_is_cut_and_processes_are_equally_busy(processes: int) -> None:
+    lengths = np.random.default_rng(1).uniform(0.3, 9, 4000).tolist()
+    drawn, cut = BatchPlan(lengths, 8, 16 * 31, seed=5), list(BatchPlan(lengths, 8, 16 * 31, seed=5, accumulation=16))
+    whole = list(drawn)
+    steps = [whole[start : start + 16] for start in range(0, len(whole), 16)]
+    alone = slowest = 0.0
+    assert len(cut) == 16 * len(steps) == len(drawn)
+    for number, step in enumerate(steps):
+        batches = cut[16 * number : 16 * (number + 1)]
+        assert sorted(itertools.chain(*batches)) == sorted(itertools.chain(*step))
+        costs = [cost([lengths[index] for _, index in batch]) for batch in batches]
+        alone += sum(costs)
+        slowest += max(sum(costs[rank::processes]) for rank in range(processes))
+    assert alone / slowest > 0.93 * processes
+
+
+def test_an_accumulation_of_one_is_the_plan_as_drawn() -> None:
+    assert list(BatchPlan(LENGTHS, 16, 20, seed=3, accumulation=1)) == list(BatchPlan(LENGTHS, 16, 20, seed=3))
+
+
+@given(lengths=st.lists(st.floats(0.1, 30), min_size=8, max_size=8), processes=st.sampled_from([1, 2, 4, 8]))
+def test_processes_are_dealt_equally_many(lengths: list[float], processes: int) -> None:
+    keys = [(0, index) for index in range(8)]
+    shares = deal(keys, lengths, processes)
+    assert sorted(key for share in shares for key in share) == keys
+    assert {len(share) for share in shares} == {8 // processes}
+    totals = [sum(lengths[index] for _, index in share) for share in shares]
+    assert max(totals) - min(totals) <= max(lengths)
+    with pytest.raises(ValueError, match="cannot be shared evenly by 3"):
+        deal(keys, lengths, 3)

@@ -34,7 +34,7 @@ STAGE |= {"learning_rate": 1e-2, "warmup_steps": 0}
 def arbitrary_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rewards for any answer at all: these models' answers are too wrong to earn real ones."""
 
-    def table(raws: Sequence[str], *others: Any) -> dict[str, list[float]]:
+    def table(raws: Sequence[str], *others: Any, **_: Any) -> dict[str, list[float]]:
         (name,) = others[2]
         return {name: [(sum(map(ord, raw)) % (7 + len(name))) / (6 + len(name)) for raw in raws]}
 
@@ -114,20 +114,25 @@ def test_mistakes_are_reported(make_config, train: Callable[..., Path], tmp_path
         train(config, "a", tmp_path)
 
 
-def test_each_reward_matches_its_name() -> None:
+def test_each_reward_matches_its_name(make_config) -> None:
+    stage = make_config({"taught": PARENT, "a": STAGE | {"steps": 1}}).stages["a"]
     rows = {
         "raw": [EXAMPLE, EXAMPLE.replace("</think>", ""), ""],
         "reference": ["i mix tea"] * 3,
         "unit": ["word"] * 3,
+        "language": ["<LANG_EN>"] * 3,
         "utterance_id": ["a", "b", "c"],
     }
-    assert reinforcement.reward_function("format", 0.5)(**rows) == [1, 0, 0]
-    assert reinforcement.reward_function("accuracy", 0.5)(**rows) == pytest.approx([2 / 3, 2 / 3, 0])
+    assert reinforcement.reward_function("format", stage)(**rows) == [1, 0, 0]
+    assert reinforcement.reward_function("format", stage)(**rows | {"language": ["<LANG_FR>"] * 3}) == [0, 0, 0]
+    assert reinforcement.reward_function("accuracy", stage)(**rows) == pytest.approx([2 / 3, 2 / 3, 0])
     improved = rows | {"reference": ["i make tea"] * 3}
-    assert reinforcement.reward_function("correction", 0.5)(**improved) == [1, 1, 0]
-    assert reinforcement.reward_function("correction", 0.7)(**improved) == [0, 0, 0]
+    strict = stage.model_copy(update={"similarity": 0.7})
+    assert reinforcement.reward_function("correction", stage)(**improved) == [1, 1, 0]
+    assert reinforcement.reward_function("correction", strict)(**improved) == [0, 0, 0]
     # "i mate tea" in two of three answers, one of which is well formed.
-    assert reinforcement.measure(**rows) == {"think_length": 2.0, "well_formed_share": pytest.approx(1 / 3)}
+    found = reinforcement.measure_function(stage)(**rows)
+    assert found == {"think_length": 2.0, "well_formed_share": pytest.approx(1 / 3)}
 
 
 def test_two_processes_sample_and_learn_together(

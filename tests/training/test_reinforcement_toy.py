@@ -66,7 +66,15 @@ def heard_right(raw: list[str], reference: list[str], **_: Any) -> list[float]:
     return [float(text.strip() == word) for text, word in zip(raw, reference, strict=True)]
 
 
-def test_it_learns_to_tell_tones_apart(make_trainer: Callable[..., Any], two_words: Path) -> None:
+KINDS: dict[str, dict[str, Any]] = {
+    "dr_grpo": {"temperature": 0.5, "kl_weight": 1e-3},
+    "dr_grpo without reference": {"temperature": 1.0, "kl_weight": 0, "beam_rollouts": 0, "replacement_rounds": 1},
+    "mwer": {"loss": "mwer", "temperature": 1.0, "kl_weight": 0, "beam_rollouts": 0},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_learns_to_tell_tones_apart(make_trainer: Callable[..., Any], two_words: Path, kind: str) -> None:
     trainer = make_trainer(
         manifest=two_words,
         template="plain",
@@ -77,8 +85,7 @@ def test_it_learns_to_tell_tones_apart(make_trainer: Callable[..., Any], two_wor
         batch_size=8,
         learning_rate=1e-3,
         schedule="constant_with_warmup",
-        temperature=0.5,
-        kl_weight=1e-3,
+        **KINDS[kind],
     )
     began = time.process_time()
     trainer.train()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import kaldialign
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,9 @@ from mlcslm.config.stages import Reward
 from mlcslm.text.reflection import write_reflection
 from mlcslm.training.rewards import REWARDS, judge, reward_table
 
-NAMES = list(get_args(Reward))
+ALL = list(get_args(Reward))
+NAMES = ALL[:5]
+"""The paper's; the others are not between 0 and 1."""
 
 
 def answer(first: str, details: str, final: str) -> str:
@@ -30,7 +33,7 @@ def expect(**values: float) -> Any:
 
 
 def test_every_reward_of_the_configuration_exists() -> None:
-    assert list(REWARDS) == NAMES
+    assert list(REWARDS) == ALL
 
 
 def test_analysing_and_correcting_a_wrong_hypothesis_earns_everything() -> None:
@@ -85,8 +88,8 @@ def test_repeating_a_correct_detail_does_not_pay() -> None:
 
 def test_a_truncated_list_misses_the_rest() -> None:
     raw = answer("a b", "deletion: c, d, ...", "a b c d e f")
-    assert rewards(raw, "a b c d e f")["error_detail"] == 2 * 2 / (2 + 4)
-    assert rewards(raw, "a b c d e f")["error_type"] == 1
+    assert rewards(raw, "a b c d e f", similarity=0.3)["error_detail"] == 2 * 2 / (2 + 4)
+    assert rewards(raw, "a b c d e f", similarity=0.3)["error_type"] == 1
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_a_truncated_list_misses_the_rest() -> None:
         ("we make tea", "we make tee", 0.0, 0),  # made worse
         ("we make tea", "we make tea", 1.0, 1),  # right and left alone
         ("", "we make tea", 0.01, 0),  # an empty hypothesis resembles nothing
-        ("", "we make tea", 0.0, 1),  # without a gate this hack works
+        ("", "we make tea", 0.0, 1),  # without a gate this trick works
         ("x", "we make tea", 0.3, 0),
         ("tea", "we make tea", 0.4, 0),  # 1 of 3 words: similarity 1/3
         ("tea", "we make tea", 0.3, 1),
@@ -190,12 +193,18 @@ SENTENCES = st.lists(st.sampled_from("abcd"), max_size=6).map(" ".join)
 def test_the_training_target_earns_all_that_its_hypothesis_allows(
     first: str, reference: str, final: str, similarity: float
 ) -> None:
-    """Reflections as written for stage 4 are right in every detail; all rewards stay within 0 and 1."""
+    """Reflections as written for stage 4 are right in every detail; all rewards stay within 0 and 1.
+
+    Details only count if the hypothesis resembles the final transcript, and the form if there is a hypothesis.
+    """
     think = write_reflection(first, reference, "word", longest=99)
     raw = f"<LANG_EN> <think> {think} </think> <transcribe> {final} </transcribe>"
     earned = rewards(raw, reference, similarity=similarity)
     assert all(0 <= value <= 1 for value in earned.values())
-    assert earned["format"] == earned["error_type"] == earned["error_detail"] == 1
+    changed = kaldialign.edit_distance(first.split(), final.split())["total"]
+    alike = 1 - changed / max(len(first.split()), len(final.split()), 1) >= similarity
+    assert earned["error_type"] == earned["error_detail"] == float(alike)
+    assert earned["format"] == float(bool(first) or not final)
 
 
 @given(st.text(max_size=60), SENTENCES)
@@ -211,3 +220,72 @@ def test_judged_units_are_readable() -> None:
         ["we", "make"],
     )
     assert [edit.heard for edit in judged.true_edits] == ["mate"]
+
+
+LONG = "we make some tea for you"
+
+
+@pytest.mark.parametrize(
+    ("first", "details"),
+    [
+        ("", "deletion: we, make, some, tea, for, you"),
+        ("um um um um um um", "substitution: um -> we, um -> make, um -> some, um -> tea, um -> for, um -> you"),
+        ("we", "deletion: make, some, tea, for, you"),
+        (f"{LONG} a b c d e f g", "insertion: a, b, c, d, e, f, g"),
+    ],
+    ids=["nothing heard", "all made up", "one word", "padded"],
+)
+def test_errors_of_a_made_up_hypothesis_earn_nothing(first: str, details: str) -> None:
+    """Every named error is true, and the final transcript right: without the gate, full marks for nothing."""
+    raw = answer(first, details, LONG)
+    assert rewards(raw, LONG, similarity=0.0)["error_detail"] == 1
+    earned = rewards(raw, LONG)
+    assert (earned["error_type"], earned["error_detail"], earned["correction"]) == (0, 0, 0)
+    assert earned["accuracy"] == 1
+    assert earned["format"] == float(bool(first)), "a reflection on nothing has no form either"
+
+
+def test_the_gate_lets_honest_hypotheses_pass() -> None:
+    raw = answer("we make sum tea for", "substitution: sum -> some; deletion: you", LONG)
+    assert rewards(raw, LONG) == expect(format=1, accuracy=1, error_type=1, error_detail=1, correction=1)
+
+
+def test_a_right_hypothesis_before_an_empty_answer_earns_no_more_than_its_form() -> None:
+    assert rewards(answer(LONG, "errors: none", ""), LONG) == expect(format=1)
+
+
+@pytest.mark.parametrize(("token", "earned"), [("<LANG_EN>", 1), ("<LANG_FR>", 0), ("<LANG_XX>", 0)])
+@pytest.mark.parametrize("template", ["tagged", "tagged-own-language", "reasoning"])
+def test_the_language_token_counts_for_the_form(token: str, earned: int, template: Any) -> None:
+    raw = (
+        answer("tea", "errors: none", "tea") if template == "reasoning" else "<LANG_EN> <transcribe> tea </transcribe>"
+    )
+    raws = [raw.replace("<LANG_EN>", token)]
+    table = reward_table(raws, ["tea"], ["word"], ["format"], 0.5, languages=["<LANG_EN>"], template=template)
+    assert table == {"format": [earned]}
+
+
+def test_plain_transcripts_have_no_language_token_and_no_tags() -> None:
+    raws = [" we make tea", "<LANG_EN> we make tea", " we make tea </transcribe>"]
+    table = reward_table(
+        raws,
+        ["we make tea"] * 3,
+        ["word"] * 3,
+        ["format", "accuracy"],
+        0.5,
+        languages=["<LANG_EN>"] * 3,
+        template="plain",
+    )
+    assert table == {"format": [1, 0, 0], "accuracy": [1, 1, 1]}
+
+
+def test_error_rates_are_not_clipped() -> None:
+    """Three words; 0, 1, 3 (silence) and 9 errors: running on costs three times as much as saying nothing."""
+    finals = ["we make tea", "we make tee", "", "no " * 9 + "we make tea"]
+    raws = [f"<LANG_EN> <transcribe> {final} </transcribe>" for final in finals]
+    names = ["error_rate", "errors", "accuracy"]
+    table = reward_table(raws, ["We make tea."] * 4, ["word"] * 4, names, 0.5, template="tagged")  # type: ignore[arg-type]
+    assert table["errors"] == [0, -1, -3, -9]
+    assert table["error_rate"] == pytest.approx([1, 2 / 3, 0, -2])
+    assert table["accuracy"] == pytest.approx([1, 2 / 3, 0, 0])
+    assert reward_table(["a b"], [""], ["word"], ["error_rate"], 0.5, template="plain") == {"error_rate": [-1]}

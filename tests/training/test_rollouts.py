@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 
+from mlcslm.decoding.sampling import UtteranceStreams
 from mlcslm.model.encoder import SpeechEncoder
+from mlcslm.model.lora import merged_lora
 from mlcslm.model.speech_llm import SpeechLLMModel
-from mlcslm.training import grpo
+from mlcslm.training import grpo, rollouts
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.grpo import RolloutTrainer
-from mlcslm.training.rollouts import GenerationPlan, ParentModel, sample_answers
+from mlcslm.training.rollouts import GenerationPlan, ParentModel, roll_out
 
 pytestmark = pytest.mark.slow
 
@@ -97,7 +101,7 @@ def test_each_row_keeps_its_own_audio_through_shuffling(
         heard.extend((ids[-2:], frame[row]) for ids, frame, row in zip(input_ids, frames, mask, strict=True))
         return forward(self, input_ids=input_ids, **inputs)
 
-    monkeypatch.setattr(grpo, "sample_answers", tell)
+    monkeypatch.setattr(grpo, "roll_out", tell)
     keys = [row["key"] for row in first_batch(trainer)[::4]]
     batches = micro_batches(trainer)
     monkeypatch.setattr(SpeechLLMModel, "forward", listen)
@@ -168,33 +172,139 @@ def test_the_reference_stays_the_parent(make_trainer: Callable[..., RolloutTrain
         assert (moved - expected).abs().max() > 0.05
 
 
+def prompts_of(trainer: RolloutTrainer, count: int) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """A batch of the first utterances, and their ids."""
+    keys = [(0, number) for number in range(count)]
+    batch = trainer.processor.collate([trainer.utterances.prompt(key) for key in keys], side="left")
+    return batch, [trainer.utterances[key]["utterance_id"] for key in keys]
+
+
+def logits_after(trainer: RolloutTrainer, number: int, ids: list[int]) -> torch.Tensor:
+    """Logits of the next token after utterance `number`'s prompt and `ids`, by a plain unpadded forward."""
+    example = trainer.utterances.prompt((0, number))
+    batch = trainer.processor.collate([example | {"input_ids": example["input_ids"] + ids}])
+    with torch.no_grad():
+        return trainer.model(**batch).logits[0, -1].double()
+
+
 def test_answers_are_a_pure_function_of_the_seed(make_trainer: Callable[..., RolloutTrainer]) -> None:
     trainer = make_trainer(max_new_tokens=12, temperature=2.0)
     model, processor = trainer.model.eval(), trainer.processor
-    prompts = processor.collate([trainer.utterances.prompt((0, number)) for number in range(3)], side="left")
+    prompts, names = prompts_of(trainer, 3)
     before = torch.get_rng_state()
-    first = sample_answers(model, prompts, trainer.stage, (17, 3))
+    first = roll_out(model, prompts, names, trainer.stage, (17, 3))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    assert sample_answers(model, prompts, trainer.stage, (17, 3)) == first
-    assert sample_answers(model, prompts, trainer.stage, (17, 4)) != first
+    assert roll_out(model, prompts, names, trainer.stage, (17, 3)) == first
+    assert roll_out(model, prompts, names, trainer.stage, (17, 4)) != first
     assert len(first) == 3 * 4
     assert len({tuple(ids) for ids in first[:3]}) == 3, "three multinomial samples of one prompt"
     assert not any(processor.audio_token_id in ids for ids in first)
+
+
+def test_other_utterances_of_the_batch_change_no_answer(
+    make_trainer: Callable[..., RolloutTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, in another order, or in the halves of a batch that does not fit into memory."""
+    trainer = make_trainer(max_new_tokens=9, temperature=1.5, rollouts=5, beam_rollouts=2, beams=3)
+    model = trainer.model.eval()
+    prompts, names = prompts_of(trainer, 5)
+    whole = roll_out(model, prompts, names, trainer.stage, (8, 1))
+
+    def those(rows: list[int]) -> list[list[int]]:
+        some = {name: tensor[rows] for name, tensor in prompts.items()}
+        return roll_out(model, some, [names[row] for row in rows], trainer.stage, (8, 1))
+
+    def expected(rows: list[int]) -> list[list[int]]:
+        return [ids for row in rows for ids in whole[5 * row : 5 * row + 5]]
+
+    assert those([4, 2, 0]) == expected([4, 2, 0])
+    assert those([1]) == expected([1])
+    sizes: list[int] = []
+    sample = rollouts.sample_answers
+
+    def small_memory(model: Any, prompts: Any, names: Any, *others: Any) -> Any:
+        sizes.append(len(names))
+        if len(names) > 2:
+            raise torch.OutOfMemoryError
+        return sample(model, prompts, names, *others)
+
+    monkeypatch.setattr(rollouts, "sample_answers", small_memory)
+    assert those([0, 1, 2, 3, 4]) == whole
+    assert sizes == [5, 2, 3, 1, 2]
+
+
+def test_equal_noise_gives_the_answers_of_a_plain_loop(make_trainer: Callable[..., RolloutTrainer]) -> None:
+    """One token at a time from whole forwards with unmerged adapters, with each answer's own noise."""
+    trainer = make_trainer(max_new_tokens=7, temperature=0.8, rollouts=3, beam_rollouts=0)
+    model = trainer.model.eval()
+    prompts, names = prompts_of(trainer, 2)
+    found = roll_out(model, prompts, names, trainer.stage, (3, 11))
+    by_hand = []
+    for number, name in enumerate(names):
+        for answer in range(3):
+            noise, ids = UtteranceStreams([f"{name}/0.{answer}"], (3, 11)), []
+            while len(ids) < 7 and trainer.processor.end_token_id not in ids:
+                scores = logits_after(trainer, number, ids).log_softmax(-1) / 0.8
+                scores[model.generation_config.suppress_tokens] = -torch.inf
+                ids.append(int((scores + noise.gumbel(len(scores))[0]).argmax()))
+            by_hand.append(ids)
+    assert found == by_hand
+
+
+def test_tokens_are_sampled_with_the_models_own_probabilities(make_trainer: Callable[..., RolloutTrainer]) -> None:
+    """Pearson's chi-square over 3,000 answers: of the first tokens, and of the second after the most frequent first."""
+    trainer = make_trainer(max_new_tokens=2, temperature=0.5, rollouts=1000, beam_rollouts=0)
+    model = trainer.model.eval()
+    prompts, names = prompts_of(trainer, 1)
+    answers = [ids for step in range(3) for ids in roll_out(model, prompts, names, trainer.stage, (1, step))]
+    firsts = [ids[0] for ids in answers]
+    common = max(set(firsts) - {trainer.processor.end_token_id}, key=firsts.count)
+    seconds = [ids[1] for ids in answers if ids[0] == common]
+    assert len(seconds) > 200
+    for sampled, before in ((firsts, []), (seconds, [common])):
+        logits = logits_after(trainer, 0, before)
+        logits[model.generation_config.suppress_tokens] = -torch.inf
+        expected = (logits / 0.5).softmax(-1).numpy() * len(sampled)
+        counts = np.bincount(sampled, minlength=len(expected))
+        frequent = expected >= 5
+        cells = [np.append(values[frequent], values[~frequent].sum()) for values in (counts, expected)]
+        assert len(cells[0]) > 3
+        assert chisquare(*cells).pvalue > 1e-3
+
+
+def test_merging_leaves_every_weight_as_it_was(make_trainer: Callable[..., RolloutTrainer]) -> None:
+    trainer = make_trainer()
+    model = trainer.model.eval()
+    before = {name: (parameter.data_ptr(), parameter.detach().clone()) for name, parameter in model.named_parameters()}
+    unmerged = logits_after(trainer, 0, [5])
+    with pytest.raises(KeyError), merged_lora(model):
+        torch.testing.assert_close(logits_after(trainer, 0, [5]), unmerged, atol=1e-4, rtol=1e-5)
+        moved = [name for name, parameter in model.named_parameters() if parameter.data_ptr() != before[name][0]]
+        assert len(moved) == sum("lora_A" in name for name in before)
+        raise KeyError
+    for name, parameter in model.named_parameters():
+        assert parameter.data_ptr() == before[name][0]
+        assert torch.equal(parameter, before[name][1])
+    assert torch.equal(logits_after(trainer, 0, [5]), unmerged)
+    attention = model.model.language_model.config._attn_implementation
+    roll_out(model, *prompts_of(trainer, 1), trainer.stage, (0,))
+    assert model.model.language_model.config._attn_implementation == attention
+    with pytest.raises(ValueError, match="dropout"):
+        roll_out(model.train(), *prompts_of(trainer, 1), trainer.stage, (0,))
 
 
 def test_each_answer_is_to_its_own_prompt(make_trainer: Callable[..., RolloutTrainer]) -> None:
     """At almost zero temperature, multinomial sampling gives the greedy answer and beam sampling the best beam."""
     trainer = make_trainer(temperature=1e-6, rollouts=3, beam_rollouts=2, beams=3)
     model, processor = trainer.model.eval(), trainer.processor
-    examples = [trainer.utterances.prompt((0, number)) for number in range(4)]
-    found = sample_answers(model, processor.collate(examples, side="left"), trainer.stage, (0,))
+    found = roll_out(model, *prompts_of(trainer, 4), trainer.stage, (0,))
     greedy = []
-    for example in examples:
-        batch = processor.collate([example])
-        output = model.generate(**batch, do_sample=False, max_new_tokens=6)
-        greedy.append(output[0, len(example["input_ids"]) :].tolist())
-    assert [processor.completion(ids)[0] for ids in found[::3]] == greedy
+    for number in range(4):
+        example = trainer.utterances.prompt((0, number))
+        output = model.generate(**processor.collate([example]), do_sample=False, max_new_tokens=6)
+        greedy.append(processor.completion(output[0, len(example["input_ids"]) :].tolist())[0])
+    assert found[::3] == greedy
     assert len({tuple(ids) for ids in greedy}) > 1
     assert all(found[3 * number + 1] != found[3 * number + 2] for number in range(4)), "two beams"
 
@@ -219,16 +329,24 @@ def test_an_utterance_is_encoded_once_for_its_rollouts(
     assert gradients == {name for name, p in trainer.model.named_parameters() if p.requires_grad}
 
 
-def test_processes_share_a_step_and_request_it_with_every_micro_batch() -> None:
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_processes_share_a_step_and_request_it_with_every_micro_batch(processes: int) -> None:
+    """The same utterances however many there are, shared evenly by number and by duration."""
     from accelerate.data_loader import BatchSamplerShard
 
-    plan = BatchPlan(range(100), 2, 6, seed=0)
-    planned = list(plan)
-    sampler = GenerationPlan(plan, accumulation=3, processes=2)
-    assert len(sampler) == 18 == len(list(sampler))
-    for rank in range(2):
-        dealt = list(BatchSamplerShard(sampler, num_processes=2, process_index=rank))
-        assert dealt == [planned[2 * step + rank] for step in range(3) for _ in range(3)]
+    lengths = np.random.default_rng(0).uniform(0.5, 20, 200).tolist()
+    plan = BatchPlan(lengths, 16, 6, seed=0)
+    sampler = GenerationPlan(plan, accumulation=4 // processes, processes=processes)
+    assert len(sampler) == 6 * 4 == len(list(sampler))
+    dealt = [list(BatchSamplerShard(sampler, num_processes=processes, process_index=rank)) for rank in range(processes)]
+    for number, step in enumerate(plan):
+        repeats = slice(number * (4 // processes), (number + 1) * (4 // processes))
+        shares = [rank[repeats] for rank in dealt]
+        assert all(batch == share[0] for share in shares for batch in share)
+        assert {len(share[0]) for share in shares} == {16 // processes}
+        assert sorted(key for share in shares for key in share[0]) == sorted(step)
+        seconds = [sum(lengths[index] for _, index in share[0]) for share in shares]
+        assert max(seconds) < 1.05 * min(seconds)
 
 
 def test_the_parents_weights_are_swapped_in_and_out() -> None:

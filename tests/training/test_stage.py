@@ -209,6 +209,29 @@ def test_recomputed_activations_train_the_same(make_config, train: Callable[...,
         assert all((found[name] - expected[name]).abs().max() < 1e-5 for name in expected), file
 
 
+def test_a_stage_on_an_adapted_encoder_learns_the_same_from_its_cached_outputs(
+    make_config, train: Callable[..., Path], tmp_path: Path, tones: Path, encoder_folder: str, languages
+) -> None:
+    from mlcslm.model.encoder_cache import Adapted, write_encoder_cache
+
+    config = make_config(
+        {
+            "a": {"trains": ["projector", "lm_lora", "encoder_lora"], "steps": 3, "learning_rate": 1e-2},
+            "b": {"trains": ["projector"], "steps": 3, "parent": "a"},
+        }
+    )
+    parent = train(config, "a", tmp_path / "a")
+    write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder, adapted=Adapted(parent, dict(languages)))
+    live = train(config, "b", tmp_path / "live", parent=parent)
+    cached = train(config, "b", tmp_path / "cached", parent=parent, cache=tmp_path / "cache")
+    assert log_of(cached)["loss"] == pytest.approx(log_of(live)["loss"], abs=1e-5)
+    assert (cached / "encoder_lora.safetensors").read_bytes() == (parent / "encoder_lora.safetensors").read_bytes()
+
+    write_encoder_cache(tmp_path / "unadapted", tones, encoder=encoder_folder)
+    with pytest.raises(UserError, match=r"unadapted: made from an encoder with other adapters than the model's"):
+        train(config, "b", tmp_path / "refused", parent=parent, cache=tmp_path / "unadapted")
+
+
 def test_a_cache_is_refused_if_the_encoder_was_trained(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path, encoder_folder: str
 ) -> None:
@@ -216,7 +239,7 @@ def test_a_cache_is_refused_if_the_encoder_was_trained(
 
     write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder)
     config = make_config({"a": {"trains": ["lm_lora", "encoder_lora"], "steps": 1}})
-    with pytest.raises(UserError, match="encoder is adapted"):
+    with pytest.raises(UserError, match="this stage trains the encoder"):
         train(config, "a", tmp_path, cache=tmp_path / "cache")
 
 

@@ -45,7 +45,7 @@ def test_every_file_is_below_the_results_folder() -> None:
     assert made.checkpoint("ckpt-2000") == Path("made/checkpoints/ckpt-2000")
     assert made.hypotheses("ckpt-2000", "greedy", "dev") == Path("made/hypotheses/ckpt-2000/greedy/dev.parquet")
     assert made.scores("ckpt-2000", "greedy", "dev") == Path("made/scores/ckpt-2000/greedy/dev.parquet")
-    assert made.cache("train") == Path("made/features/train")
+    assert made.cache("foundation", "train") == Path("made/features/foundation/train")
 
 
 def test_the_first_stage_has_no_parent_file_and_the_others_theirs() -> None:
@@ -54,11 +54,26 @@ def test_the_first_stage_has_no_parent_file_and_the_others_theirs() -> None:
     assert made.parent_file("ckpt-7000") == ["made/checkpoints/ckpt-4000/checkpoint.json"]
 
 
-def test_cached_encoder_outputs_serve_until_an_ancestor_adapts_the_encoder() -> None:
+def test_each_encoder_has_cached_outputs_while_stages_use_it_as_it_is() -> None:
     made = layout()
-    assert [name for name in STAGES if made.cache_file(name, "dev")] == list(STAGES)[:4]
-    assert made.cache_file("ckpt-4000", "dev") == ["made/features/dev/cache.json"]
-    assert not any(layout(resources={"cache_encoder": False}).cache_file(name, "dev") for name in STAGES)
+    foundation, adapted = (f"made/features/{name}/{{}}/cache.json".format for name in ("foundation", "ckpt-7000"))
+    for name in list(STAGES)[:4]:
+        assert [made.cache_file(name, split) for split in ("train", "dev")] == [
+            [foundation("train")],
+            [foundation("dev")],
+        ]
+    assert made.cache_file("ckpt-7000", "train") == []  # it trains that encoder
+    assert made.cache_file("ckpt-7000", "dev") == [adapted("dev")]
+    assert [made.cache_file("ckpt-9000", split) for split in ("train", "dev")] == [[adapted("train")], [adapted("dev")]]
+    assert made.adapted_encoder_file("ckpt-7000") == ["made/checkpoints/ckpt-7000/checkpoint.json"]
+    assert made.adapted_encoder_file("foundation") == []
+
+
+def test_outputs_that_are_read_once_are_not_cached() -> None:
+    made = layout(stages={**STAGES, "ckpt-9000": STAGES["ckpt-7000"] | {"parent": "ckpt-7000"}})
+    assert not any(made.cache_file(name, split) for name in ("ckpt-7000", "ckpt-9000") for split in ("train", "dev"))
+    without = layout(resources={"cache_encoder": False})
+    assert not any(without.cache_file(name, split) for name in STAGES for split in ("train", "dev"))
 
 
 def test_shards_share_the_groups_out() -> None:

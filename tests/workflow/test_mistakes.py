@@ -78,5 +78,5 @@ def test_faulty_recordings(make_toy: Any, own: dict, tmp_path: Path) -> None:
 
 def test_a_missing_model(make_toy: Any, own: dict, tmp_path: Path) -> None:
     toy = make_toy(tmp_path, own).changed({"models.encoder": str(tmp_path / "whisper")})
-    output = refused(toy, "features/dev/cache.json")
+    output = refused(toy, "features/foundation/dev/cache.json")
     assert f"mlcslm: encoder {tmp_path}/whisper: no such folder" in output

@@ -40,13 +40,16 @@ rule manifest:
 
 rule encoder_cache:
     input:
-        rules.manifest.output[0],
+        manifest=rules.manifest.output[0],
+        checkpoint=lambda wildcards: layout.adapted_encoder_file(wildcards.encoder),
     output:
-        layout.cache_card("{split}"),
+        layout.cache_card("{encoder}", "{split}"),
     log:
-        layout.log("encoder_cache", "{split}"),
+        layout.log("encoder_cache", "{encoder}", "{split}"),
     benchmark:
-        layout.benchmark("encoder_cache", "{split}")
+        layout.benchmark("encoder_cache", "{encoder}", "{split}")
+    # The next stage of the longest chain may wait for it.
+    priority: 10
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads

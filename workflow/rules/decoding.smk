@@ -11,6 +11,8 @@ rule decode:
         layout.log("decode", "{checkpoint}", "{decoding}", "{split}", "{shard}"),
     benchmark:
         layout.benchmark("decode", "{checkpoint}", "{decoding}", "{split}", "{shard}")
+    wildcard_constraints:
+        checkpoint="|".join(map(re.escape, preset.stages)) or NONE,
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads
@@ -19,6 +21,27 @@ rule decode:
         groups=lambda wildcards: layout.shards()[wildcards.shard],
     script:
         "../scripts/decode.py"
+
+
+rule recognize:
+    input:
+        manifest=rules.manifest.output[0],
+    output:
+        layout.shard_hypotheses("{recognizer}", "{decoding}", "{split}", "{shard}"),
+    log:
+        layout.log("recognize", "{recognizer}", "{decoding}", "{split}", "{shard}"),
+    benchmark:
+        layout.benchmark("recognize", "{recognizer}", "{decoding}", "{split}", "{shard}")
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: preset.resources.decoding_threads
+    params:
+        recognizer=lambda wildcards: preset.recognizers[wildcards.recognizer].model_dump(
+            mode="json", exclude={"batch_size"}
+        ),
+        groups=lambda wildcards: layout.shards()[wildcards.shard],
+    script:
+        "../scripts/recognize.py"
 
 
 # For the reasoning data. Encoder outputs are never read from the cache, whose training audio is augmented.

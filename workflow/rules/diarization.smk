@@ -38,9 +38,7 @@ rule transcribe_segments:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads
     params:
-        decoding=lambda wildcards: preset.decodings[preset.diarizers[wildcards.diarizer].asr.decoding].model_dump(
-            mode="json"
-        ),
+        transcriber=lambda wildcards: layout.transcriber(wildcards.diarizer),
     script:
         "../scripts/transcribe_segments.py"
 

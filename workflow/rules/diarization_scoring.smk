@@ -3,12 +3,8 @@ rule score_diarization:
         manifest=rules.manifest.output[0],
         rttm=rules.diarize.output.rttm,
         stm=rules.transcribe_segments.output.stm,
-        # The same checkpoint and decoding on the reference's own segments, to measure what segments and speakers cost.
-        oracle=lambda wildcards: layout.scores(
-            preset.diarizers[wildcards.diarizer].asr.checkpoint,
-            preset.diarizers[wildcards.diarizer].asr.decoding,
-            wildcards.split,
-        ),
+        # The same system on the reference's own segments, to measure what segments and speakers cost.
+        oracle=lambda wildcards: layout.scores(*preset.transcriber(wildcards.diarizer), wildcards.split),
     output:
         layout.diarization_counts("{diarizer}", "{split}"),
     log:

@@ -1,15 +1,25 @@
+from pathlib import Path
+
 from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
+    from mlcslm.config.languages import read_languages
     from mlcslm.corpus.augmentation import make_augmenter
-    from mlcslm.model.encoder_cache import write_encoder_cache
+    from mlcslm.model.encoder_cache import Adapted, write_encoder_cache
 
     split = snakemake.wildcards.split
     training = split == "train"
     write_encoder_cache(
-        layout.cache(split),
-        snakemake.input[0],
+        Path(snakemake.output[0]).parent,
+        snakemake.input.manifest,
         encoder=config.models.encoder,
+        adapted=Adapted(
+            checkpoint=Path(snakemake.input.checkpoint[0]).parent,
+            languages=read_languages(config.languages),
+            language_model=config.models.language_model,
+        )
+        if snakemake.input.checkpoint
+        else None,
         encoder_window=config.models.encoder_window,
         augmenter=make_augmenter(config.augmentation, layout.noise("noise"), layout.noise("room_responses"))
         if training

@@ -3,6 +3,8 @@ from pathlib import Path
 from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
+    from mlcslm.runtime.progress import say
+    from mlcslm.scoring.headline import headline
     from mlcslm.scoring.self_correction import write_self_correction
     from mlcslm.scoring.wer_counts import score_hypotheses
 
@@ -21,3 +23,7 @@ with job(snakemake) as (config, layout):
             normalise_hypothesis=config.scoring.normalise_hypothesis,
             languages=Path(config.languages),
         )
+    wildcards = snakemake.wildcards
+    system = (wildcards.checkpoint, wildcards.decoding, wildcards.split)
+    published = config.report.published
+    say(headline(Path(snakemake.output.scores), *system, layout.tables.values(), published=published))

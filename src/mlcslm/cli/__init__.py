@@ -30,6 +30,7 @@ def main() -> None:
     A UserError, or a fault of the machine such as a full disk, is printed to standard error without a traceback.
     """
     from mlcslm.cli import (
+        alignments,
         compare,
         convert,
         corpus,
@@ -45,7 +46,21 @@ def main() -> None:
     )
     from mlcslm.cli.configuration import spread
 
-    commands = (compare, convert, corpus, diarize, evaluate, export, plan, report, score, show, status, transcribe)
+    commands = (
+        alignments,
+        compare,
+        convert,
+        corpus,
+        diarize,
+        evaluate,
+        export,
+        plan,
+        report,
+        score,
+        show,
+        status,
+        transcribe,
+    )
     for module in commands:
         module.register(app)
     arrange(app)

@@ -49,7 +49,7 @@ Results go to standard output, messages and progress bars to standard error.
 _PANELS = {
     "Corpora": ("manifest", "convert"),
     "Runs": ("plan", "status"),
-    "Results": ("show", "compare", "report"),
+    "Results": ("show", "compare", "alignments", "report"),
     "Scoring": ("score", "evaluate"),
     "Models": ("export", "transcribe", "diarize"),
 }

@@ -44,6 +44,8 @@ def plan(
     over the throughput table's figures for a GPU. Everything is counted; what a run on this machine would leave out for
     lack of an optional model is reported on standard error. Exit status 1 if something does not fit the GPU.
     """
+    import gc
+
     from mlcslm.cli.configuration import configuration
     from mlcslm.runtime.progress import say, waiting
     from mlcslm.workflow.layout import Layout
@@ -53,6 +55,7 @@ def plan(
         from mlcslm.plan.plan import make_plan
         from mlcslm.plan.report import as_json, as_markdown, as_text
 
+        gc.freeze()  # the imports' million objects, which each search for garbage would go through again
         made = make_plan(config, throughput=throughput, gpu=gpu, encoder=encoder, language_model=language_model)
     typer.echo({Format.text: as_text, Format.markdown: as_markdown, Format.json: as_json}[output](made))
     if notices := Layout(config).notices():

@@ -14,9 +14,15 @@ _PIPE_WIDTH = 400  # characters, where no terminal sets a limit
 
 
 def print_grid(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool], form: Format = "text"
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numeric: Sequence[bool],
+    form: Format = "text",
+    *,
+    width: int | None = None,
 ) -> None:
-    """Print rows of text under a title; `numeric` columns are right-aligned.
+    """Print rows of text under a title; `numeric` columns are right-aligned. width: of text, by default the terminal's.
 
     csv escapes cells that spreadsheets would run as formulas; json is a list of objects.
     """
@@ -30,7 +36,7 @@ def print_grid(
     elif form == "markdown":
         typer.echo("\n".join(_markdown(title, columns, rows, numeric)))
     else:
-        _print_text(title, columns, rows, numeric)
+        _print_text(title, columns, rows, numeric, width)
 
 
 def _markdown(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> list[str]:
@@ -39,13 +45,19 @@ def _markdown(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]],
     return [*lines, *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)]
 
 
-def _print_text(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool]) -> None:
+def _print_text(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numeric: Sequence[bool],
+    width: int | None = None,
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    console = Console(width=width or (None if sys.stdout.isatty() else _PIPE_WIDTH), highlight=False)
     table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="bold", pad_edge=False)
     for column, right in zip(columns, numeric, strict=True):
         table.add_column(Text(column), justify="right" if right else "left", overflow="fold")

@@ -1,4 +1,4 @@
-"""`mlcslm transcribe`: transcribes recordings with an exported model or a checkpoint."""
+"""`mlcslm transcribe`: transcribes recordings with an exported model, a checkpoint or a ready recogniser."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ from mlcslm.errors import FaultyInput, UserError
 
 if TYPE_CHECKING:
     from mlcslm.decoding.transcription import Transcriber
+    from mlcslm.recognition.transcription import RecognizerTranscriber
+
+    AnyTranscriber = Transcriber | RecognizerTranscriber
 
 EXAMPLES = """
 **Examples**
@@ -38,6 +41,8 @@ EXAMPLES = """
     mlcslm transcribe my-model results/manifests/dev.parquet > hypotheses.txt
     mlcslm transcribe my-model call.m4a --group fr --speakers --num-speakers 2
     mlcslm transcribe my-model calls/*.wav --group fr --speakers --format srt --out subtitles
+    mlcslm transcribe openai/whisper-base call.wav
+    mlcslm transcribe openai/whisper-base call.wav --language fr --beams 5
 """
 
 
@@ -47,13 +52,21 @@ def register(app: typer.Typer) -> None:
 
 
 def transcribe(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of an exported model or of a checkpoint.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Folder of an exported model or of a checkpoint; or a ready recogniser: its folder or hub id.",
+        ),
+    ],
     audio: Annotated[list[Path], typer.Argument(metavar="AUDIO", help="wav or flac files, or one manifest.")],
     group: Annotated[
         str | None,
         typer.Option(
-            help="Language: a group or a language (French, fr). Not needed for a manifest, a model of one language, or "
-            "one that is always prompted in English."
+            "--group",
+            "--language",
+            help="Language: a group or a language (French, fr). Not needed for a manifest, a model of one language, "
+            "one that is always prompted in English, or a recogniser, which finds it.",
         ),
     ] = None,
     as_json: Annotated[
@@ -63,7 +76,11 @@ def transcribe(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Utterances per batch; affects only speed.")] = None,
     encoder: Annotated[str | None, typer.Option(help="For a checkpoint: its encoder, if it has moved since.")] = None,
     language_model: Annotated[str | None, typer.Option(help="For a checkpoint: its language model, likewise.")] = None,
-    languages: Annotated[Path | None, typer.Option(help="For a checkpoint: the languages table.")] = None,
+    languages: Annotated[
+        Path | None, typer.Option(help="For a checkpoint or a recogniser: the languages table.")
+    ] = None,
+    beams: Annotated[int | None, typer.Option(min=1, help="For a recogniser: beam size; 1 is greedy search.")] = None,
+    revision: Annotated[str | None, typer.Option(help="For a recogniser's hub id: branch, tag or commit.")] = None,
     speakers: Annotated[bool, typer.Option("--speakers", help="Print who said what and when.")] = False,
     form: Annotated[
         Literal["text", "json", "srt", "vtt", "stm", "rttm", "textgrid", "ctm"],
@@ -107,12 +124,31 @@ def transcribe(
         if as_json:
             raise UserError("--json is for transcripts without speakers; use --format json with --speakers.")
         check_output(audio, form, out)
-    is_checkpoint = (model / "checkpoint.json").is_file()
-    languages_table = read_languages(languages or find_languages()) if is_checkpoint else None
-    with waiting(f"loading {model}"):
-        from mlcslm.decoding.transcription import Transcriber
+    folder = Path(model)
+    transcriber: AnyTranscriber
+    if is_recognizer(model):
+        if encoder or language_model:
+            raise UserError(f"{model}: is a ready recogniser; --encoder and --language-model are for a checkpoint.")
+        from mlcslm.config.recognizers import RecognizerConfig, RecognizerDecodingConfig
 
-        transcriber = Transcriber.load(model, languages=languages_table, encoder=encoder, language_model=language_model)
+        search = RecognizerDecodingConfig(beams=beams or 1)
+        config = RecognizerConfig(model=model, revision=revision, decoding=search)
+        table = read_languages(languages or find_languages())
+        with waiting(f"loading {model}"):
+            from mlcslm.recognition.transcription import RecognizerTranscriber
+
+            transcriber = RecognizerTranscriber(config, table)
+    else:
+        if beams is not None or revision is not None:
+            raise UserError(f"{model}: --beams and --revision are for ready recognisers; this is a model of ours.")
+        is_checkpoint = (folder / "checkpoint.json").is_file()
+        languages_table = read_languages(languages or find_languages()) if is_checkpoint else None
+        with waiting(f"loading {model}"):
+            from mlcslm.decoding.transcription import Transcriber
+
+            transcriber = Transcriber.load(
+                folder, languages=languages_table, encoder=encoder, language_model=language_model
+            )
     if batch_size is not None:
         transcriber.decoding = transcriber.decoding.model_copy(update={"batch_size": batch_size})
     if speakers:
@@ -136,7 +172,21 @@ def transcribe(
         typer.echo(line)
 
 
-def _manifest_lines(transcriber: Transcriber, audio: list[Path], group: str | None, as_json: bool) -> Iterable[str]:
+def is_recognizer(model: str) -> bool:
+    """Whether MODEL is a ready recogniser: a model's folder that no export or checkpoint wrote, or a hub id.
+
+    >>> is_recognizer("openai/whisper-base"), is_recognizer("results/checkpoints/ckpt-7000")
+    (True, False)
+    """
+    folder = Path(model.removeprefix("remote-code:"))
+    if folder.is_dir():
+        ours = any((folder / name).is_file() for name in ("mlcslm.json", "checkpoint.json"))
+        return not ours and (folder / "config.json").is_file()
+    parts = model.removeprefix("remote-code:").split("/")
+    return len(parts) == 2 and all(parts) and parts[0][0] not in "./~" and not Path(parts[0]).exists()
+
+
+def _manifest_lines(transcriber: AnyTranscriber, audio: list[Path], group: str | None, as_json: bool) -> Iterable[str]:
     from mlcslm.corpus.manifest import read_manifest
 
     rows = read_manifest(audio[0]).drop_columns(["text"]).to_pylist()
@@ -147,7 +197,7 @@ def _manifest_lines(transcriber: Transcriber, audio: list[Path], group: str | No
         yield _json(row, hypothesis) if as_json else f"{row['utterance_id']} {printable(hypothesis['transcript'])}"
 
 
-def _audio_lines(transcriber: Transcriber, audio: list[Path], group: str | None, as_json: bool) -> Iterable[str]:
+def _audio_lines(transcriber: AnyTranscriber, audio: list[Path], group: str | None, as_json: bool) -> Iterable[str]:
     by_file: dict[Path, list[dict[str, Any]]] = {}
     faults = []
     for path in audio:

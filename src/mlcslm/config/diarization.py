@@ -130,10 +130,18 @@ class EmbeddingConfig(Section):
 
 
 class SegmentTranscriptionConfig(Section):
-    """The Track 1 system that transcribes a diarizer's segments."""
+    """The Track 1 system that transcribes a diarizer's segments: a checkpoint with a decoding, or a recogniser."""
 
-    checkpoint: Name = Field(description="name of the checkpoint")
-    decoding: Name = Field(description="name of the decoding")
+    checkpoint: Name | None = Field(None, description="name of the checkpoint")
+    decoding: Name | None = Field(None, description="name of the decoding")
+    recognizer: Name | None = Field(None, description="instead of these: name of the ready recogniser")
+
+    @model_validator(mode="after")
+    def _one_system(self) -> SegmentTranscriptionConfig:
+        both = self.checkpoint is not None, self.decoding is not None
+        if both != ((False, False) if self.recognizer is not None else (True, True)):
+            raise ValueError("expected checkpoint and decoding, or recognizer")
+        return self
 
 
 class DiarizerConfig(Section):

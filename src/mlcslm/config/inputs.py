@@ -6,11 +6,11 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlcslm.config.diarization import FSMN_MODEL, SEGMENTATION_MODEL
-from mlcslm.config.model_sources import split_source
+from mlcslm.config.model_sources import missing_model_files, split_source
 from mlcslm.config.schema import Config
 
 _SPLITS = {
@@ -43,6 +43,7 @@ class MissingInput:
     provider: str
     purpose: str
     diarizers: tuple[str, ...] = ()
+    recognizers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.key} = {self.value}: {self.provider}; {self.purpose}"
@@ -54,30 +55,50 @@ def missing_inputs(config: Config) -> list[MissingInput]:
     A hub id counts as present if it is in this machine's cache, since jobs on nodes without a network cannot download
     it. Only folder names are looked at; no file is read.
     """
-    return [*_corpus(config), *_augmentation(config), *_models(config), *_speakers(config), *_diarizers(config)]
+    return [
+        *_corpus(config),
+        *_augmentation(config),
+        *_models(config),
+        *_recognizers(config),
+        *_speakers(config),
+        *_diarizers(config),
+    ]
 
 
 def available(
-    config: Config, done: Callable[[str], bool] = lambda diarizer: False
+    config: Config,
+    done: Callable[[str], bool] = lambda diarizer: False,
+    heard: Callable[[str], bool] = lambda recognizer: False,
 ) -> tuple[Config, list[MissingInput]]:
-    """`config` without the diarizers that cannot run on this machine, and what they lack.
+    """`config` without the diarizers and recognisers that cannot run on this machine, and what they lack.
 
-    done: whether a diarizer has found its segments before, so that nothing it lacks is needed any more. Everything else
-    of a configuration is needed by all of it, and stays: a job that lacks it stops and says so.
+    done: whether a diarizer has found its segments before, so that nothing it lacks is needed any more; heard: whether
+    a recogniser has transcribed everything before, likewise. A diarizer whose recogniser is left out is left out too.
+    Everything else of a configuration is needed by all of it, and stays: a job that lacks it stops and says so.
     """
-    missing = [
-        MissingInput(one.key, one.value, one.provider, one.purpose, waiting)
-        for one in missing_inputs(config)
-        if (waiting := tuple(name for name in one.diarizers if not done(name)))
-    ]
-    lost = {name for one in missing for name in one.diarizers}
-    kept = {name: diarizer for name, diarizer in config.diarizers.items() if name not in lost}
-    return (config.model_copy(update={"diarizers": kept}) if lost else config), missing
+    missing = []
+    for one in missing_inputs(config):
+        recognizers = tuple(name for name in one.recognizers if not heard(name))
+        if one.recognizers:
+            users = config.diarizers.items()
+            waiting = tuple(name for name, diarizer in users if diarizer.asr.recognizer in recognizers)
+        else:
+            waiting = tuple(name for name in one.diarizers if not done(name))
+        if waiting or recognizers:
+            missing.append(replace(one, diarizers=waiting, recognizers=recognizers))
+    if not missing:
+        return config, missing
+    lost = {name for one in missing for name in (*one.diarizers, *one.recognizers)}
+    kept = {
+        "diarizers": {name: diarizer for name, diarizer in config.diarizers.items() if name not in lost},
+        "recognizers": {name: recognizer for name, recognizer in config.recognizers.items() if name not in lost},
+    }
+    return config.model_copy(update=kept), missing
 
 
 def describe_missing_inputs(config: Config) -> str:
     """A message that names every missing input that all of `config` needs, and what provides it; empty if none is."""
-    missing = [one for one in missing_inputs(config) if not one.diarizers]
+    missing = [one for one in missing_inputs(config) if not one.diarizers and not one.recognizers]
     if not missing:
         return ""
     title = f"missing {len(missing)} input(s) of preset {config.preset!r}"
@@ -101,10 +122,25 @@ def _augmentation(config: Config) -> Iterator[MissingInput]:
 
 
 def _models(config: Config) -> Iterator[MissingInput]:
+    if not config.stages:
+        return
     for key, what in (("encoder", "a Whisper checkpoint"), ("language_model", "a causal language model")):
         name, _ = split_source(getattr(config.models, key))
         if not Path(name).is_dir() and not _in_hub_cache(name):
             yield MissingInput(f"models.{key}", name, f"{what}, {_download(name)}", "for all stages")
+
+
+def _recognizers(config: Config) -> Iterator[MissingInput]:
+    for name, recognizer in config.recognizers.items():
+        source, _ = split_source(recognizer.model)
+        folder, key, purpose = Path(source), f"recognizers.{name}.model", "for Tables 6 and 7"
+        if folder.is_dir():
+            if lacking := missing_model_files(folder):
+                provider = f"this folder lacks {', '.join(lacking)}; copy the whole model again"
+                yield MissingInput(key, source, provider, purpose, recognizers=(name,))
+        elif not _in_hub_cache(source):
+            provider = f"a speech recogniser, {_download(source)}"
+            yield MissingInput(key, source, provider, purpose, recognizers=(name,))
 
 
 def _speakers(config: Config) -> Iterator[MissingInput]:

@@ -58,7 +58,7 @@ class PaperTable(_Section):
     title: str = Field(description="heading of the table")
     labels: list[str] = Field(min_length=1, description="columns that name a row")
     values: list[str] = Field(min_length=1, description="columns that hold a published number")
-    rows: list[PaperRow] = Field(min_length=1, description="the rows, in the paper's order")
+    rows: list[PaperRow] = Field(description="the rows, in the paper's order; those of recognisers are added")
     all_diarizers: bool = Field(False, description="whether all diarizers of the preset are measured with it")
 
     @model_validator(mode="after")
@@ -91,11 +91,15 @@ def read_paper_tables(path: str | os.PathLike[str]) -> dict[str, PaperTable]:
 
 
 def rows_for(
-    table: PaperTable, stages: Collection[str], decodings: Collection[str], diarizers: Collection[str] = ()
+    table: PaperTable,
+    stages: Collection[str],
+    decodings: Collection[str],
+    diarizers: Collection[str] = (),
+    recognizers: Collection[tuple[str, str]] = (),
 ) -> list[PaperRow]:
     """Rows of `table` that a preset with these stages, decodings and diarizers can measure, in the paper's order.
 
-    All other rows are omitted, never shown with empty cells.
+    recognizers: (name, name of its search) of each. All other rows are omitted, never shown with empty cells.
 
     >>> labels = ["checkpoint"]
     >>> row = PaperRow(labels={"checkpoint": "a"}, measures=Measures(checkpoint="ckpt-4000", decoding="greedy"))
@@ -108,6 +112,7 @@ def rows_for(
         for row in table.rows
         if row.measures.diarizer in diarizers
         or (row.measures.checkpoint in stages and row.measures.decoding in decodings)
+        or (row.measures.checkpoint, row.measures.decoding) in recognizers
     ]
 
 

@@ -106,7 +106,8 @@ def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "co
 def _with_checkout(config: Config) -> Config:
     """`config` with the checkout's tables and models where the working folder has none of their names."""
     models = config.models
-    found = {key: str(here_or_checkout(getattr(models, key))) for key in ("encoder", "language_model")}
+    named = {key: getattr(models, key) for key in ("encoder", "language_model")}
+    found = {key: str(here_or_checkout(name)) if name else "" for key, name in named.items()}
     tables = {key: str(here_or_checkout(getattr(config, key))) for key in ("languages", "tables")}
     same = all(getattr(models, key) == value for key, value in found.items())
     return config.model_copy(update=tables | ({} if same else {"models": models.model_copy(update=found)}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_SECTIONS = ("stages", "decodings", "speaker_corpora", "embeddings", "diarizers", "systems")
+_SECTIONS = ("stages", "decodings", "speaker_corpora", "embeddings", "diarizers", "recognizers", "systems")
 _NAMED = (
     *((section,) for section in _SECTIONS),
     ("corpus", "folders"),
@@ -19,6 +19,7 @@ _REFERENCES = (
     ("diarizers", "embedding", "embeddings"),
     ("diarizers", "asr.checkpoint", "stages"),
     ("diarizers", "asr.decoding", "decodings"),
+    ("diarizers", "asr.recognizer", "recognizers"),
     ("embeddings", "training.corpora", "speaker_corpora"),
 )
 """(section, key of its entries, section that the key's value is a name of)."""

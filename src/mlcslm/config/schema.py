@@ -10,6 +10,7 @@ from mlcslm.config.base import Name, Section
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.diarization import DiarizerConfig, EmbeddingConfig, SpeakerCorpusConfig
 from mlcslm.config.options import ReportConfig, ResourcesConfig, TrackingConfig
+from mlcslm.config.recognizers import RecognizerConfig
 from mlcslm.config.stages import AnyStageConfig
 from mlcslm.config.systems import SystemConfig, SystemName
 
@@ -48,22 +49,13 @@ class CorpusConfig(Section):
     demo: DemoCorpusConfig = Field(default_factory=DemoCorpusConfig, description="size of the demo corpus")
     folders: dict[Split, str] = Field(
         default_factory=dict,
-        description="the folder of each split. With kind folder and no `test`, Tables 6 and 7 show dev only; with kind "
-        "demo, a split named here is read from there instead",
+        description="the folder of each split. With kind folder, `train` is needed only to train, and without `test`, "
+        "Tables 6 and 7 show dev only; with kind demo, a split named here is read from there instead",
     )
     skip_faulty: bool = Field(False, description="skip faulty lines and sessions, and list them, instead of stopping")
     channels: Literal["ask", "mean"] = Field(
         "ask", description="recordings with a speaker on each channel: ask stops and names them, mean reads the mean"
     )
-
-    @model_validator(mode="after")
-    def _folders_are_given(self) -> CorpusConfig:
-        if self.kind == "folder" and (missing := [split for split in ("train", "dev") if split not in self.folders]):
-            raise ValueError(
-                f"kind is 'folder', but folders lacks {' and '.join(missing)}: stages learn from train, and all tables "
-                "are measured on dev (hold some sessions out of train). Only test may be missing"
-            )
-        return self
 
     def generated(self, split: str) -> bool:
         """Whether the split is the demo's own, and not read from a folder."""
@@ -107,8 +99,8 @@ class LoraConfig(Section):
 class ModelsConfig(Section):
     """The foundation models, and what is added to them."""
 
-    encoder: str = Field(description="Whisper checkpoint: hub id or folder")
-    language_model: str = Field(description="causal language model: hub id or folder")
+    encoder: str = Field("", description="Whisper checkpoint: hub id or folder; required if there are stages")
+    language_model: str = Field("", description="causal language model: hub id or folder; likewise")
     encoder_window: Literal["true_length", "full"] = Field(
         "true_length", description="true_length: the utterance's own frames; full: padded to Whisper's 30 s window"
     )
@@ -156,22 +148,46 @@ class Config(Section):
     tables: str = Field("config/tables.yaml", description="the tables' rows and published numbers")
     corpus: CorpusConfig = Field(default_factory=CorpusConfig, description="the conversations")
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig, description="noise and reverberation")
-    models: ModelsConfig = Field(description="the foundation models")
+    models: ModelsConfig = Field(default_factory=ModelsConfig, description="the foundation models")
     stages: dict[Name, AnyStageConfig] = Field(
-        min_length=1, description="training stages by checkpoint name; their parents form a tree"
+        default_factory=dict,
+        description="training stages by checkpoint name; their parents form a tree. Empty: nothing is trained",
     )
-    decodings: dict[Name, DecodingConfig] = Field(min_length=1, description="decodings by name")
+    decodings: dict[Name, DecodingConfig] = Field(
+        default_factory=dict, description="decodings by name; required if there are stages"
+    )
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
     speaker_corpora: dict[Name, SpeakerCorpusConfig] = Field(
         default_factory=dict, description="further speakers to train embeddings on, by name"
     )
     embeddings: dict[Name, EmbeddingConfig] = Field(default_factory=dict, description="speaker embeddings by name")
     diarizers: dict[Name, DiarizerConfig] = Field(default_factory=dict, description="diarizers (Track 2) by name")
+    recognizers: dict[SystemName, RecognizerConfig] = Field(
+        default_factory=dict, description="ready recognisers by name"
+    )
     systems: dict[SystemName, SystemConfig] = Field(default_factory=dict, description="external systems by name")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
     report: ReportConfig = Field(default_factory=ReportConfig, description="the report")
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="experiment trackers")
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig, description="jobs")
+
+    @model_validator(mode="after")
+    def _stages_have_what_they_need(self) -> Config:
+        if self.stages:
+            if missing := [key for key in ("encoder", "language_model") if not getattr(self.models, key)]:
+                raise ValueError(f"models.{missing[0]}: required, as there are stages; expected a hub id or a folder")
+            if not self.decodings:
+                raise ValueError("decodings: required, as there are stages; expected at least one, such as greedy: {}")
+        elif not (self.recognizers or self.systems):
+            raise ValueError("expected stages, recognizers or systems: there is nothing to measure")
+        trained = bool(self.stages) or any(one.training for one in self.embeddings.values())
+        needed = ("train", "dev") if trained else ("dev",)
+        if self.corpus.kind == "folder" and (missing := [name for name in needed if name not in self.corpus.folders]):
+            raise ValueError(
+                f"corpus.kind is 'folder', but corpus.folders lacks {' and '.join(missing)}: stages learn from train, "
+                "and all tables are measured on dev (hold some sessions out of train). Only test may be missing"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stages_form_a_tree(self) -> Config:
@@ -223,15 +239,21 @@ class Config(Section):
                 ("embedding", diarizer.embedding, self.embeddings),
                 ("asr.checkpoint", diarizer.asr.checkpoint, self.stages),
                 ("asr.decoding", diarizer.asr.decoding, self.decodings),
+                ("asr.recognizer", diarizer.asr.recognizer, self.recognizers),
             ):
-                if found not in known:
-                    raise ValueError(f"diarizers.{name}.{key} is {found!r}; expected one of {', '.join(known)}")
+                if found is not None and found not in known:
+                    names = ", ".join(known) or "(none)"
+                    raise ValueError(f"diarizers.{name}.{key} is {found!r}; expected one of {names}")
         return self
 
     @model_validator(mode="after")
     def _system_names_are_unique(self) -> Config:
-        if taken := sorted(set(self.systems) & {*self.diarizers, *self.stages}):
-            raise ValueError(f"systems.{taken[0]}: a diarizer or stage already has that name; choose another")
+        if taken := sorted(set(self.systems) & {*self.diarizers, *self.stages, *self.recognizers}):
+            raise ValueError(
+                f"systems.{taken[0]}: a diarizer, stage or recogniser already has that name; choose another"
+            )
+        if taken := sorted(set(self.recognizers) & {*self.diarizers, *self.stages}):
+            raise ValueError(f"recognizers.{taken[0]}: a diarizer or stage already has that name; choose another")
         return self
 
     @model_validator(mode="after")
@@ -256,6 +278,20 @@ class Config(Section):
         stage = self.stages[checkpoint]
         return stage.kind == "supervised" and stage.template == "reasoning"
 
+    @property
+    def decoded(self) -> list[tuple[str, str]]:
+        """All Track 1 systems decoded here: (checkpoint, decoding), and for recognisers (name, its search)."""
+        trained = [(checkpoint, decoding) for checkpoint in self.stages for decoding in self.decodings]
+        return trained + [(name, one.decoding_name) for name, one in self.recognizers.items()]
+
+    def transcriber(self, diarizer: str) -> tuple[str, str]:
+        """The pair of `decoded` that transcribes a diarizer's segments."""
+        asr = self.diarizers[diarizer].asr
+        if asr.recognizer is not None:
+            return asr.recognizer, self.recognizers[asr.recognizer].decoding_name
+        assert asr.checkpoint is not None and asr.decoding is not None  # SegmentTranscriptionConfig checks it
+        return asr.checkpoint, asr.decoding
+
     def lineage(self, checkpoint: str) -> list[str]:
         """`checkpoint` and its ancestors, nearest first, without the foundation."""
         names = [checkpoint]
@@ -263,6 +299,12 @@ class Config(Section):
             names.append(parent)
         return names
 
-    def encoder_is_frozen(self, checkpoint: str) -> bool:
-        """Whether neither `checkpoint` nor any of its ancestors trains the encoder."""
-        return all("encoder_lora" not in self.stages[name].trains for name in self.lineage(checkpoint))
+    def encoder_of(self, checkpoint: str) -> str:
+        """Whose encoder `checkpoint` has: the nearest of itself and its ancestors that trains it, else `foundation`."""
+        owners = (name for name in self.lineage(checkpoint) if "encoder_lora" in self.stages[name].trains)
+        return next(owners, "foundation")
+
+    @property
+    def standing_encoders(self) -> list[str]:
+        """Encoders that at least one stage uses as they are (see `encoder_of`): their outputs are worth keeping."""
+        return list(dict.fromkeys(owner for name in self.stages if (owner := self.encoder_of(name)) != name))

@@ -9,7 +9,10 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from mlcslm.config.base import Name, Rate, Section, Share
 
 Part = Literal["projector", "embedding", "head", "lm_lora", "encoder_lora"]
-Reward = Literal["format", "accuracy", "error_type", "error_detail", "correction"]
+Reward = Literal["format", "accuracy", "error_type", "error_detail", "correction", "error_rate", "errors"]
+ON_REFLECTIONS: frozenset[Reward] = frozenset({"error_type", "error_detail", "correction"})
+"""Rewards of what is inside `<think>`."""
+Penalty = Literal["loop", "limit"]
 
 # Section 3.5 of the paper; its text lost the name of the reward with weight 0.8.
 _REWARD_WEIGHTS: dict[Reward, float] = {
@@ -18,6 +21,8 @@ _REWARD_WEIGHTS: dict[Reward, float] = {
     "error_type": 0.5,
     "error_detail": 0.5,
     "correction": 0.5,
+    "error_rate": 1.0,
+    "errors": 1.0,
 }
 
 
@@ -114,22 +119,49 @@ class CollapseConfig(Section):
 
 
 class ReinforcementConfig(Stage):
-    """One reinforcement stage: Dr. GRPO with verifiable rewards (paper, section 3.5)."""
+    """One reinforcement stage: Dr. GRPO with verifiable rewards (paper, section 3.5), or another loss."""
 
-    kind: Literal["reinforcement"] = Field(description="reinforcement: Dr. GRPO on rewards")
-    template: Literal["reasoning"] = Field("reasoning", description="prompt and answer")
+    kind: Literal["reinforcement"] = Field(description="reinforcement: rewards for sampled answers")
+    template: Literal["plain", "tagged", "tagged-own-language", "reasoning"] = Field(
+        "reasoning", description="prompt and answer; all but reasoning: plain transcription"
+    )
+    loss: Literal["dr_grpo", "grpo", "mwer"] = Field(
+        "dr_grpo",
+        description="dr_grpo: advantages are rewards minus their mean over the utterance's answers, summed over tokens "
+        "and divided by max_new_tokens; grpo: also divided by their standard deviation and by each answer's length; "
+        "mwer: the expected reward over the utterance's distinct answers, their probabilities renormalised (minimum "
+        "word error rate with reward errors or error_rate)",
+    )
+    cross_entropy_weight: float = Field(
+        0.01, ge=0, description="with loss mwer: weight of the cross entropy of the reference"
+    )
     rewards: tuple[Reward, ...] = Field(min_length=1, description="rewards to sum")
     reward_weights: dict[Reward, float] = Field(
         default_factory=_REWARD_WEIGHTS.copy, description="weight of each reward"
     )
     similarity: Share = Field(
-        0.5, description="least similarity of the hypothesis in `<think>` to the final answer for `correction` to count"
+        0.5,
+        description="least similarity of the hypothesis in `<think>` to the final answer for error_type, error_detail "
+        "and correction to count",
+    )
+    penalties: dict[Penalty, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="subtracted from the rewards of an answer that repeats itself in a loop (loop), or that reaches "
+        "max_new_tokens without ending (limit)",
+    )
+    replacement_rounds: int = Field(
+        0,
+        ge=0,
+        description="how often, at most, a step replaces the utterances whose answers all earn the same, from which "
+        "nothing is learnt, by others; each round samples as many answers as it replaces",
     )
     rollouts: int = Field(4, ge=2, description="answers drawn per utterance")
     beam_rollouts: int = Field(2, ge=0, description="of these, drawn by beam sampling; the others are multinomial")
     beams: int = Field(4, ge=2, description="beams of beam sampling, of which the best `beam_rollouts` are kept")
     temperature: float = Field(0.5, gt=0, description="sampling temperature")
-    kl_weight: float = Field(0.04, gt=0, description="weight of the KL divergence to the parent checkpoint")
+    kl_weight: float = Field(
+        0.04, ge=0, description="weight of the KL divergence to the parent checkpoint; 0: none, and no parent in memory"
+    )
     max_new_tokens: int = Field(150, ge=1, description="maximum answer length, in tokens; also Dr. GRPO's divisor")
     collapse: CollapseConfig = Field(default_factory=CollapseConfig, description="when the stage counts as collapsed")
 
@@ -139,6 +171,17 @@ class ReinforcementConfig(Stage):
             raise ValueError(f"rewards is {list(self.rewards)}: expected each only once")
         if missing := [name for name in self.rewards if name not in self.reward_weights]:
             raise ValueError(f"reward_weights lacks {', '.join(missing)}, named in rewards")
+        return self
+
+    @model_validator(mode="after")
+    def _template_has_what_is_rewarded(self) -> ReinforcementConfig:
+        if self.template != "reasoning" and (found := [name for name in self.rewards if name in ON_REFLECTIONS]):
+            raise ValueError(f"rewards {', '.join(found)} with template {self.template!r}, which has no reflection")
+        if self.template == "reasoning" and self.loss == "mwer" and self.cross_entropy_weight:
+            raise ValueError(
+                "loss mwer with template 'reasoning', whose references have no reflection to compute a cross entropy "
+                "with; set cross_entropy_weight: 0"
+            )
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,8 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import atomic_path, read_rows, sha256
 from mlcslm.io.parquet import read_table, write_table
 
+PARAMETERS = "parameters"
+"""Key of the Parquet metadata that holds a recogniser's number of parameters."""
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end"]
 
 

@@ -66,6 +66,13 @@ class PrefixTree:
         for layer in self._layers:
             layer.batch_select_indices(utterances)
 
+    def repeated(self, times: int) -> PrefixTree:
+        """A tree with a copy of this one's prompts for each of `times` answers: a prompt is read once for all."""
+        rows = torch.arange(len(self.visible), device=self.visible.device).repeat_interleave(times)
+        tree = PrefixTree(self.visible[rows, 0])
+        tree.cache = Cache(layers=[layer.copied(rows) for layer in self._layers])
+        return tree
+
     @property
     def _layers(self) -> list[_Buffer]:
         return cast("list[_Buffer]", self.cache.layers)
@@ -110,6 +117,12 @@ class _Buffer(DynamicLayer):
         """Keep only these utterances."""
         self._buffers = [buffer[indices, :, :] for buffer in self._buffers]
         self._set(*(buffer[:, :, : self._length] for buffer in self._buffers))
+
+    def copied(self, rows: torch.Tensor) -> _Buffer:
+        """A copy with these rows, which may repeat."""
+        copy = _Buffer()
+        copy.update(*(buffer[rows, :, : self._length] for buffer in self._buffers))
+        return copy
 
     def keep_positions(self, start: int, kept: torch.Tensor) -> None:
         """Keep everything before `start`, and of the rest only the positions `kept` (B, n)."""

@@ -15,14 +15,17 @@ import torch
 
 
 class UtteranceStreams:
-    """Gumbel noise from one stream per (seed, utterance).
+    """Gumbel noise from one stream per (seed, utterance); a seed may be several numbers.
 
     Streams on a GPU differ from those on a CPU: noise for 150,000 tokens per beam is drawn where it is used.
     """
 
-    def __init__(self, utterance_ids: Sequence[str], seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, utterance_ids: Sequence[str], seed: int | Sequence[int], device: torch.device | str = "cpu"
+    ) -> None:
         self._device = torch.device(device)
-        seeds = [[seed, zlib.crc32(name.encode())] for name in utterance_ids]
+        words = [seed] if isinstance(seed, int) else [*seed]
+        seeds = [[*words, zlib.crc32(name.encode())] for name in utterance_ids]
         self._streams: list[np.random.Generator | torch.Generator]
         if self._device.type == "cpu":
             self._streams = [np.random.default_rng(words) for words in seeds]

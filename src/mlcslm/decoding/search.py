@@ -2,7 +2,8 @@
 
 The hypotheses are those of transformers' beam search (length penalty 1, no early stopping) and, with one beam, of its
 greedy search, at a lower cost: see `prefix_tree`. Utterances leave the batch as soon as their answer is known. With
-sampling, each utterance draws from its own stream, where transformers has one stream per batch.
+sampling, each utterance draws from its own stream, where transformers has one stream per batch. `sample_answers` gives
+several answers to each prompt, which is read once for all of them.
 
 Shapes: B utterances still searched, K beams, V vocabulary rows, C candidates per step, T tokens of the longest answer.
 """
@@ -10,11 +11,12 @@ Shapes: B utterances still searched, K beams, V vocabulary rows, C candidates pe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from mlcslm.config.decoding import DecodingConfig
-from mlcslm.decoding.compiled_tree import CompiledTrees
+from mlcslm.decoding.compiled_tree import CompiledTree, CompiledTrees
 from mlcslm.decoding.loops import LOOP_STEPS, ends_in_loop
 from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees
 from mlcslm.decoding.sampling import UtteranceStreams
@@ -54,12 +56,65 @@ def _search(
     decoding: DecodingConfig,
     compiled_trees: CompiledTrees | None,
 ) -> list[list[int]]:
-    scorer = _Scorer(model, utterance_ids, decoding)
+    trunk, logits = _read(model, prompts)
+    tree = trunk if compiled_trees is None else compiled_trees.plant(trunk, decoding.beams, decoding.max_new_tokens)
+    scorer = _Scorer(model, utterance_ids, decoding, (decoding.seed,))
+    return [best for (best,) in _grow(model, tree, logits, scorer, _Beams(len(utterance_ids), decoding, model))]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A request for `count` answers to each prompt: independent ones if `decoding` has one beam, else its best."""
+
+    decoding: DecodingConfig
+    count: int
+
+
+def sample_answers(
+    model: SpeechLLM,
+    prompts: Mapping[str, torch.Tensor],
+    utterance_ids: Sequence[str],
+    requests: Sequence[Samples],
+    seed: Sequence[int],
+) -> list[list[list[int]]]:
+    """Ids of all requested answers to each prompt, in the order of `requests`, as `search` returns them.
+
+    Every answer draws from a stream of its own, or every utterance from one per request with beams: a pure function of
+    (seed, utterance, number of the answer), whatever else is in the batch. Each answer leaves the batch when it ends.
+    Parameters as in `search`; the decodings' own seeds are not used.
+    """
+    prepare_for_trees(model, prompts["input_ids"].shape[1] + max(one.decoding.max_new_tokens for one in requests))
+    answers: list[list[list[int]]] = [[] for _ in utterance_ids]
+    with torch.inference_mode():
+        trunk, logits = _read(model, prompts)
+        for number, request in enumerate(requests):
+            is_last = number == len(requests) - 1
+            decoding, names = request.decoding, list(utterance_ids)
+            if decoding.beams == 1:
+                names = [f"{name}/{number}.{answer}" for name in names for answer in range(request.count)]
+                tree, best = trunk.repeated(request.count), 1
+            else:
+                names = [f"{name}/{number}" for name in names]
+                tree, best = trunk if is_last else trunk.repeated(1), request.count
+            scorer = _Scorer(model, names, decoding, seed)
+            rows = logits.repeat_interleave(len(names) // len(utterance_ids), dim=0)
+            found = _grow(model, tree, rows, scorer, _Beams(len(names), decoding, model, best))
+            for row, group in enumerate(found):
+                answers[row * len(utterance_ids) // len(names)] += group
+    return answers
+
+
+def _read(model: SpeechLLM, prompts: Mapping[str, torch.Tensor]) -> tuple[PrefixTree, torch.Tensor]:
+    """The tree whose trunk is the prompts, and the logits (B, 1, V) after them."""
     trunk = PrefixTree(prompts["attention_mask"])
     hidden = model.model(**prompts, past_key_values=trunk.cache, use_cache=True).last_hidden_state
-    logits = model.compute_logits(hidden[:, -1:])
-    tree = trunk if compiled_trees is None else compiled_trees.plant(trunk, decoding.beams, decoding.max_new_tokens)
-    beams = _Beams(len(utterance_ids), decoding, model)
+    return trunk, model.compute_logits(hidden[:, -1:])
+
+
+def _grow(
+    model: SpeechLLM, tree: PrefixTree | CompiledTree, logits: torch.Tensor, scorer: _Scorer, beams: _Beams
+) -> list[list[list[int]]]:
+    """Search from the end of the prompts, after which the logits are `logits` (B, 1, V)."""
     while True:
         scores = beams.bases.unsqueeze(-1) + scorer.log_probs(logits)
         beams.extend(scores, scorer.order(scores))
@@ -75,10 +130,12 @@ def _search(
 class _Scorer:
     """Log-probabilities of next tokens, and the scores that candidates are chosen by."""
 
-    def __init__(self, model: SpeechLLM, utterance_ids: Sequence[str], decoding: DecodingConfig) -> None:
+    def __init__(
+        self, model: SpeechLLM, utterance_ids: Sequence[str], decoding: DecodingConfig, seed: Sequence[int]
+    ) -> None:
         sampled = decoding.method in ("multinomial", "beam+sampling")
         self._temperature = decoding.temperature if sampled else 1.0
-        self._streams = UtteranceStreams(utterance_ids, decoding.seed, model.device) if sampled else None
+        self._streams = UtteranceStreams(utterance_ids, seed, model.device) if sampled else None
         self._never = torch.tensor(model.generation_config.suppress_tokens or [], device=model.device).long()
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
@@ -104,17 +161,18 @@ class _Beams:
     """Running beams and finished hypotheses of each utterance.
 
     totals: (B, K) scores of the running beams, one at first; tokens: (B, K, T) theirs; parents: (B, K) the beams of the
-    previous step that they extend; length: how many tokens they have; answers: of all utterances, once found.
+    previous step that they extend; length: how many tokens they have; answers: each utterance's `best`, once found.
     """
 
-    def __init__(self, utterances: int, decoding: DecodingConfig, model: SpeechLLM) -> None:
+    def __init__(self, utterances: int, decoding: DecodingConfig, model: SpeechLLM, best: int = 1) -> None:
         device, limit, beams = model.device, decoding.max_new_tokens, decoding.beams
         end = model.generation_config.eos_token_id
         self._ends = torch.tensor([end] if isinstance(end, int) else end, device=device)
         self._limit, self._beams, self._stop_loops = limit, beams, decoding.stop_loops
         # Enough for beams to continue even if each of the best candidates ends: as transformers does.
         self._candidates = 1 if beams == 1 else max(2, 1 + len(self._ends)) * beams
-        self.answers: list[list[int]] = [[] for _ in range(utterances)]
+        self._best = best
+        self.answers: list[list[list[int]]] = [[] for _ in range(utterances)]
         self.length = 0
         self.totals = torch.zeros(utterances, 1, device=device)
         self.tokens = torch.zeros(utterances, 1, limit, dtype=torch.long, device=device)
@@ -189,10 +247,11 @@ class _Beams:
         found &= ~self._found
         looping = self._looping() if self._stop_loops and self.length % LOOP_STEPS == 0 else {}
         for row in {*found.nonzero().squeeze(1).tolist(), *looping}:
-            finished = bool(self._done_scores[row, 0] > _NEVER / 2)
-            length = int(self._done_lengths[row, 0])
-            ids = self._done_tokens[row, 0, :length].tolist() if finished else looping[row]
-            self.answers[self._utterances[row]] = ids
+            finished = (self._done_scores[row, : self._best] > _NEVER / 2).tolist()
+            lengths = self._done_lengths[row, : self._best].tolist()
+            tokens = self._done_tokens[row, : self._best].tolist()
+            ids = [one[:length] for one, length, ended in zip(tokens, lengths, finished, strict=True) if ended]
+            self.answers[self._utterances[row]] = ids or [looping[row]]
             self._found[row] = True
 
     def _looping(self) -> dict[int, list[int]]:

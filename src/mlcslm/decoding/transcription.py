@@ -101,30 +101,7 @@ class Transcriber:
         Speech is found by Silero VAD and split into segments of at most that length. Raises UserError if the file or
         any of its samples cannot be transcribed; a speaker on each channel is reported, and both are heard as one.
         """
-        name = self.find_group(group)
-        for kind, message in inspect_audio(audio).problems:
-            if kind is not FaultKind.SPEAKER_CHANNELS:
-                raise UserError(f"{audio}: {message}")
-            say(f"{audio}: has a speaker on each channel; the mean of both is transcribed. Split it to separate them.")
-        samples = count_samples(audio)
-        spans = [(0.0, samples / SAMPLE_RATE)]
-        if samples > (longest := self.processor.features.max_samples):
-            from mlcslm.diarization.vad import make_detector
-
-            found = make_detector("silero", longest / SAMPLE_RATE)(read_audio(audio))
-            spans = [(segment.start, segment.end) for segment in found]
-        return [
-            {
-                "utterance_id": f"{audio}-{turn:05d}",
-                "session_id": str(audio),
-                "grp": name,
-                "turn": turn,
-                "audio": str(audio),
-                "start": start,
-                "end": end,
-            }
-            for turn, (start, end) in enumerate(spans)
-        ]
+        return recording_rows(audio, self.find_group(group), self.processor.features.max_samples)
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """A hypothesis (`decoding.decoder.SCHEMA`) for each manifest row, in the order in which they are found."""
@@ -175,3 +152,30 @@ class Transcriber:
         decode = FittingBatches(decoder.decode, self.decoding.batch_size, label)
         for batch in length_buckets(rows, self.decoding.batch_size):
             yield from decode(batch)
+
+
+def recording_rows(audio: Path, group: str | None, longest: int) -> list[dict[str, Any]]:
+    """Manifest rows of a recording: see `Transcriber.rows_of`. longest: samples that a row may have."""
+    for kind, message in inspect_audio(audio).problems:
+        if kind is not FaultKind.SPEAKER_CHANNELS:
+            raise UserError(f"{audio}: {message}")
+        say(f"{audio}: has a speaker on each channel; the mean of both is transcribed. Split it to separate them.")
+    samples = count_samples(audio)
+    spans = [(0.0, samples / SAMPLE_RATE)]
+    if samples > longest:
+        from mlcslm.diarization.vad import make_detector
+
+        found = make_detector("silero", longest / SAMPLE_RATE)(read_audio(audio))
+        spans = [(segment.start, segment.end) for segment in found]
+    return [
+        {
+            "utterance_id": f"{audio}-{turn:05d}",
+            "session_id": str(audio),
+            "grp": group,
+            "turn": turn,
+            "audio": str(audio),
+            "start": start,
+            "end": end,
+        }
+        for turn, (start, end) in enumerate(spans)
+    ]

@@ -112,6 +112,7 @@ def load_checkpoint(
         if part in info.parts:
             add_lora(model, part, seed=0)
     model.changed_parts = set(info.parts)
+    model.encoder_adapters = info.files.get("encoder_lora.safetensors", "")
     for file, slots in _slots_by_file(model).items():
         _load_tensors(Path(folder) / file, slots, keep_dtype=training)
     return model.eval(), processor

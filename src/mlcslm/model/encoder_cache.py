@@ -1,4 +1,4 @@
-"""Outputs of a frozen encoder, computed once and read by every stage and decoding that shares the encoder.
+"""Outputs of an encoder that is not trained any further: computed once, read by all stages and decodings that share it.
 
 A cache is a folder: `frames.bin` (all encoder frames concatenated, (frames, width), 50 per second), `index.parquet`
 (utterance_id, variant, first, frames, samples, crc32 of the frames' bytes) and `cache.json` (its provenance).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,31 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_folder, sha256
 from mlcslm.io.parquet import read_table, write_table
+from mlcslm.model.encoder import SpeechEncoder
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import EncoderWindow, LogMel
+from mlcslm.model.lora import merge_lora
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.runtime.progress import progress
 
 _INDEX = ("utterance_id", "variant", "first", "frames", "samples", "crc32")
 _BATCH_S = 120.0  # seconds of audio per batch
 _REMEDY = "delete the folder and run the workflow again."
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The checkpoint whose adapters an encoder is to have, with what loading it takes."""
+
+    checkpoint: Path
+    languages: Mapping[str, Group]
+    language_model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,18 +63,25 @@ def write_encoder_cache(
     manifest: str | os.PathLike[str],
     *,
     encoder: str,
+    adapted: Adapted | None = None,
     encoder_window: EncoderWindow = "true_length",
     augmenter: Augmenter | None = None,
     variants: int = 1,
     seed: int = 0,
     dtype: str = "float32",
 ) -> None:
-    """Encode every utterance of `manifest` `variants` times, each time augmented differently by `augmenter`."""
+    """Encode every utterance of `manifest` `variants` times, each time augmented differently by `augmenter`.
+
+    encoder: the foundation's, by hub id or folder; adapted: with the adapters of this checkpoint, merged.
+    """
     rows = read_table(manifest, columns=["utterance_id", "audio", "start", "end"]).to_pylist()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = torch.bfloat16 if device.type == "cuda" else torch.float32
     model, features = load_encoder(encoder, dtype=precision)
-    model.to(device).eval()  # type: ignore[arg-type] # transformers' wrapper hides the signature
+    provenance = {"encoder": fingerprint_of(model), "adapters": ""}
+    if adapted is not None:
+        model, provenance["adapters"] = _adapted_encoder(adapted, encoder, device)
+    model.to(device, precision).eval()  # type: ignore[arg-type] # transformers' wrapper hides the signature
     log_mel = LogMel(features, encoder_window=encoder_window, max_mel_frames=model.max_mel_frames)
     work = sorted(
         ((row, variant) for row in rows for variant in range(variants)),
@@ -99,11 +119,26 @@ def write_encoder_cache(
             "width": model.config.d_model,
             "frames": total,
             "variants": variants,
-            "encoder": fingerprint_of(model),
+            **provenance,
             "encoder_window": encoder_window,
             "manifest": sha256(manifest),
         }
         (temporary / "cache.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+
+
+def _adapted_encoder(adapted: Adapted, encoder: str, device: torch.device) -> tuple[SpeechEncoder, str]:
+    """The encoder of a checkpoint, its adapters merged on `device` in float32 as decoding does; their fingerprint."""
+    from mlcslm.model.checkpoint import load_checkpoint
+
+    model, _ = load_checkpoint(
+        adapted.checkpoint,
+        languages=adapted.languages,
+        encoder=encoder,
+        language_model=adapted.language_model,
+        dtype="float32",
+    )
+    merge_lora(model.to(device))  # type: ignore[arg-type] # as above
+    return model.model.encoder, model.encoder_adapters
 
 
 def _batches(work: list[tuple[dict[str, Any], int]]) -> list[list[tuple[dict[str, Any], int]]]:
@@ -119,7 +154,8 @@ def _batches(work: list[tuple[dict[str, Any], int]]) -> list[list[tuple[dict[str
 class EncoderCache:
     """A cache opened for reading.
 
-    Raises UserError if it is damaged, or made from another manifest, encoder (by fingerprint) or encoder window.
+    Raises UserError if it is damaged, or made from another manifest, encoder or adapters (by fingerprint; "" for none)
+    or encoder window.
     """
 
     def __init__(
@@ -128,15 +164,20 @@ class EncoderCache:
         manifest: str | os.PathLike[str] | None = None,
         *,
         encoder: str | None = None,
+        adapters: str | None = None,
         encoder_window: str | None = None,
     ) -> None:
         folder = Path(folder)
         self.metadata, index = _read_metadata(folder)
-        expected = {"manifest": manifest and sha256(manifest), "encoder": encoder, "encoder_window": encoder_window}
-        for name, value in expected.items():
-            if value is not None and self.metadata[name] != value:
-                given = manifest if name == "manifest" else value
-                raise UserError(f"{folder}: made from another {name.replace('_', ' ')} than {given}; {_REMEDY}")
+        expected = {
+            "manifest": (manifest and sha256(manifest), f"another manifest than {manifest}"),
+            "encoder": (encoder, f"another encoder than {encoder}"),
+            "adapters": (adapters, "an encoder with other adapters than the model's"),
+            "encoder_window": (encoder_window, f"another encoder window than {encoder_window}"),
+        }
+        for name, (value, other) in expected.items():
+            if value is not None and self.metadata.get(name, "") != value:
+                raise UserError(f"{folder}: made from {other}; {_REMEDY}")
         dtype, width = np.dtype(self.metadata["dtype"]), self.metadata["width"]
         size = self.metadata["frames"] * width * dtype.itemsize
         found = (folder / "frames.bin").stat().st_size if (folder / "frames.bin").exists() else 0
@@ -171,10 +212,13 @@ def open_cache(
     """The cache in `folder` for `model`, whose encoder must be the one that made it; None if `folder` is None."""
     if folder is None:
         return None
-    if "encoder_lora" in model.changed_parts:
-        raise UserError(f"{folder}: holds outputs of the foundation encoder, but this model's encoder is adapted.")
-    encoder = model.foundation["encoder"]["fingerprint"]
-    return EncoderCache(folder, manifest, encoder=encoder, encoder_window=model.config.encoder_window)
+    return EncoderCache(
+        folder,
+        manifest,
+        encoder=model.foundation["encoder"]["fingerprint"],
+        adapters=model.encoder_adapters,
+        encoder_window=model.config.encoder_window,
+    )
 
 
 def _read_metadata(folder: Path) -> tuple[dict[str, Any], dict[str, list[Any]]]:

@@ -40,7 +40,7 @@ def load_encoder(
         raise UserError(
             f"encoder {source}: found a model of type {config.model_type!r}, expected a Whisper checkpoint."
         )
-    with _named(source, "encoder"):
+    with named_source(source, "encoder"):
         loaded = SpeechEncoder.from_pretrained(
             source,
             config=config,
@@ -52,7 +52,7 @@ def load_encoder(
             output_loading_info=True,
         )
     encoder, report = cast("tuple[SpeechEncoder, dict[str, Any]]", loaded)
-    _refuse_missing_weights(source, "encoder", report)
+    refuse_missing_weights(source, "encoder", report)
     # Else saving would restore names that nothing loads.
     encoder._weight_conversions = None  # type: ignore[assignment] # not a module or a tensor
     return encoder, _load_feature_extractor(source, config)
@@ -68,7 +68,7 @@ def load_language_model(
     """
     source, remote_code = split_source(source)
     config = _load_config(source, "language model", remote_code)
-    with _named(source, "language model"):
+    with named_source(source, "language model"):
         loaded = AutoModelForCausalLM.from_pretrained(
             source,
             config=config,
@@ -81,7 +81,7 @@ def load_language_model(
         )
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=remote_code)
     model, report = cast("tuple[PreTrainedModel, dict[str, Any]]", loaded)
-    _refuse_missing_weights(source, "language model", report)
+    refuse_missing_weights(source, "language model", report)
     if tokenizer.eos_token_id is None:
         raise UserError(f"language model {source}: its tokenizer has no end token (eos_token); set one in its folder.")
     return model, tokenizer
@@ -107,7 +107,7 @@ def _load_config(source: str, kind: str, remote_code: bool = False) -> PreTraine
             raise UserError(f"{kind} {source}: {missing} not found; expected the files of a model hub.")
     elif folder.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
         raise UserError(f"{kind} {source}: no such folder. Specify a folder with {_EXPECTED_FILES}, or a hub id.")
-    with _named(source, kind):
+    with named_source(source, kind):
         return AutoConfig.from_pretrained(source, trust_remote_code=remote_code)
 
 
@@ -119,7 +119,7 @@ def _missing_files(folder: Path) -> str | None:
     return " and ".join(missing) or None
 
 
-def _refuse_missing_weights(source: str, kind: str, report: dict[str, Any]) -> None:
+def refuse_missing_weights(source: str, kind: str, report: dict[str, Any]) -> None:
     """transformers would randomly initialise weights that are missing or of another shape, and only warn."""
     faults = [f"{name}: no such weight" for name in sorted(report["missing_keys"])]
     faults += [
@@ -145,7 +145,7 @@ def _load_feature_extractor(source: str, config: PreTrainedConfig) -> WhisperFea
 
 
 @contextlib.contextmanager
-def _named(source: str, kind: str) -> Iterator[None]:
+def named_source(source: str, kind: str) -> Iterator[None]:
     """Turn what transformers raises for an unusable source into an error that names it; hide its progress bars."""
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -156,7 +156,7 @@ def _named(source: str, kind: str) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             raise UserError(
                 f"{kind} {source}: comes with its own Python code, which is not run. Choose another model; or, if you "
-                f"have read that code and trust it, name the language model '{REMOTE_CODE}{source}'."
+                f"have read that code and trust it, name the {kind} '{REMOTE_CODE}{source}'."
             ) from None
         reason: Any = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(

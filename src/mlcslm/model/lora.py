@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -11,6 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from mlcslm.model.configuration import LoraSettings
+from mlcslm.model.lora_linear import fuse
 from mlcslm.model.speech_llm import SpeechLLM
 
 LoraPart = Literal["lm_lora", "encoder_lora"]
@@ -33,6 +36,7 @@ def add_lora(model: SpeechLLM, part: LoraPart, *, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         inject_adapter_in_model(_config(model.lora_settings), model.get_submodule(LORA_MODULES[part]), ADAPTER)
+    fuse(model.get_submodule(LORA_MODULES[part]))
 
 
 def lora_parameters(model: SpeechLLM, part: LoraPart) -> dict[str, nn.Parameter]:
@@ -50,6 +54,27 @@ def merge_lora(model: SpeechLLM) -> None:
         if isinstance(module, BaseTunerLayer):
             module.merge()
     model.lora_is_merged = True
+
+
+@contextmanager
+def merged_lora(model: SpeechLLM) -> Iterator[None]:
+    """Merge the adapters inside this context, into copies: afterwards every weight is the very same tensor as before.
+
+    Unmerging by subtraction would leave a rounding error in the frozen weights each time.
+    """
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    originals = []
+    try:
+        for layer in (layer for layer in layers if not layer.merged):
+            weight = layer.get_base_layer().weight
+            originals.append((layer, weight, weight.data))
+            weight.data = weight.data.clone()
+            layer.merge()
+        yield
+    finally:
+        for layer, weight, original in originals:
+            weight.data = original
+            layer.merged_adapters.clear()
 
 
 def _config(settings: LoraSettings) -> LoraConfig:

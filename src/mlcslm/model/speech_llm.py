@@ -152,7 +152,7 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
 
     changed_parts: what differs from the foundation models and a checkpoint must store; lora_settings: for adapters to
     add; lora_is_merged: whether adapters were merged into the weights; foundation: source and fingerprint of each
-    foundation model.
+    foundation model; encoder_adapters: fingerprint of the encoder's adapters as loaded, "" if it has none.
     """
 
     accepts_loss_kwargs = True  # makes transformers.Trainer pass num_items_in_batch
@@ -168,6 +168,7 @@ class SpeechLLM(SpeechLLMPreTrainedModel, GenerationMixin):
         self.lora_settings = LoraSettings()
         self.lora_is_merged = False
         self.foundation: dict[str, dict[str, str]] = {}
+        self.encoder_adapters = ""
         self._tied_weights_keys = {"lm_head.weight": _embedding_name(self)}
         self.post_init()
 

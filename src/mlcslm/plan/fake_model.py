@@ -15,6 +15,7 @@ from mlcslm.config.stages import Part
 from mlcslm.model.configuration import LoraSettings, SpeechLLMConfig
 from mlcslm.model.parts import PARTS, is_tied, part_parameters, set_trainable
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.plan.shape_tensor import ShapeTensor
 from mlcslm.plan.shapes import Shapes
 
 FROZEN_DTYPE = torch.bfloat16
@@ -99,7 +100,7 @@ def stage_bytes(sizes: Mapping[str, int], trained: Iterable[Part]) -> int:
 
 
 def without_memory(model: SpeechLLM) -> SpeechLLM:
-    """`model` (on the meta device) with tensors of the active fake mode, which claim to be on a CPU.
+    """`model` (on the meta device) with `ShapeTensor`s, which claim to be on a CPU.
 
     Unlike the meta device, these support autocast.
     """
@@ -115,7 +116,7 @@ def without_memory(model: SpeechLLM) -> SpeechLLM:
 
 
 def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
-    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+    fake = ShapeTensor(torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"))
     return nn.Parameter(fake, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
 
 

@@ -15,7 +15,7 @@ System = tuple[str, str, str]
 class Needed:
     """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split) pairs, embeddings to
     train and their speaker corpora, checkpoints whose training-set hypotheses go into reflections, and splits with
-    cached encoder outputs."""
+    cached encoder outputs, by encoder."""
 
     tables: tuple[str, ...]
     checkpoints: tuple[str, ...]
@@ -24,7 +24,7 @@ class Needed:
     embeddings: tuple[str, ...]
     speaker_corpora: tuple[str, ...]
     reasoning: tuple[str, ...]
-    cached: tuple[str, ...]
+    cached: tuple[tuple[str, str], ...]
 
 
 def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Needed:
@@ -33,11 +33,12 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
     tables = tuple(layout.measured_tables() if tables is None else tables)
     systems = dict.fromkeys(system for table in tables for system in layout.measured(table))
     diarized = dict.fromkeys(pair for table in tables for pair in layout.diarized(table))
-    checkpoints = {name for checkpoint, _, _ in systems for name in config.lineage(checkpoint)}
+    trained = [system for system in systems if system[0] in config.stages]
+    checkpoints = {name for checkpoint, _, _ in trained for name in config.lineage(checkpoint)}
     reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, checkpoints)) else ()
     checkpoints |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
-    cached = {split for checkpoint, _, split in systems if layout.uses_cache(checkpoint)}
-    cached |= {"train" for checkpoint in checkpoints if layout.uses_cache(checkpoint)}
+    read = {(checkpoint, split) for checkpoint, _, split in trained} | {(name, "train") for name in checkpoints}
+    cached = {(config.encoder_of(name), split) for name, split in read if layout.uses_cache(name, split)}
     diarizers = dict.fromkeys(name for name, _ in diarized)
     embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
     return Needed(
@@ -50,7 +51,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
             dict.fromkeys(corpus for name in embeddings for corpus in config.embeddings[name].corpora)
         ),
         reasoning=reasoning,
-        cached=tuple(split for split in layout.splits if split in cached),
+        cached=tuple(sorted(cached)),
     )
 
 
@@ -64,7 +65,8 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "train": len(needed.checkpoints),
         "decode_training_set": len(needed.reasoning) * shards,
         "reasoning_data": int(bool(needed.reasoning)),
-        "decode": len(needed.systems) * shards,
+        "decode": sum(checkpoint in layout.config.stages for checkpoint, _, _ in needed.systems) * shards,
+        "recognize": sum(name in layout.config.recognizers for name, _, _ in needed.systems) * shards,
         "merge_hypotheses": len(needed.systems),
         "score": len(needed.systems),
         "speaker_corpus": len(needed.speaker_corpora),

@@ -109,7 +109,7 @@ class Planner:
 
     def cached(self, name: str) -> bool:
         """Whether a stage reads encoder outputs from the cache."""
-        return self.config.resources.cache_encoder and self.config.encoder_is_frozen(name)
+        return self.config.resources.cache_encoder and self.config.encoder_of(name) != name
 
     def share(self, stage: Stage, before: tuple[Part, ...]) -> float:
         """The share of the GPU's peak that a training step reaches."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
+
+from mlcslm.plan.shape_tensor import ShapeTensor, on_shapes, tensors_in
 
 _ATEN = torch.ops.aten
 # PyTorch registers these two only under the names of the GPU kernels.
@@ -26,11 +27,12 @@ class Tally(TorchDispatchMode):
 
     flops: operations of matrix products, convolutions and attention, by PyTorch's own formulas (its FlopCounterMode
     keeps checkpointed activations alive, which distorts memory); live: bytes of all live tensors created inside;
-    peak: the most so far. Tensors that existed before count nothing.
+    peak: the most so far. Tensors that existed before count nothing. shapes_only: new tensors are `ShapeTensor`s.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, shapes_only: bool = False) -> None:
         super().__init__()
+        self._shapes_only = shapes_only
         self.flops = 0
         self.live = 0
         self.peak = 0
@@ -40,9 +42,7 @@ class Tally(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is torch.ops.prim.device.default:
-            return func(*args)
-        output = func(*args, **kwargs)
+        output = on_shapes(func, args, kwargs) if self._shapes_only else func(*args, **kwargs)
         if (formula := _FORMULAS.get(func._overloadpacket)) is not None:
             self.flops += formula(*args, **kwargs, out_val=output)
         new = [storage for storage in _storages(output) if id(storage) not in self._storages]
@@ -65,6 +65,7 @@ class Tally(TorchDispatchMode):
 
 
 def _storages(values: Any) -> list[torch.UntypedStorage]:
-    if isinstance(values, torch.Tensor):
-        return [values.untyped_storage()]
-    return [value.untyped_storage() for value in tree_iter(values) if isinstance(value, torch.Tensor)]
+    found: list[torch.UntypedStorage] = []
+    for tensor in tensors_in(values):
+        found.append((tensor.meta if isinstance(tensor, ShapeTensor) else tensor).untyped_storage())
+    return found

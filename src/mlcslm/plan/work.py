@@ -82,20 +82,23 @@ class Works:
         hours: defaultdict[str, float] = defaultdict(float)
         hours["train"] = sum(stages[name].gpu_hours for name in needed.checkpoints)
         for checkpoint, decoding, split in needed.systems:
+            if checkpoint not in self.config.stages:
+                continue  # a ready recogniser: nothing is known about its cost
             hours["decode"] += self._decoding_hours(checkpoint, decoding, self.splits[split].utterances)
         for checkpoint in needed.reasoning:
             share = 1 / len(needed.reasoning)  # each of several decodes the sessions that it has not seen
             utterances = share * self.splits["train"].utterances
             hours["decode_training_set"] += self._decoding_hours(checkpoint, self.config.reasoning.decoding, utterances)
-        for split in needed.cached:
+        for _, split in needed.cached:
             variants = self.config.augmentation.cached_variants if split == "train" else 1
             hours["encoder_cache"] += variants * self._encoder_hours(self.splits[split].hours)
         for diarizer, split in needed.diarized:
-            asr = self.config.diarizers[diarizer].asr
+            checkpoint, decoding = self.config.transcriber(diarizer)
             size = self.splits[split]
             hours["diarize"] += size.recordings_h * self.gpu.shares.diarization
             segments = size.hours * 3600 / SEGMENT_S
-            hours["transcribe_segments"] += self._decoding_hours(asr.checkpoint, asr.decoding, segments)
+            if checkpoint in self.config.stages:
+                hours["transcribe_segments"] += self._decoding_hours(checkpoint, decoding, segments)
         for embedding in needed.embeddings:
             hours["train_embedding"] += self._embedding_hours(self.config.embeddings[embedding])
         return {rule: value for rule, value in hours.items() if value}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -25,6 +25,7 @@ from mlcslm.io.files import atomic_folder
 from mlcslm.pretraining.noisy_text import END, PAD, START, Example, LanguageModelRecipe, Phase, Writer, collate, embed
 from mlcslm.pretraining.phases import MODEL_FILES, train_phase
 from mlcslm.text.protocols import normalise_reference
+from mlcslm.text.reflection import FRAME
 
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] | upper }}: {{ message['content'] }} {% endfor %}"
@@ -38,7 +39,10 @@ _FURTHER_TEXT = (
 
 
 def train_tokenizer(groups: dict[str, Group], recipe: LanguageModelRecipe) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over the grammars' training sentences (normalised like references) and the prompts."""
+    """Byte-level BPE over the grammars' training sentences (normalised like references) and the prompts.
+
+    The frame of reflections has tokens of its own, beyond the `vocabulary`: in pieces it would be most of an answer.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -53,6 +57,7 @@ def train_tokenizer(groups: dict[str, Group], recipe: LanguageModelRecipe) -> Pr
         tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
     )
     fast.chat_template = _CHAT_TEMPLATE
+    fast.add_tokens([AddedToken(piece, normalized=False, special=False) for piece in FRAME])
     return fast
 
 

@@ -62,6 +62,7 @@ class LanguageModelRecipe:
         Phase(steps=700, learning_rate=1e-3, spelled_share=0.8, loudest=20.0),
         Phase(steps=1400, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.6),
         Phase(steps=800, learning_rate=1.2e-3, spelled_share=0.8, loudest=20.0, markup_share=0.75, draft_share=0.6),
+        Phase(steps=1200, learning_rate=1e-3, spelled_share=0.8, loudest=20.0, markup_share=0.75, draft_share=0.6),
     )
     batch: int = 32
     warmup_steps: int = 200
@@ -165,7 +166,7 @@ class Writer:
             if rng.random() < drop:
                 continue
             if rng.random() < replace:
-                piece = int(rng.integers(3, len(self.tokenizer)))
+                piece = int(rng.integers(3, self.recipe.vocabulary))
             noisy += [piece] * int(rng.integers(1, 3))
             if rng.random() < blank:
                 noisy += [self._blank] * int(rng.integers(1, 3))

@@ -14,8 +14,10 @@ from mlcslm.report.corpus_page import corpus_splits
 from mlcslm.report.data_files import write_data
 from mlcslm.report.pages import write_pages
 from mlcslm.report.timelines import write_timelines
-from mlcslm.report.utterance_data import config_protocol, scored_systems, write_utterances
+from mlcslm.report.utterance_data import scored_systems, write_utterances
+from mlcslm.report.word_data import write_words
 from mlcslm.results.database import open_database
+from mlcslm.results.settings import config_protocol
 from mlcslm.results.tables import shows_published
 from mlcslm.runtime.progress import progress
 
@@ -53,6 +55,7 @@ def build_report(
                 systems = write_utterances(connection, folder, split, copied[split], protocol, bar.update)
                 if systems:
                     index[split] = {"systems": systems}
+                    write_words(connection, folder, split, [system["name"] for system in systems])
         write_data(folder, "splits", index)
         write_timelines(connection, folder, copied)
         browsable = {split: values["systems"][0]["name"] for split, values in index.items()}

@@ -13,6 +13,7 @@ from mlcslm.report.decoding_charts import decoding_sections
 from mlcslm.report.diarization_charts import diarization_sections
 from mlcslm.report.heat_maps import diarizer_maps, system_maps
 from mlcslm.report.reasoning_charts import reasoning_sections
+from mlcslm.report.speed_charts import speed_sections
 from mlcslm.report.tables import read_external, read_tables
 from mlcslm.report.training_charts import training_sections
 from mlcslm.report.utterance_data import FLAGS
@@ -67,8 +68,11 @@ def _contents(
     if groups:
         values: dict[str, Any] = {"maps": groups, "characters": [name for (name,) in characters]}
         pages.append(("groups.html", "Groups", "groups.html.j2", values))
+        pages.append(("words.html", "Words", "words.html.j2", {}))
     if decoding:
         pages.append(("decoding.html", "Decoding", "charts.html.j2", {"lead": "", "sections": decoding}))
+    if speed := speed_sections(connection):
+        pages.append(("speed.html", "Speed", "charts.html.j2", {"lead": "", "sections": speed}))
     if reasoning:
         pages.append(("reasoning.html", "Reasoning", "charts.html.j2", {"lead": "", "sections": reasoning}))
     if diarization:

@@ -6,7 +6,6 @@ utterances (reasoning, the raw answer) are in files of `CHUNK` utterances.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import duckdb
 from mlcslm.config.languages import Group
 from mlcslm.report.data_files import write_data
 from mlcslm.text.alignment import pair_units
-from mlcslm.text.protocols import Protocol, get_protocol
+from mlcslm.text.protocols import Protocol
 
 CHUNK = 512
 FLAGS = {
@@ -40,13 +39,6 @@ class Index:
     ids: Sequence[str]
     groups: Sequence[Group]
     tokens: Sequence[list[str]]
-
-
-def config_protocol(connection: duckdb.DuckDBPyConnection) -> Protocol:
-    """The protocol that the database's views show."""
-    [(config,)] = connection.execute("SELECT value FROM settings WHERE key = 'config'").fetchall()
-    scoring = json.loads(config)["scoring"]
-    return get_protocol(scoring["protocol"], scoring["normalise_hypothesis"])
 
 
 def scored_systems(connection: duckdb.DuckDBPyConnection, split: str) -> list[dict[str, Any]]:

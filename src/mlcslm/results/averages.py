@@ -15,7 +15,7 @@ from mlcslm.errors import UserError
 from mlcslm.io.csv import write_csv
 from mlcslm.io.files import atomic_path
 from mlcslm.results.database import open_database
-from mlcslm.results.intervals import about_intervals
+from mlcslm.results.intervals import POOLED, about_intervals
 from mlcslm.scoring.intervals import group_mean_interval
 
 TITLES = {"wer": "WER/CER (Track 1)", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
@@ -37,6 +37,7 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
     """Write the rates of every system that `database` has in `measure` (wer, tcpwer or der), external ones included.
 
     Columns: split, system, groups (how many), pooled and mean_of_groups with their intervals, and one column per group.
+    The page also compares each two systems.
     Raises UserError if no system has this measure.
     """
     with open_database(database) as connection:
@@ -45,6 +46,7 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
         units = dict(connection.execute("SELECT grp, unit FROM groups").fetchall())
         in_characters = [group for group in groups if units[group] == "character"]
         rows = _rows(connection, measure, groups, settings)
+        comparisons = _comparisons(connection, measure)
     if not rows:
         raise UserError(f"{database}: no system has a {TITLES[measure]}; score one first (docs/challenge2026.md).")
     with atomic_path(csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -52,7 +54,14 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
     characters = ", ".join(in_characters) or "none"
     intervals = about_intervals(settings)
     about = _ABOUT.format(intervals=intervals, protocol=settings["protocol"], characters=characters)
-    parts = [f"# {TITLES[measure]} by system", _summary(rows), about, "## By group", _by_group(groups, rows)]
+    parts = [
+        f"# {TITLES[measure]} by system",
+        _summary(rows),
+        about,
+        "## By group",
+        _by_group(groups, rows),
+        *comparisons,
+    ]
     page = "\n\n".join(parts)
     with atomic_path(markdown) as temporary:
         temporary.write_text(page + "\n", encoding="utf-8")
@@ -109,6 +118,21 @@ def _summary(rows: Sequence[Sequence[Any]]) -> str:
     for split, system, groups, *rates in rows:
         lines.append(f"| {split} | {system} | {groups} | {_rate(*rates[:3])} | {_rate(*rates[3:6])} |")
     return "\n".join(lines)
+
+
+def _comparisons(connection: duckdb.DuckDBPyConnection, measure: str) -> list[str]:
+    """A section with the difference of each two systems, pooled and paired by session; empty if there is none."""
+    found = connection.execute(
+        "SELECT split, system_a, system_b, decimals(difference), decimals(low), decimals(high), "
+        "CAST(p_value AS DECIMAL(18, 4)) FROM comparisons WHERE measure = ? AND grp = ? ORDER BY ALL",
+        [measure, POOLED],
+    ).fetchall()
+    if not found:
+        return []
+    lines = ["| split | first | second | difference | p-value |", "|:---|:---|:---|---:|---:|"]
+    for split, first, second, difference, low, high, p_value in found:
+        lines.append(f"| {split} | {first} | {second} | {_rate(difference, low, high)} | {p_value} |")
+    return ["## Differences, paired by session (points; negative: the second is better)", "\n".join(lines)]
 
 
 def _rate(rate: Decimal, low: Decimal | None, high: Decimal | None) -> str:

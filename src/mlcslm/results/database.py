@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from pyarrow.parquet import read_schema
 
 import mlcslm
 from mlcslm.config.languages import read_languages
+from mlcslm.config.own_rows import with_own_rows
 from mlcslm.config.paper_tables import PaperTable, read_paper_tables, rows_for
 from mlcslm.config.reading import parse_config
 from mlcslm.config.schema import Config
+from mlcslm.decoding.hypothesis_files import PARAMETERS
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import atomic_path, fingerprint, sha256
 from mlcslm.io.locks import exclusive
 from mlcslm.io.places import check_output_file
 from mlcslm.results import intervals, loading
 from mlcslm.results.external_systems import ExternalSystem, counts_of, insert_systems, load_answers
+from mlcslm.results.word_pairs import insert_token_pairs
 from mlcslm.text.protocols import get_protocol
 from mlcslm.workflow.layout import CARD, Layout
 
@@ -33,14 +37,19 @@ _VIEWS = ("views.sql", "diarization_views.sql", "average_views.sql", "table_view
 
 @dataclass(frozen=True)
 class SystemRow:
-    """A checkpoint with a decoding. parent: checkpoint that its training started from, None for the foundation models;
-    method: label of the method, None if it has none.
+    """A checkpoint with a decoding, or a ready recogniser with its search.
+
+    parent: checkpoint that its training started from, None for the foundation models and for recognisers; method: label
+    of the method, None if it has none; recognizer: whether it is a ready recogniser; parameters: then
+    how many it has.
     """
 
     checkpoint: str
     decoding: str
     parent: str | None = None
     method: str | None = None
+    recognizer: bool = False
+    parameters: int | None = None
 
     @property
     def system(self) -> str:
@@ -52,8 +61,21 @@ class SystemRow:
         return f"{self.checkpoint}/{self.decoding}"
 
     @classmethod
-    def from_config(cls, config: Config, checkpoint: str, decoding: str) -> SystemRow:
-        """The system of a stage's checkpoint, with the stage's parent and method label."""
+    def from_config(cls, config: Config, checkpoint: str, decoding: str, hypotheses: Path | None = None) -> SystemRow:
+        """The system of a stage's checkpoint, with the stage's parent and method label, or of a ready recogniser.
+
+        hypotheses: a file of the system's, which says how many parameters a recogniser has.
+        """
+        if checkpoint in config.recognizers:
+            metadata = (hypotheses and read_schema(hypotheses).metadata) or {}
+            parameters = metadata.get(PARAMETERS.encode())
+            return cls(
+                checkpoint,
+                decoding,
+                method="ready recogniser",
+                recognizer=True,
+                parameters=None if parameters is None else int(parameters),
+            )
         stage = config.stages[checkpoint]
         return cls(checkpoint, decoding, None if stage.parent == "foundation" else stage.parent, stage.method or None)
 
@@ -82,12 +104,13 @@ def build_database(
     preset: the config's name, for readers; config: the whole configuration as JSON, validated here (its `scoring`
     section names the protocol that the views show); manifests: by split; hypotheses: by system and split; diarization:
     counts of each diarizer and split; segments: their transcripts, by diarizer and split; tables, languages:
-    tables.yaml and languages.tsv; systems: all that the config decodes; left_out: diarizers that cannot run here, whose
-    rows are left out of tables; external: systems decoded elsewhere; renaming: context entered before the finished file
-    is renamed into place, and left afterwards. Raises UserError, and leaves `out` as it was, if the files disagree
-    (counts must cover exactly the manifest's utterances) or another process is writing to `out`.
+    tables.yaml and languages.tsv; systems: all that the config decodes; left_out: diarizers and recognisers that cannot
+    run here, whose rows are left out of tables; external: systems decoded elsewhere; renaming: context entered before
+    the finished file is renamed into place, and left afterwards. Raises UserError, and leaves `out` as it was, if the
+    files disagree (counts must cover exactly the manifest's utterances) or another process is writing to `out`.
     """
-    checked, paper_tables, groups = parse_config(config), read_paper_tables(tables), read_languages(languages)
+    checked, groups = parse_config(config), read_languages(languages)
+    paper_tables = with_own_rows(read_paper_tables(tables), checked)
     settings = _settings(preset, checked, manifests, tables)
     _check_replaceable(out)
     with ExitStack() as until_renamed, atomic_path(out) as temporary:
@@ -100,7 +123,13 @@ def build_database(
                 _insert_rows(
                     connection,
                     "systems",
-                    [(row.system, row.checkpoint, row.parent, row.decoding, row.method, None) for row in systems],
+                    [
+                        (
+                            *(row.system, None if row.recognizer else row.checkpoint, row.parent, row.decoding),
+                            *(row.method, None, row.parameters),
+                        )
+                        for row in systems
+                    ],
                 )
                 _insert_rows(connection, "diarizers", _diarizers(checked))
                 insert_systems(connection, external, manifests)
@@ -114,6 +143,8 @@ def build_database(
                 loading.load_segments(connection, segments)
                 load_answers(connection, external)
                 _check_protocol(connection, settings["protocol"])
+                scoring = checked.scoring
+                insert_token_pairs(connection, get_protocol(scoring.protocol, scoring.normalise_hypothesis))
                 _insert_paper_tables(connection, paper_tables, checked, left_out)
                 for views in _VIEWS:
                     connection.execute(_sql(views))
@@ -163,13 +194,19 @@ def _settings(preset: str, config: Config, manifests: Mapping[str, Path], tables
         **{f"manifest_fingerprint/{split}": sha256(path) for split, path in manifests.items() if path.is_file()},
         "preset": preset,
         "corpus": ", ".join(corpora),
-        "models": f"{config.models.encoder} + {config.models.language_model}",
+        "models": ", ".join(_models(config)),
         "protocol": get_protocol(scoring.protocol, scoring.normalise_hypothesis).name,
         "seed": str(config.seed),
         "bootstrap_samples": str(scoring.bootstrap_samples),
         "bootstrap_level": str(intervals.LEVEL),
         "mlcslm_version": mlcslm.__version__,
     }
+
+
+def _models(config: Config) -> list[str]:
+    """What the systems are made of: the foundation models if anything is trained from them, and the recognisers."""
+    trained = [f"{config.models.encoder} + {config.models.language_model}"] if config.stages else []
+    return [*trained, *dict.fromkeys(one.model for one in config.recognizers.values())]
 
 
 def _insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[Any]]) -> None:
@@ -198,7 +235,7 @@ def _diarizers(config: Config) -> list[tuple[Any, ...]]:
         (
             *(name, diarizer.vad, diarizer.max_segment_s, diarizer.embedding),
             *(diarizer.num_speakers, diarizer.keep_vad_boundaries),
-            *(f"{diarizer.asr.checkpoint}/{diarizer.asr.decoding}", None, None),
+            *("/".join(config.transcriber(name)), None, None),
         )
         for name, diarizer in config.diarizers.items()
     ]
@@ -210,10 +247,11 @@ def _insert_paper_tables(
     titles = [(name, table.title, table.values) for name, table in tables.items()]
     _insert_rows(connection, "paper_tables", titles)
     diarizers = [name for name in config.diarizers if name not in left_out]
+    recognizers = [pair for pair in config.decoded if pair[0] in config.recognizers and pair[0] not in left_out]
     rows: list[tuple[Any, ...]] = []
     published: list[tuple[str, int, str, float]] = []
     for name, table in tables.items():
-        measured = rows_for(table, config.stages, config.decodings, diarizers)
+        measured = rows_for(table, config.stages, config.decodings, diarizers, recognizers)
         # Rows that the paper does not have appear only if measured.
         known = [row for row in table.rows if row.published or row in measured]
         for position, row in enumerate(known, start=1):
@@ -316,8 +354,14 @@ def _found(config: Config, layout: Layout) -> dict[str, Any]:
         "segments": {diarizer: layout.diarization_hypotheses(*diarizer) for diarizer in diarizers},
         "tables": Path(config.tables),
         "languages": Path(config.languages),
-        "systems": [SystemRow.from_config(config, *names) for names in dict.fromkeys(one[:2] for one in systems)],
-        "left_out": [name for name in config.diarizers if name not in layout.measurable.diarizers],
+        "systems": [
+            SystemRow.from_config(config, *names, layout.hypotheses(*names, split))
+            for names, split in {one[:2]: one[2] for one in systems}.items()
+        ],
+        "left_out": [
+            *(name for name in config.diarizers if name not in layout.measurable.diarizers),
+            *(name for name in config.recognizers if name not in layout.measurable.recognizers),
+        ],
         "external": [ExternalSystem.read(folder) for folder in layout.external_on_disk()],
     }
 

@@ -37,15 +37,17 @@ COMMENT ON COLUMN utterances.sample_rate IS 'Sampling rate of that file, Hz';
 COMMENT ON COLUMN utterances.text IS 'Raw reference transcript; NULL where the corpus has none';
 
 CREATE TABLE systems (
-    system VARCHAR PRIMARY KEY, checkpoint VARCHAR, parent VARCHAR, decoding VARCHAR, method VARCHAR, source VARCHAR
+    system VARCHAR PRIMARY KEY, checkpoint VARCHAR, parent VARCHAR, decoding VARCHAR, method VARCHAR, source VARCHAR,
+    parameters BIGINT
 );
-COMMENT ON TABLE systems IS 'Systems decoded here, a checkpoint with a decoding each, and external ones (docs/submissions.md)';
-COMMENT ON COLUMN systems.system IS '<checkpoint>/<decoding>; for an external system its own name';
-COMMENT ON COLUMN systems.checkpoint IS 'Checkpoint, named after its stage; NULL for external systems';
-COMMENT ON COLUMN systems.parent IS 'Checkpoint that its training started from; NULL for the foundation models';
-COMMENT ON COLUMN systems.decoding IS 'Name of the decoding in the config; NULL for external systems';
+COMMENT ON TABLE systems IS 'Systems decoded here, a checkpoint or a ready recogniser (docs/recognizers.md) with a decoding each, and external ones (docs/submissions.md)';
+COMMENT ON COLUMN systems.system IS '<checkpoint>/<decoding> or <recogniser>/<search>; for an external system its own name';
+COMMENT ON COLUMN systems.checkpoint IS 'Checkpoint, named after its stage; NULL for recognisers and external systems';
+COMMENT ON COLUMN systems.parent IS 'Checkpoint that its training started from; NULL for the foundation models and for recognisers';
+COMMENT ON COLUMN systems.decoding IS 'Name of the decoding in the config, or greedy or beam-<beams> for a recogniser; NULL for external systems';
 COMMENT ON COLUMN systems.method IS 'Label of the method; NULL where it has none';
 COMMENT ON COLUMN systems.source IS 'Files that an external system was read from; NULL if decoded here';
+COMMENT ON COLUMN systems.parameters IS 'Parameters of a ready recogniser; NULL for other systems';
 
 CREATE TABLE hypotheses (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL, raw_text VARCHAR NOT NULL,
@@ -62,7 +64,7 @@ COMMENT ON COLUMN hypotheses.language IS 'Language token of the answer; NULL whe
 COMMENT ON COLUMN hypotheses.transcript IS 'Transcript parsed from the answer, before any protocol''s normalisation';
 COMMENT ON COLUMN hypotheses.think IS 'Reasoning parsed from the answer; NULL where it has none';
 COMMENT ON COLUMN hypotheses.tokens IS 'Tokens generated, including the end token';
-COMMENT ON COLUMN hypotheses.audio_tokens IS 'Audio tokens in the prompt (10 per second)';
+COMMENT ON COLUMN hypotheses.audio_tokens IS 'Audio tokens in the prompt (10 per second); 0 for recognisers';
 COMMENT ON COLUMN hypotheses.stop_reason IS 'end (end token), length (limit reached) or malformed (tags missing or out of order)';
 COMMENT ON COLUMN hypotheses.seconds IS 'The utterance''s share of its batch''s wall time';
 COMMENT ON COLUMN hypotheses."loop" IS 'Whether the answer runs into repetition (docs/decoding.md); NULL in files older than this column';
@@ -243,6 +245,18 @@ COMMENT ON COLUMN diarized_segments.tokens IS 'Tokens generated; NULL for extern
 COMMENT ON COLUMN diarized_segments.stop_reason IS 'As in hypotheses';
 COMMENT ON COLUMN diarized_segments.seconds IS 'The segment''s share of its batch''s wall time';
 COMMENT ON COLUMN diarized_segments."loop" IS 'As in hypotheses';
+
+CREATE TABLE token_pairs (
+    system VARCHAR NOT NULL, split VARCHAR NOT NULL, grp VARCHAR NOT NULL REFERENCES groups (grp),
+    reference VARCHAR, hypothesis VARCHAR, count INTEGER NOT NULL CHECK (count > 0)
+);
+COMMENT ON TABLE token_pairs IS 'Aligned tokens of each system under the config''s protocol, right and wrong, and how often each pair occurs; views words and confusions add them up';
+COMMENT ON COLUMN token_pairs.system IS 'System';
+COMMENT ON COLUMN token_pairs.split IS 'Split of the utterances';
+COMMENT ON COLUMN token_pairs.grp IS 'Language or accent of the utterances';
+COMMENT ON COLUMN token_pairs.reference IS 'Token of the reference, normalised; NULL: inserted by the system';
+COMMENT ON COLUMN token_pairs.hypothesis IS 'Token of the answer in its place; NULL: missing';
+COMMENT ON COLUMN token_pairs.count IS 'Occurrences';
 
 CREATE TABLE paper_tables (table_name VARCHAR PRIMARY KEY, title VARCHAR NOT NULL, value_columns VARCHAR[] NOT NULL);
 COMMENT ON TABLE paper_tables IS 'The paper''s seven tables (config/tables.yaml)';

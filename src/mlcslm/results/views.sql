@@ -64,6 +64,27 @@ WHERE c.errors > 0
 ORDER BY c.errors DESC, c.length, c.utterance_id, c.system;
 COMMENT ON VIEW worst_utterances IS 'Utterances with errors, most first, with raw reference and hypothesis (NULL: no answer)';
 
+CREATE VIEW confusions AS
+SELECT
+    system, split, grp, reference, hypothesis, count,
+    CASE WHEN reference IS NULL THEN 'insertion' WHEN hypothesis IS NULL THEN 'deletion' ELSE 'substitution' END AS kind
+FROM token_pairs
+WHERE reference IS DISTINCT FROM hypothesis
+ORDER BY count DESC, system, split, grp, reference, hypothesis;
+COMMENT ON VIEW confusions IS 'What each system heard instead of a reference word (or character), by language or accent, most frequent first; hypothesis NULL: nothing, reference NULL: where nothing was said';
+
+CREATE VIEW words AS
+SELECT
+    system, split, grp, reference AS word, CAST(sum(count) AS BIGINT) AS occurrences,
+    CAST(coalesce(sum(count) FILTER (hypothesis IS DISTINCT FROM reference), 0) AS BIGINT) AS wrong,
+    CAST(coalesce(sum(count) FILTER (hypothesis IS NULL), 0) AS BIGINT) AS deleted,
+    100.0 * coalesce(sum(count) FILTER (hypothesis IS DISTINCT FROM reference), 0) / sum(count) AS percent_wrong
+FROM token_pairs
+WHERE reference IS NOT NULL
+GROUP BY system, split, grp, reference
+ORDER BY wrong DESC, occurrences, system, split, grp, word;
+COMMENT ON VIEW words IS 'How often each reference word (or character) occurs, and how often each system got it wrong (of these: missed it, deleted), by language or accent';
+
 CREATE VIEW changed_utterances AS
 SELECT
     a.system AS system_a, b.system AS system_b, a.split, a.utterance_id, a.grp, a.length, a.errors AS errors_a, b.errors AS errors_b,

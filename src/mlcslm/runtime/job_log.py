@@ -15,13 +15,20 @@ from typing import TextIO
 
 from mlcslm.runtime.secrets import redacted
 
+ONLY_TO_LOG = "MLCSLM_ONLY_TO_LOG"
+"""Environment variable: set by whoever shows what jobs write to their logs, so that they don't print it as well."""
+
 
 @contextlib.contextmanager
 def logged(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """Copy standard output and error to the file `path` line by line; yields the log, to write to it alone."""
+    """Copy standard output and error to the file `path` line by line; yields the log, to write to it alone.
+
+    With `ONLY_TO_LOG` in the environment, the log is all they are written to.
+    """
     streams = sys.stdout, sys.stderr
     log = _Log(path, streams[1])
-    sys.stdout, sys.stderr = _Tee(streams[0], log), _Tee(streams[1], log)
+    quiet = bool(os.environ.get(ONLY_TO_LOG))
+    sys.stdout, sys.stderr = (_Tee(stream, log, quiet=quiet) for stream in streams)
     try:
         yield log  # type: ignore[misc]
     finally:
@@ -74,12 +81,13 @@ class _Log(io.TextIOBase):
 
 
 class _Tee(io.TextIOBase):
-    """A stream that writes to two others, with secrets redacted."""
+    """A stream that writes to two others, with secrets redacted; quiet: to the second alone."""
 
     keeps_a_log = True
 
-    def __init__(self, first: TextIO, second: io.TextIOBase) -> None:
-        self._streams = (first, second)
+    def __init__(self, first: TextIO, second: io.TextIOBase, *, quiet: bool = False) -> None:
+        self._first = first
+        self._streams = (second,) if quiet else (first, second)
 
     def write(self, text: str) -> int:
         for stream in self._streams:
@@ -91,4 +99,4 @@ class _Tee(io.TextIOBase):
             stream.flush()
 
     def isatty(self) -> bool:
-        return self._streams[0].isatty()
+        return self._first.isatty()

@@ -47,12 +47,15 @@ def _corpus(layout: Layout) -> Iterator[Part]:
         yield Part("corpus", "demo corpus", _made(marker, layout.log("demo_corpus")))
     for split in layout.splits:
         yield Part("corpus", f"manifest of {split}", _made(layout.manifest(split), layout.log("manifest", split)))
-    cached = {name for name in needed_stages(layout) if layout.uses_cache(name)}
-    decoded = {split for name, _, split in _systems(layout) if name in cached}
-    for split in layout.splits:
-        if cached and (split == "train" or split in decoded):
-            trace = _made(layout.cache(split) / "cache.json", layout.log("encoder_cache", split))
-            yield Part("corpus", f"encoder outputs of {split}", trace, "utterances")
+    read = [(name, "train") for name in needed_stages(layout)]
+    read += [(name, split) for name, _, split in _systems(layout)]
+    cached = {(layout.config.encoder_of(name), split) for name, split in read if layout.uses_cache(name, split)}
+    for encoder in ("foundation", *layout.config.stages):
+        for split in layout.splits:
+            if (encoder, split) in cached:
+                trace = _made(layout.cache_card(encoder, split), layout.log("encoder_cache", encoder, split))
+                of = "encoder outputs" if encoder == "foundation" else f"outputs of {encoder}'s encoder"
+                yield Part("corpus", f"{of} of {split}", trace, "utterances")
 
 
 def _training(layout: Layout) -> Iterator[Part]:
@@ -139,7 +142,7 @@ def _tables(layout: Layout) -> Iterator[Part]:
 def needed_stages(layout: Layout) -> set[str]:
     """Stages that the tables need, including all those they continue or learn from."""
     config: Config = layout.config
-    waiting = {checkpoint for checkpoint, _, _ in _systems(layout)}
+    waiting = {checkpoint for checkpoint, _, _ in _systems(layout) if checkpoint in config.stages}
     found: set[str] = set()
     while waiting:
         name = waiting.pop()

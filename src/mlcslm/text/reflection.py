@@ -29,6 +29,8 @@ from mlcslm.text.templates import plain_text
 BEGINNING, MIDDLE, END = "The speech sounds like: ", ", but it might have some ", ", let me correct it."
 NO_ERRORS = "errors: none"
 MORE = "..."
+FRAME = (f" {BEGINNING.rstrip()}", MIDDLE.rstrip(), *(f" {kind}:" for kind in KINDS), f" {NO_ERRORS}", " ->", END)
+"""The pieces that reflections share: a tokenizer that knows them as tokens writes an answer without errors in five."""
 
 _UNIT = r"(?:[^\s,;\\]|\\\S)+"
 _ITEM = re.compile(rf"({_UNIT})(?: -> ({_UNIT}))?")

@@ -1,7 +1,12 @@
-"""Which utterances make up each micro-batch: a pure function of (seed, pass, step), bucketed by length."""
+"""Which utterances make up each step and micro-batch: a pure function of (seed, pass, step), bucketed by length.
+
+A step's utterances are drawn first and distributed over its micro-batches and processes afterwards, so that the number
+of processes changes nothing but how long the step takes.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -36,25 +41,101 @@ def batches_of_pass(lengths: Sequence[float], batch_size: int, seed: int, number
 class BatchPlan:
     """All `count` micro-batches of a stage, as a batch sampler of keys for a DataLoader.
 
-    Raises ValueError if there are too few utterances for one batch.
+    accumulation: micro-batches per step, over which the step's utterances are distributed so that each costs the same
+    (`even_cuts`); processes take them in turn. Raises ValueError if there are too few utterances for one micro-batch.
     """
 
-    def __init__(self, lengths: Sequence[float], batch_size: int, count: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[float], batch_size: int, count: int, seed: int, accumulation: int = 1) -> None:
         if len(lengths) < batch_size:
             raise ValueError(f"{len(lengths)} utterances do not fill a batch of {batch_size}")
         self.lengths = lengths
-        self.batch_size = batch_size  # read by accelerate when it distributes batches over processes
+        self.size = batch_size
+        # Read by accelerate when it distributes batches over processes; None: they differ in size.
+        self.batch_size = batch_size if accumulation == 1 else None
         self.drop_last = True
         self.count = count
         self.seed = seed
+        self.accumulation = accumulation
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[list[Key]]:
+        drawn = self._drawn()
+        for _ in range(0, self.count, self.accumulation):
+            step = list(itertools.islice(drawn, self.accumulation))
+            if self.accumulation == 1:
+                yield from step
+            else:
+                keys = [key for batch in step for key in batch]
+                cuts = even_cuts(keys, [self.lengths[index] for _, index in keys], self.accumulation)
+                # Processes take every n-th: this way those who get short utterances first get long ones later.
+                half = self.accumulation // 2
+                yield from [*cuts[:half], *reversed(cuts[half:])]
+
+    def _drawn(self) -> Iterator[list[Key]]:
         left, number = self.count, 0
         while left > 0:
-            for batch in batches_of_pass(self.lengths, self.batch_size, self.seed, number)[:left]:
+            for batch in batches_of_pass(self.lengths, self.size, self.seed, number)[:left]:
                 yield [(number, index) for index in batch]
                 left -= 1
             number += 1
+
+
+def even_cuts(keys: Sequence[Key], lengths: Sequence[float], count: int) -> list[list[Key]]:
+    """The keys in `count` groups of similar length whose costs are as even as possible, shortest utterances first.
+
+    A group costs what its padded batch does, (its longest + TEXT_S) times its size: many short utterances take as long,
+    and as much memory, as few long ones.
+
+    >>> even_cuts([(0, 0), (0, 1), (0, 2), (0, 3), (0, 4)], [1.0, 9.0, 1.0, 1.0, 1.0], 2)
+    [[(0, 0), (0, 2), (0, 3), (0, 4)], [(0, 1)]]
+    """
+    order = sorted(range(len(keys)), key=lambda i: (lengths[i], keys[i]))
+    costs = [lengths[i] + TEXT_S for i in order]
+    low, high = max(costs), len(costs) * max(costs)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if len(_starts(costs, middle)) <= count else (middle, high)
+    starts = _starts(costs, high)
+    while len(starts) < count:  # split the largest
+        sizes = [end - start for start, end in zip(starts, [*starts[1:], len(costs)], strict=True)]
+        largest = sizes.index(max(sizes))
+        starts.insert(largest + 1, starts[largest] + sizes[largest] // 2)
+    ends = [*starts[1:], len(costs)]
+    return [[keys[i] for i in order[start:end]] for start, end in zip(starts, ends, strict=True)]
+
+
+def _starts(costs: Sequence[float], budget: float) -> list[int]:
+    """Where groups begin if each takes as many of the ascending `costs` as its size times its largest allows."""
+    starts = [0]
+    for i, cost in enumerate(costs):
+        if i > starts[-1] and (i + 1 - starts[-1]) * cost > budget:
+            starts.append(i)
+    return starts
+
+
+TEXT_S = 0.8
+"""A prompt's and an answer's fixed tokens cost about as much as this much speech: some 12 tokens, where a second of
+speech is 10 audio tokens, 4 of text, and 50 frames of the encoder."""
+_BISECTIONS = 30
+
+
+def deal(keys: Sequence[Key], lengths: Sequence[float], processes: int) -> list[list[Key]]:
+    """The keys of a step for each process: equally many, of nearly the same total length. Order by order of length.
+
+    Raises ValueError if they cannot be equally many.
+
+    >>> deal([(0, 0), (0, 1), (0, 2), (0, 3)], [1.0, 9.0, 8.0, 2.0], 2)
+    [[(0, 1), (0, 0)], [(0, 2), (0, 3)]]
+    """
+    if len(keys) % processes:
+        raise ValueError(f"{len(keys)} utterances cannot be shared evenly by {processes} processes")
+    ordered = sorted(keys, key=lambda key: (-lengths[key[1]], key))
+    shares: list[list[Key]] = [[] for _ in range(processes)]
+    for start in range(0, len(ordered), processes):
+        # The longest that are left to those who have the least so far.
+        least_first = sorted(range(processes), key=lambda rank: sum(lengths[key[1]] for key in shares[rank]))
+        for rank, key in zip(least_first, ordered[start : start + processes], strict=True):
+            shares[rank].append(key)
+    return shares

@@ -150,8 +150,8 @@ def _read_thoughts(path: Path, rows: Sequence[dict[str, Any]]) -> dict[str, str]
 
 class PromptDataset(UtteranceDataset):
     """As `UtteranceDataset`, but item (pass, index) holds what rewards are computed from, without the audio:
-    `utterance_id`, `reference` (normalised under `mlcslm-2025`), the `unit` of the error rate, `key`, and an empty
-    `prompt`, which trl requires. The method `prompt` returns the model's actual input.
+    `utterance_id`, `reference` (normalised under `mlcslm-2025`), the `unit` of the error rate, the `language` token,
+    `key`, and an empty `prompt`, which trl requires. The method `prompt` returns the model's actual input.
     """
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
@@ -162,6 +162,7 @@ class PromptDataset(UtteranceDataset):
             "utterance_id": row["utterance_id"],
             "reference": normalise_reference(row["text"]),
             "unit": self.processor.groups[row["grp"]].unit,
+            "language": self.processor.groups[row["grp"]].token,
         }
 
     def prompt(self, key: Key) -> dict[str, Any]:
@@ -170,3 +171,8 @@ class PromptDataset(UtteranceDataset):
         tokens = self.processor.audio_token_count(samples)
         group = self.rows[key[1]]["grp"]
         return {"input_ids": self.processor.encode_prompt(group, self.template, audio_tokens=tokens)} | audio
+
+    def target(self, key: Key) -> list[int]:
+        """Ids of the reference as an answer, the end token last."""
+        row = self.rows[key[1]]
+        return self.processor.encode_target(row["grp"], self.template, normalise_reference(row["text"]))

@@ -1,13 +1,14 @@
-"""Stage 5: Dr. GRPO with verifiable rewards (paper, section 3.5): the trainer of a configured stage."""
+"""Reinforcement with verifiable rewards (paper, section 3.5): the trainer of a configured stage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import ReinforcementConfig, Reward
+from mlcslm.config.stages import Penalty, ReinforcementConfig, Reward
+from mlcslm.decoding.loops import has_loop
 from mlcslm.errors import UserError
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -19,7 +20,6 @@ from mlcslm.training.rewards import format_reward, judge, reward_table
 from mlcslm.training.settings import (
     StagePaths,
     dataset_arguments,
-    micro_batches_per_process,
     part_options,
     trainer_arguments,
 )
@@ -38,7 +38,7 @@ def reinforcement_trainer(
     utterances = PromptDataset(
         paths.manifest, processor, stage.template, **dataset_arguments(stage, config, paths, model)
     )
-    size = stage.batch_size * micro_batches_per_process(stage)
+    size = stage.batch_size * stage.accumulation
     if len(utterances) < size:
         raise UserError(
             f"stages.{name}: batch_size {stage.batch_size} with accumulation {stage.accumulation} is {size} utterances "
@@ -49,27 +49,53 @@ def reinforcement_trainer(
         args=arguments,
         processor=processor,
         utterances=utterances,
-        plan=BatchPlan(utterances.lengths, size, stage.steps * arguments.world_size, config.seed),
+        plan=BatchPlan(utterances.lengths, size, stage.steps, config.seed),
         stage=stage,
-        rewards={reward: reward_function(reward, stage.similarity) for reward in stage.rewards},
+        rewards={
+            **{reward: reward_function(reward, stage) for reward in stage.rewards},
+            **{penalty: penalty_function(penalty, processor.end_token_id) for penalty in stage.penalties},
+        },
         options=part_options(model, stage),
-        measure=measure,
+        measure=measure_function(stage),
     )
 
 
-def reward_function(name: Reward, similarity: float) -> RewardFunction:
+def reward_function(name: Reward, stage: ReinforcementConfig) -> RewardFunction:
     """Reward `name` as a function of the answers' texts and the dataset's columns for their utterances."""
 
-    def rewards(raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], **_: Any) -> list[float]:
-        return reward_table(raw, reference, unit, [name], similarity)[name]
+    def rewards(
+        raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], language: Sequence[str], **_: Any
+    ) -> list[float]:
+        table = reward_table(
+            raw, reference, unit, [name], stage.similarity, languages=language, template=stage.template
+        )
+        return table[name]
 
     return rewards
 
 
-def measure(raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], **_: Any) -> dict[str, float]:
+def penalty_function(name: Penalty, end: int) -> RewardFunction:
+    """1 for each answer, given by its ids, that `loop`s or that reaches its `limit` without the token `end`, else 0."""
+
+    def penalties(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float]:
+        if name == "loop":
+            return [float(has_loop(ids)) for ids in completion_ids]
+        return [float(ids[-1] != end) for ids in completion_ids]
+
+    return penalties
+
+
+def measure_function(stage: ReinforcementConfig) -> Callable[..., dict[str, float]]:
     """Means over the answers, for telemetry: `think_length`, `well_formed_share`."""
-    judged = [judge(*answer) for answer in zip(raw, reference, unit, strict=True)]
-    return {
-        "think_length": sum(len(one.hypothesis_units) for one in judged) / len(judged),
-        "well_formed_share": sum(map(format_reward, judged)) / len(judged),
-    }
+
+    def measure(
+        raw: Sequence[str], reference: Sequence[str], unit: Sequence[Unit], language: Sequence[str], **_: Any
+    ) -> dict[str, float]:
+        rows = zip(raw, reference, unit, language, strict=True)
+        judged = [judge(*answer, stage.template) for answer in rows]
+        return {
+            "think_length": sum(len(one.hypothesis_units) for one in judged) / len(judged),
+            "well_formed_share": sum(map(format_reward, judged)) / len(judged),
+        }
+
+    return measure

@@ -7,39 +7,80 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.stages import ReinforcementConfig
+from mlcslm.decoding.batching import is_out_of_memory
+from mlcslm.decoding.search import Samples, sample_answers
+from mlcslm.model.lora import merged_lora
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.training.batches import BatchPlan, Key
+from mlcslm.training.batches import BatchPlan, Key, deal
 
 
-def sample_answers(
-    model: SpeechLLM, prompts: Mapping[str, torch.Tensor], stage: ReinforcementConfig, seed: Sequence[int]
+def roll_out(
+    model: SpeechLLM,
+    prompts: Mapping[str, torch.Tensor],
+    utterance_ids: Sequence[str],
+    stage: ReinforcementConfig,
+    seed: Sequence[int],
 ) -> list[list[int]]:
     """Ids of `stage.rollouts` answers per prompt, prompt by prompt: multinomial samples, then the best sampled beams.
 
-    prompts: U left-padded `input_ids` with `attention_mask` and audio. End and padding tokens are kept. A pure function
-    of its arguments: the global random state is neither read nor changed.
+    prompts: U left-padded `input_ids` with `attention_mask` and audio. An answer includes its end token, if any. All
+    prompts are one batch; if that does not fit into memory, halves of it. Either way the answers are a pure function of
+    (weights, prompt, utterance id, seed). Adapters are merged while sampling; no trained weight is touched.
     """
-    options: dict[str, Any] = {"do_sample": True, "temperature": stage.temperature, "top_k": 0, "top_p": 1.0}
-    options |= {"max_new_tokens": stage.max_new_tokens}
-    length, utterances = prompts["input_ids"].shape[1], len(prompts["input_ids"])
-    searches = [(stage.rollouts - stage.beam_rollouts, 1), (stage.beam_rollouts, stage.beams)]
-    answers: list[list[list[int]]] = [[] for _ in range(utterances)]
-    device = prompts["input_ids"].device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
-        torch.manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]))
-        for count, beams in searches:
-            if count > 0:
-                output = model.generate(**prompts, **options, num_beams=beams, num_return_sequences=count)
-                for row, ids in enumerate(output[:, length:].tolist()):
-                    answers[row // count].append(ids)
-    return [ids for group in answers for ids in group]
+    if model.training:
+        raise ValueError("the model is in training mode: its dropout would change the answers")
+    with _search_attention(model), merged_lora(model):
+        return [ids for group in _sample(model, prompts, utterance_ids, _requests(stage), seed) for ids in group]
+
+
+def _requests(stage: ReinforcementConfig) -> list[Samples]:
+    settings = {"temperature": stage.temperature, "max_new_tokens": stage.max_new_tokens}
+    multinomial = DecodingConfig(method="multinomial", **settings)
+    requests = [Samples(multinomial, stage.rollouts - stage.beam_rollouts)]
+    if stage.beam_rollouts:
+        beams = DecodingConfig(method="beam+sampling", beams=stage.beams, **settings)
+        requests.append(Samples(beams, stage.beam_rollouts))
+    return [request for request in requests if request.count]
+
+
+def _sample(
+    model: SpeechLLM,
+    prompts: Mapping[str, torch.Tensor],
+    utterance_ids: Sequence[str],
+    requests: Sequence[Samples],
+    seed: Sequence[int],
+) -> list[list[list[int]]]:
+    try:
+        return sample_answers(model, prompts, utterance_ids, requests, seed)
+    except (RuntimeError, MemoryError) as error:
+        if len(utterance_ids) == 1 or not is_out_of_memory(error):
+            raise
+    # Outside the handler, whose traceback holds on to what did not fit.
+    half = len(utterance_ids) // 2
+    parts = [slice(0, half), slice(half, None)]
+    answers = []
+    for part in parts:
+        fewer = {name: tensor[part] for name, tensor in prompts.items()}
+        answers += _sample(model, fewer, utterance_ids[part], requests, seed)
+    return answers
+
+
+@contextmanager
+def _search_attention(model: SpeechLLM) -> Iterator[None]:
+    """Restores afterwards the attention that the search has replaced."""
+    language_model = model.model.language_model
+    before = language_model.config._attn_implementation
+    try:
+        yield
+    finally:
+        language_model.set_attn_implementation(before)
 
 
 class ParentModel:
@@ -66,25 +107,36 @@ class ParentModel:
 
 
 class GenerationPlan:
-    """Batch sampler of a process group: the batches of `plan` as GRPOTrainer requests them.
+    """Batch sampler of a process group: the steps of `plan` as GRPOTrainer requests them.
 
-    trl requests the same generation batch with every micro-batch of a step and uses the first; accelerate distributes
-    batches over the processes in turn.
+    The utterances of a step are drawn first and dealt to the processes afterwards, so that their number does not change
+    them. trl requests the same generation batch with every micro-batch of a step and uses the first; accelerate
+    distributes batches over the processes in turn. accumulation: micro-batches per process.
     """
 
     def __init__(self, plan: BatchPlan, *, accumulation: int, processes: int) -> None:
         self.plan = plan
         self.accumulation = accumulation
         self.processes = processes
-        self.batch_size = plan.batch_size
+        self.batch_size = plan.size // processes
         self.drop_last = True
 
     def __len__(self) -> int:
-        return len(self.plan) * self.accumulation
+        return len(self.plan) * self.accumulation * self.processes
 
     def __iter__(self) -> Iterator[list[Key]]:
-        batches = iter(self.plan)
-        for _ in range(len(self.plan) // self.processes):
-            step = [next(batches) for _ in range(self.processes)]
+        for step in self.plan:
+            shares = deal(step, self.plan.lengths, self.processes)
             for _ in range(self.accumulation):
-                yield from step
+                yield from shares
+
+
+def reserves(utterances: int, step: Sequence[Key], seed: Sequence[int]) -> Iterator[Key]:
+    """Utterances to replace some of `step` by, each at most once, in an order that depends on `seed` alone."""
+    number, taken = max(number for number, _ in step), {index for _, index in step}
+    for index in np.random.default_rng([*seed, _RESERVE_STREAM]).permutation(utterances).tolist():
+        if index not in taken:
+            yield number, index
+
+
+_RESERVE_STREAM = 2  # keeps this random stream apart from those of batches and answers

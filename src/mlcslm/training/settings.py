@@ -12,6 +12,7 @@ import torch
 from mlcslm.config.schema import Config
 from mlcslm.config.stages import Stage
 from mlcslm.corpus.augmentation import make_augmenter
+from mlcslm.errors import UserError
 from mlcslm.model.encoder_cache import open_cache
 from mlcslm.model.parts import part_parameters
 from mlcslm.model.precision import model_dtype, trains_in_bfloat16
@@ -54,6 +55,8 @@ def micro_batches_per_process(stage: Stage) -> int:
 
 def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: SpeechLLM) -> dict[str, Any]:
     """Keyword arguments of UtteranceDataset: how the stage reads audio, and the longest utterance it takes."""
+    if paths.cache is not None and "encoder_lora" in stage.trains:
+        raise UserError(f"{paths.cache}: holds outputs of an encoder as it is, but this stage trains the encoder.")
     return {
         "cache": open_cache(paths.cache, paths.manifest, model),
         "augmenter": make_augmenter(config.augmentation, paths.noise, paths.room_responses),

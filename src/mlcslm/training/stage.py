@@ -172,7 +172,13 @@ def _supervised_trainer(
         args=arguments,
         train_dataset=dataset,
         data_collator=processor.collate,
-        plan=BatchPlan(dataset.lengths, stage.batch_size, stage.steps * stage.accumulation, config.seed),
+        plan=BatchPlan(
+            dataset.lengths,
+            stage.batch_size,
+            stage.steps * stage.accumulation,
+            config.seed,
+            accumulation=stage.accumulation,
+        ),
         options=part_options(model, stage),
         label_weights=_label_weights(stage, processor),
     )

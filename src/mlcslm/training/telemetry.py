@@ -2,10 +2,12 @@
 
 Columns, one row per step, over all rollouts of the step's utterances: `reward` (mean weighted sum), `reward_NAME` and
 `reward_NAME_std` for each reward in use (its mean and standard deviation, unweighted), `kl` (nats per token, to the
-parent checkpoint), `completion_length` (tokens, including the end token), `think_length` (words, or characters where
-errors are counted in characters, of the hypothesis inside `<think>`; 0 if unreadable), `zero_spread_share` (groups
-whose rollouts all have the same reward, from which nothing is learnt), `well_formed_share` (mean of the format reward,
-whether or not it is in use), `collapsed` (0 or 1).
+parent checkpoint; only with a `kl_weight`), `completion_length` (tokens, including the end token), `think_length`
+(words, or characters where errors are counted in characters, of the hypothesis inside `<think>`; 0 if unreadable),
+`zero_spread_share` (groups whose rollouts all have the same reward, from which nothing is learnt), `well_formed_share`
+(mean of the format reward, whether or not it is in use), `collapsed` (0 or 1). Where they are configured:
+`loop_share` and `limit_share` (answers that are penalised), `replaced_share` (groups replaced for having no spread, per
+utterance of the step), `expected_reward` (with loss mwer).
 """
 
 from __future__ import annotations
@@ -34,10 +36,16 @@ class Telemetry:
     def __init__(self, stage: ReinforcementConfig, name: str) -> None:
         self.collapse = stage.collapse
         self.name = name
-        self.sources = dict(_FROM_TRL)
+        self.sources = {name: source for name, source in _FROM_TRL.items() if name != "kl" or stage.kl_weight}
         for reward in stage.rewards:
             self.sources[f"reward_{reward}"] = f"rewards/{reward}/mean"
             self.sources[f"reward_{reward}_std"] = f"rewards/{reward}/std"
+        for penalty in stage.penalties:
+            self.sources[f"{penalty}_share"] = f"rewards/{penalty}/mean"
+        if stage.replacement_rounds:
+            self.sources["replaced_share"] = "replaced_share"
+        if stage.loss == "mwer":
+            self.sources["expected_reward"] = "expected_reward"
 
     @property
     def fields(self) -> list[pa.Field]:

@@ -35,7 +35,8 @@ class SpeechTrainer(PartsTrainer):
         self.label_weights = label_weights
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """The planned batches; accelerate distributes them over the processes in turn."""
+        """The planned batches; accelerate distributes them over the processes in turn, whatever their sizes."""
+        self.accelerator.even_batches = False
         loader = DataLoader(
             cast("Dataset[dict[str, Any]]", self.train_dataset),
             batch_sampler=self.plan,

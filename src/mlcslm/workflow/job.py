@@ -13,7 +13,7 @@ from mlcslm.config.reading import parse_config
 from mlcslm.config.schema import Config
 from mlcslm.errors import UserError
 from mlcslm.runtime.interruption import exits_on_request
-from mlcslm.runtime.job_log import logged
+from mlcslm.runtime.job_log import ONLY_TO_LOG, logged
 from mlcslm.runtime.machine_faults import machine_fault
 from mlcslm.runtime.progress import say
 from mlcslm.workflow.layout import Layout
@@ -39,6 +39,9 @@ def job(snakemake: Any) -> Iterator[tuple[Config, Layout]]:
             traceback.print_exc(file=log)  # Python itself prints it to the terminal
             if message := machine_fault(error):
                 say(message)
+                sys.exit(1)
+            if os.environ.get(ONLY_TO_LOG):
+                say(f"{type(error).__name__}: {error}\n  The traceback is in the log; please report it.")
                 sys.exit(1)
             raise
 

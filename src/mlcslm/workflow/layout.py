@@ -7,10 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 from mlcslm.config.diarization import EmbeddingConfig
 from mlcslm.config.inputs import MissingInput, available
 from mlcslm.config.languages import read_languages
+from mlcslm.config.own_rows import with_own_rows
 from mlcslm.config.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 from mlcslm.config.schema import Config, Split
 from mlcslm.errors import UserError
@@ -19,6 +21,7 @@ from mlcslm.io.files import read_json
 ALL = "all"
 CARD = "system.json"
 TCPMER = "tcpmer"
+SYSTEMS = "systems"
 
 
 def statistics_file(results: Path, split: str) -> Path:
@@ -38,7 +41,7 @@ class Layout:
         self.splits: tuple[Split, ...] = config.corpus.splits
         self.scored: tuple[Split, ...] = tuple(split for split in self.splits if split != "train")
         self.groups = list(read_languages(config.languages))
-        self.tables: dict[str, PaperTable] = read_paper_tables(Path(config.tables))
+        self.tables: dict[str, PaperTable] = with_own_rows(read_paper_tables(Path(config.tables)), config)
 
     # Paths. Names may be Snakemake's wildcards: a rule's outputs are `layout.manifest("{split}")` and the like.
 
@@ -65,13 +68,13 @@ class Layout:
         """Statistics of a split's corpus, written with its manifest."""
         return statistics_file(self.root, split)
 
-    def cache(self, split: str) -> Path:
-        """Folder of a split's cached encoder outputs."""
-        return self.root / "features" / split
+    def cache(self, encoder: str, split: str) -> Path:
+        """Folder of a split's cached outputs of an encoder: `foundation`, or the checkpoint that adapted it."""
+        return self.root / "features" / encoder / split
 
-    def cache_card(self, split: str) -> Path:
+    def cache_card(self, encoder: str, split: str) -> Path:
         """`cache.json` of a split's cached encoder outputs, written last."""
-        return self.cache(split) / "cache.json"
+        return self.cache(encoder, split) / "cache.json"
 
     def checkpoint(self, name: str) -> Path:
         """Folder of a checkpoint."""
@@ -226,23 +229,31 @@ class Layout:
 
     @functools.cached_property
     def _available(self) -> tuple[Config, list[MissingInput]]:
-        return available(self.config, self._has_segments)
+        return available(self.config, self._has_segments, self._is_heard)
 
     def notices(self) -> list[str]:
         """What is left out of the run, for lack of which model; empty where nothing is."""
         reduced, missing = self._available
         if not missing:
             return []
-        lost = [name for name in self.config.diarizers if name not in reduced.diarizers]
+        kinds = (
+            ("diarizers", self.config.diarizers, reduced.diarizers),
+            ("recognizers", self.config.recognizers, reduced.recognizers),
+        )
+        lost = [
+            f"{len(names)} of {len(before)} {kind}, {', '.join(names)}"
+            for kind, before, after in kinds
+            if (names := [name for name in before if name not in after])
+        ]
         tables = []
         for name in self.tables:
             before, after = len(self._rows_of(name, self.config)), len(self._rows_of(name, reduced))
             if before > after:
                 tables.append(f"{name} is {f'made of {after} of its {before} rows' if after else 'not made'}")
         return [
-            f"left out, as optional models are missing: {len(lost)} of {len(self.config.diarizers)} diarizers, "
-            f"{', '.join(lost)}; {', '.join(tables) or 'no table has them'}. All else is made. Missing:",
-            *(f"  {one} (needed by {', '.join(one.diarizers)})" for one in missing),
+            f"left out, as optional models are missing: {'; '.join(lost)}; "
+            f"{', '.join(tables) or 'no table has them'}. All else is made. Missing:",
+            *(f"  {one} (needed by {', '.join([*one.recognizers, *one.diarizers])})" for one in missing),
         ]
 
     def refuse_unavailable(self, targets: Iterable[str]) -> None:
@@ -262,6 +273,14 @@ class Layout:
         """Whether a diarizer has found its segments wherever a table asks for them: its models are not needed then."""
         pairs = [pair for name in self.tables for pair in self._diarized(name, self.config) if pair[0] == diarizer]
         return all(self.diarization_segments(*pair).exists() for pair in pairs or [(diarizer, "dev")])
+
+    def _is_heard(self, recognizer: str) -> bool:
+        """Whether a recogniser has transcribed all that is asked of it: its model is not needed then."""
+        decoding = self.config.recognizers[recognizer].decoding_name
+        users = [name for name, diarizer in self.config.diarizers.items() if diarizer.asr.recognizer == recognizer]
+        files = [self.hypotheses(recognizer, decoding, split) for split in self.scored]
+        files += [self.diarization_hypotheses(name, split) for name in users for split in self.scored]
+        return all(file.exists() for file in files)
 
     def corpus_marker(self, split: str) -> list[str]:
         """What marks a split's sessions as present: the demo corpus's description, or the folder itself.
@@ -288,9 +307,21 @@ class Layout:
             return self.root / "corpus" / "augmentation" / {"noise": "noise", "room_responses": "room"}[kind]
         return None
 
-    def uses_cache(self, checkpoint: str) -> bool:
-        """Whether a checkpoint is trained and decoded from cached encoder outputs."""
-        return self.config.resources.cache_encoder and self.config.encoder_is_frozen(checkpoint)
+    def uses_cache(self, checkpoint: str, split: str) -> bool:
+        """Whether a checkpoint is trained (split `train`) or decoded from cached encoder outputs.
+
+        Trained: unless it trains the encoder itself. Decoded: if other stages use the same encoder as it is; outputs of
+        an encoder that only one checkpoint has would be read once.
+        """
+        if checkpoint not in self.config.stages:  # a ready recogniser
+            return False
+        encoder = self.config.encoder_of(checkpoint)
+        standing = encoder != checkpoint if split == "train" else encoder in self.config.standing_encoders
+        return self.config.resources.cache_encoder and standing
+
+    def adapted_encoder_file(self, encoder: str) -> list[str]:
+        """`checkpoint.json` of the checkpoint that adapted an encoder; empty for the foundation's."""
+        return [] if encoder == "foundation" else [str(self.checkpoint_card(encoder))]
 
     def parent_file(self, checkpoint: str) -> list[str]:
         """`checkpoint.json` of the parent; empty for the foundation."""
@@ -299,7 +330,9 @@ class Layout:
 
     def cache_file(self, checkpoint: str, split: str) -> list[str]:
         """`cache.json` of the encoder outputs that a job of `checkpoint` reads on `split`, if it does."""
-        return [str(self.cache_card(split))] if self.uses_cache(checkpoint) else []
+        if not self.uses_cache(checkpoint, split):
+            return []
+        return [str(self.cache_card(self.config.encoder_of(checkpoint), split))]
 
     def reasoning_file(self, checkpoint: str) -> list[str]:
         """The reflections, for stages that are trained on them."""
@@ -326,9 +359,17 @@ class Layout:
             return []
         return [str(self.embedding_weights(self.config.diarizers[diarizer].embedding))]
 
-    def transcriber_file(self, diarizer: str) -> str:
-        """`checkpoint.json` of what transcribes a diarizer's segments."""
-        return str(self.checkpoint_card(self.config.diarizers[diarizer].asr.checkpoint))
+    def transcriber(self, diarizer: str) -> dict[str, Any]:
+        """How a diarizer's segments are transcribed: its decoding, or its recogniser."""
+        name, decoding = self.config.transcriber(diarizer)
+        if name in self.config.recognizers:
+            return self.config.recognizers[name].model_dump(mode="json", exclude={"batch_size"})
+        return self.config.decodings[decoding].model_dump(mode="json")
+
+    def transcriber_file(self, diarizer: str) -> list[str]:
+        """`checkpoint.json` of what transcribes a diarizer's segments; empty for a ready recogniser."""
+        checkpoint = self.config.diarizers[diarizer].asr.checkpoint
+        return [str(self.checkpoint_card(checkpoint))] if checkpoint is not None else []
 
     def measured_tables(self) -> list[str]:
         """The tables of which the configuration measures at least one row, in the paper's order."""
@@ -343,8 +384,7 @@ class Layout:
         """
         needed: dict[tuple[str, str, str], None] = {}
         for diarizer, split in self.diarized(table):
-            asr = self.config.diarizers[diarizer].asr
-            needed[asr.checkpoint, asr.decoding, split] = None
+            needed[(*self.config.transcriber(diarizer), split)] = None
         systems = [(row.measures.checkpoint, row.measures.decoding) for row in self._rows(table)]
         compared = Counter(checkpoint for checkpoint, _ in dict.fromkeys(systems))
         for checkpoint, decoding in systems:
@@ -352,6 +392,8 @@ class Layout:
                 continue
             for split in self._splits(table):
                 needed[checkpoint, decoding, split] = None
+            if checkpoint in self.config.recognizers:
+                continue
             if compared[checkpoint] == 1 and self.config.decodings[decoding].context == "none":
                 for ancestor in self.config.lineage(checkpoint):
                     needed[ancestor, decoding, "dev"] = None
@@ -372,7 +414,8 @@ class Layout:
         return self._rows_of(table, self.measurable)
 
     def _rows_of(self, table: str, config: Config) -> list[PaperRow]:
-        return rows_for(self.tables[table], config.stages, config.decodings, config.diarizers)
+        recognizers = [pair for pair in config.decoded if pair[0] in config.recognizers]
+        return rows_for(self.tables[table], config.stages, config.decodings, config.diarizers, recognizers)
 
     def _splits(self, table: str) -> list[str]:
         return [split for split in self.scored if split == "dev" or split in self.tables[table].values]
@@ -387,19 +430,14 @@ class Layout:
             "reflections": [str(self.reflections(*system)) for system in measured],
             "diarization": [str(self.diarization_counts(*diarizer)) for diarizer in self.diarized(table)],
             "segments": [str(self.diarization_hypotheses(*diarizer)) for diarizer in self.diarized(table)],
-            "logs": [str(self.training_log(name)) for name in checkpoints],
+            "logs": [str(self.training_log(name)) for name in checkpoints if name in self.config.stages],
             "manifests": [str(self.manifest(split)) for split in self.splits],
             "external": self.external_inputs(),
         }
 
     def on_disk(self) -> list[tuple[str, str, str]]:
         """(checkpoint, decoding, split) of everything that has been scored so far and is part of the configuration."""
-        found = [
-            (checkpoint, decoding, split)
-            for checkpoint in self.config.stages
-            for decoding in self.config.decodings
-            for split in self.scored
-        ]
+        found = [(*system, split) for system in self.config.decoded for split in self.scored]
         kinds = (self.hypotheses, self.scores, self.reflections)
         return [system for system in found if all(path(*system).exists() for path in kinds)]
 
@@ -429,20 +467,35 @@ class Layout:
         Targets are tables, or something that needs all tables. For the database alone: the tables that exist, or else
         all.
         """
-        names = [*self.measured_tables(), TCPMER]
+        names = [*self.measured_tables(), SYSTEMS, TCPMER]
         files = {str(self.table(name, suffix)): name for name in names for suffix in (".csv", ".md")}
-        found = [os.path.normpath(target) for target in targets]
+        found = [os.path.normpath(target) for target in targets] or self.targets()
         if found and all(target in files for target in found):
             return [name for name in names if name in {files[target] for target in found}]
         if found == [str(self.database())] and (made := [name for name in names if self.table(name).exists()]):
             return made
         return self.measured_tables()
 
+    def targets(self) -> list[str]:
+        """What is made by default: all tables; where nothing is trained, the comparison of systems and report too."""
+        tables = self.measured_tables()
+        found = [str(self.table(name)) for name in tables]
+        if tables and not self.config.stages:
+            averages = [SYSTEMS if name == "table6" else TCPMER for name in tables if name in ("table6", "table7")]
+            found += [str(self.table(name)) for name in averages] + [str(self.report())]
+        return found
+
+    def inputs_of(self, table: str) -> dict[str, list[str]]:
+        """Files that a table, or a comparison of all systems, is made from, by kind."""
+        if table == TCPMER:
+            return self.tcpmer_inputs()
+        return self.systems_inputs() if table == SYSTEMS else self.table_inputs(table)
+
     def database_inputs(self, tables: Iterable[str]) -> dict[str, list[str]]:
         """Files that `results.duckdb` is made from so that it holds all of `tables`, by kind."""
         merged: dict[str, dict[str, None]] = {}
         for table in tables:
-            for kind, files in (self.tcpmer_inputs() if table == TCPMER else self.table_inputs(table)).items():
+            for kind, files in self.inputs_of(table).items():
                 merged.setdefault(kind, {}).update(dict.fromkeys(files))
         manifests = [str(self.manifest(split)) for split in self.splits]
         return {"manifests": manifests, **{kind: list(files) for kind, files in merged.items()}}
@@ -462,10 +515,14 @@ class Layout:
         files = [str(self.diarization_counts(*pair)) for pair in expected]
         return {"diarization": sorted(files), "external": self.external_inputs()}
 
+    def systems_inputs(self) -> dict[str, list[str]]:
+        """Files that the comparison of all Track 1 systems is made from, by kind: those of Table 6."""
+        return self.table_inputs("table6") if "table6" in self.tables else {"external": self.external_inputs()}
+
     def submitting(self, track: int) -> list[str]:
-        """Systems that can be submitted to a track: checkpoints with each decoding, or diarizers; and external ones."""
+        """Systems that can be submitted to a track: all that decode utterances, or diarizers; and external ones."""
         config = self.config
-        pairs = [f"{checkpoint}/{decoding}" for checkpoint in config.stages for decoding in config.decodings]
+        pairs = ["/".join(pair) for pair in config.decoded]
         return [*(pairs if track == 1 else config.diarizers), *config.systems]
 
     def submission_inputs(self, system: str, split: str, track: int) -> list[str]:
@@ -474,8 +531,7 @@ class Layout:
             return self.external_files(system, split)
         if track == 2:
             return [str(self.diarization_stm(system, split))]
-        pairs = ((checkpoint, decoding) for checkpoint in self.config.stages for decoding in self.config.decodings)
-        checkpoint, decoding = next(pair for pair in pairs if "/".join(pair) == system)
+        checkpoint, decoding = next(pair for pair in self.config.decoded if "/".join(pair) == system)
         return self.shard_files(checkpoint, decoding, split)
 
     def external_on_disk(self) -> list[Path]:
