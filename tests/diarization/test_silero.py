@@ -93,6 +93,17 @@ def test_pieces_keep_to_the_limit_and_lose_nothing(limit: float) -> None:
     assert {s.start for s in whole} <= {s.start for s in joined}
 
 
+@pytest.mark.parametrize("samples", [1, 512, 10 * 512, 10 * 512 + 1, 35 * 512 - 1])
+def test_blocks_leave_no_trace(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions are computed in blocks of frames; here of ten."""
+    network = load_silero()
+    audio = torch.from_numpy(np.random.default_rng(1).normal(0, 0.1, samples).astype(np.float32))
+    with torch.inference_mode():
+        whole = network(audio)
+        monkeypatch.setattr("mlcslm.diarization.silero._BLOCK", 10)
+        torch.testing.assert_close(network(audio), whole, rtol=0, atol=1e-6)
+
+
 def test_silence_and_nothing_hold_no_speech() -> None:
     detector = SileroDetector(8.0, PACKAGE_SETTINGS)
     assert detector(np.zeros(0, np.float32)) == []

@@ -7,19 +7,27 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import soundfile
 from meeteval.io.stm import STM
 from meeteval.wer.wer.siso import siso_word_error_rate
 from meeteval.wer.wer.time_constrained import tcp_word_error_rate
 
+from mlcslm.config.languages import read_languages
+from mlcslm.corpus.manifest import read_corpus, write_manifest
+from mlcslm.diarization.pipeline import Diarizer, diarize_manifest
 from mlcslm.errors import UserError
 from mlcslm.evaluation import submission as submissions
 from mlcslm.evaluation.external_hypotheses import load_external
 from mlcslm.evaluation.submission import Submission, write_track_1, write_track_2
+from mlcslm.formats.segments import Segment, Utterance
 from mlcslm.results.database import open_database
 from mlcslm.results.evaluate_external import join_results
 from mlcslm.text.protocols import get_protocol
 
+LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 PUNCTUATION = re.compile(r"""[!"#$%&()*+,./:;<=>?@\[\\\]^_`{|}~\u3002\u3001\uff1f\uff01\u30fb\u00bf\u00a1\uff0c]""")
 THAI = re.compile("([\u0e00-\u0e7f])")
 SPOKEN = [
@@ -139,6 +147,44 @@ def test_a_set_without_transcripts_is_submitted_unscored(workspaces: Any, rows_o
     workspace = workspaces(tmp_path, [row | {"text": None} for row in rows_of(SPOKEN)])
     assert "errors" not in write_track_1(submission(workspace, "track1.txt"), {})
     assert "errors" not in write_track_2(submission(workspace, "track2.stm"), [])
+
+
+class Halves:
+    """A detector and an embedder of one: all is speech, in two halves, and the voices of these differ."""
+
+    max_segment_s = 8.0
+
+    def __call__(self, waveform: np.ndarray) -> list[Segment]:
+        half = len(waveform) / 32_000
+        return [Segment(0.0, half), Segment(half, 2 * half)]
+
+    def embed_windows(self, audio: np.ndarray, windows: Any, batch_size: int = 64) -> np.ndarray:
+        first = np.array([end <= len(audio) / 32_000 for _, end in windows])
+        return np.stack([first, ~first], axis=1).astype(np.float32)
+
+
+def test_recordings_alone_become_a_submission(tmp_path: Path) -> None:
+    """From a folder of wavs, without transcripts, to lines of the official format: two speakers in each recording."""
+    for group in ("French", "Thai"):
+        (tmp_path / "wavs" / group).mkdir(parents=True)
+        soundfile.write(tmp_path / "wavs" / group / "0001_002.wav", np.full(16 * 16_000, 0.1), 16_000)
+    groups = read_languages(LANGUAGES)
+    manifest, segments = tmp_path / "test.parquet", tmp_path / "segments.parquet"
+    write_manifest(read_corpus(tmp_path / "wavs", groups).table, manifest)
+    diarized, faults = diarize_manifest(manifest, Diarizer(Halves(), Halves()), groups, segments)
+    assert (diarized, faults) == (["French_0001_002", "Thai_0001_002"], [])
+    turns = pq.read_table(segments).to_pylist()
+    said = [Utterance(turn["recording"], turn["speaker"], turn["start"], turn["end"], "ครับ a") for turn in turns]
+    out = tmp_path / "track2.stm"
+    submitted = Submission("mine", "test", manifest, LANGUAGES, get_protocol("mlcslm-2025"), out)
+    found = write_track_2(submitted, said)
+    assert out.read_text(encoding="utf-8").splitlines() == [
+        "French_0001_002 1 S1 0.0 8.0 ครับ a",
+        "French_0001_002 1 S2 8.0 16.0 ครับ a",
+        "Thai_0001_002 1 S1 0.0 8.0 ค ร ั บ a",
+        "Thai_0001_002 1 S2 8.0 16.0 ค ร ั บ a",
+    ]
+    assert (found["entries"], found["missing"]) == (4, []) and "errors" not in found
 
 
 def test_nothing_is_kept_that_the_official_steps_count_otherwise(

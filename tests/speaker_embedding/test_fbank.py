@@ -55,6 +55,15 @@ def test_a_window_beyond_the_end_is_cut_but_never_to_nothing() -> None:
     assert frames_of_window(20.0, 21.5, 930) == (929, 930)
 
 
+@pytest.mark.parametrize("samples", [399, 400, 559, 560, 1999, 2000, 2001, 5000])
+def test_blocks_leave_no_trace(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions are computed in blocks of frames; here of ten, with ends on both sides of a block's."""
+    audio = np.random.default_rng(1).normal(0, 0.1, samples).astype(np.float32)
+    whole = fbank(audio)
+    monkeypatch.setattr("mlcslm.speaker_embedding.fbank._BLOCK", 10)
+    np.testing.assert_array_equal(fbank(audio), whole)
+
+
 def test_less_than_a_frame_and_silence_give_finite_features() -> None:
     assert fbank(np.ones(10, np.float32)).shape == (1, 80)
     silence = fbank(np.zeros(16_000, np.float32))

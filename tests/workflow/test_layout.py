@@ -327,6 +327,16 @@ def test_the_demo_brings_noises_of_its_own_and_a_folder_corpus_none() -> None:
     assert (given.noise("noise"), given.noise("room_responses")) == (Path("musan"), None)
 
 
+def test_a_split_of_the_demo_can_be_recordings_of_ones_own(tmp_path: Path) -> None:
+    """Its others stay the demo's, so that no checkpoint is trained again."""
+    (tmp_path / "wavs").mkdir()
+    mixed = layout(corpus={"folders": {"test": str(tmp_path / "wavs")}})
+    assert mixed.corpus("test") == tmp_path / "wavs" and mixed.corpus_marker("test") == [str(tmp_path / "wavs")]
+    for split in ("train", "dev"):
+        assert mixed.corpus(split) == layout().corpus(split)
+        assert mixed.corpus_marker(split) == layout().corpus_marker(split)
+
+
 def test_a_corpus_is_waited_for_where_the_workflow_makes_it(tmp_path: Path) -> None:
     assert layout().corpus("dev") == Path("made/corpus/dev")
     assert layout().corpus_marker("dev") == ["made/corpus/corpus.json"]

@@ -107,8 +107,6 @@ def describe_missing_inputs(config: Config) -> str:
 
 
 def _corpus(config: Config) -> Iterator[MissingInput]:
-    if config.corpus.kind != "folder":
-        return
     for split, folder in config.corpus.folders.items():
         what, purpose = _SPLITS[split]
         if not Path(folder).is_dir():

@@ -49,13 +49,17 @@ class CorpusConfig(Section):
     demo: DemoCorpusConfig = Field(default_factory=DemoCorpusConfig, description="size of the demo corpus")
     folders: dict[Split, str] = Field(
         default_factory=dict,
-        description="with kind folder: the folder of each split. `train` is needed only to train; without `test`, "
-        "Tables 6 and 7 show dev only",
+        description="the folder of each split. With kind folder, `train` is needed only to train, and without `test`, "
+        "Tables 6 and 7 show dev only; with kind demo, a split named here is read from there instead",
     )
     skip_faulty: bool = Field(False, description="skip faulty lines and sessions, and list them, instead of stopping")
     channels: Literal["ask", "mean"] = Field(
         "ask", description="recordings with a speaker on each channel: ask stops and names them, mean reads the mean"
     )
+
+    def generated(self, split: str) -> bool:
+        """Whether the split is the demo's own, and not read from a folder."""
+        return self.kind == "demo" and split not in self.folders
 
     @property
     def splits(self) -> tuple[Split, ...]:

@@ -22,7 +22,7 @@ from mlcslm.formats.segments import Segment
 FRAME = 512  # samples per probability: 32 ms
 CONTEXT = 64  # preceding samples that the network sees with a frame
 FRAME_MS = 1000 * FRAME // SAMPLE_RATE
-_BLOCK = 8192  # frames convolved at once: 20 MB of audio
+_BLOCK = 8192  # frames at once: 4.4 minutes of audio
 _MODEL = "data/silero_vad.jit"
 # The parameters' names in the package's 16 kHz model.
 _PARTS = {
@@ -59,11 +59,16 @@ class SileroNetwork(nn.Module):
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         """(samples,) at 16 kHz -> (frames,) probabilities; the last frame is zero-padded."""
         frames = -(-len(waveform) // FRAME)
-        padded = nn.functional.pad(waveform, (CONTEXT, frames * FRAME - len(waveform)))
-        windows = padded.unfold(0, CONTEXT + FRAME, FRAME)
-        encoded = torch.cat([self.encode(windows[start : start + _BLOCK]) for start in range(0, frames, _BLOCK)])
-        hidden = self.lstm(encoded[None])[0][0]
-        return self.final_conv(hidden.relu().T).sigmoid()[0]
+        probabilities, state = [], None
+        # In blocks, so that memory does not grow with the session.
+        for first in range(0, frames, _BLOCK):
+            end = min(first + _BLOCK, frames)
+            samples = waveform[max(0, first * FRAME - CONTEXT) : end * FRAME]
+            padding = (0 if first else CONTEXT, max(0, end * FRAME - len(waveform)))
+            windows = nn.functional.pad(samples, padding).unfold(0, CONTEXT + FRAME, FRAME)
+            hidden, state = self.lstm(self.encode(windows)[None], state)
+            probabilities.append(self.final_conv(hidden[0].relu().T).sigmoid()[0])
+        return torch.cat(probabilities)
 
 
 def load_silero() -> SileroNetwork:

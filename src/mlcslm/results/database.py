@@ -184,14 +184,16 @@ def _sql(name: str) -> str:
 
 def _settings(preset: str, config: Config, manifests: Mapping[str, Path], tables: Path) -> dict[str, str]:
     values = config.model_dump(mode="json")
-    generated, scoring = config.corpus.kind == "demo", config.scoring
+    scoring = config.scoring
+    corpora = ["demo (generated)"] if config.corpus.kind == "demo" else []
+    corpora += dict.fromkeys(config.corpus.folders.values())
     return {
         "config": json.dumps(values, ensure_ascii=False, sort_keys=True),
         "config_fingerprint": fingerprint(values),
         "tables_fingerprint": sha256(tables),
         **{f"manifest_fingerprint/{split}": sha256(path) for split, path in manifests.items() if path.is_file()},
         "preset": preset,
-        "corpus": "demo (generated)" if generated else ", ".join(dict.fromkeys(config.corpus.folders.values())),
+        "corpus": ", ".join(corpora),
         "models": ", ".join(_models(config)),
         "protocol": get_protocol(scoring.protocol, scoring.normalise_hypothesis).name,
         "seed": str(config.seed),

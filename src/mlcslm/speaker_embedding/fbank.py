@@ -14,6 +14,7 @@ from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 MEL_BINS = 80
 FRAME_SAMPLES, SHIFT_SAMPLES = 400, 160
 FRAMES_PER_SECOND = SAMPLE_RATE // SHIFT_SAMPLES
+_BLOCK = 60 * FRAMES_PER_SECOND
 
 Features = npt.NDArray[np.float32]
 
@@ -38,20 +39,29 @@ def fbank(audio: Audio, settings: FbankSettings = DEFAULT_SETTINGS) -> Features:
     Frames do not extend beyond the audio (Kaldi's snip-edges), so frame t depends only on samples 160 t to 160 t + 400.
     Audio shorter than a frame is padded with silence to one.
     """
+    if len(audio) < FRAME_SAMPLES:
+        audio = np.pad(audio, (0, FRAME_SAMPLES - len(audio)))
+    features = np.empty((frame_count(len(audio)), MEL_BINS), np.float32)
+    options = _options(settings)
+    # In blocks: Kaldi keeps copies of what it is given, which for a session of two hours are a gigabyte.
+    for first in range(0, len(features), _BLOCK):
+        end = min(first + _BLOCK, len(features))
+        samples = audio[first * SHIFT_SAMPLES : (end - 1) * SHIFT_SAMPLES + FRAME_SAMPLES]
+        extractor = kaldi_native_fbank.OnlineFbank(options)
+        extractor.accept_waveform(SAMPLE_RATE, np.ascontiguousarray(samples * np.float32(settings.factor), np.float32))
+        extractor.input_finished()
+        for frame in range(first, end):
+            features[frame] = extractor.get_frame(frame - first)
+    return features
+
+
+def _options(settings: FbankSettings) -> kaldi_native_fbank.FbankOptions:
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.samp_freq = SAMPLE_RATE
     options.frame_opts.dither = 0.0
     options.frame_opts.window_type = settings.window
     options.mel_opts.num_bins = MEL_BINS
-    if len(audio) < FRAME_SAMPLES:
-        audio = np.pad(audio, (0, FRAME_SAMPLES - len(audio)))
-    extractor = kaldi_native_fbank.OnlineFbank(options)
-    extractor.accept_waveform(SAMPLE_RATE, np.ascontiguousarray(audio * np.float32(settings.factor), np.float32))
-    extractor.input_finished()
-    features = np.empty((extractor.num_frames_ready, MEL_BINS), np.float32)
-    for frame in range(len(features)):
-        features[frame] = extractor.get_frame(frame)
-    return features
+    return options
 
 
 def frame_count(samples: int) -> int:

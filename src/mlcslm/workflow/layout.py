@@ -47,7 +47,7 @@ class Layout:
 
     def corpus(self, split: str) -> Path:
         """Folder of a split's sessions."""
-        if self.config.corpus.kind == "demo":
+        if self.config.corpus.generated(split):
             return self.root / "corpus" / split
         if split not in self.splits:
             raise UserError(
@@ -288,7 +288,7 @@ class Layout:
         Empty if that folder is missing and has no manifest yet: the manifest's job then reports what is expected,
         whereas Snakemake would only name its rule.
         """
-        if self.config.corpus.kind == "demo":
+        if self.config.corpus.generated(split):
             return [str(self.demo_corpus())]
         folder = self.corpus(split)
         return [str(folder)] if folder.is_dir() or self.manifest(split).exists() else []
