@@ -220,6 +220,8 @@ def test_rewards_of_a_plain_template() -> None:
         ({"rewards": ["errors"], "penalties": {"loop": -1}}, "greater than or equal to 0"),
         ({"rewards": ["errors"], "penalties": {"silence": 1}}, "'loop' or 'limit'"),
         ({"rewards": ["errors"], "kl_weight": -0.1}, "greater than or equal to 0"),
+        ({"rewards": ["errors"], "trains": ["new_rows"]}, "new_rows, which reinforcement cannot train"),
+        ({"rewards": ["errors"], "trains": ["new_rows", "head"]}, "new_rows, rows of embedding and head, and head"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(values: dict[str, Any], expected: str) -> None:

@@ -51,7 +51,7 @@ def stage_model(
         text_config=text,
         projector_hidden=models.projector_hidden,
         audio_token_id=shapes.rows - 1,
-        added_tokens={},
+        added_tokens={str(number): shapes.rows - 1 - number for number in range(shapes.added_tokens)},
     )
     lora = LoraSettings(**models.lora.model_dump())
     with torch.device(device):
