@@ -488,11 +488,11 @@ def test_without_a_kl_weight_no_parent_is_kept_or_run(make_trainer: Callable[...
 
 @pytest.mark.parametrize("rounds", [0, 1, 4])
 def test_utterances_without_spread_are_replaced(make_trainer: Callable[..., RolloutTrainer], rounds: int) -> None:
-    """Answers to every other utterance all earn the same. Six of 24 are drawn; each round replaces those that do."""
+    """Answers to every third utterance all earn the same. Six of 24 are drawn; each round replaces those that do."""
 
     def rewards(completion_ids: list[list[int]], key: list[tuple[int, int]], **_: Any) -> list[float]:
         return [
-            float(len(ids) + ids[0]) if index % 2 else 1.0 for ids, (_, index) in zip(completion_ids, key, strict=True)
+            float(len(ids) + ids[0]) if index % 3 else 1.0 for ids, (_, index) in zip(completion_ids, key, strict=True)
         ]
 
     trainer = make_trainer(
@@ -505,14 +505,14 @@ def test_utterances_without_spread_are_replaced(make_trainer: Callable[..., Roll
     assert list(reserves(24, drawn[::-1], (trainer.args.seed, 0))) == rest
     expected, replaced = list(drawn), 0
     for _ in range(rounds):
-        flat = [place for place, (_, index) in enumerate(expected) if index % 2 == 0]
+        flat = [place for place, (_, index) in enumerate(expected) if index % 3 == 0]
         for place in flat:
             expected[place] = rest[replaced]
             replaced += 1
-    assert any(index % 2 == 0 for _, index in drawn)
+    assert any(index % 3 == 0 for _, index in drawn)
     groups = by_utterance(rows_of(batches))
     spreads = [max(row["advantages"].abs().item() for row in groups[place]) > 0 for place in range(6)]
-    assert spreads == [index % 2 == 1 for _, index in expected]
+    assert spreads == [index % 3 > 0 for _, index in expected]
     if rounds:
         assert trainer._metrics["train"]["replaced_share"] == [pytest.approx(replaced / 6)]
     with torch.no_grad():
