@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from mlcslm.config.base import Name, Rate, Section, Share
 
-Part = Literal["projector", "embedding", "head", "lm_lora", "encoder_lora"]
+Part = Literal["projector", "embedding", "head", "new_rows", "lm_lora", "encoder_lora"]
 Reward = Literal["format", "accuracy", "error_type", "error_detail", "correction", "error_rate", "errors"]
 ON_REFLECTIONS: frozenset[Reward] = frozenset({"error_type", "error_detail", "correction"})
 """Rewards of what is inside `<think>`."""
@@ -30,7 +30,11 @@ class Stage(Section):
     """What every training stage has: a parent checkpoint, the parts it trains, its optimiser and schedule."""
 
     parent: Name = Field(description="checkpoint to start from; `foundation` for the pretrained models")
-    trains: tuple[Part, ...] = Field(min_length=1, description="parts to train; all others are frozen")
+    trains: tuple[Part, ...] = Field(
+        min_length=1,
+        description="parts to train; all others are frozen. new_rows: the added tokens' rows of embedding and head, in "
+        "supervised stages",
+    )
     method: str = Field("", description="label in the results")
     steps: int = Field(ge=1, description="optimiser steps of this stage")
     batch_size: int = Field(16, ge=1, description="utterances per micro-batch")
@@ -53,6 +57,12 @@ class Stage(Section):
     save_steps: int = Field(100, ge=1, description="steps between resumable states")
     max_duration_s: float = Field(30.0, gt=0, description="skip longer training utterances, in seconds")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
+
+    @model_validator(mode="after")
+    def _rows_are_trained_once(self) -> Stage:
+        if "new_rows" in self.trains and (both := [part for part in ("embedding", "head") if part in self.trains]):
+            raise ValueError(f"trains has new_rows, rows of embedding and head, and {' and '.join(both)}; remove one")
+        return self
 
     @model_validator(mode="after")
     def _rates_are_of_trained_parts(self) -> Stage:
@@ -171,6 +181,14 @@ class ReinforcementConfig(Stage):
             raise ValueError(f"rewards is {list(self.rewards)}: expected each only once")
         if missing := [name for name in self.rewards if name not in self.reward_weights]:
             raise ValueError(f"reward_weights lacks {', '.join(missing)}, named in rewards")
+        return self
+
+    @model_validator(mode="after")
+    def _head_is_whole(self) -> ReinforcementConfig:
+        if "new_rows" in self.trains:
+            raise ValueError(
+                "trains has new_rows, which reinforcement cannot train; use embedding and head, or neither"
+            )
         return self
 
     @model_validator(mode="after")

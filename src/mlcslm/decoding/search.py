@@ -191,7 +191,10 @@ class _Beams:
     def extend(self, scores: torch.Tensor, order: torch.Tensor) -> None:
         """Continue with the best candidates of `scores` (B, K, V), chosen by `order` (B, K, V)."""
         vocabulary = scores.shape[-1]
-        chosen = order.flatten(1).topk(self._candidates, dim=1).indices
+        best_first = order.flatten(1)
+        # For one candidate argmax is several times as fast on a CPU, and prefers the first of equals, as transformers.
+        one = self._candidates == 1
+        chosen = best_first.argmax(1, keepdim=True) if one else best_first.topk(self._candidates, dim=1).indices
         scores_BC = scores.flatten(1).gather(1, chosen)
         parents_BC = chosen // vocabulary
         tokens_BCT = _rows_of(self.tokens, parents_BC)

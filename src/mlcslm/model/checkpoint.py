@@ -26,6 +26,7 @@ from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, CheckpointInfo, read_c
 from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.log_mel import EncoderWindow
 from mlcslm.model.lora import LORA_MODULES, add_lora, has_lora
+from mlcslm.model.new_rows import store_new_rows
 from mlcslm.model.parts import Part, is_tied, part_parameters
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -49,6 +50,7 @@ def save_checkpoint(
     """
     if model.lora_is_merged:
         raise ValueError("a model with merged adapters cannot be saved")
+    store_new_rows(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (CHECKPOINT_FILE, *PART_FILES):

@@ -51,7 +51,7 @@ def stage_model(
         text_config=text,
         projector_hidden=models.projector_hidden,
         audio_token_id=shapes.rows - 1,
-        added_tokens={},
+        added_tokens={str(number): shapes.rows - 1 - number for number in range(shapes.added_tokens)},
     )
     lora = LoraSettings(**models.lora.model_dump())
     with torch.device(device):
@@ -77,9 +77,11 @@ def part_sizes(model: SpeechLLM) -> dict[str, int]:
 
     Embedding and head belong to the language model, and count once if they are tied.
     """
-    sizes = {part: _count(part_parameters(model, part).values()) for part in PARTS}
+    sizes: dict[str, int] = {part: _count(part_parameters(model, part).values()) for part in PARTS}
+    matrices = 1 if is_tied(model) else 2
     if is_tied(model):
         sizes["head"] = 0
+    sizes["new_rows"] = matrices * len(model.config.added_tokens) * model.config.text_config.hidden_size
     encoder, language_model = (_count(m.parameters()) for m in (model.model.encoder, model.model.language_model))
     return {
         "encoder": encoder - sizes["encoder_lora"],

@@ -107,11 +107,11 @@ def _parent_model(config: Config, paths: StagePaths) -> tuple[SpeechLLM, SpeechP
 
 
 def _check_tokens(stage: AnyStageConfig, model: SpeechLLM, name: str) -> None:
-    learnt = {"embedding", "head"} & (set(stage.trains) | model.changed_parts)
+    learnt = {"embedding", "head", "new_rows"} & (set(stage.trains) | model.changed_parts)
     if stage.template != "plain" and not learnt and "lm_lora" not in {*stage.trains, *model.changed_parts}:
         raise UserError(
             f"stages.{name}: template {stage.template!r} writes tokens that no stage so far has trained. "
-            "Add embedding and head to its `trains`, or start from a stage that trains them."
+            "Add embedding and head, or new_rows, to its `trains`, or start from a stage that trains them."
         )
 
 
