@@ -285,3 +285,10 @@ def test_files_of_a_folder_are_named_by_their_recordings(tmp_path: Path) -> None
         (tmp_path / f"{name}.json").write_text(as_json(WHISPER))
     (tmp_path / "French_3.srt").write_text(subtitle("srt", lambda _, text: text))
     assert {one.recording for one in read_system_output([tmp_path]).utterances} == {"French_1", "French_2", "French_3"}
+
+
+def test_a_textgrid_in_utf_16_as_praat_saves_other_letters_than_ascii(tmp_path: Path) -> None:
+    path = tmp_path / "call.TextGrid"
+    path.write_text(praat(tmp_path), encoding="utf-16")
+    assert detect_format(path) == "textgrid"
+    assert {one.text for one in read_transcripts(path, "reference").utterances} == set(WORDS)
