@@ -95,8 +95,8 @@ TEXTGRID = (
     b'    item [1]:\n        class = "IntervalTier"\n        name = "A"\n        xmin = 0\n        xmax = 5\n'
     b"        intervals: size = 1\n        intervals [1]:\n            xmin = 0.5\n            xmax = 1.75\n"
     b'            text = "good ""day"""\n',
-    b'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n5\n<exists>\n1\n"IntervalTier"\n"A"\n0\n5\n1\n0.5\n1.75\n'
-    b'"good day"\n',
+    b'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n5\n<exists>\n1\n"IntervalTier"\n"A"\n0\n5\n1\n'
+    b'0.5\n1.75\n"good day"\n',
 )
 ELAN = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n<ANNOTATION_DOCUMENT><TIME_ORDER>'
