@@ -24,6 +24,7 @@ from corpus_readers import CORPUS_READERS
 from mlcslm.errors import UserError
 from mlcslm.formats.any_format import read_texts, read_transcripts, read_turns
 from mlcslm.formats.ctm import read_ctm
+from mlcslm.formats.foreign import read_foreign
 from mlcslm.formats.kaldi_text import read_kaldi_text
 from mlcslm.formats.nemo import read_nemo
 from mlcslm.formats.rttm import read_rttm, write_rttm
@@ -75,6 +76,38 @@ NEMO = (
     b'{"utterance_id": "French-1-O1-000000-000100", "text": "non", "pred_text": "n\\ud83d\\ude00"}\n',
 )
 KALDI = ("French-1-O1-000000-000100 ça va\r\nThai-1 ไม่ \u2028 OK\n\nid\n".encode(),)
+MOSS = ("[0.0][S01]ça va ?[1:02.5]\n[63][S02]oui[64]".encode(),)
+WHISPER = (
+    b'{"text": "oui", "segments": [{"id": 0, "start": 0.0, "end": 1.5, "text": " oui", "speaker": "S0"}], "x": null}',
+    b'[{"Start": 0, "End": 5.20, "Speaker": 0, "Content": "text"}]',
+    b'{"chunks": [{"timestamp": [0.0, null], "text": "a"}], "text": "a"}',
+    b'{"transcription": [{"offsets": {"from": 0, "to": 1500}, "text": " a"}]}',
+    b'{"pyannote": "Annotation", "content": [{"segment": {"start": 0.5, "end": 1.5}, "track": "A", "label": "S0"}]}',
+    b'{"French-1-O1-000000-000100": "oui", "French-2": {"text": "non"}}',
+    b'[{"audio": {"path": "a.wav"}, "language": "French", "text": "a"}]',
+)
+SRT = (
+    "1\n00:00:01,000 --> 00:00:02,500\n[A]: ça va ?\n\n2\n00:01:01,000 --> 00:01:02,000\n[B]: <i>oui</i>\n".encode(),
+)
+VTT = (b"WEBVTT\n\n00:01.000 --> 00:02.500\n<v A>yes &amp; no\n\n01:01:01.000 --> 01:01:02.000\n<v.loud B C>yes</v>\n",)
+TEXTGRID = (
+    b'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 5\ntiers? <exists>\nsize = 1\nitem []:\n'
+    b'    item [1]:\n        class = "IntervalTier"\n        name = "A"\n        xmin = 0\n        xmax = 5\n'
+    b"        intervals: size = 1\n        intervals [1]:\n            xmin = 0.5\n            xmax = 1.75\n"
+    b'            text = "good ""day"""\n',
+    b'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n5\n<exists>\n1\n"IntervalTier"\n"A"\n0\n5\n1\n'
+    b'0.5\n1.75\n"good day"\n',
+)
+ELAN = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n<ANNOTATION_DOCUMENT><TIME_ORDER>'
+    b'<TIME_SLOT TIME_SLOT_ID="1" TIME_VALUE="5"/>'
+    b'<TIME_SLOT TIME_SLOT_ID="2" TIME_VALUE="900"/></TIME_ORDER><TIER TIER_ID="A" PARTICIPANT="B"><ANNOTATION>'
+    b'<ALIGNABLE_ANNOTATION ANNOTATION_ID="a" TIME_SLOT_REF1="1" TIME_SLOT_REF2="2"><ANNOTATION_VALUE>oui'
+    b"</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>",
+)
+AUDACITY = (b"0.500000\t1.750000\tA: good day\n\\\t100.0\t200.0\n2.000000\t3.000000\tB: yes\n",)
+TABLE = (b'file_name,transcription,speaker\nwavs/a.wav,"yes, ""it"" is",A\nb.wav,,\n', b"id\ttext\na\toui\n")
+TRN = (b";; by hand\noui non (French-1)\n(a-2)\n",)
 UEM = (b"French_1 1 0.0 10\nFrench_1\t1\t12.5\t14\n",)
 
 
@@ -127,7 +160,36 @@ READERS = (
     Reader("f.jsonl", read_nemo, NEMO),
     Reader("text", read_kaldi_text, KALDI),
     Reader("h.uem", read_uem, UEM),
-    Reader("unknown", _any_format, (*RTTM, *STM, *CTM, *SEGLST, *NEMO, *KALDI)),
+    Reader("i.json", lambda path: read_foreign(path, "json"), WHISPER),
+    Reader("moss", lambda path: read_foreign(path, "moss"), MOSS),
+    Reader("j.srt", lambda path: read_foreign(path, "srt"), SRT),
+    Reader("k.vtt", lambda path: read_foreign(path, "vtt"), VTT),
+    Reader("l.TextGrid", lambda path: read_foreign(path, "textgrid"), TEXTGRID),
+    Reader("m.eaf", lambda path: read_foreign(path, "elan"), ELAN),
+    Reader("labels.txt", lambda path: read_foreign(path, "audacity"), AUDACITY),
+    Reader("n.csv", lambda path: read_foreign(path, "table"), TABLE),
+    Reader("o.trn", lambda path: read_foreign(path, "trn"), TRN),
+    Reader(
+        "unknown",
+        _any_format,
+        (
+            *RTTM,
+            *STM,
+            *CTM,
+            *SEGLST,
+            *NEMO,
+            *KALDI,
+            *WHISPER,
+            *MOSS,
+            *SRT,
+            *VTT,
+            *TEXTGRID,
+            *ELAN,
+            *AUDACITY,
+            *TABLE,
+            *TRN,
+        ),
+    ),
     *(Reader(*entry) for entry in CORPUS_READERS),
 )
 

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mlcslm.errors import FaultyInput
+from mlcslm.errors import FaultyInput, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlcslm.config.languages import Group
+    from mlcslm.corpus.external import ExternalCorpus
     from mlcslm.corpus.statistics import CorpusStatistics
 
 EXAMPLES = """
@@ -18,6 +22,7 @@ EXAMPLES = """
     mlcslm manifest corpora/mine/dev --out dev.parquet
     mlcslm manifest corpora/mine/dev --out dev.parquet --stats --other train.parquet
     mlcslm manifest data/kaldi --out dev.parquet --skip-faulty
+    mlcslm manifest calls --out dev.parquet --language de
 """
 _LISTED_OUTLIERS = 5
 
@@ -28,11 +33,20 @@ def register(app: typer.Typer) -> None:
 
 
 def manifest(
-    root: Annotated[Path, typer.Argument(help="One split of a corpus: MLC-SLM layout, a Kaldi or a Lhotse folder.")],
+    root: Annotated[
+        Path,
+        typer.Argument(help="One split of a corpus: MLC-SLM layout, Kaldi, Lhotse, or recordings beside transcripts."),
+    ],
     out: Annotated[Path, typer.Option(help="The manifest to write (Parquet).")],
     languages: Annotated[
         Path | None,
         typer.Option(help="Languages table; by default config/languages.tsv here, or else in mlcslm's own checkout."),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="Language of a folder of recordings with transcripts beside them (TextGrid, ELAN, SRT, …): de, en-US."
+        ),
     ] = None,
     skip_faulty: Annotated[
         bool, typer.Option("--skip-faulty", help="Skip what is faulty, and list it in OUT.faults.tsv.")
@@ -62,11 +76,14 @@ def manifest(
     from mlcslm.runtime.progress import say
 
     check_manifest_file(out)  # before reading, which can take an hour
+    table_of_languages = read_languages(languages or find_languages())
+    reader = _reader(root, language, table_of_languages) if root.is_dir() else None
     others = {str(path): read_manifest(path) for path in other or []}
     try:
         reading = read_corpus(
             root,
-            read_languages(languages or find_languages()),
+            table_of_languages,
+            reader=reader,
             skip_faulty=skip_faulty,
             channels=channels,
             levels=stats,
@@ -94,6 +111,30 @@ def manifest(
         path = out.with_name(f"{out.name}.stats.json")
         write_json(path, found.as_json())
         _print_statistics(found, path)
+
+
+def _reader(root: Path, language: str | None, languages: dict[str, Group]) -> Callable[[Path], ExternalCorpus] | None:
+    """How to read a folder with transcripts of other tools; None for other corpora, which know their languages."""
+    from functools import partial
+
+    from mlcslm.corpus.kaldi import is_kaldi_folder
+    from mlcslm.corpus.lhotse import is_lhotse_folder
+    from mlcslm.evaluation.transcribed_folder import group_of_code, is_transcribed_folder, read_transcribed_folder
+
+    other = is_kaldi_folder(root) or is_lhotse_folder(root)
+    if other or not is_transcribed_folder(root, languages):
+        if language is not None:
+            raise UserError(
+                f"{root}: --language is for a folder of recordings with transcripts beside them (TextGrid, SRT, …). "
+                + ("Kaldi's and Lhotse's name the language of each utterance." if other else "It has none.")
+            )
+        return None
+    if language is None and len(languages) > 1:
+        raise UserError(
+            f"{root}: has recordings with transcripts beside them; which language? Add --language, e.g. de."
+        )
+    group = group_of_code(language, languages) if language else next(iter(languages.values()))
+    return partial(read_transcribed_folder, group=group)
 
 
 def _print_statistics(statistics: CorpusStatistics, path: Path) -> None:

@@ -23,7 +23,8 @@ def evaluate(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...", help="Kaldi text, STM, CTM, SegLST, NeMo JSON lines or RTTM; or a folder of them."
+            metavar="FILE...",
+            help="Kaldi text, STM, CTM, SegLST, NeMo JSON lines, RTTM, or what other tools write; or a folder of them.",
         ),
     ],
     name: Annotated[str, typer.Option(help="Name of the system in the results.")],

@@ -27,10 +27,13 @@ DURATION_TOLERANCE = 0.025
 
 @dataclass(frozen=True)
 class Location:
-    """A line of a file."""
+    """A line of a file, or the whole file."""
 
     path: str
-    line: int
+    line: int | None
+
+    def __str__(self) -> str:
+        return self.path if self.line is None else f"line {self.line} of {self.path}"
 
     def fault(self, kind: FaultKind, message: str) -> Fault:
         """A fault of this line, which is skipped on request."""
@@ -82,7 +85,7 @@ class ExternalCorpus:
         """Add a recording, or a fault if the name is taken. rate, duration: as declared."""
         if name in self.recordings:
             first = self.recordings[name].location
-            message = f"recording {name} is already on line {first.line} of {first.path}; keep one."
+            message = f"recording {name} is already {'' if first.line is None else 'on '}{first}; keep one."
             self.faults.append(location.fault(FaultKind.DUPLICATE_SESSION, message))
             return
         self.recordings[name] = ExternalRecording(name, audio, location, rate, duration)
@@ -195,7 +198,8 @@ def _problems(
     duration = headers[segment.recording].duration if segment.recording in headers else None
     yield from interval_problems(segment.start, duration if segment.end is None else segment.end, duration)
     if (first := seen.get(segment.utterance_id)) is not None:
-        message = f"its id {segment.utterance_id} is already on line {first.line}; expected unique ids."
+        where = "in that file too" if first.line is None else f"on line {first.line}"
+        message = f"its id {segment.utterance_id} is already {where}; expected unique ids."
         yield FaultKind.DUPLICATE_ID, message
     if find_group(segment, languages) is None:
         language = f"its language is {segment.language!r}, " if segment.language is not None else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import AudioHeader
-from mlcslm.corpus.external import Inspect, manifest_rows
+from mlcslm.corpus.external import ExternalCorpus, Inspect, manifest_rows
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults, list_faults
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.corpus.kaldi import is_kaldi_folder, read_kaldi_folder
@@ -77,8 +77,10 @@ def read_corpus(
     channels: Channels = "ask",
     levels: bool = False,
     every_fault: bool = False,
+    reader: Callable[[Path], ExternalCorpus] | None = None,
 ) -> CorpusReading:
-    """Read the corpus at `root`: one split in the challenge's layout, a Kaldi data folder, or Lhotse manifests.
+    """Read the corpus at `root`: one split in the challenge's layout, a Kaldi data folder, or Lhotse manifests; or
+    whatever `reader` reads.
 
     A corpus without any transcript has one row a session, all of it, of `UNKNOWN_SPEAKER` and without text.
     Rows are sorted by group (in the order of `languages`), session, start, speaker; `turn` counts them from 0 within a
@@ -94,7 +96,7 @@ def read_corpus(
             f"{root}: no such folder. Expected one split of a corpus: <group's folder>/<session>.wav and .txt."
         )
     inspector = _Inspector(channels, levels)
-    table, faults = _read_corpus(root, languages, inspector)
+    table, faults = _read_corpus(root, languages, inspector, reader)
     faults.sort(key=lambda fault: (fault.path, fault.line or 0))
     listed = list_faults(faults, every=every_fault)
     if faults and not skip_faulty:
@@ -123,8 +125,13 @@ class _Inspector:
         return Inspection(found.header, found.samples, problems)
 
 
-def _read_corpus(root: Path, languages: dict[str, Group], inspect: Inspect) -> tuple[pa.Table, list[Fault]]:
+def _read_corpus(
+    root: Path, languages: dict[str, Group], inspect: Inspect, reader: Callable[[Path], ExternalCorpus] | None
+) -> tuple[pa.Table, list[Fault]]:
     """Manifest of the sound part of a corpus, and the faults of the rest."""
+    if reader is not None:
+        rows, faults = manifest_rows(reader(root), languages, inspect)
+        return pa.Table.from_pylist(rows, schema=SCHEMA), faults
     for belongs, read in ((is_kaldi_folder, read_kaldi_folder), (is_lhotse_folder, read_lhotse_folder)):
         if belongs(root):
             rows, faults = manifest_rows(read(root), languages, inspect)

@@ -76,6 +76,7 @@ def _load_recordings(request: Evaluation, output: SystemOutput, references: Refe
         )
     transcripts = by_recording(output.utterances)
     turns = output.turns or {name: _turns(spoken) for name, spoken in transcripts.items()}
+    transcripts, turns = (_by_session(found, references, request.source) for found in (transcripts, turns))
     names = list(dict.fromkeys([*transcripts, *turns]))
     unknown, missing = check_known(
         names, references.prefixes, request.source, kind="recordings", skip_unknown=request.skip_unknown
@@ -85,6 +86,21 @@ def _load_recordings(request: Evaluation, output: SystemOutput, references: Refe
     return LoadedHypotheses(
         references, 2, output.kinds, unknown, missing, transcripts=words, turns=turns, notes=output.notes
     )
+
+
+def _by_session(found: Mapping[str, Any], references: References, source: str) -> dict[str, Any]:
+    """Values by session, also where the name is that of its audio file."""
+    named: dict[str, Any] = {}
+    for name, value in found.items():
+        sessions = references.recordings_of(name, None, ())
+        session = sessions[0] if len(sessions) == 1 else name
+        if len(sessions) > 1:
+            raise UserError(
+                f"{source}: {name} may be {' or '.join(sessions[:3])}, whose files share a name; name each file "
+                "after its session."
+            )
+        named[session] = [*named.get(session, ()), *value]
+    return named
 
 
 def _turns(spoken: Sequence[Utterance]) -> list[Segment]:

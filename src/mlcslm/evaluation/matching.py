@@ -13,6 +13,7 @@ from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.formats.nemo import NemoEntry
 from mlcslm.formats.parsing import rendered
 from mlcslm.formats.segments import Utterance
+from mlcslm.formats.spoken import NOBODY
 from mlcslm.formats.system_output import SystemOutput
 from mlcslm.scoring.diarization_counts import reference_utterances
 from mlcslm.scoring.recordings import difference_in_normalisation
@@ -210,7 +211,8 @@ def _id_of_segment(utterance: Utterance, references: References, faults: list[st
     if len(recordings) > 1:
         faults.append(f"{rendered(utterance.recording)}: {_ambiguous(recordings)}")
     elif recordings:
-        found = references.at(recordings[0], utterance.start, utterance.end, utterance.speaker)
+        speaker = None if utterance.speaker == NOBODY else utterance.speaker
+        found = references.at(recordings[0], utterance.start, utterance.end, speaker)
         if len(found) == 1:
             return found[0]
         utterance = replace(utterance, recording=recordings[0])

@@ -1,4 +1,4 @@
-"""Texts, transcripts and turns of a file in any of the six formats, as `mlcslm score` reads them."""
+"""Texts, transcripts and turns of a file in any format, as `mlcslm score` reads them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Literal
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.formats.ctm import read_ctm
 from mlcslm.formats.detect import detect_format
+from mlcslm.formats.foreign import TITLES as FOREIGN
+from mlcslm.formats.foreign import read_foreign
 from mlcslm.formats.kaldi_text import read_kaldi_text
-from mlcslm.formats.nemo import NemoEntry, read_nemo
+from mlcslm.formats.nemo import NemoEntry, read_nemo, read_table
 from mlcslm.formats.parsing import MAX_LISTED_FAULTS
 from mlcslm.formats.rttm import Channel, describe_ignored, read_rttm_channels
 from mlcslm.formats.seglst import read_seglst
@@ -59,6 +61,10 @@ def read_transcripts(path: Path, side: Side) -> Transcripts:
             return Transcripts(ctm.words, notes=ctm.notes())
         case "nemo":
             return Transcripts(_utterances(read_nemo(path, side), path))
+        case _ if chosen in FOREIGN:
+            found = read_foreign(path, chosen)
+            if found.utterances or not (found.entries or found.turns):
+                return Transcripts(found.utterances, notes=found.notes)
     missing = "words" if chosen == "rttm" else "speakers and times"
     raise UserError(
         f"{path}: found {_TITLES[chosen]}, which has no {missing}; expected STM, SegLST, CTM or NeMo lines."
@@ -71,6 +77,8 @@ def read_turns(path: Path, side: Side) -> Turns:
         rttm = read_rttm_channels(path)
         notes = describe_ignored(rttm, zones_used=side == "reference")
         return Turns(rttm.turns, rttm.unscored, notes)
+    if (chosen := detect_format(path, timed=True)) in FOREIGN and (found := read_foreign(path, chosen)).turns:
+        return Turns({(recording, ""): turns for recording, turns in found.turns.items()})
     read = read_transcripts(path, side)
     turns: dict[Channel, list[Segment]] = {}
     for utterance in read.utterances:
@@ -89,8 +97,11 @@ def read_texts(path: Path, side: Side) -> tuple[dict[str, str], list[str]]:
     match detect_format(path):
         case "kaldi":
             return read_kaldi_text(path), []
-        case "nemo":
-            entries = read_nemo(path, side)
+        case "nemo" | "table" | "trn" | "json" as chosen:
+            entries = _entries(path, chosen, side)
+            if entries is None:
+                read = read_transcripts(path, side)
+                return join_texts(read.utterances), read.notes
             if repeated := [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]:
                 raise FaultyInput(
                     f"{path}: found {len(repeated)} names more than once; give each line an `utterance_id`:",
@@ -99,6 +110,16 @@ def read_texts(path: Path, side: Side) -> tuple[dict[str, str], list[str]]:
             return {entry.name: entry.text for entry in entries}, []
     read = read_transcripts(path, side)
     return join_texts(read.utterances), read.notes
+
+
+def _entries(path: Path, chosen: str, side: Side) -> list[NemoEntry] | None:
+    """Texts by name; None for JSON that says what was said when."""
+    if chosen == "nemo":
+        return read_nemo(path, side)
+    if chosen == "table":
+        return read_table(path, side)
+    found = read_foreign(path, chosen)
+    return found.entries if found.entries or not found.utterances else None
 
 
 def join_texts(utterances: Iterable[Utterance]) -> dict[str, str]:
@@ -120,7 +141,7 @@ def log_notes(path: Path, notes: Iterable[str | None]) -> list[str]:
     return logged
 
 
-_TITLES: Mapping[str, str] = {"kaldi": "Kaldi text", "rttm": "RTTM"}
+_TITLES: Mapping[str, str] = {"kaldi": "Kaldi text", "rttm": "RTTM", **FOREIGN}
 
 
 def _utterances(entries: list[NemoEntry], path: Path) -> list[Utterance]:

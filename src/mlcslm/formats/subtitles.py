@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
+from mlcslm.errors import UserError
+from mlcslm.formats.parsing import read_bytes
 from mlcslm.formats.segments import Utterance
+from mlcslm.formats.spoken import Spoken, with_speakers
 
 _MARKUP = str.maketrans({"{": "(", "}": ")", "<": "‹", ">": "›", "\\": "/"})
 """What players take for markup, and what is shown instead."""
+_VOICE = re.compile(r"<v(?:\.[^ >]*)? ([^>]+)>")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<[0-9:.]+>|\{\\[^{}]*\}")
 
 
 def subtitles(utterances: Iterable[Utterance], kind: Literal["srt", "vtt"]) -> str:
@@ -28,3 +36,31 @@ def subtitles(utterances: Iterable[Utterance], kind: Literal["srt", "vtt"]) -> s
         event.text = f"{one.speaker}: {words}" if words else one.speaker
         file.append(event)
     return str(file.to_string(kind))
+
+
+def read_subtitles(path: Path, kind: Literal["srt", "vtt"]) -> list[Spoken]:
+    """Cues of a file. Speakers are those of WebVTT's `<v NAME>`, or of `NAME: text` if every cue begins so.
+
+    Other markup is removed. Raises UserError for a file that is not UTF-8 or has no cue.
+    """
+    import pysubs2
+
+    expected = f"subtitles ({kind.upper()})"
+    try:
+        text = read_bytes(path, expected).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+        file = pysubs2.SSAFile.from_string(text, format_=kind, keep_html_tags=True)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 ({error}); save it as UTF-8.") from None
+    except (pysubs2.exceptions.Pysubs2Error, ValueError, IndexError) as error:
+        raise UserError(f"{path}: cannot be read as {expected}: {error}.") from None
+    spoken = []
+    for number, cue in enumerate(file, start=1):
+        words = cue.text.replace("\\N", " ").replace("\\n", " ")
+        voice = _VOICE.match(words.strip())
+        words = html.unescape(_TAG.sub("", words))
+        spoken.append(
+            Spoken(f"cue {number}", cue.start / 1000, cue.end / 1000, words, voice[1].strip() if voice else "")
+        )
+    if not spoken:
+        raise UserError(f"{path}: found no cue, `00:00:01,000 --> 00:00:02,000` and its text; expected {expected}.")
+    return spoken if any(one.speaker for one in spoken) else with_speakers(spoken)

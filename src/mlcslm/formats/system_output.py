@@ -11,6 +11,8 @@ from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.formats.any_format import log_notes
 from mlcslm.formats.ctm import read_ctm
 from mlcslm.formats.detect import FORMATS, SUFFIXES, detect_format
+from mlcslm.formats.foreign import TITLES as FOREIGN
+from mlcslm.formats.foreign import read_foreign
 from mlcslm.formats.kaldi_text import read_kaldi_text
 from mlcslm.formats.nemo import NemoEntry, read_nemo
 from mlcslm.formats.parsing import MAX_LISTED_FAULTS, counted
@@ -19,6 +21,9 @@ from mlcslm.formats.seglst import read_seglst
 from mlcslm.formats.segments import Segment, Utterance
 from mlcslm.formats.stm import read_nist_stm
 from mlcslm.io.reading import plain_suffix
+
+OTHER_SUFFIXES = (".json", ".jsonl", ".srt", ".vtt", ".textgrid", ".eaf", ".trn", ".csv", ".tsv")
+"""Suffixes of files in folders, besides those that settle the format."""
 
 
 @dataclass
@@ -73,6 +78,8 @@ def read_system_output(paths: Sequence[Path], file_format: FileFormat = "auto") 
                     named = [replace(turn, speaker=_single_word(turn.speaker)) for turn in turns]
                     _check_new(diarized, path, ((recording, turn.speaker) for turn in named))
                     output.turns.setdefault(recording, []).extend(named)
+            case _ if chosen in FOREIGN:
+                _add_foreign(output, path, chosen, transcribed, diarized)
             case _:
                 read = _read_utterances(output, path, chosen)
                 utterances = [replace(utterance, speaker=_single_word(utterance.speaker)) for utterance in read]
@@ -81,6 +88,26 @@ def read_system_output(paths: Sequence[Path], file_format: FileFormat = "auto") 
     if not (output.texts or output.entries or output.utterances or output.turns):
         raise UserError(f"{', '.join(map(str, paths))}: empty; expected hypotheses ({', '.join(FORMATS)}).")
     return output
+
+
+def _add_foreign(
+    output: SystemOutput,
+    path: Path,
+    chosen: str,
+    transcribed: dict[tuple[str, str], Path],
+    diarized: dict[tuple[str, str], Path],
+) -> None:
+    found = read_foreign(path, chosen)
+    output.notes += log_notes(path, found.notes)
+    output.entries += found.entries
+    utterances = [replace(utterance, speaker=_single_word(utterance.speaker)) for utterance in found.utterances]
+    _check_new(transcribed, path, ((one.recording, one.speaker) for one in utterances))
+    output.utterances += utterances
+    for recording, turns in found.turns.items():
+        named = [replace(turn, speaker=_single_word(turn.speaker)) for turn in turns]
+        _check_new(diarized, path, ((recording, turn.speaker) for turn in named))
+        output.turns.setdefault(recording, []).extend(named)
+        output.formats[-1] = "rttm"
 
 
 def _read_utterances(output: SystemOutput, path: Path, chosen: str) -> list[Utterance]:
@@ -121,9 +148,9 @@ def _files(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        found = sorted(child for child in path.iterdir() if plain_suffix(child) in {*SUFFIXES, ".json", ".jsonl"})
+        found = sorted(child for child in path.iterdir() if plain_suffix(child) in {*SUFFIXES, *OTHER_SUFFIXES})
         if not found:
-            raise UserError(f"{path}: no file in it ends in {', '.join(SUFFIXES)}, .json or .jsonl.")
+            raise UserError(f"{path}: no file in it ends in {', '.join([*SUFFIXES, *OTHER_SUFFIXES])}.")
         files += found
     return files
 
