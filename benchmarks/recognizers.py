@@ -37,9 +37,13 @@ def ours(model: str, rows: Rows, groups: dict[str, Group], batch_size: int, lang
 
 
 def pipeline(model: str, rows: Rows, groups: dict[str, Group], batch_size: int, language: str) -> Callable[[], Texts]:
-    processor = WhisperProcessor.from_pretrained(model)
-    recognizer = AutomaticSpeechRecognitionPipeline(
+    processor, loaded = (
+        WhisperProcessor.from_pretrained(model),
         WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32),
+    )
+    processor.tokenizer.pad_token_id = loaded.config.pad_token_id
+    recognizer = AutomaticSpeechRecognitionPipeline(
+        loaded,
         tokenizer=processor.tokenizer,
         feature_extractor=processor.feature_extractor,
     )
