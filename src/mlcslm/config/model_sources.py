@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 REMOTE_CODE = "remote-code:"
-"""Before a language model's or recogniser's name, and nowhere else, this allows the Python code shipped with its weights."""
+"""Before the name of a language model or recogniser, and nowhere else, this lets Python code that comes with it run."""
 
 
 def split_source(source: str) -> tuple[str, bool]:
