@@ -37,9 +37,13 @@ def ours(model: str, rows: Rows, groups: dict[str, Group], batch_size: int, lang
 
 
 def pipeline(model: str, rows: Rows, groups: dict[str, Group], batch_size: int, language: str) -> Callable[[], Texts]:
-    processor = WhisperProcessor.from_pretrained(model)
-    recognizer = AutomaticSpeechRecognitionPipeline(
+    processor, loaded = (
+        WhisperProcessor.from_pretrained(model),
         WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32),
+    )
+    processor.tokenizer.pad_token_id = loaded.config.pad_token_id
+    recognizer = AutomaticSpeechRecognitionPipeline(
+        loaded,
         tokenizer=processor.tokenizer,
         feature_extractor=processor.feature_extractor,
     )
@@ -54,7 +58,8 @@ def pipeline(model: str, rows: Rows, groups: dict[str, Group], batch_size: int, 
                 {"raw": read_segment(row["audio"], row["start"], row["end"]), "sampling_rate": SAMPLE_RATE}
                 for row in chosen
             ]
-            options = {"task": "transcribe"} | ({} if code is None else {"language": code})
+            # Without num_beams a pipeline searches with five.
+            options = {"task": "transcribe", "num_beams": 1} | ({} if code is None else {"language": code})
             with quiet():
                 answers = recognizer(audio, batch_size=batch_size, generate_kwargs=options)
             found |= {row["utterance_id"]: one["text"].strip() for row, one in zip(chosen, answers, strict=True)}

@@ -121,7 +121,7 @@ def test_a_model_is_not_needed_for_what_it_has_transcribed_before(model: Path) -
         ({"diarizers": {"d": {"embedding": "campplus", "asr": {"recognizer": "x"}}}}, "expected one of base, wide"),
         ({"diarizers": {"d": {"embedding": "campplus", "asr": {}}}}, "expected checkpoint and decoding, or recognizer"),
         ({"recognizers": {"base": {"model": "m", "kind": "siri"}}, "diarizers": {}}, "recognizers.base.kind"),
-        ({"corpus": {"kind": "folder", "folders": {"test": "t"}}}, "corpus.folders lacks dev"),
+        ({"corpus": {"kind": "folder", "folders": {"test": "t"}}}, "folders lacks dev"),
     ],
 )
 def test_impossible_configurations_are_refused(changes: dict[str, Any], expected: str | None) -> None:

@@ -115,7 +115,7 @@ def test_what_is_impossible_leaves_nothing_behind(
         return str(caught.value)
 
     assert "systems.a/b.[key]" in refused("--name", "a/b", text)
-    assert "ckpt-2000: a diarizer or stage already has that name" in refused("--name", "ckpt-2000", text)
+    assert "ckpt-2000: a diarizer, stage or recogniser already has that name" in refused("--name", "ckpt-2000", text)
     assert "systems.x.files.train" in refused("--name", "x", "--split", "train", text)
     assert "systems.x.protocols.0" in refused("--name", "x", "--protocol", "best", text)
     assert "test.parquet: no such manifest" in refused("--name", "x", "--split", "test", text)

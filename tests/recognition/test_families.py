@@ -75,10 +75,10 @@ def test_an_answer_at_the_limit_is_truncated(saved, noises) -> None:
 def test_silence_has_an_answer(saved) -> None:
     import numpy as np
 
-    silence = [np.zeros(16000, np.float32), np.zeros(400, np.float32)]
+    silence = np.zeros(16000, np.float32)
     for family in ("whisper", "wav2vec2", "hubert"):
         one = recognizer(saved(family))
-        assert len(one.answer(one.prepare(silence[:1], [None]))) == 1
+        assert len(one.answer(one.prepare([silence], [None]))) == 1
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "processor_config.json"])

@@ -45,7 +45,7 @@ def test_one_command_leads_to_tables_comparisons_and_report(tmp_path: Path, lang
     done = subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", "--cores", "2", "--directory", str(tmp_path)),
-            *("--configfile", "config/evaluate.yaml", str(tmp_path / "mine.yaml")),
+            *("--configfile", str(REPOSITORY / "config" / "evaluate.yaml"), str(tmp_path / "mine.yaml")),
         ],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,

@@ -282,7 +282,7 @@ def test_a_diarizer_waits_for_an_embedding_that_is_trained_here() -> None:
     )
     assert made.embedding_file("one") == []
     assert made.embedding_file("two") == ["made/embeddings/ours/model.safetensors"]
-    assert made.transcriber_file("one") == "made/checkpoints/ckpt-4000/checkpoint.json"
+    assert made.transcriber_file("one") == ["made/checkpoints/ckpt-4000/checkpoint.json"]
 
 
 def test_without_its_diarizers_table_5_needs_nothing() -> None:

@@ -132,7 +132,7 @@ def transcribe(
         from mlcslm.config.recognizers import RecognizerConfig, RecognizerDecodingConfig
 
         search = RecognizerDecodingConfig(beams=beams or 1)
-        config = RecognizerConfig(model=model, revision=revision, decoding=search)
+        config = RecognizerConfig(model=model, revision=revision, decoding=search, batch_size=batch_size or 8)
         table = read_languages(languages or find_languages())
         with waiting(f"loading {model}"):
             from mlcslm.recognition.transcription import RecognizerTranscriber
@@ -146,11 +146,10 @@ def transcribe(
         with waiting(f"loading {model}"):
             from mlcslm.decoding.transcription import Transcriber
 
-            transcriber = Transcriber.load(
-                folder, languages=languages_table, encoder=encoder, language_model=language_model
-            )
-    if batch_size is not None:
-        transcriber.decoding = transcriber.decoding.model_copy(update={"batch_size": batch_size})
+            own = Transcriber.load(folder, languages=languages_table, encoder=encoder, language_model=language_model)
+        if batch_size is not None:
+            own.decoding = own.decoding.model_copy(update={"batch_size": batch_size})
+        transcriber = own
     if speakers:
         from mlcslm.decoding.speakers import transcribe_turns
 

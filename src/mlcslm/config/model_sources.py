@@ -1,4 +1,4 @@
-"""Names of foundation models in a configuration: a hub id or a folder, and whether its own code may run."""
+"""Names of models in a configuration: a hub id or a folder, and whether its own code may run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 REMOTE_CODE = "remote-code:"
-"""Before a language model's name, and nowhere else, this prefix allows the Python code shipped with its weights."""
+"""Before the name of a language model or recogniser, and nowhere else, this lets Python code that comes with it run."""
 
 
 def split_source(source: str) -> tuple[str, bool]:

@@ -22,10 +22,10 @@ INTRODUCTION = """\
 <!-- `make reference` writes this file from src/mlcslm/config/. -->
 
 A preset is one YAML file that defines a whole run: `demo.yaml` (the default), `small.yaml`, `paper.yaml`,
-`challenge2026.yaml`; `evaluate.yaml` trains nothing. Keys it omits have the defaults given below. Unknown keys and impossible values are rejected
-before anything runs, all at once, each with its path. `languages.tsv` is the table of groups, `tables.yaml` has the
-paper's tables; the 2026 challenge has its own versions of both. `controls/` has control experiments that the paper
-lacks, to be merged into a preset (docs/reasoning.md).
+`challenge2026.yaml`; `evaluate.yaml` trains nothing. Keys it omits have the defaults given below. Unknown keys and
+impossible values are rejected before anything runs, all at once, each with its path. `languages.tsv` is the table
+of groups, `tables.yaml` has the paper's tables; the 2026 challenge has its own versions of both. `controls/` has
+control experiments that the paper lacks, to be merged into a preset (docs/reasoning.md).
 
 ## Changing a preset
 

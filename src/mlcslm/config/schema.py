@@ -57,6 +57,15 @@ class CorpusConfig(Section):
         "ask", description="recordings with a speaker on each channel: ask stops and names them, mean reads the mean"
     )
 
+    @model_validator(mode="after")
+    def _dev_is_given(self) -> CorpusConfig:
+        if self.kind == "folder" and "dev" not in self.folders:
+            raise ValueError(
+                "kind is 'folder', but folders lacks dev, on which all tables are measured (hold some sessions out of "
+                "train). Only test may be missing, and train where nothing is trained"
+            )
+        return self
+
     def generated(self, split: str) -> bool:
         """Whether the split is the demo's own, and not read from a folder."""
         return self.kind == "demo" and split not in self.folders
@@ -181,12 +190,8 @@ class Config(Section):
         elif not (self.recognizers or self.systems):
             raise ValueError("expected stages, recognizers or systems: there is nothing to measure")
         trained = bool(self.stages) or any(one.training for one in self.embeddings.values())
-        needed = ("train", "dev") if trained else ("dev",)
-        if self.corpus.kind == "folder" and (missing := [name for name in needed if name not in self.corpus.folders]):
-            raise ValueError(
-                f"corpus.kind is 'folder', but corpus.folders lacks {' and '.join(missing)}: stages learn from train, "
-                "and all tables are measured on dev (hold some sessions out of train). Only test may be missing"
-            )
+        if trained and self.corpus.kind == "folder" and "train" not in self.corpus.folders:
+            raise ValueError("corpus.folders lacks train, from which stages and embeddings learn; add its folder")
         return self
 
     @model_validator(mode="after")

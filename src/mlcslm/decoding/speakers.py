@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import soundfile
 
 from mlcslm.corpus.audio import SAMPLE_RATE
-from mlcslm.decoding.transcription import Transcriber
 from mlcslm.diarization.recordings import DiarizedRecording
 from mlcslm.formats.segments import Utterance
 
 
+class RowTranscriber(Protocol):
+    """What transcribes manifest rows: `Transcriber`, or a ready recogniser's."""
+
+    def find_group(self, group: str | None) -> str | None:
+        """The group that is called so; raises UserError if there is none."""
+
+    def decode(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """A hypothesis for each row, in any order."""
+
+
 def transcribe_turns(
-    transcriber: Transcriber, recording: DiarizedRecording, group: str | None = None
+    transcriber: RowTranscriber, recording: DiarizedRecording, group: str | None = None
 ) -> list[Utterance]:
     """The turns of a recording with what is said in them, raw; turns without words are left out.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlcslm.config.schema import Config, Split
+from mlcslm.errors import UserError
 from mlcslm.plan.jobs import Needed, job_counts, needed_for_tables
 from mlcslm.plan.micro_batch import Meter
 from mlcslm.plan.shapes import Shapes, read_shapes
@@ -65,8 +66,11 @@ def make_plan(
 ) -> Plan:
     """The plan of `config`. encoder, language_model: override its models, for example with a folder.
 
-    Only shapes are loaded and run. Raises UserError for anything that cannot be found or read.
+    Only shapes are loaded and run. Ready recognisers are left out: nothing is known about their cost. Raises UserError
+    for anything that cannot be found or read, and if nothing is trained.
     """
+    if not config.stages:
+        raise UserError(f"preset {config.preset!r} has no stages: nothing is trained, so there is nothing to plan.")
     table = read_throughput(throughput, gpu)
     chosen = table.gpus[table.gpu]
     shapes = read_shapes(
@@ -79,7 +83,7 @@ def make_plan(
     planner = Planner(config, meter, table.text, splits["train"], chosen)
     stages = {name: planner(name) for name in config.stages}
     works = Works(config, meter, table, splits)
-    systems = dict.fromkeys((checkpoint, decoding) for checkpoint, decoding, _ in needed.systems)
+    systems = dict.fromkeys(system[:2] for system in needed.systems if system[0] in config.stages)
     return Plan(
         config=config,
         shapes=shapes,

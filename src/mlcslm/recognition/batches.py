@@ -51,8 +51,12 @@ class RecognizerDecoder:
             ahead: dict[tuple[str, ...], Future[Any]] = {}
 
             def answer(batch: Sequence[Row]) -> list[Row]:
+                started = time.perf_counter()
                 waiting = ahead.pop(_key(batch), None)
-                return self._answer(batch, waiting.result() if waiting is not None else self._prepare(batch))
+                prepared = waiting.result() if waiting is not None else self._prepare(batch)
+                answers = self.recognizer.answer(prepared)
+                seconds = (time.perf_counter() - started) / len(batch)
+                return [self._hypothesis(row, one, seconds) for row, one in zip(batch, answers, strict=True)]
 
             fitting = FittingBatches(answer, self.config.batch_size, self.label)
             batches = list(length_buckets(pieces.rows, self.config.batch_size))
@@ -84,12 +88,6 @@ class RecognizerDecoder:
     def _prepare(self, rows: Sequence[Row]) -> Any:
         audio = [read_segment(row["audio"], row["start"], row["end"]) for row in rows]
         return self.recognizer.prepare(audio, [self.language(row) for row in rows])
-
-    def _answer(self, rows: Sequence[Row], prepared: Any) -> list[Row]:
-        started = time.perf_counter()
-        answers = self.recognizer.answer(prepared)
-        seconds = (time.perf_counter() - started) / len(rows)
-        return [self._hypothesis(row, one, seconds) for row, one in zip(rows, answers, strict=True)]
 
     def _hypothesis(self, row: Row, answer: Answer, seconds: float) -> Row:
         code = answer.language

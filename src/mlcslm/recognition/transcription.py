@@ -37,7 +37,7 @@ class RecognizerTranscriber:
         """A hypothesis for each row, in the order in which they are found."""
         label = f"transcribing with {self.name}"
         decoder = RecognizerDecoder(self._recognizer, self.decoding, self.groups, label)
-        told = [row | {"language": self._code(row["grp"])} for row in rows]
+        told = [row | {"language": None if row["grp"] is None else self._code(row["grp"])} for row in rows]
         with progress(len(rows), label, "utterance") as bar:
             for hypotheses in decoder.decode(told):
                 bar.update(len(hypotheses))
@@ -50,23 +50,29 @@ class RecognizerTranscriber:
         """
         if group is None:
             return None
-        wanted = group.casefold()
-        for name, one in self.groups.items():
-            if wanted in (name.casefold(), one.language.casefold(), name.split("-")[0].casefold()):
-                code, found = one.language, name
-                break
-        else:
-            code = found = wanted
+        code = self._code(group)
         if not self._recognizer.knows(code):
             known = sorted({one.language for one in self.groups.values() if self._recognizer.knows(one.language)})
             which = f"Of the groups' languages it knows {', '.join(known)}" if known else "It cannot be told any"
             raise UserError(f"language {group!r}: {self.name} cannot be told it. {which}; omit it to let it be found.")
-        return found
+        return self._named(group) or code
 
     def group_of(self, token: str | None) -> str | None:
         """The group of the language that was heard; None if there is none, or several."""
         found = [name for name, group in self.groups.items() if group.token == token]
         return found[0] if len(found) == 1 else None
 
-    def _code(self, group: str | None) -> str | None:
-        return self.groups[group].language if group in self.groups else group
+    def _code(self, group: str) -> str:
+        """ISO 639-1 code of a group, by its name or language; what is neither is taken for a code."""
+        name = self._named(group)
+        return group.casefold() if name is None else self.groups[name].language
+
+    def _named(self, group: str) -> str | None:
+        """The first group that is called so, or whose language is."""
+        wanted = group.casefold()
+        names = (
+            name
+            for name, one in self.groups.items()
+            if wanted in (name.casefold(), one.language.casefold(), name.split("-")[0].casefold())
+        )
+        return next(names, None)

@@ -58,7 +58,7 @@ class Whisper(Recognizer):
     @torch.inference_mode()
     def search(self, states: torch.Tensor, languages: Sequence[str | None]) -> list[Answer]:
         """Answers to encoder outputs (B, 1500, d), each in its language, found where it is None."""
-        encoded = BaseModelOutput(last_hidden_state=states)  # type: ignore[arg-type]  # a FloatTensor to transformers
+        encoded = BaseModelOutput(last_hidden_state=states)
         options: dict[str, Any] = {}
         if self._multilingual:
             # `generate` would run the encoder a second time to find the language.

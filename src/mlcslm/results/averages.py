@@ -16,7 +16,7 @@ from mlcslm.io.csv import write_csv
 from mlcslm.io.files import atomic_path
 from mlcslm.results.database import open_database
 from mlcslm.results.intervals import POOLED, about_intervals
-from mlcslm.scoring.intervals import group_mean_interval
+from mlcslm.scoring.intervals import group_mean_interval, pooled_interval
 
 TITLES = {"wer": "WER/CER (Track 1)", "tcpwer": "tcpWER/tcpCER", "der": "DER"}
 _FIXED = (
@@ -37,7 +37,7 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
     """Write the rates of every system that `database` has in `measure` (wer, tcpwer or der), external ones included.
 
     Columns: split, system, groups (how many), pooled and mean_of_groups with their intervals, and one column per group.
-    The page also compares each two systems.
+    The page also has the groups' intervals, and compares each two systems.
     Raises UserError if no system has this measure.
     """
     with open_database(database) as connection:
@@ -47,6 +47,7 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
         in_characters = [group for group in groups if units[group] == "character"]
         rows = _rows(connection, measure, groups, settings)
         comparisons = _comparisons(connection, measure)
+        of_groups = _group_intervals(connection, measure, settings)
     if not rows:
         raise UserError(f"{database}: no system has a {TITLES[measure]}; score one first (docs/challenge2026.md).")
     with atomic_path(csv) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -59,7 +60,7 @@ def write_averages(database: Path, measure: str, csv: Path, markdown: Path) -> N
         _summary(rows),
         about,
         "## By group",
-        _by_group(groups, rows),
+        _by_group(groups, rows, of_groups),
         *comparisons,
     ]
     page = "\n\n".join(parts)
@@ -113,6 +114,26 @@ def _mean_intervals(
     return found
 
 
+def _group_intervals(
+    connection: duckdb.DuckDBPyConnection, measure: str, settings: Mapping[str, str]
+) -> dict[tuple[str, str, str], tuple[Decimal, Decimal]]:
+    """Interval of each group's rate, in percent, by split, system and group, where there are sessions enough."""
+    sessions = connection.execute(
+        "SELECT split, system, grp, list(errors ORDER BY session_id), list(length ORDER BY session_id) "
+        "FROM session_errors WHERE measure = ? AND protocol = ? GROUP BY ALL HAVING sum(length) > 0",
+        [measure, settings["protocol"]],
+    ).fetchall()
+    level, samples, seed = (settings[key] for key in ("bootstrap_level", "bootstrap_samples", "seed"))
+    found = {}
+    for split, system, group, errors, lengths in sessions:
+        ends = pooled_interval(
+            np.array(errors), np.array(lengths), level=float(level), samples=int(samples), seed=int(seed)
+        )
+        if not math.isnan(ends[0]):
+            found[split, system, group] = Decimal(f"{100 * ends[0]:.2f}"), Decimal(f"{100 * ends[1]:.2f}")
+    return found
+
+
 def _summary(rows: Sequence[Sequence[Any]]) -> str:
     lines = ["| split | system | groups | pooled | mean of groups |", "|:---|:---|---:|---:|---:|"]
     for split, system, groups, *rates in rows:
@@ -139,10 +160,17 @@ def _rate(rate: Decimal, low: Decimal | None, high: Decimal | None) -> str:
     return str(rate) if low is None else f"{rate} [{low}, {high}]"
 
 
-def _by_group(groups: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _by_group(
+    groups: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    intervals: Mapping[tuple[str, str, str], tuple[Decimal, Decimal]],
+) -> str:
     names = [f"{row[1]} ({row[0]})" for row in rows]
     lines = [f"| group | {' | '.join(names)} |", "|:---|" + "---:|" * len(names)]
     for column, group in enumerate(groups, start=len(_FIXED)):
-        cells = ("" if row[column] is None else str(row[column]) for row in rows)
+        cells = (
+            "" if row[column] is None else _rate(row[column], *intervals.get((row[0], row[1], group), (None, None)))
+            for row in rows
+        )
         lines.append(f"| {group} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -105,6 +105,7 @@ def _decoding(layout: Layout) -> Iterator[Part]:
             (
                 done
                 if (done := layout.shard_hypotheses(*system, shard)).is_file()
+                or checkpoint in layout.config.recognizers
                 else layout.pending_hypotheses(*system, shard),
                 _utterances(layout, split, shard),
             )
