@@ -1,4 +1,4 @@
-# The demo's foundation models, shipped in resources/foundation: `make foundation` rebuilds them (about two hours).
+# The demo's foundation models, shipped in resources/foundation: `make foundation` rebuilds them (about four hours).
 rule foundation_speech:
     output:
         layout.foundation("speech", "index.jsonl"),
@@ -8,7 +8,7 @@ rule foundation_speech:
         "../../envs/mlcslm.yaml"
     threads: 2
     params:
-        hours=30,
+        hours=56,
         seed=preset.seed,
     script:
         "../scripts/foundation_speech.py"

@@ -41,21 +41,21 @@ class LoraLinear(Linear):
         if not autocast and not x.dtype == base.weight.dtype == down.dtype == up.dtype:
             return super().forward(x)
         dtype = torch.get_autocast_dtype(kind) if autocast else x.dtype
-        x, weight, down, up = (tensor.to(dtype) for tensor in (x, base.weight, down, up))
+        factors = [tensor.to(dtype) for tensor in (base.weight, down, up)]
         bias = None if base.bias is None else base.bias.to(dtype)
         with torch.autocast(kind, enabled=False):
-            return _LoraProduct.apply(x, weight, bias, down, up, self.scaling[adapter])
+            return _LoraProduct.apply(x.to(dtype), bias, *factors, self.scaling[adapter])
 
 
 class _LoraProduct(torch.autograd.Function):
-    """x (…, i), W (o, i) and b (o,), which are frozen, A (r, i), B (o, r), s -> (…, o)."""
+    """x (…, i), b (o,) and W (o, i), which are frozen, A (r, i), B (o, r), s -> (…, o)."""
 
     @staticmethod
     def forward(
         ctx: Any,
         x: torch.Tensor,
-        weight: torch.Tensor,
         bias: torch.Tensor | None,
+        weight: torch.Tensor,
         down: torch.Tensor,
         up: torch.Tensor,
         scaling: float,

@@ -50,6 +50,7 @@ class EncoderRecipe:
     phases: tuple[EncoderPhase, ...] = (
         EncoderPhase(steps=9000, learning_rate=1.5e-3, falling_steps=6300),
         EncoderPhase(steps=3200, learning_rate=1e-3, falling_steps=2800, varied_share=0.8),
+        EncoderPhase(steps=3400, learning_rate=1e-3, falling_steps=3200, varied_share=0.9),
     )
     batch: int = 32
     warmup_steps: int = 400
