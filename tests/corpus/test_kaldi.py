@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcslm.corpus.kaldi import read_kaldi_folder, write_kaldi_folder
@@ -116,6 +116,7 @@ def test_lines_end_alike_and_no_break_spaces_belong_to_texts(external: Path, lan
 REFUSED = re.compile(r"[^\S \t\n]|(?<![A-Za-z0-9_])(<s>|</s>|#0)(?![A-Za-z0-9_])")
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.none() | st.text(st.sampled_from("ab <s>/#0\u00a0\u2028\x85\x0b\x1c\u3000é") | st.characters(codec="utf-8"))

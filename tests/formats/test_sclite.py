@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import jiwer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcslm.formats.sclite import alignment_lines, write_alignments, write_trn
@@ -21,6 +21,7 @@ def parse(lines: list[str]) -> tuple[list[int], list[str], list[str], str]:
     return counts, reference, hypothesis, "".join(lines[3][5:].split())
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_lines_hold_the_utterance_and_jiwers_number_of_errors(reference: list[str], hypothesis: list[str]) -> None:
     counts, first, second, errors = parse(alignment_lines(pair_units(reference, hypothesis)))
