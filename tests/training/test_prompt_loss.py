@@ -144,7 +144,7 @@ def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         def __iter__(self):
             for batch in BatchPlan(self.lengths, 16, self.count, seed=0):
                 mixed = batch[::2] + batch[1::2]
-                yield from (mixed[i : i + self.batch_size] for i in range(0, 16, self.batch_size))
+                yield from (mixed[i : i + self.size] for i in range(0, 16, self.size))
 
     monkeypatch.setattr(stage_module, "BatchPlan", Pieces)
 

@@ -150,7 +150,7 @@ def test_accumulating_gradients_is_a_larger_batch(
         def __iter__(self):
             for batch in BatchPlan(self.lengths[::-1], 8, self.count, seed=0):
                 mixed = batch[::2] + batch[1::2]
-                yield from (mixed[i : i + self.batch_size] for i in range(0, 8, self.batch_size))
+                yield from (mixed[i : i + self.size] for i in range(0, 8, self.size))
 
     monkeypatch.setattr(stage_module, "BatchPlan", Pieces)
     folders = []
