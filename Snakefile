@@ -16,6 +16,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/handlers.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/foundation.smk"
 include: "workflow/rules/training.smk"
@@ -26,6 +27,7 @@ include: "workflow/rules/diarization.smk"
 include: "workflow/rules/diarization_scoring.smk"
 include: "workflow/rules/systems.smk"
 include: "workflow/rules/results.smk"
+include: "workflow/rules/averages.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -13,7 +13,7 @@ from mlcslm.corpus.statistics import CorpusStatistics, GroupStatistics, Outlier
 from mlcslm.errors import UserError
 from mlcslm.report import build
 from mlcslm.report.build import build_report
-from mlcslm.workflow.layout import statistics_file
+from mlcslm.workflow.paths import statistics_file
 
 FRENCH = GroupStatistics(
     *("French", 2, 4, 1234, 10.0, 8.5, 0.125, 0.0001),

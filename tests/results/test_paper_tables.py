@@ -148,7 +148,7 @@ def test_a_row_of_our_own_needs_no_published_number(tmp_path: Path) -> None:
         (("rows", 0, "measures", "decoding"), None, "table6.rows.0.measures"),
         (("rows", 0, "measures", "diarizer"), "x", "table6.rows.0.measures"),
         (("rows", 0, "measured"), {}, "table6.rows.0.measured"),
-        (("rows",), [], "table6.rows"),
+        (("rows",), None, "table6.rows"),
         (("title",), None, "table6.title"),
     ],
 )
@@ -162,6 +162,22 @@ def test_faults_name_the_key(tmp_path: Path, place: tuple[Any, ...], value: Any,
     with pytest.raises(UserError) as raised:
         read_paper_tables(path)
     assert expected in str(raised.value) and str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize("table", ["table1", "table2", "table3", "table4", "table5"])
+def test_only_tables_that_recognisers_add_rows_to_may_have_none(tmp_path: Path, table: str) -> None:
+    content = yaml.safe_load(TABLES.read_text(encoding="utf-8"))
+    for name in (table, "table6", "table7"):
+        content[name]["rows"] = []
+    path = write(tmp_path, content)
+    with pytest.raises(UserError) as raised:
+        read_paper_tables(path)
+    title, *faults = str(raised.value).splitlines()
+    assert title.startswith(f"{path}: 1 fault(s)")
+    assert faults == [f"  {table}.rows: expected at least one row; found []"]
+    content[table]["rows"] = yaml.safe_load(TABLES.read_text(encoding="utf-8"))[table]["rows"]
+    tables = read_paper_tables(write(tmp_path, content))
+    assert not tables["table6"].rows and not tables["table7"].rows
 
 
 def test_faults_of_the_whole_file(tmp_path: Path) -> None:

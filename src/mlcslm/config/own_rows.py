@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlcslm.config.paper_tables import Measures, PaperRow, PaperTable
+from mlcslm.config.paper_tables import WITH_OWN_ROWS, Measures, PaperRow, PaperTable
 from mlcslm.config.schema import Config
 
 
@@ -14,7 +14,7 @@ def with_own_rows(tables: Mapping[str, PaperTable], config: Config) -> dict[str,
     Each says in its note that it is not in the paper. Systems that `tables` has rows for already get no second one.
     """
     found = dict(tables)
-    for name, rows in (("table6", _recognizers(config)), ("table7", _diarizers(config))):
+    for name, rows in zip(WITH_OWN_ROWS, (_recognizers(config), _diarizers(config)), strict=True):
         if name in found:
             table = found[name]
             known = [row.measures for row in table.rows]

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from mlcslm.errors import FaultyInput, UserError
 
 TableName = Literal["table1", "table2", "table3", "table4", "table5", "table6", "table7"]
+WITH_OWN_ROWS = ("table6", "table7")
+"""Tables to which a configuration's recognisers add rows (`own_rows`), so that their own may be none."""
 
 
 class _Section(BaseModel):
@@ -58,7 +60,9 @@ class PaperTable(_Section):
     title: str = Field(description="heading of the table")
     labels: list[str] = Field(min_length=1, description="columns that name a row")
     values: list[str] = Field(min_length=1, description="columns that hold a published number")
-    rows: list[PaperRow] = Field(description="the rows, in the paper's order; those of recognisers are added")
+    rows: list[PaperRow] = Field(
+        description="the rows, in the paper's order; Tables 6 and 7 get those of recognisers too"
+    )
     all_diarizers: bool = Field(False, description="whether all diarizers of the preset are measured with it")
 
     @model_validator(mode="after")
@@ -74,6 +78,7 @@ class PaperTable(_Section):
 def read_paper_tables(path: str | os.PathLike[str]) -> dict[str, PaperTable]:
     """Read `config/tables.yaml`; return its tables by name. Raises UserError naming each key at fault."""
     path = Path(path)
+    title = "fault(s); the comment at the top of config/tables.yaml describes the keys"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -84,9 +89,14 @@ def read_paper_tables(path: str | os.PathLike[str]) -> dict[str, PaperTable]:
         tables = TypeAdapter(dict[TableName, PaperTable]).validate_python(content)
     except ValidationError as error:
         faults = [_fault(details["loc"], details["msg"], details["input"]) for details in error.errors()]
-        raise FaultyInput(
-            f"{path}: {len(faults)} fault(s); the comment at the top of config/tables.yaml describes the keys", faults
-        ) from None
+        raise FaultyInput(f"{path}: {len(faults)} {title}", faults) from None
+    faults = [
+        _fault((name, "rows"), "expected at least one row", table.rows)
+        for name, table in tables.items()
+        if not table.rows and name not in WITH_OWN_ROWS
+    ]
+    if faults:
+        raise FaultyInput(f"{path}: {len(faults)} {title}", faults)
     return {str(name): table for name, table in tables.items()}
 
 

@@ -33,7 +33,7 @@ from mlcslm.scoring.explanation import describe_normalised, explain_characters, 
 from mlcslm.scoring.files import count_changed
 from mlcslm.scoring.wer import score_texts
 from mlcslm.scoring.wer_counts import check_texts, count_utterances, groups_of_rows
-from mlcslm.workflow.layout import CARD
+from mlcslm.workflow.paths import CARD
 
 COUNTS, HYPOTHESES = "counts.parquet", "hypotheses.parquet"
 _RECORDINGS = ("turns.rttm", "hypothesis.stm")

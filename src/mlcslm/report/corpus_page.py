@@ -14,7 +14,7 @@ from mlcslm.corpus.statistics import CorpusStatistics, GroupStatistics, Outlier,
 from mlcslm.errors import UserError
 from mlcslm.io.files import read_json
 from mlcslm.report.tables import utterances_link
-from mlcslm.workflow.layout import statistics_file
+from mlcslm.workflow.paths import statistics_file
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 MOST_LISTED = 50

@@ -30,7 +30,8 @@ from mlcslm.results import intervals, loading
 from mlcslm.results.external_systems import ExternalSystem, counts_of, insert_systems, load_answers
 from mlcslm.results.word_pairs import insert_token_pairs
 from mlcslm.text.protocols import get_protocol
-from mlcslm.workflow.layout import CARD, Layout
+from mlcslm.workflow.layout import Layout
+from mlcslm.workflow.paths import CARD
 
 _VIEWS = ("views.sql", "diarization_views.sql", "average_views.sql", "table_views.sql")
 
