@@ -18,6 +18,7 @@ from mlcslm.model.foundation import load_language_model
 from mlcslm.pretraining.language_model import pretrain_language_model, train_tokenizer
 from mlcslm.pretraining.noisy_text import END, LanguageModelRecipe, Phase, Writer, collate, embed
 from mlcslm.text.protocols import normalise_reference
+from mlcslm.text.reflection import FRAME, write_reflection
 from mlcslm.text.templates import ENGLISH_PROMPT
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,7 @@ def pretrained(groups, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_text_can_be_written_and_read_back(tokenizer) -> None:
-    assert len(tokenizer) == TINY.vocabulary
+    assert len(tokenizer) == TINY.vocabulary + len(FRAME)
     for text in (" yes of course", "네 물론이죠", "ก็ดี", "\t\n x", "🙂 and so on"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert tokenizer.eos_token == END
@@ -73,6 +74,20 @@ def test_every_text_can_be_written_and_read_back(tokenizer) -> None:
         [{"role": "user", "content": "hello"}], tokenize=False, add_generation_prompt=True
     )
     assert chat == "USER: hello ASSISTANT:"
+
+
+def test_the_frame_of_reflections_has_tokens_of_its_own(tokenizer) -> None:
+    """Around the hypothesis, a reflection without errors is four tokens; those that name errors read back too."""
+    empty, *others = (
+        f" {write_reflection(draft, text, 'word', longest=3)}"
+        for draft, text in (("", ""), ("yes", "yes"), ("yes no", "yes of course"), ("no no", "no"), ("no", "no no"))
+    )
+    assert len(tokenizer(empty)["input_ids"]) == 4 + len(tokenizer(" ")["input_ids"])
+    for text in (empty, *others):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert not {i for s in (" yes of course", " the arrow") for i in tokenizer(s)["input_ids"]} & set(
+        tokenizer.convert_tokens_to_ids(list(FRAME))
+    )
 
 
 def spoken(text: str) -> bool:
@@ -190,7 +205,8 @@ def test_a_clean_copy_without_noise_is_embedded_unchanged(
 
 def test_the_result_loads_and_makes_a_speech_llm(pretrained: Path, encoder_folder: str, groups) -> None:
     model, tokenizer = load_language_model(str(pretrained), dtype=torch.float32)
-    assert (model.config.model_type, model.config.hidden_size, len(tokenizer)) == ("qwen2", 16, TINY.vocabulary)
+    assert (model.config.model_type, model.config.hidden_size) == ("qwen2", 16)
+    assert model.config.vocab_size == len(tokenizer) == TINY.vocabulary + len(FRAME)
     assert tokenizer.chat_template
     built, processor = build_speech_llm(
         encoder=encoder_folder, language_model=str(pretrained), languages=groups, projector_hidden=8

@@ -177,8 +177,9 @@ def test_punctuation_and_capitals_in_the_answer_are_errors_as_when_scored() -> N
 
 
 def test_a_table_keeps_the_order_of_the_answers() -> None:
-    raws = [answer("a", "errors: none", "a"), "", answer("b", "substitution: b -> c", "c")]
-    table = reward_table(raws, ["a", "a", "c"], ["word"] * 3, ["accuracy", "error_detail"], 0.5)
+    raws = [answer("a", "errors: none", "a"), "", answer("b d", "substitution: b -> c", "c d")]
+    # The third names its error truly, and its hypothesis is just similar enough: one of two units.
+    table = reward_table(raws, ["a", "a", "c d"], ["word"] * 3, ["accuracy", "error_detail"], 0.5)
     assert table == {"accuracy": [1, 0, 1], "error_detail": [1, 0, 1]}
     with pytest.raises(ValueError):
         reward_table(raws, ["a"], ["word"] * 3, ["accuracy"], 0.5)
