@@ -21,6 +21,8 @@ def other_weights(folder: Path) -> None:
 ALL_DEV = ("ckpt-4000/dev", "ckpt-7000/dev", "ckpt-10000/dev")
 CHECKPOINT = "results/checkpoints"
 ANEW = r"Restore a copy of the folder, or delete results/checkpoints/{0}/checkpoint\.json and run the workflow again"
+# What reads a split's recordings: all decodings of ckpt-7000 and ckpt-10000 have its outputs.
+ENCODING = "encoder_cache/ckpt-7000/dev"
 SCORED = ("hypotheses", "reflections", "scores")
 CACHE_ANEW = "delete the folder and run the workflow again"
 
@@ -65,17 +67,19 @@ ROUNDS = (
                 "recording-lost",
                 "results/corpus/dev/French",
                 lambda folder: [path.unlink() for path in folder.glob("*.wav")],
-                decoding("ckpt-7000"),
+                ENCODING,
                 r"corpus/dev/French/\S+\.wav: cannot be read as audio \(no such file\).* Copy the file again",
             ),
             file_fault(
                 "part-of-a-checkpoint-lost",
                 f"{CHECKPOINT}/ckpt-10000/lm_lora.safetensors",
                 Path.unlink,
-                decoding("ckpt-10000"),
+                decoding("ckpt-10000", "test"),  # on dev it waits for the encoder's outputs
                 r"ckpt-10000/lm_lora\.safetensors: no such file",
             ),
         ),
+        forget=("ckpt-10000/test",),
+        remove=("features/ckpt-7000/dev",),
     ),
     Round(
         (
@@ -91,7 +95,7 @@ ROUNDS = (
                 "recording-cut-short",
                 "results/corpus/dev/French",
                 lambda folder: [cut(path) for path in folder.glob("*.wav")],
-                decoding("ckpt-7000"),
+                ENCODING,
                 r"corpus/dev/French/\S+\.wav: is truncated: its header declares .* Copy the file again",
             ),
         ),

@@ -110,7 +110,7 @@ ROUNDS = (
         (
             Fault(
                 "noise-damaged",
-                TRAINING,
+                "encoder_cache/ckpt-7000/train",  # which adds the noise that ckpt-10000 is trained on
                 r"corpus/augmentation/\S+\.wav: is truncated: its header declares .* Copy the file again",
                 damage=damage_noises,
                 repair=partial(put_back, "results/corpus/augmentation"),
@@ -122,6 +122,7 @@ ROUNDS = (
                 in_job=open_all_but_one,
             ),
         ),
+        remove=("features/ckpt-7000/train",),
     ),
     Round(
         (

@@ -35,14 +35,15 @@ def test_killed_in_training_in_decoding_and_all_at_once(toy: Toy, undisturbed: T
     toy.remove("checkpoints/ckpt-10000")
     training = partial(killed_in_training, 3)
     assert toy.run("--keep-going", in_jobs={"train": training, "decode": partial(killed_in_decoding, 2)}) != 0
-    assert len(re.findall(r"died with <Signals\.SIGKILL|exit status -9", toy.output)) == 2, toy.output
+    failed = re.findall(r"^(.*) failed \(log: ", toy.output, re.MULTILINE)
+    assert set(failed) == {"train ckpt-10000", "decode ckpt-4000 greedy dev"}, toy.output
     (partial_file,) = (toy.results / "work" / "decoding").rglob("*.partial")
     with open(partial_file, "ab") as file:
         file.write(b'\xff\xfe{"utterance_id"\0\0\0')
 
     process = toy.start("--keep-going", in_jobs={"train": all_killed_at_the_marker})
     assert toy.wait(process) == -signal.SIGKILL
-    assert "ckpt-10000: resuming from step 2 of 4" in toy.output
+    assert "ckpt-10000: resuming from step 2 of 4" in toy.log("train/ckpt-10000")
     folder = toy.results / "checkpoints" / "ckpt-10000"
     assert (folder / "lm_lora.safetensors").exists()
     assert not (folder / "checkpoint.json").exists()
@@ -51,7 +52,7 @@ def test_killed_in_training_in_decoding_and_all_at_once(toy: Toy, undisturbed: T
 
     assert toy.run() == 0, toy.output
     assert f"{newest.relative_to(toy.root)}: skipped: damaged (trained.safetensors" in toy.output
-    assert "ckpt-10000: resuming from step 2 of 4" in toy.output
+    assert "ckpt-10000: resuming from step 2 of 4" in toy.log("train/ckpt-10000")
     assert toy.made() == undisturbed.made()
     assert not left_over(toy)
 

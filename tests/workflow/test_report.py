@@ -17,7 +17,7 @@ def test_workflow_builds_the_report_of_all_its_tables(finished: Any, tmp_path: P
     toy.run(page)
     pages = {path.name for path in page.parent.glob("*.html")}
     # Whether so small a model reflects is chance.
-    usual = {"index.html", "corpus.html", "training.html", "groups.html", "utterances.html"}
+    usual = {"index.html", "corpus.html", "training.html", "groups.html", "words.html", "utterances.html"}
     assert pages - {"reasoning.html"} == usual
     assert "toy" in page.read_text(encoding="utf-8")
     assert len(list((page.parent / "audio" / "dev").glob("*.flac"))) == 3, "one session per group"

@@ -20,6 +20,7 @@ from mlcslm.io.files import sha256
 VALUES = ("dev", "dev_low", "dev_high", "dev_published", "test", "test_low", "test_high", "test_published")
 CHECKPOINTS = ("baseline-1", "baseline-2", "ckpt-2000", "ckpt-4000", "ckpt-7000", "ckpt-9000", "ckpt-10000")
 SYSTEMS = ("baseline-2", "ckpt-4000", "ckpt-7000", "ckpt-10000")
+ENCODERS = ("foundation", "ckpt-7000")
 DECODED = 11  # splits: the systems on dev and test, their three other ancestors on dev
 # Jobs that other reflections cause, and another training set.
 TABLE = {"database": 1, "table": 1}
@@ -64,8 +65,9 @@ def test_every_stage_has_its_checkpoint_and_its_log(finished: Any) -> None:
         assert info["files"] == {path.name: sha256(path) for path in folder.glob("*.safetensors")}
         steps = pq.read_table(folder / "training_log.parquet")["step"].to_pylist()
         assert steps == list(range(1, finished.config["stages"][name]["steps"] + 1))
-    # Encoder outputs are cached where the encoder is still the foundation's.
-    assert {path.name for path in (finished.results / "features").iterdir()} == {"train", "dev", "test"}
+    # Cached are the outputs of each encoder that stages use as it is: the foundation's, and the one ckpt-7000 adapts.
+    folders = {path.parent.relative_to(finished.results) for path in finished.results.glob("features/*/*/cache.json")}
+    assert folders == {Path("features", name, split) for name in ENCODERS for split in ("train", "dev", "test")}
 
 
 def test_the_database_holds_all_that_was_measured(finished: Any) -> None:
@@ -121,10 +123,11 @@ def test_a_second_run_has_nothing_to_do(finished: Any) -> None:
         ({"scoring.bootstrap_samples": 200}, TABLE),
         (
             {"stages.ckpt-7000.steps": 4},
-            REASONED | measured(5) | {"decode_training_set": 1, "train": 3},
+            REASONED | measured(5) | {"decode_training_set": 1, "train": 3, "encoder_cache": 3},
         ),
         ({"stages.baseline-1.learning_rate": 1e-4}, measured(3) | {"train": 2}),
-        ({"augmentation.probability": 0.5}, ANEW | {"encoder_cache": 1}),
+        # The foundation's outputs on clean dev and test stay; those of an encoder that is adapted anew do not.
+        ({"augmentation.probability": 0.5}, ANEW | {"encoder_cache": 1 + 3}),
         ({"resources.training_threads": 2, "preset": "renamed"}, {}),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
@@ -141,7 +144,7 @@ def test_another_languages_table_rebuilds_everything(finished: Any, tmp_path: Pa
     languages_table = Path(finished.config["languages"]).read_text(encoding="utf-8")
     (tmp_path / "languages.tsv").write_text(languages_table.replace("Transcrivez", "Notez"), encoding="utf-8")
     planned = finished.changed({"languages": str(tmp_path / "languages.tsv")}).planned()
-    expected = ANEW | {"demo_corpus": 1, "manifest": 3, "encoder_cache": 3}
+    expected = ANEW | {"demo_corpus": 1, "manifest": 3, "encoder_cache": 3 * len(ENCODERS)}
     assert expected.items() <= planned.items()
 
 
@@ -195,7 +198,7 @@ def test_killed_in_training_and_in_decoding_the_results_are_the_same(finished: A
     toy.kill(decoding)
     assert checkpoint.exists()
     assert not (toy.results / "hypotheses" / "ckpt-4000" / "greedy" / "dev" / "all.parquet").exists()
-    assert "ckpt-4000: resuming from step" in (toy.root / "output.txt").read_text()
+    assert "ckpt-4000: resuming from step" in (toy.results / "logs" / "train" / "ckpt-4000.log").read_text()
 
     toy.run()
     for name in CHECKPOINTS:

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 from mlcslm.workflow.job import job
@@ -8,6 +7,7 @@ with job(snakemake) as (config, layout):
     from mlcslm.corpus.faults import faults_path, write_faults
     from mlcslm.diarization.pipeline import diarize_manifest, make_diarizer
     from mlcslm.formats.diarizer_output import write_turns
+    from mlcslm.runtime.progress import say
 
     diarizer = config.diarizers[snakemake.wildcards.diarizer]
     trained = Path(snakemake.input.embedding[0]).parent if snakemake.input.embedding else None
@@ -22,4 +22,4 @@ with job(snakemake) as (config, layout):
     write_turns(segments, recordings, Path(snakemake.output.rttm))
     if faults:
         write_faults(faults_path(segments), faults)
-        print(f"skipped {len(faults)} sessions with faulty audio: see {faults_path(segments)}", file=sys.stderr)
+        say(f"skipped {len(faults)} sessions with faulty audio: see {faults_path(segments)}")

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 from mlcslm.workflow.job import job
@@ -9,6 +8,7 @@ with job(snakemake) as (config, layout):
     from mlcslm.corpus.manifest import read_corpus, write_manifest
     from mlcslm.corpus.statistics import corpus_statistics
     from mlcslm.io.files import write_json
+    from mlcslm.runtime.progress import say
 
     out = snakemake.output[0]
     reading = read_corpus(
@@ -20,8 +20,8 @@ with job(snakemake) as (config, layout):
     )
     if reading.faults:
         write_faults(faults_path(out), reading.faults)
-        print(f"skipped {len(reading.faults)} faulty lines or sessions: see {faults_path(out)}", file=sys.stderr)
+        say(f"skipped {len(reading.faults)} faulty lines or sessions: see {faults_path(out)}")
     for notice in reading.notices:
-        print(notice, file=sys.stderr)
+        say(notice)
     write_json(Path(snakemake.output.statistics), corpus_statistics(reading.table, reading.samples).as_json())
     write_manifest(reading.table, out)

@@ -23,7 +23,7 @@ ONLY_TO_LOG = "MLCSLM_ONLY_TO_LOG"
 def logged(path: str | os.PathLike[str]) -> Iterator[TextIO]:
     """Copy standard output and error to the file `path` line by line; yields the log, to write to it alone.
 
-    With `ONLY_TO_LOG` in the environment, the log is all they are written to.
+    With `ONLY_TO_LOG` in the environment, the log is all they are written to, as long as it can be written.
     """
     streams = sys.stdout, sys.stderr
     log = _Log(path, streams[1])
@@ -49,6 +49,11 @@ class _Log(io.TextIOBase):
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._end(error)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is written to it is kept."""
+        return self._file is not None
 
     def write(self, text: str) -> int:
         if self._file is not None:
@@ -81,22 +86,22 @@ class _Log(io.TextIOBase):
 
 
 class _Tee(io.TextIOBase):
-    """A stream that writes to two others, with secrets redacted; quiet: to the second alone."""
+    """A stream that writes to a terminal and a log, with secrets redacted; quiet: to the log alone, until it ends."""
 
     keeps_a_log = True
 
-    def __init__(self, first: TextIO, second: io.TextIOBase, *, quiet: bool = False) -> None:
-        self._first = first
-        self._streams = (second,) if quiet else (first, second)
+    def __init__(self, terminal: TextIO, log: _Log, *, quiet: bool = False) -> None:
+        self._terminal, self._log, self._quiet = terminal, log, quiet
 
     def write(self, text: str) -> int:
-        for stream in self._streams:
-            stream.write(redacted(text))
+        self._log.write(redacted(text))
+        if not self._quiet or not self._log.is_open:
+            self._terminal.write(redacted(text))
         return len(text)
 
     def flush(self) -> None:
-        for stream in self._streams:
-            stream.flush()
+        self._log.flush()
+        self._terminal.flush()
 
     def isatty(self) -> bool:
-        return self._first.isatty()
+        return self._terminal.isatty()

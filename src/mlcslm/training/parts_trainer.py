@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from mlcslm.errors import UserError
 from mlcslm.io.files import sha256, write_json
 from mlcslm.runtime.interruption import Stop
+from mlcslm.runtime.progress import say
 
 _WEIGHTS_FILE = "trained.safetensors"
 _WHOLE_MARKER = "whole"
@@ -104,7 +104,7 @@ def newest_state(folder: Path) -> Path | None:
     for state in sorted(whole, key=lambda path: int(path.name.split("-")[1]), reverse=True):
         if (fault := _fault(state)) is None:
             return state
-        print(f"{state}: skipped: damaged ({fault})", file=sys.stderr)
+        say(f"{state}: skipped: damaged ({fault})")
     return None
 
 
