@@ -20,6 +20,7 @@ from mlcslm.decoding.long_utterances import _joined
 from mlcslm.decoding.search import Samples, ScoredAnswer, search_candidates
 from mlcslm.scoring.oracle import score_oracle
 from mlcslm.scoring.wer_counts import score_hypotheses
+from mlcslm.text.context import context_lines
 from mlcslm.text.protocols import get_protocol
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
@@ -117,6 +118,17 @@ def test_other_decodings_keep_their_provenance() -> None:
     decoding = DecodingConfig(method="consensus", consensus={"candidates": 3})
     assert decoding.model_dump(mode="json")["consensus"]["candidates"] == 3
     assert DecodingConfig(**decoding.model_dump(mode="json")) == decoding
+
+
+def test_rows_are_what_a_batch_holds() -> None:
+    """The plan sizes memory by them: samples are generated side by side, and so are beams."""
+    for settings, rows in (
+        ({}, 1),
+        ({"method": "beam", "beams": 4}, 4),
+        ({"method": "consensus", "consensus": {"candidates": 6}}, 6),
+        ({"method": "consensus", "beams": 5, "consensus": {"candidates": 3, "source": "beams"}}, 5),
+    ):
+        assert DecodingConfig(**settings).rows == rows
 
 
 # Decodings of a real, tiny model.
@@ -225,12 +237,14 @@ def test_streams_are_not_shared_by_requests(decoder: Decoder) -> None:
 def test_chosen_transcripts_are_the_context_of_the_next(decoder: Decoder, tones: Path) -> None:
     rows = pq.read_table(tones).to_pylist()
     decoder.decoding = DecodingConfig(
-        **SAMPLES, max_new_tokens=10, batch_size=4, context="hypotheses", consensus={"candidates": 3}
+        **SAMPLES, max_new_tokens=40, batch_size=4, context="hypotheses", consensus={"candidates": 3}
     )
     found = {
         one["utterance_id"]: one for group in decode_with_hypothesis_context(decoder, rows, 1, {}) for one in group
     }
     second = next(row for row in rows if row["turn"] == 1)
     first = next(row for row in rows if row["turn"] == 0 and row["session_id"] == second["session_id"])
-    alone = decoder.decode([second | {"context": [found[first["utterance_id"]]["transcript"]]}])[0]
+    before = found[first["utterance_id"]]
+    said = before["transcript"] if before["stop_reason"] != "length" else ""
+    alone = decoder.decode([second | {"context": context_lines([said])}])[0]
     assert alone["candidates"] == found[second["utterance_id"]]["candidates"]

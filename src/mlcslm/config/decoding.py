@@ -18,7 +18,9 @@ class ConsensusConfig(Section):
         description="where they come from: independent samples at the decoding's `temperature`, or the best of its "
         "`beams`",
     )
-    greedy: bool = Field(False, description="the greedy answer is the first of the candidates; of equally good ones the first wins")
+    greedy: bool = Field(
+        False, description="the greedy answer is the first of the candidates; of equally good ones the first wins"
+    )
     weights: Literal["uniform", "probability"] = Field(
         "uniform",
         description="`uniform`: each candidate counts once; `probability`: each distinct one counts with its "
