@@ -224,7 +224,7 @@ def test_log_probabilities_are_those_of_a_forward_pass(decoder: Decoder, tones: 
             one = decoder.processor.collate([example | {"input_ids": ids}], side="left")
             with torch.inference_mode():
                 logits = decoder.model.eval()(**one).logits[0, -len(answer.ids) - 1 : -1].float()
-            expected = logits.log_softmax(-1)[range(len(answer.ids)), answer.ids].sum().item()
+            expected = logits.log_softmax(-1)[torch.arange(len(answer.ids)), answer.ids].sum().item()
             assert answer.log_prob == pytest.approx(expected, abs=1e-3)
 
 
