@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mlcslm.config.base import Section
+
+
+class ConsensusConfig(Section):
+    """The answers that `method: consensus` chooses from, and how much each counts in the choice."""
+
+    candidates: int = Field(8, ge=1, description="answers to each utterance that one is chosen from")
+    source: Literal["samples", "beams"] = Field(
+        "samples",
+        description="where they come from: independent samples at the decoding's `temperature`, or the best of its "
+        "`beams`",
+    )
+    greedy: bool = Field(
+        False, description="the greedy answer is the first of the candidates; of equally good ones the first wins"
+    )
+    weights: Literal["uniform", "probability"] = Field(
+        "uniform",
+        description="`uniform`: each candidate counts once; `probability`: each distinct one counts with its "
+        "probability, renormalised over the candidates",
+    )
 
 
 class DecodingConfig(Section):
     """How a checkpoint is decoded (paper, section 4.2)."""
 
-    method: Literal["greedy", "multinomial", "beam", "beam+sampling"] = Field("greedy", description="search method")
+    method: Literal["greedy", "multinomial", "beam", "beam+sampling", "consensus"] = Field(
+        "greedy", description="search method; `consensus` takes the answer closest to all others (docs/decoding.md)"
+    )
+    consensus: ConsensusConfig | None = Field(None, description="what `method: consensus` chooses from")
     beams: int = Field(1, ge=1, description="beam size")
     max_new_tokens: int = Field(150, ge=1, description="maximum length of an answer, in tokens")
     temperature: float = Field(1.0, gt=0, description="sampling temperature")
     seed: int = Field(0, ge=0, description="sampling seed; each utterance has a random stream of its own")
-    batch_size: int = Field(32, ge=1, description="utterances per batch (each takes `beams` rows)")
+    batch_size: int = Field(
+        32, ge=1, description="utterances per batch (each takes `beams` rows, or as many as it has samples)"
+    )
     stop_loops: bool = Field(
         False, description="stop answers that loop; they count as truncated. Off in the paper's settings"
     )
@@ -27,10 +51,44 @@ class DecodingConfig(Section):
         "references (an upper bound; paper, section 4.1), or the model's own hypotheses, decoded in session order",
     )
 
+    @property
+    def rows(self) -> int:
+        """Answers to an utterance that are generated side by side: beams, or a consensus's samples."""
+        one = self.consensus
+        return one.candidates if one is not None and one.source == "samples" else self.beams
+
+    @model_serializer(mode="wrap")
+    def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Hypotheses record their decoding: files made before a section existed remain up to date."""
+        values: dict[str, Any] = handler(self)
+        if self.consensus is None:
+            values.pop("consensus", None)
+        return values
+
     @model_validator(mode="after")
     def _beams_fit_the_method(self) -> DecodingConfig:
-        if self.method.startswith("beam") != (self.beams > 1):
+        if (self.method == "consensus") != (self.consensus is not None):
+            found = "without" if self.consensus is None else "with"
+            raise ValueError(
+                f"method {self.method!r} {found} a `consensus` section: method 'consensus' needs one, such as "
+                "`consensus: {candidates: 8}`, other methods have none"
+            )
+        if self.consensus is not None:
+            self._check_candidates(self.consensus)
+        elif self.method.startswith("beam") != (self.beams > 1):
             raise ValueError(
                 f"method {self.method!r} with beams {self.beams}: beam searches need 2 or more, other methods 1"
             )
         return self
+
+    def _check_candidates(self, consensus: ConsensusConfig) -> None:
+        if consensus.source == "samples":
+            if self.beams > 1:
+                raise ValueError(f"consensus among samples with beams {self.beams}: use `source: beams`, or beams 1")
+            return
+        needed = max(2, consensus.candidates - consensus.greedy)
+        if self.beams < needed:
+            raise ValueError(
+                f"consensus among {consensus.candidates} candidates from beams with beams {self.beams}: "
+                f"needs {needed} or more"
+            )

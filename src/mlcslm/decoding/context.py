@@ -77,7 +77,8 @@ def decode_with_hypothesis_context(
     does not fit.
     """
     found = dict(done)
-    decode, size = (decode_in_slots if decoder.decoding.beams == 1 else decode_in_rounds), decoder.decoding.batch_size
+    one_answer = decoder.decoding.beams == 1 and decoder.decoding.consensus is None
+    decode, size = (decode_in_slots if one_answer else decode_in_rounds), decoder.decoding.batch_size
     while True:
         try:
             for hypotheses in decode(decoder, Conversations(rows, count, found), size):
@@ -98,7 +99,7 @@ def decode_with_hypothesis_context(
 
 
 def decode_in_rounds(decoder: Decoder, conversations: Conversations, size: int) -> Iterator[list[Row]]:
-    """Batch by batch: for searches with several beams."""
+    """Batch by batch: for searches with several beams or candidates."""
     while batch := conversations.begin(size):
         hypotheses = decoder.decode(batch)
         for hypothesis in hypotheses:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.compiled_tree import CompiledTrees
+from mlcslm.decoding.consensus import candidate_requests, consensus_hypothesis
 from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.loops import has_loop
-from mlcslm.decoding.search import search
+from mlcslm.decoding.search import search, search_candidates
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.text.templates import Template
@@ -31,6 +33,13 @@ SCHEMA = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
+CANDIDATES = pa.field("candidates", pa.list_(pa.string()))
+"""Transcripts that a consensus chose from, the greedy one first if it is among them; other methods have none."""
+
+
+def schema_of(decoding: DecodingConfig) -> pa.Schema:
+    """Columns of a decoding's hypotheses: `SCHEMA`, and with `method: consensus` the candidates."""
+    return SCHEMA if decoding.consensus is None else SCHEMA.append(CANDIDATES)
 
 
 class Decoder:
@@ -58,17 +67,38 @@ class Decoder:
         self.compiled_trees = compiled_trees
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One hypothesis (a row of `SCHEMA`) per manifest row, in order."""
+        """One hypothesis (a row of `schema_of` the decoding) per manifest row, in order."""
         started = time.perf_counter()
         examples, audio_tokens = self.examples(rows)
         batch = self.processor.collate(examples, side="left")
         prompts = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        answers = search(self.model, prompts, [row["utterance_id"] for row in rows], self.decoding, self.compiled_trees)
+        names = [row["utterance_id"] for row in rows]
+        if self.decoding.consensus is not None:
+            return self._choose(rows, prompts, names, audio_tokens, started)
+        answers = search(self.model, prompts, names, self.decoding, self.compiled_trees)
         seconds = (time.perf_counter() - started) / len(rows)
         return [
             self.hypothesis(row, ids, tokens, seconds)
             for row, ids, tokens in zip(rows, answers, audio_tokens, strict=True)
         ]
+
+    def _choose(
+        self,
+        rows: Sequence[dict[str, Any]],
+        prompts: Mapping[str, torch.Tensor],
+        names: Sequence[str],
+        audio_tokens: Sequence[int],
+        started: float,
+    ) -> list[dict[str, Any]]:
+        """One of several candidates per manifest row."""
+        requests = candidate_requests(self.decoding)
+        answers = search_candidates(self.model, prompts, names, requests, self.decoding.seed)
+        chosen = []
+        for row, found, tokens in zip(rows, answers, audio_tokens, strict=True):
+            candidates = [self.hypothesis(row, answer.ids, tokens, 0.0) for answer in found]
+            chosen.append(consensus_hypothesis(candidates, found, self.decoding, self.processor.groups[row["grp"]]))
+        seconds = (time.perf_counter() - started) / len(rows)
+        return [one | {"seconds": seconds} for one in chosen]
 
     def examples(self, rows: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
         """Each row's `input_ids` (the prompt) and `encoder_frames` (T, d), ready to collate, and its audio tokens."""

@@ -17,7 +17,7 @@ from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import SAMPLE_RATE
 from mlcslm.decoding.batching import FittingBatches, length_buckets
 from mlcslm.decoding.compiled_tree import CompiledTrees
-from mlcslm.decoding.decoder import SCHEMA, Decoder
+from mlcslm.decoding.decoder import SCHEMA, Decoder, schema_of
 from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
 from mlcslm.decoding.hypothesis_files import PartialHypotheses, provenance, rows_to_decode
 from mlcslm.decoding.long_utterances import Pieces
@@ -76,13 +76,13 @@ def decode_with_all(
     The model is loaded once, and each utterance encoded once. The next of `decodings` is requested only after the one
     before is written, so it may be chosen late. encoder, language_model: the foundation models, by default those that
     the checkpoint was trained from. unseen: decode only the fold of this manifest that the checkpoint was trained
-    without. columns: manifest columns to append to the outputs' own (`SCHEMA`). compiled: use compiled steps on a GPU.
-    Answers that do not match the template are kept and flagged; nothing is left out. A killed decoding resumes where
-    it was.
+    without. columns: manifest columns to append to the outputs' own (`schema_of`). compiled: use compiled steps on a
+    GPU. Answers that do not match the template are kept and flagged; nothing is left out. A killed decoding resumes
+    where it was.
     """
     recipe = read_checkpoint(checkpoint).recipe
     rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None, columns)
-    schema = pa.unify_schemas([SCHEMA, pa.schema([pq.read_schema(manifest).field(name) for name in columns])])
+    appended = pa.schema([pq.read_schema(manifest).field(name) for name in columns])
     cuda = torch.cuda.is_available()
     model, processor = load_checkpoint(
         checkpoint,
@@ -102,7 +102,8 @@ def decode_with_all(
         by = provenance(checkpoint, manifest, decoding)
         if noise is not None:
             by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
-        beams = f" {decoding.beams}" if decoding.beams > 1 else ""
+        answers = decoding.consensus.candidates if decoding.consensus is not None else decoding.beams
+        beams = f" {answers}" if answers > 1 else ""
         label = f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}"
         decoder = Decoder(model, processor, recipe["template"], decoding, audio, compiled_trees)
         done = PartialHypotheses(out, by)
@@ -111,6 +112,7 @@ def decode_with_all(
                 done.add(hypotheses)
                 bar.update(len(hypotheses))
                 stop.leave(f"{len(done.rows)} of {len(rows)} hypotheses")
+        schema = pa.unify_schemas([schema_of(decoding), appended])
         table = pa.Table.from_pylist([row | done.rows[row["utterance_id"]] for row in rows], schema=schema)
         write_table(table.replace_schema_metadata(by), out)
         done.remove()

@@ -53,7 +53,7 @@ class Grid:
         running it but did not finish. Requesting the next one means that the previous file has been written.
         """
         decodings = self.layout.config.decodings
-        for name in sorted(self.names, key=lambda name: -decodings[name].beams * decodings[name].max_new_tokens):
+        for name in sorted(self.names, key=lambda name: -decodings[name].rows * decodings[name].max_new_tokens):
             yield from self._if_missing(name, wait=False)
         yield from self._if_missing(self.names[0], wait=True)
 

@@ -17,7 +17,8 @@ Row = dict[str, Any]
 _EARLIEST_SHARE = 0.6  # of the longest piece: earlier pauses are not used
 _PAUSE_SECONDS = 0.2
 _STEP_SECONDS = 0.02
-_WORST = ("end", "malformed", "length")  # stop reasons, worst last
+STOP_REASONS = ("end", "malformed", "length")
+"""Why answers end, worst last."""
 
 
 class Pieces:
@@ -94,15 +95,29 @@ def _joined(name: str, parts: Sequence[Row]) -> Row:
     """An utterance's hypothesis from those of its pieces, in order; with a reflection if all pieces have one."""
     reflections = [parse_reflection(part["think"]) for part in parts if part["think"] is not None]
     known = [reflection for reflection in reflections if reflection is not None]
+    transcript = " ".join(part["transcript"] for part in parts if part["transcript"])
     return {
         "utterance_id": name,
         "raw_text": " ".join(part["raw_text"] for part in parts),
         "language": next((part["language"] for part in parts if part["language"]), None),
-        "transcript": " ".join(part["transcript"] for part in parts if part["transcript"]),
+        "transcript": transcript,
         "think": join_reflections(known) if len(known) == len(parts) else None,
         "tokens": sum(part["tokens"] for part in parts),
         "audio_tokens": sum(part["audio_tokens"] for part in parts),
-        "stop_reason": max((part["stop_reason"] for part in parts), key=_WORST.index),
+        "stop_reason": max((part["stop_reason"] for part in parts), key=STOP_REASONS.index),
         "loop": any(part["loop"] for part in parts),
         "seconds": sum(part["seconds"] for part in parts),
+        **({"candidates": _joined_candidates(transcript, parts)} if "candidates" in parts[0] else {}),
     }
+
+
+def _joined_candidates(transcript: str, parts: Sequence[Row]) -> list[str]:
+    """The pieces' first candidates joined, then their second ones, and so on; last, if none is that, `transcript`.
+
+    Each piece has chosen for itself, so what they chose may have different numbers. A piece with fewer candidates than
+    others continues with what it chose.
+    """
+    most = max(len(part["candidates"]) for part in parts)
+    padded = [[*part["candidates"], *[part["transcript"]] * (most - len(part["candidates"]))] for part in parts]
+    joined = [" ".join(text for text in texts if text) for texts in zip(*padded, strict=True)]
+    return joined if transcript in joined else [*joined, transcript]

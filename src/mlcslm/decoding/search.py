@@ -2,8 +2,8 @@
 
 The hypotheses are those of transformers' beam search (length penalty 1, no early stopping) and, with one beam, of its
 greedy search, at a lower cost: see `prefix_tree`. Utterances leave the batch as soon as their answer is known. With
-sampling, each utterance draws from its own stream, where transformers has one stream per batch. `sample_answers` gives
-several answers to each prompt, which is read once for all of them.
+sampling, each utterance draws from its own stream, where transformers has one stream per batch. `sample_answers` and
+`search_candidates` give several answers to each prompt, which is read once for all of them.
 
 Shapes: B utterances still searched, K beams, V vocabulary rows, C candidates per step, T tokens of the longest answer.
 """
@@ -83,24 +83,76 @@ def sample_answers(
     (seed, utterance, number of the answer), whatever else is in the batch. Each answer leaves the batch when it ends.
     Parameters as in `search`; the decodings' own seeds are not used.
     """
+
+    def stream(name: str, request: int, answer: int | None) -> str:
+        return f"{name}/{request}" if answer is None else f"{name}/{request}.{answer}"
+
+    found = _several_answers(model, prompts, utterance_ids, requests, seed, stream)
+    return [[answer.ids for answer in answers] for answers in found]
+
+
+@dataclass(frozen=True)
+class ScoredAnswer:
+    """ids: up to and including the end token, or up to the limit; log_prob: their probability's natural logarithm.
+
+    The probability is the model's own, at temperature 1, whatever temperature the answer was sampled at.
+    """
+
+    ids: list[int]
+    log_prob: float
+
+
+def search_candidates(
+    model: SpeechLLM,
+    prompts: Mapping[str, torch.Tensor],
+    utterance_ids: Sequence[str],
+    requests: Sequence[Samples],
+    seed: int,
+) -> list[list[ScoredAnswer]]:
+    """All requested answers to each prompt, in the order of `requests`: candidates for one answer to be chosen from.
+
+    The first sample is that of `search` with the same seed: it draws from the utterance's own stream, and each further
+    one from another. So there may be at most one request for samples. Other parameters as in `search`.
+    """
+    if sum(_is_sampled(request.decoding) for request in requests) > 1:
+        raise ValueError("several requests for samples, which would draw from the same streams")
+
+    def stream(name: str, request: int, answer: int | None) -> str:
+        return f"{name}/{answer}" if answer else name
+
+    return _several_answers(model, prompts, utterance_ids, requests, (seed,), stream)
+
+
+def _several_answers(
+    model: SpeechLLM,
+    prompts: Mapping[str, torch.Tensor],
+    utterance_ids: Sequence[str],
+    requests: Sequence[Samples],
+    seed: Sequence[int],
+    stream: Callable[[str, int, int | None], str],
+) -> list[list[ScoredAnswer]]:
+    """stream: names an answer's stream, given the utterance, the request's number and the answer's, None for beams."""
     prepare_for_trees(model, prompts["input_ids"].shape[1] + max(one.decoding.max_new_tokens for one in requests))
-    answers: list[list[list[int]]] = [[] for _ in utterance_ids]
+    answers: list[list[ScoredAnswer]] = [[] for _ in utterance_ids]
     with torch.inference_mode():
         trunk, logits = _read(model, prompts)
         for number, request in enumerate(requests):
             is_last = number == len(requests) - 1
             decoding, names = request.decoding, list(utterance_ids)
             if decoding.beams == 1:
-                names = [f"{name}/{number}.{answer}" for name in names for answer in range(request.count)]
+                names = [stream(name, number, answer) for name in names for answer in range(request.count)]
                 tree, best = trunk.repeated(request.count), 1
             else:
-                names = [f"{name}/{number}" for name in names]
+                names = [stream(name, number, None) for name in names]
                 tree, best = trunk if is_last else trunk.repeated(1), request.count
             scorer = _Scorer(model, names, decoding, seed)
             rows = logits.repeat_interleave(len(names) // len(utterance_ids), dim=0)
-            found = _grow(model, tree, rows, scorer, _Beams(len(names), decoding, model, best))
-            for row, group in enumerate(found):
-                answers[row * len(utterance_ids) // len(names)] += group
+            beams = _Beams(len(names), decoding, model, best)
+            _grow(model, tree, rows, scorer, beams)
+            for row, (found, scores) in enumerate(zip(beams.answers, beams.scores, strict=True)):
+                answers[row * len(utterance_ids) // len(names)] += [
+                    ScoredAnswer(ids, score * scorer.temperature) for ids, score in zip(found, scores, strict=True)
+                ]
     return answers
 
 
@@ -127,14 +179,18 @@ def _grow(
         logits = tree.read(model, beams.tokens[:, :, beams.length - 1])
 
 
+def _is_sampled(decoding: DecodingConfig) -> bool:
+    return decoding.method in ("multinomial", "beam+sampling")
+
+
 class _Scorer:
     """Log-probabilities of next tokens, and the scores that candidates are chosen by."""
 
     def __init__(
         self, model: SpeechLLM, utterance_ids: Sequence[str], decoding: DecodingConfig, seed: Sequence[int]
     ) -> None:
-        sampled = decoding.method in ("multinomial", "beam+sampling")
-        self._temperature = decoding.temperature if sampled else 1.0
+        sampled = _is_sampled(decoding)
+        self.temperature = decoding.temperature if sampled else 1.0
         self._streams = UtteranceStreams(utterance_ids, seed, model.device) if sampled else None
         self._never = torch.tensor(model.generation_config.suppress_tokens or [], device=model.device).long()
 
@@ -142,7 +198,7 @@ class _Scorer:
         """Log-probabilities (B, K, V) in float32, divided by the temperature; -inf for suppressed tokens."""
         log_probs = logits.float().log_softmax(-1)
         log_probs[..., self._never] = -torch.inf
-        return log_probs if self._temperature == 1.0 else log_probs / self._temperature
+        return log_probs if self.temperature == 1.0 else log_probs / self.temperature
 
     def order(self, scores: torch.Tensor) -> torch.Tensor:
         """The scores (B, K, V) that candidates are chosen by: with noise if they are sampled."""
@@ -161,7 +217,8 @@ class _Beams:
     """Running beams and finished hypotheses of each utterance.
 
     totals: (B, K) scores of the running beams, one at first; tokens: (B, K, T) theirs; parents: (B, K) the beams of the
-    previous step that they extend; length: how many tokens they have; answers: each utterance's `best`, once found.
+    previous step that they extend; length: how many tokens they have; answers: each utterance's `best`, once found;
+    scores: of each of them, summed over its tokens.
     """
 
     def __init__(self, utterances: int, decoding: DecodingConfig, model: SpeechLLM, best: int = 1) -> None:
@@ -173,8 +230,10 @@ class _Beams:
         self._candidates = 1 if beams == 1 else max(2, 1 + len(self._ends)) * beams
         self._best = best
         self.answers: list[list[list[int]]] = [[] for _ in range(utterances)]
+        self.scores: list[list[float]] = [[] for _ in range(utterances)]
         self.length = 0
         self.totals = torch.zeros(utterances, 1, device=device)
+        self._sums = torch.zeros(utterances, device=device)  # with one beam, whose totals are the last token's scores
         self.tokens = torch.zeros(utterances, 1, limit, dtype=torch.long, device=device)
         self.parents = torch.zeros(utterances, 1, dtype=torch.long, device=device)
         self._done_scores = torch.full((utterances, beams), _NEVER, device=device)
@@ -205,6 +264,8 @@ class _Beams:
             ended = torch.ones_like(ended)
         self._finish(scores_BC, tokens_BCT, ended)
         best = (scores_BC + ended * _NEVER).topk(self._beams, dim=1)
+        if one:
+            self._sums = self._sums + scores_BC[:, 0]
         self.totals, self.parents = best.values, parents_BC.gather(1, best.indices)
         self.tokens = _rows_of(tokens_BCT, best.indices)
         self._find()
@@ -222,7 +283,7 @@ class _Beams:
             return None
         # Those still searched, filled up with finished ones.
         left = self._found.to(torch.uint8).argsort(stable=True)[:kept].sort().values
-        for name in ("totals", "tokens", "parents", "_done_scores", "_done_tokens", "_done_lengths", "_found"):
+        for name in ("totals", "_sums", "tokens", "parents", "_done_scores", "_done_tokens", "_done_lengths", "_found"):
             setattr(self, name, getattr(self, name)[left])
         self._utterances = [self._utterances[row] for row in left.tolist()]
         return left
@@ -254,7 +315,15 @@ class _Beams:
             lengths = self._done_lengths[row, : self._best].tolist()
             tokens = self._done_tokens[row, : self._best].tolist()
             ids = [one[:length] for one, length, ended in zip(tokens, lengths, finished, strict=True) if ended]
-            self.answers[self._utterances[row]] = ids or [looping[row]]
+            utterance = self._utterances[row]
+            self.answers[utterance] = ids or [looping[row]]
+            if self._beams == 1:
+                self.scores[utterance] = [float(self._sums[row])]
+            elif ids:
+                means = self._done_scores[row, : len(ids)].tolist()
+                self.scores[utterance] = [mean * len(one) for mean, one in zip(means, ids, strict=True)]
+            else:
+                self.scores[utterance] = [float(self.totals[row, 0])]
             self._found[row] = True
 
     def _looping(self) -> dict[int, list[int]]:

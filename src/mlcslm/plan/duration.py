@@ -148,7 +148,7 @@ class Operations:
         audio = _FRAMES_A_SECOND * split.mean_s / _FRAMES_A_TOKEN
         read = audio + self.text_lengths.prompt[template]
         encoder = 0.0 if self.layout.uses_cache(checkpoint, "dev") else self._encoding(split.mean_s)
-        return encoder + 2 * self.language_model * (read + settings.beams * answer) + 2 * self.head * answer
+        return encoder + 2 * self.language_model * (read + settings.rows * answer) + 2 * self.head * answer
 
     def _encoding(self, seconds: float, *, adapters: bool = False) -> float:
         frames = _FRAMES_A_SECOND * seconds

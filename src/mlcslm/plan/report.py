@@ -170,7 +170,7 @@ def _decoding(plan: Plan) -> Section:
         cells = [_gib(one.memory[kind]) for kind in kinds]
         label = f"{one.decoding}, {template}"
         fits = "yes" if plan.fits(one.peak_bytes) else "NO"
-        row = (label, str(settings.batch_size), str(settings.beams), *cells, _gib(one.peak_bytes), fits)
+        row = (label, str(settings.batch_size), str(settings.rows), *cells, _gib(one.peak_bytes), fits)
         alike[(*row, f"{one.utterances_per_second:.1f}")] = None
     return Section("Decoding", rows + [list(row) for row in alike])
 

@@ -63,11 +63,13 @@ class Works:
     def _decoding(self, template: Template, context: int, name: str) -> tuple[dict[str, int], float]:
         decoding, text, dev = self.config.decodings[name], self.throughput.text, self.splits["dev"]
 
-        def generating(seconds: float) -> Generating:
+        def generating(seconds: float, shared: bool = True) -> Generating:
             prompt = text.prompt[template] + round(context * text.tokens_a_second * seconds)
-            return Generating(self.meter, (), decoding.batch_size, decoding.beams, prompt, shared=True)
+            return Generating(self.meter, (), decoding.batch_size, decoding.rows, prompt, shared)
 
-        cache, rest = generating(dev.max_duration_s).memory(dev.max_duration_s, decoding.max_new_tokens)
+        # Beams share their prompt's keys and values; samples have copies, though it is read once.
+        shared = decoding.beams == decoding.rows
+        cache, rest = generating(dev.max_duration_s, shared).memory(dev.max_duration_s, decoding.max_new_tokens)
         memory = {"weights": round(self._weights()), "keys and values": round(cache), "activations": round(rest)}
         # Utterances leave a batch as they end: on average it lasts half as long again as a mean answer.
         answer = min(round(1.5 * text.answer_tokens(template, dev.mean_s)), decoding.max_new_tokens)
