@@ -62,7 +62,7 @@ class FittingBatches:
             label=self._label,
             one=f"utterance {batch[0]['utterance_id']} does not fit into memory on its own",
             many=f"a batch of {len(batch)} utterances does",
-            remedy="beams or max_new_tokens",
+            remedy="beams, candidates or max_new_tokens",
         )
 
 
