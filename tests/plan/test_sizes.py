@@ -81,6 +81,23 @@ def test_sizes_and_precisions_are_those_of_the_model_itself(
         assert sizes[part] == sum(parameter.numel() for parameter in part_parameters(model, part).values())
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_new_rows_are_counted_beside_the_matrices(
+    tied: bool, encoder_folder: str, make_language_model: Callable[..., str], languages: dict[str, Any]
+) -> None:
+    folder, trains = make_language_model(tied=tied), ("projector", "new_rows")
+    models = ModelsConfig(encoder=encoder_folder, language_model=folder, projector_hidden=16)
+    model, _ = build_speech_llm(
+        encoder=encoder_folder, language_model=folder, languages=languages, projector_hidden=16, dtype="bfloat16"
+    )
+    trained = set_trainable(model, trains)
+    meta = stage_model(read_shapes(encoder_folder, folder, str(LANGUAGES)), models, trains=trains)
+    assert [name for name, parameter in meta.named_parameters() if parameter.requires_grad] == trained
+    sizes = part_sizes(meta)
+    assert sizes["new_rows"] == sum(parameter.numel() for parameter in part_parameters(model, "new_rows").values()) > 0
+    assert stage_bytes(sizes, trains) == weight_bytes(model) == weight_bytes(meta)
+
+
 def test_a_known_shape_is_what_its_folder_would_say(tmp_path: Path) -> None:
     values = known_shapes()["Qwen/Qwen2.5-7B-Instruct"]
     (tmp_path / "config.json").write_text(json.dumps({key: values[key] for key in values if key != "tokens"}))

@@ -97,7 +97,7 @@ def weight_bytes(model: nn.Module) -> int:
 def stage_bytes(sizes: Mapping[str, int], trained: Iterable[Part]) -> int:
     """Bytes of a model's weights, given the parts ever `trained`; sizes: `part_sizes` of a model with all parts."""
     trained = set(trained)
-    parts = {"encoder", "language_model", "projector", *trained & ADAPTERS}
+    parts = {"encoder", "language_model", "projector", *trained & {*ADAPTERS, "new_rows"}}  # each beside the models
     return 2 * sum(sizes[part] for part in parts) + 2 * sum(sizes[part] for part in trained)
 
 

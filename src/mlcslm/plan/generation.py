@@ -27,7 +27,8 @@ class Generating:
     """Answers to a batch of `utterances`, with `rows` beams or samples each.
 
     parts: trained parts, whose weights are float32; none for a decoding, whose model is all bfloat16 with merged
-    adapters. shared: all rows of an utterance share its prompt's keys and values.
+    adapters. shared: all rows of an utterance share its prompt's keys and values; cached: encoder outputs are read, not
+    computed.
     """
 
     meter: Meter
@@ -36,6 +37,7 @@ class Generating:
     rows: int
     prompt: int
     shared: bool = False
+    cached: bool = False
 
     def memory(self, seconds: float, answer: int) -> tuple[float, float]:
         """Bytes of keys and values after `answer` tokens, and peak bytes of the rest, beyond the weights."""
@@ -55,7 +57,7 @@ class Generating:
 
     def _reading(self, seconds: float) -> Cost:
         """The cost of reading one utterance's prompts, encoding it once; it scales with the number of utterances."""
-        return self.meter(Run(self._prompts(seconds), trained_before=self.parts, learns=False))
+        return self.meter(Run(self._prompts(seconds), trained_before=self.parts, learns=False, cached=self.cached))
 
     def _prompts(self, seconds: float) -> Lengths:
         return Lengths(1 if self.shared else self.rows, seconds, self.prompt, 0, audio_rows=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from mlcslm.config.schema import Config
 from mlcslm.config.stages import Part, ReinforcementConfig, Stage, StageConfig
@@ -70,7 +71,7 @@ class Planner:
         stage = self.config.stages[name]
         before = self.trained_before(name)
         sizes = self.meter.sizes
-        trained: dict[str, int] = {part: sizes[part] for part in PARTS if part in stage.trains}
+        trained: dict[str, int] = {part: sizes[part] for part in get_args(Part) if part in stage.trains}
         trainable = sum(trained.values())
         present = ("encoder", "language_model", "projector", *ADAPTERS & {*before, *stage.trains})
         memory = {
@@ -152,12 +153,13 @@ def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> S
     max_duration_s = min(stage.max_duration_s, planner.train.max_duration_s)
     parts = tuple(dict.fromkeys((*before, *stage.trains)))
     mean_answer = min(planner.text.answer_tokens(stage.template, planner.train.mean_s), stage.max_new_tokens)
-    cost, tokens = _learning(planner, stage, before, planner.train.mean_s, mean_answer)
-    learning, _ = _learning(planner, stage, before, max_duration_s, stage.max_new_tokens)
+    cached, prompt = planner.cached(name), planner.prompt_tokens(stage, max_duration_s)
+    cost, tokens = _learning(planner, stage, before, planner.train.mean_s, mean_answer, cached=cached)
+    learning, _ = _learning(planner, stage, before, max_duration_s, stage.max_new_tokens, cached=cached)
     multinomial, beams = stage.rollouts - stage.beam_rollouts, stage.beams if stage.beam_rollouts else 0
     sampling = seconds = flops = 0.0
     for rows in filter(None, (multinomial, beams)):
-        answers = Generating(planner.meter, parts, stage.batch_size, rows, planner.prompt_tokens(stage, max_duration_s))
+        answers = Generating(planner.meter, parts, stage.batch_size, rows, prompt, cached=cached)
         sampling = max(sampling, sum(answers.memory(max_duration_s, stage.max_new_tokens)))
         # Beams are kept until the last of a batch has ended, about as long as the longest answer.
         each = answers.work(planner.train.mean_s, min(round(1.5 * mean_answer), stage.max_new_tokens), planner.gpu)
@@ -171,7 +173,13 @@ def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> S
 
 
 def _learning(
-    planner: Planner, stage: ReinforcementConfig, before: tuple[Part, ...], seconds: float, answer: int
+    planner: Planner,
+    stage: ReinforcementConfig,
+    before: tuple[Part, ...],
+    seconds: float,
+    answer: int,
+    *,
+    cached: bool,
 ) -> tuple[Cost, int]:
     """Cost and tokens of learning from one micro-batch: the parent's log-probabilities, then forward and backward."""
     rows = stage.batch_size * stage.rollouts
@@ -183,11 +191,12 @@ def _learning(
         lengths,
         trains=stage.trains,
         trained_before=before,
+        cached=cached,
         all_logits=False,
         checkpointing=stage.gradient_checkpointing,
     )
     learning = planner.meter(run)
-    reading = planner.meter(Run(lengths, stage.trains, before, learns=False))
+    reading = planner.meter(Run(lengths, stage.trains, before, learns=False, cached=cached))
     text = planner.meter.shapes.language_model
     # Per answer token: the parent's and its own logits, the latter recomputed for the backward pass, and two gradients.
     head = 2 * rows * answer * text.hidden_size * planner.meter.shapes.rows
