@@ -107,7 +107,7 @@ def test_pages_without_anything_to_show_are_left_out(tmp_path: Path) -> None:
         (earlier / "training.html").write_text("of an earlier report", encoding="utf-8")
     build_report(database, tmp_path / "report", audio=False)
     pages = {path.name for path in (tmp_path / "report").glob("*.html")}
-    assert pages == {"index.html", "groups.html", "utterances.html"}
+    assert pages == {"index.html", "groups.html", "words.html", "utterances.html"}
     assert not (tmp_path / "report" / "audio").exists()
     assert "diarization.html" not in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
