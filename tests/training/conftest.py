@@ -45,12 +45,12 @@ def make_trainer(
     def make(
         *,
         manifest: Path = tones,
-        template: Any = None,
+        template: Any = "reasoning",
         rewards: dict[str, Any] | None = None,
         prepare: Callable[..., None] = lambda *_: None,
         **values: Any,
     ) -> RolloutTrainer:
-        usual = {"kind": "reinforcement", "trains": list(PARTS), "template": "reasoning", "steps": 2, "batch_size": 3}
+        usual = {"kind": "reinforcement", "trains": list(PARTS), "template": template, "steps": 2, "batch_size": 3}
         functions = rewards or {"accuracy": _oddness, "format": _shortness}
         usual |= {
             "rewards": [name for name in functions if name not in ("loop", "limit")],
@@ -70,7 +70,7 @@ def make_trainer(
             for name, parameter in model.named_parameters():
                 if name in names and ".lora_" in name:
                     parameter.normal_(std=0.1)
-        utterances = PromptDataset(manifest, processor, template or stage.template)
+        utterances = PromptDataset(manifest, processor, template)
         prepare(model, processor, utterances)
         size = stage.batch_size * stage.accumulation
         trainer = RolloutTrainer(
