@@ -58,7 +58,7 @@ def test_the_unit_is_the_groups(languages) -> None:
 
 def test_errors_count_rather_than_rates(languages) -> None:
     """The empty answer has no error rate; it is two errors from each of the others, which are one apart."""
-    three = answers("", "yes please", "yes pleas")
+    three = answers("", "yes please", "yes pleased")
     assert choose(three, uniform(three), languages["English-American"]) == 1
 
 
