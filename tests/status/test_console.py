@@ -97,6 +97,14 @@ def test_a_failed_job_says_why_and_repeats_it_last(
     assert capsys.readouterr().err == f"{fault}disk almost full\n\n{fault}"
 
 
+def test_a_log_without_an_end_is_not_read(console: Console, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.symlink_to("/dev/zero")  # as /dev/full, which a job's log can be where the disk is full
+    start(console, log)
+    console.emit(record(LogEvent.JOB_FINISHED, job_id=1))
+    console.close()
+
+
 @pytest.mark.parametrize("asked", [{"dryrun": True}, {"verbose": True}, {"quiet": {"rules"}}, {"printshellcmds": True}])
 def test_what_is_asked_of_snakemake_itself_is_printed_as_ever(
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -272,8 +272,10 @@ def _said(log: Path | None, *, to_the_end: bool = False) -> Iterator[str]:
 
     to_the_end: the last one, by which a job has failed, is all that follows.
     """
+    if log is None or not log.is_file():  # a log may be a device, such as /dev/full, which never ends
+        return
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log is not None else []
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
     message: list[str] = []

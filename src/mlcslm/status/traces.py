@@ -73,6 +73,8 @@ def decoding_trace(shards: Sequence[tuple[Path, int]]) -> Trace:
 
 def log_trace(log: Path) -> Trace:
     """The trace of a job known only by its log: the last progress bar in it. A running job holds a lock on its log."""
+    if not log.is_file():  # missing, or a device, which may never end
+        return TO_DO
     try:
         age = time.time() - log.stat().st_mtime
         with log.open("rb") as file:
