@@ -21,7 +21,7 @@ PATIENCE_S = 300  # for a loaded machine
 ALL = ["projector", "embedding", "head", "lm_lora", "encoder_lora"]
 COMMON = {"trains": ALL, "steps": 3, "batch_size": 3, "accumulation": 4, "learning_rate": 1e-3, "warmup_steps": 0}
 # Adam divides by the gradient's magnitude, which for some weights is rounding alone.
-COMMON |= {"part_epsilons": dict.fromkeys(ALL, 1e-6)}
+COMMON |= {"part_epsilons": dict.fromkeys(ALL, 1e-4)}
 SAMPLED = {"max_new_tokens": 6, "rollouts": 4, "beam_rollouts": 0, "temperature": 1.0, "replacement_rounds": 2}
 STAGES = {
     "supervised": COMMON | {"template": "tagged"},
@@ -117,7 +117,9 @@ def test_one_two_and_four_processes_end_with_the_same_weights(
     for found, answers, other_log in others:
         assert answers == sampled
         for column in ("loss", "reward", "kl", "replaced_share", "zero_spread_share", "completion_length"):
-            assert other_log.get(column) == (pytest.approx(log[column], abs=2e-6) if column in log else None), column
+            # trl logs the mean of micro-batches' KL per token, which depends a little on who shares a micro-batch.
+            options = {"rel": 0.02} if column == "kl" else {"abs": 2e-6}
+            assert other_log.get(column) == (pytest.approx(log[column], **options) if column in log else None), column
         assert found.keys() == weights.keys()
         for key, tensor in weights.items():
             torch.testing.assert_close(found[key], tensor, atol=1e-6, rtol=0)
