@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from sampling import Utterance
 
+from mlcslm.config.stages import Part
 from mlcslm.model.log_mel import LogMel
-from mlcslm.model.parts import Part, set_trainable
+from mlcslm.model.parts import set_trainable
 from mlcslm.model.processor import IGNORED_LABEL, SpeechProcessor
 from mlcslm.model.projector import SAMPLE_RATE, encoder_frame_count
 from mlcslm.model.speech_llm import SpeechLLM

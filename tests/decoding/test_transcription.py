@@ -81,10 +81,10 @@ def test_the_command_needs_the_folder_and_the_package_alone(exported: Path, deco
 def test_lines_of_a_manifest_are_kaldi_text_and_json_has_the_rest(exported: Path, tones: Path, monkeypatch, capsys):
     from mlcslm.cli.transcribe import transcribe
 
-    transcribe(exported, [tones], as_json=False)
+    transcribe(str(exported), [tones], as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" ")[0] for line in lines] == pq.read_table(tones)["utterance_id"].to_pylist()
-    transcribe(exported, [tones], as_json=True)
+    transcribe(str(exported), [tones], as_json=True)
     first = json.loads(capsys.readouterr().out.splitlines()[0])
     assert lines[0].split(" ", 1)[1] == first["transcript"]
     assert first["raw_text"].startswith("<LANG_") and first["stop_reason"] in ("end", "length", "malformed")

@@ -177,11 +177,14 @@ def is_recognizer(model: str) -> bool:
     >>> is_recognizer("openai/whisper-base"), is_recognizer("results/checkpoints/ckpt-7000")
     (True, False)
     """
-    folder = Path(model.removeprefix("remote-code:"))
+    from mlcslm.config.model_sources import split_source
+
+    source = split_source(model)[0]
+    folder = Path(source)
     if folder.is_dir():
         ours = any((folder / name).is_file() for name in ("mlcslm.json", "checkpoint.json"))
         return not ours and (folder / "config.json").is_file()
-    parts = model.removeprefix("remote-code:").split("/")
+    parts = source.split("/")
     return len(parts) == 2 and all(parts) and parts[0][0] not in "./~" and not Path(parts[0]).exists()
 
 

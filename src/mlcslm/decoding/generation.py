@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,14 @@ from mlcslm.decoding.batching import FittingBatches, length_buckets
 from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.decoder import SCHEMA, Decoder, schema_of
 from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
-from mlcslm.decoding.hypothesis_files import PartialHypotheses, provenance, rows_to_decode
-from mlcslm.decoding.long_utterances import Pieces
+from mlcslm.decoding.hypothesis_files import complete_hypotheses, provenance, rows_to_decode
+from mlcslm.decoding.long_utterances import Pieces, reported_pieces
 from mlcslm.io.locks import exclusive
-from mlcslm.io.parquet import write_table
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.encoder_cache import open_cache
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
-from mlcslm.runtime.interruption import between_steps
-from mlcslm.runtime.progress import progress, say
 
 __all__ = ["SCHEMA", "Decoder", "DecodingPaths", "Noise", "decode_split", "decode_with_all", "length_buckets"]
 
@@ -106,17 +104,10 @@ def decode_with_all(
         beams = f" {answers}" if answers > 1 else ""
         label = f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}"
         decoder = Decoder(model, processor, recipe["template"], decoding, audio, compiled_trees)
-        done = PartialHypotheses(out, by)
-        with progress(len(rows), label, "utterance", initial=len(done.rows)) as bar, between_steps() as stop:
-            for hypotheses in _decode(decoder, rows, done.rows, recipe, manifest, label, lengths):
-                done.add(hypotheses)
-                bar.update(len(hypotheses))
-                stop.leave(f"{len(done.rows)} of {len(rows)} hypotheses")
+        decode = partial(_decode, decoder, rows, recipe=recipe, manifest=manifest, label=label, lengths=lengths)
         schema = pa.unify_schemas([schema_of(decoding), appended])
-        table = pa.Table.from_pylist([row | done.rows[row["utterance_id"]] for row in rows], schema=schema)
-        write_table(table.replace_schema_metadata(by), out)
-        done.remove()
-        lengths = {row["utterance_id"]: row["tokens"] for row in done.rows.values()}
+        hypotheses = complete_hypotheses(out, by, rows, decode, schema=schema, label=label)
+        lengths = {row["utterance_id"]: row["tokens"] for row in hypotheses}
 
 
 def _decode(
@@ -152,12 +143,7 @@ def _decode(
 def pieces_to_decode(rows: Sequence[dict[str, Any]], decoder: Decoder, label: str) -> Pieces:
     """The rows in pieces that fit the encoder's window; reports utterances that are split."""
     max_duration_s = decoder.processor.features.max_samples / SAMPLE_RATE
-    pieces = Pieces(rows, max_duration_s)
-    if count := len(pieces.long):
-        some = ", ".join(pieces.long[:3]) + (", …" if count > 3 else "")
-        what = "1 utterance is" if count == 1 else f"{count:,} utterances are"
-        say(f"{label}: {what} longer than the encoder's {max_duration_s:g} s, decoded in pieces cut at pauses: {some}")
-    return pieces
+    return reported_pieces(rows, max_duration_s, label, f"the encoder's {max_duration_s:g} s")
 
 
 SEGMENT_COLUMNS = ("recording", "grp", "speaker", "start", "end", "audio")

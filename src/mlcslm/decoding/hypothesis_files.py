@@ -6,8 +6,9 @@ import errno
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +18,8 @@ from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import atomic_path, read_rows, sha256
 from mlcslm.io.parquet import read_table, write_table
+from mlcslm.runtime.interruption import between_steps
+from mlcslm.runtime.progress import progress
 
 PARAMETERS = "parameters"
 """Key of the Parquet metadata that holds a recogniser's number of parameters."""
@@ -98,6 +101,33 @@ class PartialHypotheses:
     def remove(self) -> None:
         """Remove the file, once the decoding is complete."""
         self._path.unlink()
+
+
+def complete_hypotheses(
+    out: Path,
+    by: Mapping[str, str],
+    rows: Sequence[dict[str, Any]],
+    decode: Callable[[Mapping[str, dict[str, Any]]], Iterator[list[dict[str, Any]]]],
+    *,
+    schema: pa.Schema,
+    label: str,
+    further: Mapping[str, str] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
+    """Decode what a killed run has left of `rows`, write all hypotheses to `out`, and return them in no fixed order.
+
+    by: their provenance; decode: batches of hypotheses, given those that exist by utterance id; schema: of the output,
+    which may have columns of `rows`; further: metadata besides the provenance. Leaves between batches when asked to.
+    """
+    done = PartialHypotheses(out, by)
+    with progress(len(rows), label, "utterance", initial=len(done.rows)) as bar, between_steps() as stop:
+        for hypotheses in decode(done.rows):
+            done.add(hypotheses)
+            bar.update(len(hypotheses))
+            stop.leave(f"{len(done.rows)} of {len(rows)} hypotheses")
+    table = pa.Table.from_pylist([row | done.rows[row["utterance_id"]] for row in rows], schema=schema)
+    write_table(table.replace_schema_metadata({**by, **further}), out)
+    done.remove()
+    return list(done.rows.values())
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> str:

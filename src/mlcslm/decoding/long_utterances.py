@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_segment, segment_samples
+from mlcslm.runtime.progress import say
 from mlcslm.text.reflection import join_reflections, parse_reflection
 
 Row = dict[str, Any]
@@ -58,6 +59,16 @@ class Pieces:
             if len(found) == len(parts):
                 whole.append(_joined(name, found))
         return whole
+
+
+def reported_pieces(rows: Sequence[Row], max_duration_s: float, label: str, limit: str) -> Pieces:
+    """`Pieces` of the rows; a message that starts with `label` names those longer than the `limit`, as said there."""
+    pieces = Pieces(rows, max_duration_s)
+    if count := len(pieces.long):
+        some = ", ".join(pieces.long[:3]) + (", …" if count > 3 else "")
+        what = "1 utterance is" if count == 1 else f"{count:,} utterances are"
+        say(f"{label}: {what} longer than {limit}, decoded in pieces cut at pauses: {some}")
+    return pieces
 
 
 def cut_at_pauses(audio: Audio, longest: int) -> list[int]:

@@ -19,6 +19,7 @@ from torch import nn
 
 from mlcslm.config.languages import Group
 from mlcslm.config.model_sources import split_source
+from mlcslm.config.stages import Part
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import atomic_path, sha256
 from mlcslm.model.build import build_speech_llm
@@ -27,7 +28,7 @@ from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.log_mel import EncoderWindow
 from mlcslm.model.lora import LORA_MODULES, add_lora, has_lora
 from mlcslm.model.new_rows import store_new_rows
-from mlcslm.model.parts import Part, is_tied, part_parameters
+from mlcslm.model.parts import is_tied, part_parameters
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from transformers import WhisperFeatureExtractor
 
 from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import read_segment
@@ -77,10 +78,11 @@ def write_encoder_cache(
     rows = read_table(manifest, columns=["utterance_id", "audio", "start", "end"]).to_pylist()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = torch.bfloat16 if device.type == "cuda" else torch.float32
-    model, features = load_encoder(encoder, dtype=precision)
-    provenance = {"encoder": fingerprint_of(model), "adapters": ""}
-    if adapted is not None:
-        model, provenance["adapters"] = _adapted_encoder(adapted, encoder, device)
+    if adapted is None:
+        model, features = load_encoder(encoder, dtype=precision)
+        provenance = {"encoder": fingerprint_of(model), "adapters": ""}
+    else:
+        model, features, provenance = _adapted_encoder(adapted, encoder, device)
     model.to(device, precision).eval()  # type: ignore[arg-type] # transformers' wrapper hides the signature
     log_mel = LogMel(features, encoder_window=encoder_window, max_mel_frames=model.max_mel_frames)
     work = sorted(
@@ -126,19 +128,22 @@ def write_encoder_cache(
         (temporary / "cache.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 
-def _adapted_encoder(adapted: Adapted, encoder: str, device: torch.device) -> tuple[SpeechEncoder, str]:
-    """The encoder of a checkpoint, its adapters merged on `device` in float32 as decoding does; their fingerprint."""
+def _adapted_encoder(
+    adapted: Adapted, encoder: str, device: torch.device
+) -> tuple[SpeechEncoder, WhisperFeatureExtractor, dict[str, str]]:
+    """The encoder of a checkpoint, its adapters merged on `device` in float32, with its features and fingerprints."""
     from mlcslm.model.checkpoint import load_checkpoint
 
-    model, _ = load_checkpoint(
+    model, processor = load_checkpoint(
         adapted.checkpoint,
         languages=adapted.languages,
         encoder=encoder,
         language_model=adapted.language_model,
         dtype="float32",
     )
-    merge_lora(model.to(device))  # type: ignore[arg-type] # as above
-    return model.model.encoder, model.encoder_adapters
+    merge_lora(model.to(device))  # type: ignore[arg-type] # transformers' wrapper hides the signature
+    provenance = {"encoder": model.foundation["encoder"]["fingerprint"], "adapters": model.encoder_adapters}
+    return model.model.encoder, processor.features.feature_extractor, provenance
 
 
 def _batches(work: list[tuple[dict[str, Any], int]]) -> list[list[tuple[dict[str, Any], int]]]:

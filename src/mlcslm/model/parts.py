@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
 
+from mlcslm.config.stages import Part
 from mlcslm.errors import UserError
 from mlcslm.model.configuration import LoraSettings
 from mlcslm.model.lora import LORA_MODULES, add_lora, has_lora, lora_parameters
 from mlcslm.model.new_rows import add_new_rows, new_rows_of
 from mlcslm.model.speech_llm import SpeechLLM
 
-Part = Literal["projector", "embedding", "head", "new_rows", "lm_lora", "encoder_lora"]
 PARTS: tuple[Part, ...] = tuple(part for part in get_args(Part) if part != "new_rows")
 """All parts but `new_rows`, which are rows of embedding and head."""
 

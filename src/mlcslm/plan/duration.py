@@ -47,7 +47,6 @@ class PlannedJob:
     rule: str
     wildcards: Mapping[str, str]
     needs: tuple[int, ...] = ()
-    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,6 @@ class Operations:
         answer: float = self.text_lengths.answer_tokens(stage.template, seconds)
         context = round(getattr(stage, "context", 0) * self.text_lengths.tokens_a_second * seconds)
         prompt = self.text_lengths.prompt[stage.template] + context
-        reinforced = isinstance(stage, ReinforcementConfig)
         if isinstance(stage, ReinforcementConfig):
             rows, answer = utterances * stage.rollouts, min(answer, stage.max_new_tokens)
         positions = audio + prompt + answer
@@ -132,10 +130,9 @@ class Operations:
             encoder = heard = self._encoding(seconds, adapters="encoder_lora" in trained)
             if "encoder_lora" in stage.trains:
                 encoder = (2 + again) * heard + frames * 2 * self.encoder_lora
-        if not reinforced:
+        if not isinstance(stage, ReinforcementConfig):
             return rows * (language + head + projector) + utterances * encoder
         # Read by the parent as well; sampled before, once per rollout or beam.
-        assert isinstance(stage, ReinforcementConfig)
         read = positions * (2 * self.language_model + 2 * adapters + attention) + answer * self.head * 4
         sampled = stage.rollouts - stage.beam_rollouts + (stage.beams if stage.beam_rollouts else 0)
         writing = sampled * (1.5 * answer + prompt + audio) * 2 * (self.language_model + adapters)

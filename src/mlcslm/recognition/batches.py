@@ -12,7 +12,7 @@ from mlcslm.config.languages import Group
 from mlcslm.config.recognizers import RecognizerConfig
 from mlcslm.corpus.audio import read_segment
 from mlcslm.decoding.batching import FittingBatches, length_buckets
-from mlcslm.decoding.long_utterances import Pieces
+from mlcslm.decoding.long_utterances import reported_pieces
 from mlcslm.decoding.loops import has_loop
 from mlcslm.recognition.recognizer import Answer, Recognizer
 from mlcslm.runtime.progress import say
@@ -42,11 +42,8 @@ class RecognizerDecoder:
         Reports utterances that are split, and languages that the recogniser cannot be told.
         """
         self._report_unknown(rows)
-        pieces = Pieces(rows, self.recognizer.longest_s)
-        if count := len(pieces.long):
-            some = ", ".join(pieces.long[:3]) + (", …" if count > 3 else "")
-            what = "1 utterance is" if count == 1 else f"{count:,} utterances are"
-            say(f"{self.label}: {what} longer than {self.recognizer.longest_s:g} s, decoded in pieces: {some}")
+        longest_s = self.recognizer.longest_s
+        pieces = reported_pieces(rows, longest_s, self.label, f"{longest_s:g} s")
         with ThreadPoolExecutor(1) as worker:
             ahead: dict[tuple[str, ...], Future[Any]] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,14 +13,12 @@ from mlcslm.config.languages import Group
 from mlcslm.config.model_sources import split_source
 from mlcslm.config.recognizers import RecognizerConfig
 from mlcslm.decoding.decoder import SCHEMA
-from mlcslm.decoding.hypothesis_files import PARAMETERS, PartialHypotheses, rows_to_decode
+from mlcslm.decoding.hypothesis_files import PARAMETERS, complete_hypotheses, rows_to_decode
 from mlcslm.io.files import sha256
 from mlcslm.io.locks import exclusive
-from mlcslm.io.parquet import write_table
 from mlcslm.recognition.batches import RecognizerDecoder, Row
 from mlcslm.recognition.loading import load_recognizer
-from mlcslm.runtime.interruption import between_steps
-from mlcslm.runtime.progress import progress, say
+from mlcslm.runtime.progress import say
 
 
 def recognize_split(
@@ -44,19 +42,15 @@ def recognize_split(
     by = provenance(config, manifest)
     label = f"{name} on {manifest.stem}"
     with exclusive(out):
-        done = PartialHypotheses(out, by)
         recognizer = load_recognizer(config)
         decoder = RecognizerDecoder(recognizer, config, languages, label)
-        waiting = [row for row in rows if row["utterance_id"] not in done.rows]
-        with progress(len(rows), label, "utterance", initial=len(done.rows)) as bar, between_steps() as stop:
-            for hypotheses in decoder.decode(waiting):
-                done.add(hypotheses)
-                bar.update(len(hypotheses))
-                stop.leave(f"{len(done.rows)} of {len(rows)} hypotheses")
-        table = pa.Table.from_pylist([row | done.rows[row["utterance_id"]] for row in rows], schema=schema)
-        write_table(table.replace_schema_metadata(by | {PARAMETERS: str(recognizer.parameters)}), out)
-        done.remove()
-    if faults := describe_faults(list(done.rows.values())):
+
+        def decode(done: Mapping[str, Row]) -> Iterator[list[Row]]:
+            return decoder.decode([row for row in rows if row["utterance_id"] not in done])
+
+        further = {PARAMETERS: str(recognizer.parameters)}
+        hypotheses = complete_hypotheses(out, by, rows, decode, schema=schema, label=label, further=further)
+    if faults := describe_faults(hypotheses):
         say(f"{label}: {faults}")
 
 
@@ -67,7 +61,7 @@ def provenance(config: RecognizerConfig, manifest: Path) -> dict[str, str]:
     if folder.is_dir():
         files = {path.name: sha256(path) for path in sorted(folder.glob("*.json"))}
         files |= {path.name: str(path.stat().st_size) for path in sorted(folder.glob("*.safetensors"))}
-    settings = config.model_dump(mode="json", exclude={"batch_size", "model" if files else "batch_size"})
+    settings = config.model_dump(mode="json", exclude={"batch_size", "model"} if files else {"batch_size"})
     return {
         "recognizer": json.dumps(settings | {"files": files}, sort_keys=True),
         "manifest": json.dumps(sha256(manifest)),
