@@ -197,14 +197,14 @@ def test_a_recording_that_is_none_takes_no_other_s_transcript_with_it(
     soundfile.write(tmp_path / "nan.wav", samples, rate, subtype="FLOAT")
     soundfile.write(tmp_path / "opposed.wav", np.stack([samples[8:], -samples[8:]], axis=1), rate)
     with pytest.raises(FaultyInput) as caught:
-        transcribe(exported, [tmp_path / "nan.wav", good, tmp_path / "opposed.wav"], "en")
+        transcribe(str(exported), [tmp_path / "nan.wav", good, tmp_path / "opposed.wav"], "en")
     assert capsys.readouterr().out == f"{good}\t{decoded[0]['transcript']}\n"
     title, nan, opposed = str(caught.value).splitlines()
     assert title == "2 of 3 files not transcribed:"
     assert "nan.wav: contains samples that are not numbers" in nan
     assert "opposed.wav: its channels cancel each other" in opposed
     with pytest.raises(UserError, match=r"nan\.wav: contains samples"):
-        transcribe(exported, [tmp_path / "nan.wav"], "en")
+        transcribe(str(exported), [tmp_path / "nan.wav"], "en")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_where_no_group_is_named_it_is_the_one_that_the_model_answered(exported:
     model = Transcriber.load(exported)
     assert (model.group_of("<LANG_FR>"), model.group_of("<LANG_EN>"), model.group_of(None)) == ("French", None, None)
     wav = cut(pq.read_table(tones).to_pylist()[0], tmp_path / "a.wav")
-    transcribe(exported, [wav], as_json=True)
+    transcribe(str(exported), [wav], as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["group"] == model.group_of(found["language"])
 
