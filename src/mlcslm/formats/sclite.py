@@ -38,7 +38,8 @@ def write_alignments(path: str | os.PathLike[str], system: str, utterances: Sequ
 def alignment_lines(aligned: Aligned) -> list[str]:
     """The counts of an utterance, and reference, hypothesis and errors below each other.
 
-    >>> print("\\n".join(alignment_lines([("the", "the"), ("tea", "sea"), ("", "is"), ("hot", "")])))
+    >>> aligned = [("the", "the"), ("tea", "sea"), ("", "is"), ("hot", "")]
+    >>> print("\\n".join(alignment_lines(aligned)))  # doctest: +NORMALIZE_WHITESPACE
     Scores: (#C #S #D #I) 1 1 1 1
     REF:  the TEA ** HOT
     HYP:  the SEA IS ***
