@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from scipy.signal import lfilter
 
 from mlcslm.corpus.audio import SAMPLE_RATE
 from mlcslm.io.files import atomic_folder
@@ -123,6 +122,8 @@ def _clicks(rng: np.random.Generator, samples: int) -> Samples:
 
 def _resonance(source: Samples, centre: float, bandwidth: float = 150.0) -> Samples:
     """A two-pole resonator at `centre` Hz, with unit gain there."""
+    from scipy.signal import lfilter  # half a second that jobs which make no noise do not wait for
+
     radius = np.exp(-np.pi * bandwidth / SAMPLE_RATE)
     angle = 2 * np.pi * centre / SAMPLE_RATE
     gain = (1 - radius) * np.sqrt(1 - 2 * radius * np.cos(2 * angle) + radius**2)

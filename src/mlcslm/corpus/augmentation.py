@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import fftconvolve
 
 from mlcslm.config.schema import AugmentationConfig
 from mlcslm.corpus.acoustics import generate_noises, generate_room_responses
@@ -92,6 +91,8 @@ def reverberate(audio: Audio, response: Audio) -> Audio:
     The response's largest sample is its direct path: it is moved to time 0 and scaled to 1, so that words keep their
     position and sign.
     """
+    from scipy.signal import fftconvolve  # half a second that decoding, which adds no echo, does not wait for
+
     direct = int(np.argmax(np.abs(response)))
     wet = fftconvolve(audio, response / response[direct])[direct : direct + len(audio)]
     wet_power = _power(wet)
