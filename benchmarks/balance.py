@@ -7,8 +7,7 @@ that has the most to do. Counted by seconds of speech alone, and with the fixed 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from reporting import measure
 from sampling import read_lengths, synthetic_lengths
 
 from mlcslm.config.languages import read_languages
-from mlcslm.training.batches import TEXT_S, BatchPlan
+from mlcslm.plan.scaling import micro_batches, slowest
+from mlcslm.training.batches import TEXT_S
 
 ROOT = Path(__file__).parents[1]
 PLANS = {"as drawn": False, "cut evenly": True}
@@ -35,29 +35,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = {"utterances": len(lengths), "batch_size": options.batch_size, "speedups": {}}
     report["accumulation"] = options.accumulation
     for name, is_even in PLANS.items():
-        steps = list(_steps(lengths, options.batch_size, options.accumulation, is_even))
+        steps = list(micro_batches(lengths, options.batch_size, options.accumulation, even=is_even))
         for text_s in (0.0, TEXT_S):
             costs = [[len(batch) * (max(batch) + text_s) for batch in step] for step in steps]
             alone = sum(map(sum, costs))
             report["speedups"][f"{name}, {text_s:g} s of text"] = {
                 "alone_s": alone,
-                **{count: alone / sum(_slowest(step, count) for step in costs) for count in options.processes},
+                **{count: alone / sum(slowest(step, count) for step in costs) for count in options.processes},
             }
         report[f"largest batch, {name}, s"] = max(len(batch) * max(batch) for step in steps for batch in step)
     return report
-
-
-def _steps(lengths: Sequence[float], size: int, accumulation: int, is_even: bool) -> Iterator[list[list[float]]]:
-    """Lengths of the utterances of each micro-batch, by step, of the first pass."""
-    count = len(lengths) // size // accumulation * accumulation
-    batches = iter(BatchPlan(lengths, size, count, 17, accumulation=accumulation if is_even else 1))
-    for _ in range(count // accumulation):
-        yield [[lengths[index] for _, index in batch] for batch in islice(batches, accumulation)]
-
-
-def _slowest(costs: Sequence[float], processes: int) -> float:
-    """Micro-batches are taken in turn."""
-    return max(sum(costs[rank::processes]) for rank in range(processes))
 
 
 def readable(report: dict[str, Any]) -> list[str]:

@@ -18,11 +18,10 @@ import numpy as np
 from mlcslm.config.languages import Group
 from mlcslm.decoding.batching import length_buckets
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.plan.scaling import DEV_QUANTILES
 from mlcslm.training.batches import batches_of_pass
 
 SYNTHETIC_UTTERANCES = 29_952
-DEV_QUANTILES = ((0.0, 0.08), (0.5, 3.72), (0.9, 7.06), (0.99, 8.00), (1.0, 10.0))
-"""(share, seconds): median, 90 % and 99 % quantiles of MLC-SLM's dev set, with ends that give its mean of 3.87 s."""
 WORDS_PER_SECOND, CHARACTERS_PER_SECOND = 2.9, 6.0
 """The dev set's speaking rates in reference tokens, for synthetic lengths only."""
 TOKENS_PER_UNIT = {"word": 1.5, "character": 1.0}

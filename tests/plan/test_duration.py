@@ -19,7 +19,7 @@ from mlcslm.plan.throughput import read_throughput
 from mlcslm.plan.workload import SplitSize
 
 REPOSITORY = Path(__file__).parents[2]
-SPLIT = SplitSize(100, 3.87, 7.74, 1.0, counted=False)
+SPLIT = SplitSize(100, 3.87, 7.74, 1.0, source="assumed")
 
 
 @pytest.mark.slow

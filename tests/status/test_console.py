@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from mlcslm.config.diarization import SpeakerCorpusConfig
 from mlcslm.runtime.job_log import ONLY_TO_LOG, logged
 from mlcslm.runtime.progress import say
+from mlcslm.speaker_embedding.corpora import index_speakers
 from mlcslm.status.console import Console
 
 WORKFLOW = """
@@ -95,6 +97,37 @@ def test_a_failed_job_says_why_and_repeats_it_last(
     console.close()
     fault = f"train ckpt-4000 failed (log: {log}):\nmlcslm: 2 faults:\n  a.yaml: no\nb.yaml: no\n"
     assert capsys.readouterr().err == f"{fault}disk almost full\n\n{fault}"
+
+
+def test_a_failure_with_nothing_after_it_is_shown_once(
+    console: Console, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = ""
+    for number in (1, 2):
+        log = tmp_path / f"{number}.log"
+        log.write_text(f"mlcslm: fault {number}\n")
+        start(console, log, number)
+        console.emit(record(LogEvent.JOB_ERROR, jobid=number, rule_name="train", log=[str(log)]))
+        faults += f"train ckpt-4000 failed (log: {log}):\nmlcslm: fault {number}\n"
+    console.emit(record(None, "Exiting because a job execution failed.", logging.ERROR))
+    console.close()
+    assert capsys.readouterr().err == faults
+
+
+def test_what_a_job_skipped_is_shown(console: Console, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `corpus.skip_faulty` asks for, by a job that indexes speakers."""
+    for speaker in ("a", "b", "empty"):
+        (tmp_path / "corpus" / speaker).mkdir(parents=True)
+        if speaker != "empty":
+            (tmp_path / "corpus" / speaker / "1.wav").touch()
+    log = tmp_path / "a.log"
+    start(console, log)
+    with logged(log):
+        index_speakers("toy", SpeakerCorpusConfig(folder=str(tmp_path / "corpus")), tmp_path / "index.parquet")
+    capsys.readouterr()
+    console.emit(record(LogEvent.JOB_FINISHED, job_id=1))
+    assert capsys.readouterr().err == "toy: skipped 1 folders without wav or flac files\n"
+    console.close()
 
 
 def test_a_log_without_an_end_is_not_read(console: Console, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +19,7 @@ from mlcslm.decoding.generation import DecodingPaths
 from mlcslm.errors import UserError
 from mlcslm.io.files import write_json
 from mlcslm.runtime.job_log import logged
+from mlcslm.status import run
 from mlcslm.status.run import needed_stages, read_status
 from mlcslm.status.traces import Trace, decoding_trace, is_held, log_trace, training_trace
 from mlcslm.workflow.layout import Layout
@@ -130,6 +132,34 @@ def test_a_decoding_counts_its_hypotheses_over_shards(tmp_path: Path) -> None:
         assert decoding_trace(shards) == Trace("running", 14, 20, 6 * 0.5)
         assert decoding_trace([*shards, (tmp_path / "Thai.parquet", 10)]) == Trace("running", 14, 30)
     assert decoding_trace([(tmp_path / "Thai.parquet", 10)]) == Trace("to do")
+
+
+def test_decodings_that_wait_have_not_stopped(make_config, tmp_path: Path) -> None:
+    """Of a grid: one is done and waits for its job, one is being done, one was left half done by an earlier run."""
+    decodings = {name: {"max_new_tokens": number} for number, name in enumerate(("greedy", "b", "c"), start=20)}
+    stages = {"ckpt-10000": {"steps": 3, "template": "tagged"}}
+    config = make_config(stages, decodings=decodings, results=str(tmp_path))
+    layout = Layout(config)
+    systems = [("ckpt-10000", name, "dev") for name in decodings]
+    layout.manifest("dev").parent.mkdir()
+    pq.write_table(pa.table({"grp": ["French"] * 3}), layout.manifest("dev"))
+    waiting, busy, left = (layout.pending_hypotheses(*system, "all") for system in systems)
+    waiting.parent.mkdir(parents=True, exist_ok=True)
+    waiting.touch()
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.with_name(f".{left.name}.partial").write_text('{"checkpoint": "…"}\n{"seconds": 1.0}\n')
+    busy.parent.mkdir(parents=True, exist_ok=True)
+
+    def states() -> dict[str, Trace]:
+        return {part.name.split("/")[1].split()[0]: part.trace for part in run._decoding(layout)}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_systems", lambda _: systems)
+        with hold(busy.with_suffix(".lock")):
+            found = states()
+            assert (found["greedy"].state, found["b"].state) == ("done", "running")
+            assert found["c"] == Trace("to do", 1, 3)
+        assert states()["c"] == Trace("stopped", 1, 3)
 
 
 def test_other_jobs_tell_by_their_log_how_far_they_are(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from snakemake_executor_plugin_slurm import ExecutorSettings, submit_string
+from snakemake_executor_plugin_slurm.utils import set_gres_string
 
 from mlcslm.config.reading import read_config
 
@@ -20,7 +23,7 @@ RULES = {
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 }
 # The demo makes its own small foundation models, on a CPU.
-ON_GPUS = re.compile(r"scripts/(?!foundation)\w*(train|decode|encode|diarize|transcribe)\w*\.py")
+ON_GPUS = re.compile(r"scripts/(?!foundation)\w*(train|decode|encode|recognize|diarize|transcribe)\w*\.py")
 
 
 def requests(rule: str) -> dict[str, Any]:
@@ -52,6 +55,52 @@ def test_stages_of_the_paper_keep_all_gpus_of_their_job_busy() -> None:
     stages = read_config(REPOSITORY / "config" / "paper.yaml").stages
     gpus = requests("train")["gpu"]
     assert [name for name, stage in stages.items() if stage.accumulation % gpus] == []
+
+
+def test_what_is_changed_for_one_rule_changes_no_other() -> None:
+    """YAML's anchors would carry `gres` of `train` into `diarize`, beside the `gpu: 1` that is left there."""
+    text = (REPOSITORY / "profiles" / "slurm" / "config.v9+.yaml").read_text("utf-8")
+    events = list(yaml.parse(text))
+    assert [event for event in events if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None)] == []
+
+
+def command(**requested: Any) -> str:
+    """The sbatch call for a job with these requests."""
+    job = SimpleNamespace(resources=Resources(requested), threads=2, is_group=lambda: False)
+    params = dict.fromkeys(("run_uuid", "slurm_logfile", "comment_str", "account", "partition", "workdir"), "x")
+    return str(submit_string.get_submit_command(job, params)) + str(set_gres_string(job))
+
+
+class Resources(dict[str, Any]):
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def test_what_a_site_wants_is_written_as_documented() -> None:
+    """Lines of docs/slurm.md's table that are about a rule's resources, through Snakemake's plugin for SLURM."""
+    page = (REPOSITORY / "docs" / "slurm.md").read_text("utf-8")
+    said = {
+        "gpu: 4": "--gpus=4",
+        "gpu_model: a100": "--gpus=a100:4",
+        'gres: "gpu:a100:4"': "--gres=gpu:a100:4",
+        "constraint: a100_80gb": "-C a100_80gb",
+        'constraint: "a100&nvlink"': "-C 'a100&nvlink'",
+        "qos: gpu_long": "--qos=gpu_long",
+        "mem_mb_per_cpu: 4000": "--mem-per-cpu 4000",
+        "cpus_per_gpu: 8": "--cpus-per-gpu=8",
+    }
+    for written, expected in said.items():
+        assert f"`{written}`" in page
+        requested = yaml.safe_load(written) | ({"gpu": 4} if "gpu_model" in written or "cpus_per" in written else {})
+        call = command(**requested)
+        assert expected in call, call
+    assert "--gpus" not in command(gres="gpu:a100:4", **{k: v for k, v in requests("train").items() if k != "gpu"})
+    for option in ("slurm-qos", "slurm-reservation", "slurm-array-jobs"):
+        assert f"`{option}: " in page
+        assert hasattr(ExecutorSettings(), option.removeprefix("slurm-").replace("-", "_"))
 
 
 def test_the_profile_keeps_what_the_default_one_sets() -> None:

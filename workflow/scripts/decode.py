@@ -23,5 +23,6 @@ with job(snakemake) as (config, layout):
             language_model=config.models.language_model,
             compiled=config.resources.compile_decoding,
             groups=snakemake.params.groups,
+            several=len(names) > 1,
         )
         grid.collect(out)

@@ -42,6 +42,13 @@ def export(
     licence: Annotated[
         str | None, typer.Option(help="Licence of the weights for the card, by its hub identifier: apache-2.0, …")
     ] = None,
+    layout: Annotated[
+        Literal["hub", "merged"],
+        typer.Option(
+            "--format",
+            help="hub: one model, for this package; merged: a plain language model, its audio side apart.",
+        ),
+    ] = "hub",
     force: Annotated[
         bool, typer.Option("--force", help="Replace DIR of an earlier run even if files were added to it.")
     ] = False,
@@ -49,7 +56,9 @@ def export(
     """Write a checkpoint as a model-hub folder: weights, configuration, tokenizer, model card.
 
     The folder is complete: it contains the foundation models, with adapters merged into their weights. `mlcslm
-    transcribe DIR` and transformers load it wherever the package is installed. See docs/export.md.
+    transcribe DIR` and transformers load it wherever the package is installed. See docs/export.md. With `--format
+    merged`, DIR is a plain causal language model for any engine, with encoder and projector in DIR/audio: see
+    docs/serving.md.
     """
     from mlcslm.cli.score import find_languages
     from mlcslm.runtime.progress import waiting
@@ -68,6 +77,7 @@ def export(
             dtype=dtype,
             name=name,
             licence=licence,
+            merged=layout == "merged",
             force=force,
         )
     typer.echo(found)

@@ -14,7 +14,11 @@ class ResourcesConfig(Section):
 
     languages_per_shard: int = Field(0, ge=0, description="groups per decoding job; 0: all in one job")
     cache_encoder: bool = Field(True, description="cache encoder outputs on disk while the encoder is frozen")
-    data_workers: int = Field(0, ge=0, description="processes that prepare batches; 0: the training process does it")
+    data_workers: int = Field(
+        0,
+        ge=0,
+        description="processes that prepare batches, for all GPUs of a machine; 0: the training process does it",
+    )
     training_threads: int = Field(1, ge=1, description="CPU threads per training job")
     cpu_precision: Literal["float32", "auto"] = Field(
         "float32",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -114,3 +114,13 @@ def length_buckets(
     )
     for start in range(0, len(ordered), size):
         yield ordered[start : start + size]
+
+
+def with_next(batches: Iterable[list[Row]]) -> Iterator[tuple[list[Row], list[Row]]]:
+    """Each batch with the one after it, which is empty at the end."""
+    batches = iter(batches)
+    batch = next(batches, None)
+    while batch is not None:
+        following = next(batches, None)
+        yield batch, following or []
+        batch = following

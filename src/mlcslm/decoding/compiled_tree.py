@@ -12,7 +12,6 @@ Shapes: B utterances, K beams, N positions of capacity, H key-value heads, D hea
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +22,7 @@ from transformers.cache_utils import DynamicLayer
 from mlcslm.decoding.kv_cache import layer_states
 from mlcslm.decoding.prefix_tree import PrefixTree, read_tokens
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.runtime.progress import say
 
 _CAPACITY_STEP = 256  # capacity is a multiple of this: few shapes, and masks aligned as kernels need them
 _SHRINK_FACTOR = 4  # a batch shrinks by this factor, never gradually: every size has to be compiled
@@ -56,7 +56,7 @@ class CompiledTrees:
             return self._compiled(*arguments)
         except torch._dynamo.exc.TorchDynamoException as error:
             reason = str(error).strip().split("\n")[0]
-            print(f"The decoding step cannot be compiled; continuing without. ({reason})", file=sys.stderr)
+            say(f"the decoding step cannot be compiled; continuing without. ({reason})")
             self._compiled = read_tokens
             return read_tokens(*arguments)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcslm.config.decoding import DecodingConfig
-from mlcslm.decoding.batching import halved, lack_of_memory, length_buckets
+from mlcslm.decoding.batching import halved, lack_of_memory, length_buckets, with_next
 from mlcslm.decoding.continuous_batching import ContinuousBatch
 from mlcslm.decoding.conversations import Conversations, Row
 from mlcslm.decoding.decoder import Decoder
@@ -150,6 +150,8 @@ def _encode(decoder: Decoder, rows: Sequence[Row], conversations: Conversations,
     if all(row["utterance_id"] in encoded for row in rows):
         return
     upcoming = [*rows, *conversations.upcoming(_BATCHES_AHEAD * size)]
-    for batch in length_buckets([row for row in upcoming if row["utterance_id"] not in encoded], size):
+    new = [row for row in upcoming if row["utterance_id"] not in encoded]
+    for batch, following in with_next(length_buckets(new, size)):
+        decoder.audio.prepare([*batch, *following])
         decoder.audio.encode(batch)
         encoded.update(row["utterance_id"] for row in batch)

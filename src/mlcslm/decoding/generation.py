@@ -16,12 +16,13 @@ import torch
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import SAMPLE_RATE
-from mlcslm.decoding.batching import FittingBatches, length_buckets
+from mlcslm.decoding.batching import FittingBatches, length_buckets, with_next
 from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.decoder import SCHEMA, Decoder, schema_of
-from mlcslm.decoding.encoded_audio import EncodedAudio, Noise
+from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.hypothesis_files import complete_hypotheses, provenance, rows_to_decode
 from mlcslm.decoding.long_utterances import Pieces, reported_pieces
+from mlcslm.decoding.read_ahead import Noise
 from mlcslm.io.locks import exclusive
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
@@ -51,7 +52,9 @@ def decode_split(
     """
     decodings = [(paths.out, decoding)]
     with exclusive(paths.out):
-        decode_with_all(paths.checkpoint, paths.manifest, decodings, languages, cache=paths.cache, **options)
+        decode_with_all(
+            paths.checkpoint, paths.manifest, decodings, languages, cache=paths.cache, several=False, **options
+        )
 
 
 def decode_with_all(
@@ -68,6 +71,7 @@ def decode_with_all(
     noise: Noise | None = None,
     columns: Sequence[str] = (),
     compiled: bool = False,
+    several: bool = True,
 ) -> None:
     """Decode the utterances of `groups` (all by default) in `manifest` with each of `decodings`, one output each.
 
@@ -75,8 +79,8 @@ def decode_with_all(
     before is written, so it may be chosen late. encoder, language_model: the foundation models, by default those that
     the checkpoint was trained from. unseen: decode only the fold of this manifest that the checkpoint was trained
     without. columns: manifest columns to append to the outputs' own (`schema_of`). compiled: use compiled steps on a
-    GPU. Answers that do not match the template are kept and flagged; nothing is left out. A killed decoding resumes
-    where it was.
+    GPU. several: `decodings` may yield more than one, so encoder outputs are kept on disk for the next. Answers that do
+    not match the template are kept and flagged; nothing is left out. A killed decoding resumes where it was.
     """
     recipe = read_checkpoint(checkpoint).recipe
     rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None, columns)
@@ -96,7 +100,7 @@ def decode_with_all(
     lengths: dict[str, int] = {}
     for out, decoding in decodings:
         out.parent.mkdir(parents=True, exist_ok=True)
-        audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent)
+        audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent, reused=several)
         by = provenance(checkpoint, manifest, decoding)
         if noise is not None:
             by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
@@ -135,7 +139,8 @@ def _decode(
             yield pieces.join(hypotheses)
         return
     decode = FittingBatches(decoder.decode, decoding.batch_size, label)
-    for batch in length_buckets(pieces.rows, decoding.batch_size, lengths):
+    for batch, following in with_next(length_buckets(pieces.rows, decoding.batch_size, lengths)):
+        decoder.audio.prepare([*batch, *following])
         for hypotheses in decode(batch):
             yield pieces.join(hypotheses)
 

@@ -17,6 +17,7 @@ from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import CheckpointInfo, read_checkpoint
 from mlcslm.model.exported import EXPORT_FILE, save_export
 from mlcslm.model.lora import merge_lora
+from mlcslm.model.merged import save_merged
 from mlcslm.model.precision import model_dtype
 
 _CHECKPOINTS = "checkpoints"
@@ -36,12 +37,14 @@ def export_checkpoint(
     dtype: str | None = None,
     name: str | None = None,
     licence: str | None = None,
+    merged: bool = False,
     force: bool = False,
 ) -> str:
     """Write the checkpoint in the folder `checkpoint` to `folder` atomically; return a summary of what was written.
 
     database: a results database for the card, by default that of the results which the checkpoint lies in; decoding:
-    name of the default one, whose settings are the database's; others as `load_checkpoint` takes them. Raises UserError
+    name of the default one, whose settings are the database's; merged: as a plain language model with its audio side
+    beside it (`save_merged`), instead of one model; others as `load_checkpoint` takes them. Raises UserError
     for a checkpoint that cannot be loaded, and as `check_output_folder` does, which takes `force`.
     """
     given = (checkpoint, languages, database, encoder, language_model)
@@ -56,12 +59,14 @@ def export_checkpoint(
     )
     merge_lora(model)
     with atomic_folder(folder, _KIND, sign=EXPORT_FILE, force=force, inputs=inputs) as temporary:
-        exported = save_export(
+        save = save_merged if merged else save_export
+        exported = save(
             temporary, model, processor, info, languages=languages, decoding=settings.model_dump(mode="json")
         )
-        card = model_card(name or folder.resolve().name, asdict(exported), groups, decoding, measured, licence)
+        title = name or folder.resolve().name
+        card = model_card(title, asdict(exported), groups, decoding, measured, licence, merged=merged)
         (temporary / "README.md").write_text(card, encoding="utf-8")
-        size = sum(path.stat().st_size for path in temporary.iterdir())
+        size = sum(path.stat().st_size for path in temporary.rglob("*") if path.is_file())
     scored = (
         "without results in its card" if measured is None or not measured.systems else "with the results in its card"
     )

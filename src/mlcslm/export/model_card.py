@@ -53,16 +53,18 @@ def model_card(
     decoding: str,
     measured: Measured | None,
     licence: str | None = None,
+    *,
+    merged: bool = False,
 ) -> str:
     """The card, a Markdown page with a model hub's header.
 
     name: of the model; info: contents of `mlcslm.json`; decoding: name of the default decoding; licence: the hub's
-    identifier for the weights' licence.
+    identifier for the weights' licence; merged: for a language model with its audio side beside it.
     """
     parts = [
         f"# {_text(name)}",
         _summary(info, groups),
-        f"## Use\n\n{_use(next(iter(groups)))}",
+        f"## Use\n\n{(_use_merged if merged else _use)(next(iter(groups)))}",
         f"## Results\n\n{_results(decoding, measured)}",
         f"## Training\n\n{_training(info)}",
     ]
@@ -133,6 +135,22 @@ def _use(group: str) -> str:
         "```\n\n"
         "`transformers.AutoModelForCausalLM.from_pretrained` loads the bare model once `mlcslm.model.speech_llm` is "
         "imported; no code is downloaded with the weights. `mlcslm.json` has the SHA-256 of each file."
+    )
+
+
+def _use_merged(group: str) -> str:
+    return (
+        "The folder is a plain causal language model, which any engine loads; `audio` holds the rest. With the package "
+        "`mlcslm`, speech becomes the language model's input embeddings:\n\n"
+        "```python\n"
+        "from mlcslm.corpus.audio import read_audio\n"
+        "from mlcslm.model.merged import SpeechPrompts\n"
+        "from transformers import AutoModelForCausalLM\n\n"
+        'prompts, model = SpeechPrompts.load("FOLDER"), AutoModelForCausalLM.from_pretrained("FOLDER")\n'
+        f'(prompt,) = prompts([read_audio("recording.wav")], ["{group}"])\n'
+        "(ids,) = model.generate(inputs_embeds=prompt[None], max_new_tokens=180, do_sample=False).tolist()\n"
+        "print(prompts.parse(ids).transcript)\n"
+        "```"
     )
 
 

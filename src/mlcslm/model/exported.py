@@ -77,13 +77,20 @@ def save_export(
     """
     if not model.lora_is_merged:
         merge_lora(model)
-    _drop_adapters(model)
-    with _quiet():
+    drop_adapters(model)
+    with quiet_transformers():
         model.save_pretrained(folder, max_shard_size=MAX_FILE_SIZE)
         processor.tokenizer.save_pretrained(folder)
         processor.features.feature_extractor.save_pretrained(folder)
-    _clean(folder / "config.json")
+    clean_config(folder / "config.json")
     (folder / LANGUAGES_FILE).write_bytes(Path(languages).read_bytes())
+    return describe_export(folder, model, checkpoint, decoding)
+
+
+def describe_export(
+    folder: Path, model: SpeechLLM, checkpoint: CheckpointInfo, decoding: Mapping[str, Any]
+) -> ExportInfo:
+    """Write `mlcslm.json` of the files in `folder`; return its contents."""
     info = ExportInfo(
         checkpoint=checkpoint.name,
         parent=checkpoint.parent,
@@ -126,8 +133,13 @@ def load_export(
     """
     folder = Path(folder)
     info = read_export(folder)
+    if (folder / "audio").is_dir():
+        raise UserError(
+            f"{folder}: a merged export, for engines that serve language models (docs/serving.md). To load it here, "
+            "export the checkpoint without --format merged."
+        )
     try:
-        with _quiet():
+        with quiet_transformers():
             loaded = SpeechLLM.from_pretrained(
                 folder, dtype=getattr(torch, dtype or info.dtype), use_safetensors=True, output_loading_info=True
             )
@@ -162,7 +174,7 @@ def public_name(source: str) -> str:
     return path.name if path.is_absolute() or source.startswith("~") or ".." in path.parts else source
 
 
-def _drop_adapters(model: SpeechLLM) -> None:
+def drop_adapters(model: SpeechLLM) -> None:
     """Replace each adapter with its merged weights, so that names are those of a model without adapters."""
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):
@@ -170,7 +182,7 @@ def _drop_adapters(model: SpeechLLM) -> None:
             setattr(model.get_submodule(parent), child, module.get_base_layer())
 
 
-def _clean(path: Path) -> None:
+def clean_config(path: Path) -> None:
     """Drop `auto_map`, which names code files that are not in the folder, and make source names public."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("auto_map", None)
@@ -181,7 +193,7 @@ def _clean(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Hide transformers' own progress bars."""
     bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()

@@ -132,11 +132,12 @@ class Operations:
                 encoder = (2 + again) * heard + frames * 2 * self.encoder_lora
         if not isinstance(stage, ReinforcementConfig):
             return rows * (language + head + projector) + utterances * encoder
-        # Read by the parent as well; sampled before, once per rollout or beam.
+        # Read by the parent as well; sampled before, once per rollout or beam, all from prompts that are read once.
         read = positions * (2 * self.language_model + 2 * adapters + attention) + answer * self.head * 4
         sampled = stage.rollouts - stage.beam_rollouts + (stage.beams if stage.beam_rollouts else 0)
-        writing = sampled * (1.5 * answer + prompt + audio) * 2 * (self.language_model + adapters)
-        return rows * (language + head + projector + read) + utterances * (encoder + 3 * heard + writing)
+        written = sampled * min(1.5 * answer, stage.max_new_tokens)
+        writing = 2 * (written * (self.language_model + self.head) + (prompt + audio) * self.language_model)
+        return rows * (language + head + projector + read) + utterances * (encoder + 2 * heard + writing)
 
     def answering(self, checkpoint: str, decoding: str, split: SplitSize) -> float:
         """Operations of transcribing an utterance of mean length."""

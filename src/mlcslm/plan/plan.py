@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mlcslm.plan.shapes import Shapes, read_shapes
 from mlcslm.plan.stages import Planner, StagePlan
 from mlcslm.plan.throughput import Gpu, Throughput, read_throughput
 from mlcslm.plan.work import DecodingPlan, Works
-from mlcslm.plan.workload import SplitSize, split_sizes
+from mlcslm.plan.workload import SplitSize, split_sizes, utterance_lengths
 from mlcslm.workflow.layout import Layout
 
 
@@ -44,6 +44,13 @@ class Plan:
         chains = [[by_name[name] for name in self.config.lineage(stage)] for stage in by_name]
         longest = max(chains, key=lambda chain: sum(stage.gpu_hours for stage in chain))
         return tuple(reversed(longest))
+
+    def hours_of(self, chain: Sequence[StagePlan], processes: int = 1) -> float:
+        """Hours of stages one after the other, each on as many of `processes` GPUs as it can use."""
+        return sum(
+            stage.gpu_hours / max([times for count, times in stage.speedups.items() if count <= processes], default=1.0)
+            for stage in chain
+        )
 
     @property
     def all_fit(self) -> bool:
@@ -80,9 +87,10 @@ def make_plan(
     needed = needed_for_tables(layout)
     splits = split_sizes(layout, table.corpus)
     meter = Meter(shapes, config.models)
-    planner = Planner(config, meter, table.text, splits["train"], chosen)
+    lengths = utterance_lengths(layout, splits["train"])
+    planner = Planner(config, meter, table.text, splits["train"], chosen, table.host, lengths)
     stages = {name: planner(name) for name in config.stages}
-    works = Works(config, meter, table, splits)
+    works = Works(layout, meter, table, splits)
     systems = dict.fromkeys(system[:2] for system in needed.systems if system[0] in config.stages)
     return Plan(
         config=config,

@@ -10,6 +10,7 @@ from typing import Any
 from mlcslm.plan.plan import Plan
 from mlcslm.plan.stages import StagePlan
 from mlcslm.plan.throughput import GIB
+from mlcslm.plan.workload import ASSUMED
 
 Rows = list[list[str]]
 """A table's cells, header row first."""
@@ -94,11 +95,21 @@ def _heading(plan: Plan) -> Iterator[str]:
         f"GPU: {gpu.name}, {gpu.memory_gib:g} GiB, {gpu.reserved_gib:g} of them reserved, "
         f"{gpu.bfloat16_tflops:g} TFLOP/s in bfloat16; utilisation: {gpu.shares.source}"
     )
-    origin = "from its manifest" if train.counted else "assumed, no manifest yet"
     yield (
-        f"Training split: {train.utterances:,} utterances, {train.hours:,.0f} h, {train.mean_s:.2f} s on average, "
-        f"{train.max_duration_s:.1f} s at most ({origin})"
+        f"Training split: {train.utterances:,} utterances, {_hours(train.hours)}, {train.mean_s:.2f} s on average, "
+        f"{train.max_duration_s:.1f} s at most ({train.source})"
     )
+    assumed = [name for name, size in plan.splits.items() if size.source == ASSUMED]
+    if assumed:
+        yield (
+            f"Corpus: found no {', '.join(assumed)} split yet, so MLC-SLM's size is assumed. If yours is smaller, "
+            "decoding takes less in proportion; steps of training are fixed and take as long. Plan again once the data "
+            "are in place."
+        )
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.0f} h" if value >= 10 else f"{value:.1f} h"
 
 
 def _parameters(plan: Plan) -> Section:
@@ -118,24 +129,31 @@ def _parameters(plan: Plan) -> Section:
 
 def _memory(plan: Plan) -> Section:
     kinds = ("weights", "gradients", "optimiser", "reference", "activations", "sampling beyond")
-    rows = [["checkpoint", "trains", "trainable", *kinds, "total GiB", "fits"]]
+    rows = [["checkpoint", "trains", "trainable", *kinds, "total GiB", "of two", "host GiB", "fits"]]
     for names, stage in _alike(plan.stages):
         cells = [_gib(stage.memory[kind]) if stage.memory.get(kind) else "" for kind in kinds]
-        fits = "yes" if plan.fits(stage.peak_bytes) else "NO"
+        fits = "yes" if plan.fits(stage.shared_bytes) else "one GPU"
+        fits = fits if plan.fits(stage.peak_bytes) else "NO"
         trains = ", ".join(stage.trained)
-        rows.append([names, trains, f"{stage.trainable:,}", *cells, _gib(stage.peak_bytes), fits])
+        rows.append([names, trains, f"{stage.trainable:,}", *cells, _gib(stage.peak_bytes)])
+        rows[-1] += [_gib(stage.shared_bytes), _gib(stage.host_bytes), fits]
     longest = min(
         plan.splits["train"].max_duration_s, max(stage.max_duration_s for stage in plan.config.stages.values())
     )
     notes = (
-        f"In one process, with micro-batches of the longest utterances ({longest:.1f} s). Sampling beyond: what "
-        "sampling answers needs beyond the activations of learning from them.",
+        f"Per process, with micro-batches of the longest utterances ({longest:.1f} s). Sampling beyond: what sampling "
+        "answers needs beyond learning from them, its gradients included. Of two: the total of each of two GPUs, which "
+        "copy the gradients to add them up, but sample half the answers.",
+        f"Host: the machine's memory per process, {plan.config.resources.data_workers} data workers included: weights "
+        "while they are loaded, and the manifest's rows in each.",
     )
     return Section("Memory of training by part, in GiB", rows, notes, labels=2)
 
 
 def _work(plan: Plan) -> Section:
-    rows = [["checkpoint", "after", "steps", "utterances", "tokens", "FLOP", "seconds", "tokens/s", "GPU hours"]]
+    rows = [
+        ["checkpoint", "after", "steps", "utterances", "tokens", "FLOP", "seconds", "tokens/s", "GPU hours", "faster"]
+    ]
     for names, stage in _alike(plan.stages):
         rows.append(
             [
@@ -148,14 +166,15 @@ def _work(plan: Plan) -> Section:
                 f"{stage.seconds:.3g}",
                 f"{stage.tokens / stage.seconds:,.0f}",
                 f"{stage.gpu_hours:,.1f}",
+                ", ".join(f"{times:.1f} with {count}" for count, times in stage.speedups.items()),
             ]
         )
     chain = plan.longest_chain
-    hours = sum(stage.gpu_hours for stage in chain)
     notes = (
-        "Per step of utterances of mean length on one GPU. Processes share a step's micro-batches: N GPUs take 1/N of "
-        "the time.",
-        f"Longest chain: {' -> '.join(stage.name for stage in chain)}: {hours:,.1f} h on one GPU.",
+        "Per step of utterances of mean length on one GPU, with reading them beside the model. Faster: how many times "
+        "as fast with several GPUs, by simulation of how a step's utterances are dealt to them; without communication.",
+        f"Longest chain: {' -> '.join(stage.name for stage in chain)}: {plan.hours_of(chain):,.1f} h on one GPU, "
+        f"{plan.hours_of(chain, 4):,.1f} h on four.",
     )
     return Section("Training", rows, notes, labels=2)
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import get_args
 
 from mlcslm.config.schema import Config
 from mlcslm.config.stages import Part, ReinforcementConfig, Stage, StageConfig
 from mlcslm.model.parts import PARTS
+from mlcslm.plan import scaling
 from mlcslm.plan.fake_model import ADAPTERS, stage_bytes
-from mlcslm.plan.generation import Generating
+from mlcslm.plan.generation import Sampling, Work
 from mlcslm.plan.micro_batch import Cost, Lengths, Meter, Run
-from mlcslm.plan.throughput import Gpu, TextLengths
+from mlcslm.plan.throughput import GIB, Gpu, Host, TextLengths
 from mlcslm.plan.workload import SplitSize
 
 FLOAT32 = 4
@@ -24,9 +25,11 @@ _TILE_BYTES = 2**30
 class StagePlan:
     """A stage's plan.
 
-    trained: parameters by part; memory: bytes by part for the longest utterances, in one process; tokens: positions
-    that the language model reads or writes in an optimiser step with utterances of mean length; flops, seconds: of such
-    a step, on one GPU.
+    trained: parameters by part; memory: bytes by part for the longest utterances, in one process; shared_bytes: total
+    memory of each of two processes, which copy the gradients to add them up in buckets, but sample half the answers;
+    host_bytes: of the machine's memory, per process; tokens: positions that the language model reads or writes in an
+    optimiser step with utterances of mean length; flops, seconds: of such a step, on one GPU; speedups: how many times
+    as fast it is on several, by their number.
     """
 
     name: str
@@ -39,6 +42,9 @@ class StagePlan:
     tokens: int
     flops: float
     seconds: float
+    speedups: Mapping[int, float]
+    shared_bytes: int
+    host_bytes: float
 
     @property
     def trainable(self) -> int:
@@ -58,13 +64,19 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans stages of `config` for `gpu`; train: the size of the training split."""
+    """Plans stages of `config` for `gpu`.
+
+    train: the size of the training split; lengths: seconds of some utterances, to simulate how they are dealt to
+    processes.
+    """
 
     config: Config
     meter: Meter
     text: TextLengths
     train: SplitSize
     gpu: Gpu
+    host: Host = field(default_factory=Host)
+    lengths: Sequence[float] = ()
 
     def __call__(self, name: str) -> StagePlan:
         """The plan of stage `name`."""
@@ -81,9 +93,9 @@ class Planner:
         }
         if isinstance(stage, ReinforcementConfig):
             memory["reference"] = FLOAT32 * trainable
-            working, tokens, flops, seconds = _reinforcement(self, name, stage)
+            step = _reinforcement(self, name, stage)
         else:
-            working, tokens, flops, seconds = _supervised(self, name, stage)
+            step = _supervised(self, name, stage)
         return StagePlan(
             name=name,
             parent=stage.parent,
@@ -91,11 +103,29 @@ class Planner:
             utterances=stage.batch_size * stage.accumulation,
             parameters=sum(sizes[part] for part in present),
             trained=trained,
-            memory=memory | working,
-            tokens=tokens,
-            flops=flops,
-            seconds=seconds,
+            memory=memory | step.memory,
+            tokens=step.tokens,
+            flops=step.flops,
+            seconds=step.seconds,
+            speedups=step.speedups,
+            shared_bytes=sum((memory | step.memory | step.shared).values()) + FLOAT32 * trainable,
+            host_bytes=memory["weights"] + self._host_bytes(),
         )
+
+    def _host_bytes(self) -> float:
+        """Memory of a process and its workers, without the weights, which are in it while they are loaded."""
+        host, workers = self.host, self.config.resources.data_workers
+        rows = self.train.utterances * host.utterance_bytes
+        return GIB * (host.process_gib + workers * host.worker_gib) + (1 + workers) * rows
+
+    def with_reading(self, name: str, utterances: int, seconds: float) -> float:
+        """Seconds of a step whose computing takes `seconds`, with reading its utterances beside it or, without workers,
+        before it."""
+        if self.cached(name):
+            return seconds
+        workers = self.config.resources.data_workers
+        reading = self.host.reading_s(utterances * self.train.mean_s, max(1, workers))
+        return max(seconds, reading) if workers else seconds + reading
 
     def trained_before(self, name: str) -> tuple[Part, ...]:
         """Parts trained by the ancestors of `name`."""
@@ -118,8 +148,17 @@ class Planner:
         return shares.training_adapters if ADAPTERS & {*stage.trains, *before} else shares.training
 
 
-Step = tuple[dict[str, int], int, float, float]
-"""Working memory by part, and an optimiser step's tokens, operations and seconds."""
+@dataclass(frozen=True)
+class Step:
+    """An optimiser step: working memory by part (and of each of two processes, where that differs), tokens, operations,
+    seconds, and how many times as fast it is on several GPUs."""
+
+    memory: dict[str, int]
+    shared: dict[str, int]
+    tokens: int
+    flops: float
+    seconds: float
+    speedups: Mapping[int, float]
 
 
 def _supervised(planner: Planner, name: str, stage: StageConfig) -> Step:
@@ -144,7 +183,15 @@ def _supervised(planner: Planner, name: str, stage: StageConfig) -> Step:
     flops = stage.accumulation * planner.meter(mean).flops
     longest = planner.meter(run(min(stage.max_duration_s, planner.train.max_duration_s)))
     tokens = stage.accumulation * mean.lengths.tokens
-    return {"activations": round(longest.peak)}, tokens, flops, planner.gpu.seconds(flops, planner.share(stage, before))
+    seconds = planner.gpu.seconds(flops, planner.share(stage, before))
+    return Step(
+        memory={"activations": round(longest.peak)},
+        shared={},
+        tokens=tokens,
+        flops=flops,
+        seconds=planner.with_reading(name, stage.batch_size * stage.accumulation, seconds),
+        speedups=scaling.supervised(planner.lengths, stage.batch_size, stage.accumulation),
+    )
 
 
 def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> Step:
@@ -153,23 +200,38 @@ def _reinforcement(planner: Planner, name: str, stage: ReinforcementConfig) -> S
     max_duration_s = min(stage.max_duration_s, planner.train.max_duration_s)
     parts = tuple(dict.fromkeys((*before, *stage.trains)))
     mean_answer = min(planner.text.answer_tokens(stage.template, planner.train.mean_s), stage.max_new_tokens)
-    cached, prompt = planner.cached(name), planner.prompt_tokens(stage, max_duration_s)
+    cached = planner.cached(name)
     cost, tokens = _learning(planner, stage, before, planner.train.mean_s, mean_answer, cached=cached)
     learning, _ = _learning(planner, stage, before, max_duration_s, stage.max_new_tokens, cached=cached)
-    multinomial, beams = stage.rollouts - stage.beam_rollouts, stage.beams if stage.beam_rollouts else 0
-    sampling = seconds = flops = 0.0
-    for rows in filter(None, (multinomial, beams)):
-        answers = Generating(planner.meter, parts, stage.batch_size, rows, prompt, cached=cached)
-        sampling = max(sampling, sum(answers.memory(max_duration_s, stage.max_new_tokens)))
+    utterances = stage.batch_size * stage.accumulation
+    sampling = Sampling(planner.meter, stage, parts, planner.prompt_tokens(stage, max_duration_s), cached)
+    # There are no gradients while answers are sampled.
+    held = max(0.0, learning.peak) + FLOAT32 * sum(planner.meter.sizes[part] for part in stage.trains)
+
+    def beyond(count: int) -> int:
+        return round(max(0.0, sampling.memory(count, max_duration_s, stage.max_new_tokens) - held))
+
+    def work(count: int) -> Work:
         # Beams are kept until the last of a batch has ended, about as long as the longest answer.
-        each = answers.work(planner.train.mean_s, min(round(1.5 * mean_answer), stage.max_new_tokens), planner.gpu)
-        flops += stage.accumulation * each.flops
-        seconds += stage.accumulation * each.seconds
+        answer = min(round(1.5 * mean_answer), stage.max_new_tokens)
+        return sampling.work(count, planner.train.mean_s, answer, planner.gpu)
+
     updates = stage.accumulation * cost.flops
-    seconds += planner.gpu.seconds(updates, planner.share(stage, before))
-    working = {"activations": round(max(0.0, learning.peak)), "sampling beyond": 0}
-    working["sampling beyond"] = round(max(0.0, sampling - learning.peak))
-    return working, stage.accumulation * tokens, flops + updates, seconds
+    learning_s = planner.gpu.seconds(updates, planner.share(stage, before))
+    seconds = planner.with_reading(name, utterances, learning_s + work(utterances).seconds)
+    return Step(
+        memory={
+            "activations": round(max(0.0, learning.peak)),
+            "sampling beyond": beyond(utterances),
+        },
+        shared={"sampling beyond": beyond(-(-utterances // 2))},
+        tokens=stage.accumulation * tokens,
+        flops=updates + work(utterances).flops,
+        seconds=seconds,
+        speedups=scaling.reinforcement(
+            planner.lengths, stage.batch_size, stage.accumulation, learning_s, lambda count: work(count).seconds
+        ),
+    )
 
 
 def _learning(

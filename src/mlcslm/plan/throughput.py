@@ -51,10 +51,13 @@ class Gpu(Section):
         """Seconds for `flops` operations at `share` of the peak."""
         return flops / (self.bfloat16_tflops * 1e12 * share)
 
-    def step_seconds(self, weights: float, cache: float, flops: float) -> float:
-        """Seconds of a decoding step, which reads weights and cache (bytes) once and performs `flops` operations."""
+    def step_seconds(self, weights: float, cache: float, flops: float, launches: float = 1.0) -> float:
+        """Seconds of a decoding step, which reads weights and cache (bytes) once and performs `flops` operations.
+
+        launches: how many times as many kernels it launches as with merged adapters.
+        """
         reading = (weights + cache) / (self.bandwidth_gb_s * 1e9 * self.shares.bandwidth)
-        return max(reading, self.seconds(flops, self.shares.prompts), self.shares.step_ms / 1000)
+        return max(reading, self.seconds(flops, self.shares.prompts), launches * self.shares.step_ms / 1000)
 
 
 class CorpusSize(Section):
@@ -80,10 +83,29 @@ class TextLengths(Section):
         return self.answer[template] + round(self.answer_times[template] * self.tokens_a_second * seconds)
 
 
+class Host(Section):
+    """What a job's processes take of the machine around the GPU.
+
+    features_ms: milliseconds of one core to read a second of speech and compute its log-mel features; process_gib,
+    worker_gib: memory of a process that trains, and of one that prepares batches, without weights and utterances;
+    utterance_bytes: of each utterance of the manifest, in each of these processes.
+    """
+
+    features_ms: Positive = 1.0
+    process_gib: Positive = 4.0
+    worker_gib: Positive = 0.6
+    utterance_bytes: Positive = 1000
+
+    def reading_s(self, seconds: float, workers: int = 1) -> float:
+        """Seconds that so many processes need to read `seconds` of speech."""
+        return seconds * self.features_ms / 1000 / workers
+
+
 class Throughput(Section):
     """config/throughput.yaml."""
 
     gpu: str
+    host: Host = Field(default_factory=Host)
     gpus: dict[str, Gpu]
     corpus: CorpusSize
     text: TextLengths

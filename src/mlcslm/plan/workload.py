@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mlcslm.config.languages import read_languages
 from mlcslm.config.schema import Split
+from mlcslm.corpus.layout import find_sessions
+from mlcslm.corpus.transcripts import parse_transcript
+from mlcslm.plan.scaling import typical_lengths
 from mlcslm.plan.throughput import CorpusSize
 from mlcslm.workflow.layout import Layout
+
+_LENGTHS = 30_000
+_TRANSCRIPTS = 200
+COUNTED, READ, GENERATED, ASSUMED = "from its manifest", "from its transcripts", "to be generated", "assumed"
+"""Sources of a split's size."""
 
 
 @dataclass(frozen=True)
 class SplitSize:
-    """A split's utterances, their mean and maximum seconds, hours of recordings; counted: from a manifest."""
+    """A split's utterances, their mean and maximum seconds, hours of recordings, and where these numbers are from."""
 
     utterances: int
     mean_s: float
     max_duration_s: float
     recordings_h: float
-    counted: bool
+    source: str
 
     @property
     def hours(self) -> float:
@@ -29,8 +39,21 @@ class SplitSize:
 
 
 def split_sizes(layout: Layout, corpus: CorpusSize) -> dict[Split, SplitSize]:
-    """Each split's size: from its manifest, else for the demo corpus to be generated, else from `corpus`."""
-    return {split: _counted(layout, split) or _estimated(layout, corpus, split) for split in layout.splits}
+    """Each split's size: from its manifest, else from its transcripts, else for the demo corpus to be generated, else
+    from `corpus`."""
+    return {
+        split: _counted(layout, split) or _read(layout, split) or _estimated(layout, corpus, split)
+        for split in layout.splits
+    }
+
+
+def utterance_lengths(layout: Layout, train: SplitSize) -> list[float]:
+    """Seconds of some training utterances: of the manifest's, evenly spread over it, or typical ones of their mean."""
+    if train.source != COUNTED:
+        return typical_lengths(train.mean_s, _LENGTHS)
+    table = pq.read_table(layout.manifest("train"), columns=["start", "end"])
+    seconds: list[float] = pc.subtract(table["end"], table["start"]).to_pylist()
+    return seconds[:: max(1, len(seconds) // _LENGTHS)]
 
 
 def _counted(layout: Layout, split: Split) -> SplitSize | None:
@@ -45,7 +68,30 @@ def _counted(layout: Layout, split: Split) -> SplitSize | None:
         mean_s=pc.mean(seconds).as_py(),
         max_duration_s=pc.max(seconds).as_py(),
         recordings_h=pc.sum(ends).as_py() / 3600,
-        counted=True,
+        source=COUNTED,
+    )
+
+
+def _read(layout: Layout, split: Split) -> SplitSize | None:
+    """The size of a split in the challenge's layout, reckoned from some of its transcripts; None for any other."""
+    folder = layout.config.corpus.folders.get(split)
+    if folder is None or not Path(folder).is_dir():
+        return None
+    sessions, _ = find_sessions(folder, read_languages(layout.config.languages))
+    known = [one.transcript for one in sessions if one.transcript is not None]
+    some = known[:: max(1, len(known) // _TRANSCRIPTS)]  # 1,500 h have too many lines to be read at each start of a run
+    transcripts = [parse_transcript(one)[0] for one in some]
+    utterances = [[line.utterance for line in lines] for lines in transcripts if lines]
+    seconds = [one.end - one.start for session in utterances for one in session]
+    if not seconds:
+        return None
+    scale = len(known) / len(some)
+    return SplitSize(
+        utterances=round(scale * len(seconds)),
+        mean_s=sum(seconds) / len(seconds),
+        max_duration_s=max(seconds),
+        recordings_h=scale * sum(max(one.end for one in session) for session in utterances) / 3600,
+        source=READ,
     )
 
 
@@ -54,6 +100,6 @@ def _estimated(layout: Layout, corpus: CorpusSize, split: Split) -> SplitSize:
         demo = layout.config.corpus.demo
         utterances = getattr(demo, f"{split}_sessions") * len(layout.groups) * demo.turns_per_session
         hours = utterances * corpus.mean_s / 3600
-        return SplitSize(utterances, corpus.mean_s, 2 * corpus.mean_s, hours, counted=False)
+        return SplitSize(utterances, corpus.mean_s, 2 * corpus.mean_s, hours, GENERATED)
     utterances = round(corpus.hours[split] * 3600 / corpus.mean_s)
-    return SplitSize(utterances, corpus.mean_s, corpus.max_duration_s, corpus.recordings_h[split], counted=False)
+    return SplitSize(utterances, corpus.mean_s, corpus.max_duration_s, corpus.recordings_h[split], ASSUMED)

@@ -6,7 +6,6 @@ A corpus has up to ten million files, so it is listed once, by name only: no fil
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from mlcslm.config.diarization import SpeakerCorpusConfig
 from mlcslm.corpus.layout import AUDIO_SUFFIXES
 from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_path
-from mlcslm.runtime.progress import watched
+from mlcslm.runtime.progress import say, watched
 
 SCHEMA = pa.schema([pa.field("speaker", pa.string(), nullable=False), pa.field("path", pa.string(), nullable=False)])
 """An index: one row per utterance, grouped by speaker; `path` is relative to the folder in the metadata `root`."""
@@ -65,7 +64,7 @@ def index_speakers(
                 "pattern of each speaker's folder."
             )
     if speakers < len(folders):
-        print(f"{name}: skipped {len(folders) - speakers} folders without wav or flac files", file=sys.stderr)
+        say(f"{name}: skipped {len(folders) - speakers} folders without wav or flac files")
     return speakers, utterances
 
 
@@ -80,7 +79,7 @@ def _audio_below(folder: Path, skip_faulty: bool) -> Iterator[Path]:
         message = f"{error.filename}: cannot list the folder: {error.strerror}."
         if not skip_faulty:
             raise UserError(f"{message} Repair it, or skip it with corpus.skip_faulty.")
-        print(f"skipped: {message}", file=sys.stderr)
+        say(f"skipped: {message}")
 
     for parent, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         below.sort()

@@ -49,6 +49,7 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.steps, self.batch_size, self.seed = steps, batch_size, seed
         self.samples = round(crop_s * SAMPLE_RATE)
         self.augmenter, self.settings, self.skip_faulty = augmenter, settings, skip_faulty
+        self._skipped: set[str] = set()
 
     @property
     def speakers(self) -> int:
@@ -88,7 +89,9 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             except UserError as error:
                 if not self.skip_faulty or fault == _MAX_FAULTY - 1:
                     raise
-                print(f"skipped: {error}", file=sys.stderr)
+                if str(error) not in self._skipped:  # a speaker is drawn more than once
+                    self._skipped.add(str(error))
+                    print(f"mlcslm: skipped: {error}", file=sys.stderr)
         return audio if speed == 1 else soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
 
     def _read(self, voice: int, seconds: float, rng: np.random.Generator) -> Audio:

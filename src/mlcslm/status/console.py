@@ -98,6 +98,7 @@ class Console(LogHandlerBase):
             os.environ[ONLY_TO_LOG] = "1"
         self._jobs: dict[int, RunningJob] = {}
         self._faults: list[str] = []
+        self._faults_are_last = True
         self._state = threading.Lock()
         self._over = threading.Event()
         self._begun = time.monotonic()
@@ -147,11 +148,11 @@ class Console(LogHandlerBase):
         for job in stopped:  # by an interruption: some say where they will resume
             for message in _said(job.log):
                 self._print(message)
-        if self._faults:
+        if self._faults and not self._faults_are_last:
             self._print("")
             for fault in self._faults:
                 self._print(fault)
-            self._faults = []
+        self._faults = []
         super().close()
 
     def _start(self, record: logging.LogRecord) -> None:
@@ -182,8 +183,10 @@ class Console(LogHandlerBase):
         label = job.label if job is not None else getattr(record, "rule_name", "a job")
         said = list(_said(log, to_the_end=True)) or ["it ended without a message"]
         fault = "\n".join([f"{label} failed (log: {log}):", *(f"{_PREFIX}{message}" for message in said[-3:])])
-        self._faults.append(fault)
+        still_last = self._faults_are_last or not self._faults
         self._print(fault)
+        self._faults_are_last = still_last
+        self._faults.append(fault)
 
     def _jobs_speak_for_themselves(self, record: logging.LogRecord) -> bool:
         """Whether an error is only Snakemake's report that a job's process, or the run, has failed."""
@@ -200,6 +203,7 @@ class Console(LogHandlerBase):
             self._print(text + hint)
 
     def _print(self, text: str) -> None:
+        self._faults_are_last = False
         if self._live is not None:
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from mlcslm.errors import UserError
 from mlcslm.io.files import fingerprint
 from mlcslm.io.parquet import read_table
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
-from mlcslm.status.traces import DONE, TO_DO, Trace, decoding_trace, log_trace, training_trace
+from mlcslm.status.traces import DONE, TO_DO, Trace, decoding_trace, is_held, log_trace, training_trace
 from mlcslm.workflow.layout import Layout
 
 
@@ -95,6 +95,12 @@ def _reasoning(layout: Layout) -> Trace:
 
 
 def _decoding(layout: Layout) -> Iterator[Part]:
+    busy = {
+        (checkpoint, split)
+        for checkpoint, decoding, split in _systems(layout)
+        for shard in layout.shards()
+        if is_held(layout.pending_hypotheses(checkpoint, decoding, split, shard).with_suffix(".lock"))
+    }
     for checkpoint, decoding, split in _systems(layout):
         name = f"{checkpoint}/{decoding} on {split}"
         if layout.scores(checkpoint, decoding, split).is_file():
@@ -111,7 +117,10 @@ def _decoding(layout: Layout) -> Iterator[Part]:
             )
             for shard in layout.shards()
         ]
-        yield Part("decoding", name, decoding_trace(shards), "utterances")
+        trace = decoding_trace(shards)
+        if trace.state == "stopped" and (checkpoint, split) in busy:
+            trace = replace(trace, state="to do")  # a job does all decodings of a grid, one after the other
+        yield Part("decoding", name, trace, "utterances")
 
 
 def _diarization(layout: Layout) -> Iterator[Part]:

@@ -49,8 +49,11 @@ def training_trace(work: Path, steps: int) -> Trace:
 
 
 def decoding_trace(shards: Sequence[tuple[Path, int]]) -> Trace:
-    """The trace of a decoding from its shards (file, number of utterances), with partial hypotheses beside them."""
-    done, left, running, begun = 0, 0.0, False, False
+    """The trace of a decoding from its shards (file, number of utterances), with partial hypotheses beside them.
+
+    Stopped: a shard was left half done. Between shards, which other jobs may be at any time, it is still to do.
+    """
+    done, left, running, begun, is_partial = 0, 0.0, False, False, False
     known_pace = True
     for file, utterances in shards:
         partial = file.with_name(f".{file.name}.partial")
@@ -58,17 +61,19 @@ def decoding_trace(shards: Sequence[tuple[Path, int]]) -> Trace:
             done, begun = done + utterances, True
             continue
         seconds = [row["seconds"] for row in _last_rows(partial, utterances + 1) if "seconds" in row]
-        begun = begun or partial.is_file()
+        is_partial = is_partial or partial.is_file()
         done += len(seconds)
         running = running or is_held(file.with_suffix(".lock"))
         if seconds:
             left += (utterances - len(seconds)) * sum(seconds) / len(seconds)
         else:
             known_pace = False
-    if not (begun or running):
+    if not (begun or is_partial or running):
         return TO_DO
     total = sum(utterances for _, utterances in shards)
-    return Trace("running" if running else "stopped", done, total, left if running and known_pace else None)
+    if running:
+        return Trace("running", done, total, left if known_pace else None)
+    return Trace("stopped" if is_partial else "done" if done == total else "to do", done, total)
 
 
 def log_trace(log: Path) -> Trace:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -160,6 +161,9 @@ def _main(job_file: str, *options: str) -> None:
     if options:
         for name, given in (("RANK", "PROCID"), ("LOCAL_RANK", "LOCALID"), ("WORLD_SIZE", "NTASKS")):
             os.environ[name] = os.environ[f"SLURM_{given}"]
+        # "4(x2)": four tasks on each of two nodes; "4,3": four on the first.
+        tasks = re.match(r"\d+", os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1"))
+        os.environ["LOCAL_WORLD_SIZE"] = tasks[0] if tasks else "1"
 
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     folders: dict[str, Any] = {key: Path(value) if value else None for key, value in job["paths"].items()}

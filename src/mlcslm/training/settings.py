@@ -38,7 +38,7 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "save_total_limit": 2,
         "bf16": model_dtype() == "bfloat16" if cuda else trains_in_bfloat16(config),
         "use_cpu": not cuda,
-        "dataloader_num_workers": config.resources.data_workers,
+        "dataloader_num_workers": workers_per_process(config),
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
         "remove_unused_columns": False,
@@ -46,6 +46,11 @@ def trainer_arguments(stage: Stage, config: Config, work: Path) -> dict[str, Any
         "disable_tqdm": True,
         "report_to": list(config.tracking.report_to),
     }
+
+
+def workers_per_process(config: Config) -> int:
+    """Processes that prepare batches for this one: its share of `data_workers`, at least one if there are any."""
+    return -(-config.resources.data_workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def micro_batches_per_process(stage: Stage) -> int:
