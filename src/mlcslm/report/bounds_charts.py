@@ -113,7 +113,7 @@ def _by_group(connection: duckdb.DuckDBPyConnection, split: str, choice: str) ->
         hovertemplate="%{x}, %{y}: %{text} %, %{z:.2f} points below the choice<extra></extra>",
     )
     return {
-        "heading": f"By group ({split})",
+        "heading": f"By group, {choice} ({split})",
         "text": "Numbers are the best choice's rate in percent among all there is, colours the points that it is below "
         "the choice made.",
         "charts": [
