@@ -11,7 +11,7 @@ import toy_report
 
 from mlcslm.results.database import open_database
 
-PAGES = ("index", "training", "groups", "decoding", "reasoning", "diarization", "utterances")
+PAGES = ("index", "training", "groups", "decoding", "reasoning", "bounds", "diarization", "utterances")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -33,7 +33,7 @@ def test_tables_show_all_numbers_of_their_views(look: Any, toy_database: Path) -
     page = look().open("index.html")
     with open_database(toy_database) as connection:
         [(names,)] = connection.execute("SELECT list(DISTINCT table_name) FROM rendered_rows").fetchall()
-        assert {"table1", "table4", "table6", "table7"} <= set(names)
+        assert {"table1", "table4", "table6", "table7", "table8"} <= set(names)
         for name in names:
             rows = connection.execute(f"SELECT * FROM {name}").fetchall()
             rendered = page.locator(f"#{name} > .scroll tbody tr:not(.note)")

@@ -54,6 +54,12 @@ def diarization_inputs(inputs: toy.Inputs) -> toy.Inputs:
     return toy_tables.with_diarization(inputs)
 
 
+@pytest.fixture
+def recipe_inputs(inputs: toy.Inputs) -> toy.Inputs:
+    """The same with recipes and an oracle."""
+    return toy_tables.with_recipes(inputs)
+
+
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy corpus's database with everything, to read."""

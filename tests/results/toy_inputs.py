@@ -47,6 +47,8 @@ class Inputs:
     reflections: list[Path] = field(default_factory=list)
     diarization: list[Path] = field(default_factory=list)
     segments: list[Path] = field(default_factory=list)
+    oracles: list[Path] = field(default_factory=list)
+    stage_costs: Path | None = None
     tables: Path = ROOT / "config/tables.yaml"
     systems: list[SystemRow] = field(default_factory=lambda: list(SYSTEMS))
     config: dict[str, Any] = field(default_factory=lambda: dict(CONFIG))
@@ -93,6 +95,8 @@ class Inputs:
             tables=inputs.tables,
             languages=ROOT / "config/languages.tsv",
             systems=inputs.systems,
+            oracles=inputs.oracles,
+            stage_costs=inputs.stage_costs,
         )
         return self.out
 

@@ -81,9 +81,39 @@ def with_diarization(inputs: Inputs) -> Inputs:
     )
 
 
+def with_recipes(inputs: Inputs) -> Inputs:
+    """`inputs` with two recipes, ckpt-7000 and its control ckpt-4000, and the oracle of ckpt-7000's candidates."""
+    made, best = inputs.folder, "ckpt-7000/greedy"
+    rows = [
+        {name: row[name] for name in ("system", "split", "protocol", "utterance_id", "length")}
+        | {"candidates": number, "errors": errors}
+        for row, of_row in zip(count_rows(best, "dev"), TOY["oracles"], strict=True)
+        for number, errors in enumerate(of_row, start=1)
+    ]
+    costs = [
+        {"checkpoint": name, "parent": parent, "steps": 10, "flop": flop}
+        for name, (parent, flop) in TOY["stage_costs"].items()
+    ]
+    logs = ["ckpt-2000", "ckpt-7000"]
+    recipes = {
+        "plain": {"checkpoint": "ckpt-4000"},
+        "ours": {"checkpoint": "ckpt-7000", "control": "plain", "note": "a toy"},
+    }
+    return replace(
+        inputs,
+        oracles=[write_parquet(made / f"oracles/{best}/dev.parquet", rows)],
+        stage_costs=write_parquet(made / "costs/stages.parquet", costs),
+        training_logs=[
+            *inputs.training_logs,
+            *(write_log(made, name, [0.5]) for name in logs if not any(name in str(p) for p in inputs.training_logs)),
+        ],
+        config=inputs.config | {"recipes": recipes},
+    )
+
+
 def with_everything(inputs: Inputs) -> Inputs:
-    """`inputs` with systems that reflect, those of Tables 3 and 4, and diarizers."""
-    return with_diarization(with_grids(with_reasoning(inputs)))
+    """`inputs` with systems that reflect, those of Tables 3, 4 and 8, and diarizers."""
+    return with_recipes(with_diarization(with_grids(with_reasoning(inputs))))
 
 
 def counts_path(inputs: Inputs, diarizer: str, split: str) -> Path:

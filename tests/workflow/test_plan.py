@@ -22,6 +22,11 @@ def test_jobs_are_those_of_a_dry_run(toy_config: dict[str, Any], make_toy: Any, 
             "embeddings": {"resnet101": embedding},
             "diarizers": {"baseline": diarizer, "resnet101-8": diarizer, "another": diarizer},
             "resources": {"languages_per_shard": 2},
+            "decodings.choosing": {"method": "consensus", "consensus": {"candidates": 3}},
+            "recipes": {
+                "plain": {"checkpoint": "ckpt-4000"},
+                "ours": {"checkpoint": "ckpt-7000", "decoding": "choosing", "control": "plain"},
+            },
         }
     )
     layout = Layout(parse_config(toy.config | {"results": str(toy.results)}))

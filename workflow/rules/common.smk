@@ -44,7 +44,7 @@ wildcard_constraints:
     of_dev="(dev/)?",
     external="|".join(map(re.escape, preset.systems)) or NONE,
     shard="[A-Za-z-]+",
-    table="table[1-7]",
+    table="table[1-8]",
 
 
 def submitted_split(wildcards):

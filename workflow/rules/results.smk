@@ -1,3 +1,22 @@
+# What recipes cost, by the plan; the manifest says how long utterances are.
+rule stage_costs:
+    input:
+        manifest=layout.manifest("train"),
+        languages=preset.languages,
+    output:
+        layout.stage_costs(),
+    log:
+        layout.log("stage_costs"),
+    benchmark:
+        layout.benchmark("stage_costs")
+    conda:
+        "../../envs/mlcslm.yaml"
+    params:
+        stages={name: preset.stages[name].model_dump(mode="json") for name in layout.recipe_stages()},
+    script:
+        "../scripts/stage_costs.py"
+
+
 # Everything that has been measured, in one file. Its inputs are what the requested tables need, so that one table does
 # not cost the others; whatever else has been measured so far is included as it is.
 rule database:

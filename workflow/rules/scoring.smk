@@ -32,3 +32,25 @@ rule score:
         normalise_hypothesis=preset.scoring.normalise_hypothesis,
     script:
         "../scripts/score.py"
+
+
+# How good a choice among a consensus's candidates can be at most.
+rule score_candidates:
+    input:
+        manifest=rules.manifest.output[0],
+        hypotheses=rules.merge_hypotheses.output[0],
+    output:
+        layout.oracles("{checkpoint}", "{decoding}", "{split}"),
+    log:
+        layout.log("score_candidates", "{checkpoint}", "{decoding}", "{split}"),
+    benchmark:
+        layout.benchmark("score_candidates", "{checkpoint}", "{decoding}", "{split}")
+    wildcard_constraints:
+        decoding="|".join(map(re.escape, filter(layout.has_candidates, preset.decodings))) or NONE,
+    conda:
+        "../../envs/mlcslm.yaml"
+    params:
+        protocol=preset.scoring.protocol,
+        normalise_hypothesis=preset.scoring.normalise_hypothesis,
+    script:
+        "../scripts/score_candidates.py"

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def show(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="table1 … table7, systems or groups; without it, list them."),
+        typer.Argument(metavar="[NAME]", help="table1 … table8, systems or groups; without it, list them."),
     ] = None,
     configfile: Configuration = None,
     database: Database = None,

@@ -1,4 +1,4 @@
-"""Rows of Tables 6 and 7 for ready recognisers, which the paper does not have."""
+"""Rows of Tables 6 and 7 for ready recognisers, and Table 8 of recipes, which the paper does not have."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Mapping
 from mlcslm.config.paper_tables import WITH_OWN_ROWS, Measures, PaperRow, PaperTable
 from mlcslm.config.schema import Config
 
+RECIPES = "table8"
+"""The table of the configuration's recipes, of which `config/tables.yaml` knows nothing."""
+
 
 def with_own_rows(tables: Mapping[str, PaperTable], config: Config) -> dict[str, PaperTable]:
-    """`tables` with a row in Table 6 for each recogniser, and in Table 7 for each diarizer that one transcribes.
+    """`tables` with a row in Table 6 for each recogniser, and in Table 7 for each diarizer that one transcribes; and
+    Table 8 if the configuration has recipes.
 
     Each says in its note that it is not in the paper. Systems that `tables` has rows for already get no second one.
     """
@@ -24,7 +28,20 @@ def with_own_rows(tables: Mapping[str, PaperTable], config: Config) -> dict[str,
                 if measures not in known
             ]
             found[name] = table.model_copy(update={"rows": [*table.rows, *new]})
-    return found
+    return found | ({RECIPES: _recipes(config)} if config.recipes else {})
+
+
+def _recipes(config: Config) -> PaperTable:
+    rows = [
+        PaperRow(
+            labels={"recipe": name},
+            measures=Measures(checkpoint=recipe.checkpoint, decoding=recipe.decoding),
+            note=recipe.note or None,
+        )
+        for name, recipe in config.recipes.items()
+    ]
+    title = "Table 8: our recipes, each against a control of the same cost"
+    return PaperTable(title=title, labels=["recipe"], values=["dev", "test"], rows=rows)
 
 
 def _recognizers(config: Config) -> list[tuple[list[str], Measures, str]]:

@@ -25,7 +25,8 @@ A preset is one YAML file that defines a whole run: `demo.yaml` (the default), `
 `challenge2026.yaml`; `evaluate.yaml` trains nothing. Keys it omits have the defaults given below. Unknown keys and
 impossible values are rejected before anything runs, all at once, each with its path. `languages.tsv` is the table
 of groups, `tables.yaml` has the paper's tables; the 2026 challenge has its own versions of both. `controls/` has
-control experiments that the paper lacks, to be merged into a preset (docs/reasoning.md).
+control experiments that the paper lacks, to be merged into a preset (docs/reasoning.md), `recipes/` what is tried
+beyond it, with controls of the same cost (docs/recipes.md).
 
 ## Changing a preset
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_SECTIONS = ("stages", "decodings", "speaker_corpora", "embeddings", "diarizers", "recognizers", "systems")
+_SECTIONS = ("stages", "decodings", "speaker_corpora", "embeddings", "diarizers", "recognizers", "systems", "recipes")
 _NAMED = (
     *((section,) for section in _SECTIONS),
     ("corpus", "folders"),
@@ -21,6 +21,9 @@ _REFERENCES = (
     ("diarizers", "asr.decoding", "decodings"),
     ("diarizers", "asr.recognizer", "recognizers"),
     ("embeddings", "training.corpora", "speaker_corpora"),
+    ("recipes", "checkpoint", "stages"),
+    ("recipes", "decoding", "decodings"),
+    ("recipes", "control", "recipes"),
 )
 """(section, key of its entries, section that the key's value is a name of)."""
 

@@ -10,6 +10,7 @@ from mlcslm.config.base import Name, Section
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.diarization import DiarizerConfig, EmbeddingConfig, SpeakerCorpusConfig
 from mlcslm.config.options import ReportConfig, ResourcesConfig, TrackingConfig
+from mlcslm.config.recipes import RecipeConfig
 from mlcslm.config.recognizers import RecognizerConfig
 from mlcslm.config.stages import AnyStageConfig
 from mlcslm.config.systems import SystemConfig, SystemName
@@ -175,6 +176,7 @@ class Config(Section):
         default_factory=dict, description="ready recognisers by name"
     )
     systems: dict[SystemName, SystemConfig] = Field(default_factory=dict, description="external systems by name")
+    recipes: dict[Name, RecipeConfig] = Field(default_factory=dict, description="rows of Table 8 by name, in order")
     scoring: ScoringConfig = Field(default_factory=ScoringConfig, description="scoring")
     report: ReportConfig = Field(default_factory=ReportConfig, description="the report")
     tracking: TrackingConfig = Field(default_factory=TrackingConfig, description="experiment trackers")
@@ -249,6 +251,23 @@ class Config(Section):
                 if found is not None and found not in known:
                     names = ", ".join(known) or "(none)"
                     raise ValueError(f"diarizers.{name}.{key} is {found!r}; expected one of {names}")
+        return self
+
+    @model_validator(mode="after")
+    def _recipes_refer_to_existing_names(self) -> Config:
+        for name, recipe in self.recipes.items():
+            others = {one: each for one, each in self.recipes.items() if one != name}
+            for key, found, known in (
+                ("checkpoint", recipe.checkpoint, self.stages),
+                ("decoding", recipe.decoding, self.decodings),
+                ("control", recipe.control, others),
+            ):
+                if found is not None and found not in known:
+                    names = ", ".join(known) or "(none)"
+                    raise ValueError(f"recipes.{name}.{key} is {found!r}; expected one of {names}")
+            for one, each in others.items():
+                if (each.checkpoint, each.decoding) == (recipe.checkpoint, recipe.decoding):
+                    raise ValueError(f"recipes.{name} is the same system as recipes.{one}; remove one")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mlcslm.config.own_rows import RECIPES
 from mlcslm.workflow.layout import Layout
 
 System = tuple[str, str, str]
@@ -69,6 +70,8 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "recognize": sum(name in layout.config.recognizers for name, _, _ in needed.systems) * shards,
         "merge_hypotheses": len(needed.systems),
         "score": len(needed.systems),
+        "score_candidates": sum(layout.has_candidates(decoding) for _, decoding, _ in needed.systems),
+        "stage_costs": int(RECIPES in needed.tables),
         "speaker_corpus": len(needed.speaker_corpora),
         "train_embedding": len(needed.embeddings),
         "diarize": len(needed.diarized),

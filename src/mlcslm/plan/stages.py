@@ -92,7 +92,7 @@ class Planner:
             "optimiser": 2 * FLOAT32 * trainable,
         }
         if isinstance(stage, ReinforcementConfig):
-            memory["reference"] = FLOAT32 * trainable
+            memory["reference"] = FLOAT32 * trainable if stage.kl_weight else 0
             step = _reinforcement(self, name, stage)
         else:
             step = _supervised(self, name, stage)
@@ -243,7 +243,8 @@ def _learning(
     *,
     cached: bool,
 ) -> tuple[Cost, int]:
-    """Cost and tokens of learning from one micro-batch: the parent's log-probabilities, then forward and backward."""
+    """Cost and tokens of learning from one micro-batch: with a `kl_weight` the parent's log-probabilities, then
+    forward and backward."""
     rows = stage.batch_size * stage.rollouts
     heard = min(rows, stage.batch_size * stage.accumulation)  # trl distributes a step's rows at random
     lengths = Lengths(
@@ -258,11 +259,13 @@ def _learning(
         checkpointing=stage.gradient_checkpointing,
     )
     learning = planner.meter(run)
-    reading = planner.meter(Run(lengths, stage.trains, before, learns=False, cached=cached))
     text = planner.meter.shapes.language_model
     # Per answer token: the parent's and its own logits, the latter recomputed for the backward pass, and two gradients.
     head = 2 * rows * answer * text.hidden_size * planner.meter.shapes.rows
     gradient = FLOAT32 * text.hidden_size * planner.meter.shapes.rows if "head" in stage.trains else 0
     tile = min(_TILE_BYTES, 2 * FLOAT32 * rows * answer * planner.meter.shapes.rows)
-    cost = Cost(learning.flops + reading.flops + 5 * head, learning.peak + gradient + tile)
+    flops = learning.flops + (5 if stage.kl_weight else 4) * head
+    if stage.kl_weight:
+        flops += planner.meter(Run(lengths, stage.trains, before, learns=False, cached=cached)).flops
+    cost = Cost(flops, learning.peak + gradient + tile)
     return cost, lengths.tokens

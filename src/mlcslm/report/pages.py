@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from mlcslm.report.bounds_charts import bounds_sections
 from mlcslm.report.decoding_charts import decoding_sections
 from mlcslm.report.diarization_charts import diarization_sections
 from mlcslm.report.heat_maps import diarizer_maps, system_maps
@@ -75,6 +76,8 @@ def _contents(
         pages.append(("speed.html", "Speed", "charts.html.j2", {"lead": "", "sections": speed}))
     if reasoning:
         pages.append(("reasoning.html", "Reasoning", "charts.html.j2", {"lead": "", "sections": reasoning}))
+    if bounds := bounds_sections(connection):
+        pages.append(("bounds.html", "Bounds", "charts.html.j2", {"lead": "", "sections": bounds}))
     if diarization:
         values = {"lead": "", "sections": diarization, "maps": diarizer_maps(connection)}
         pages.append(("diarization.html", "Diarization", "diarization.html.j2", values))

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import duckdb
 
-from mlcslm.results.markdown import SECTIONS
+from mlcslm.results.markdown import SECTIONS, rendered_columns
 
 
 def read_tables(connection: duckdb.DuckDBPyConnection, *, published: bool = True) -> list[dict[str, Any]]:
@@ -62,9 +62,9 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str, publish
     measured = connection.execute(
         "SELECT system, diarizer, note FROM rendered_rows WHERE table_name = ? ORDER BY position", [name]
     ).fetchall()
-    values = [column for column in columns if f"{column}_published" in columns]
+    ((values,),) = connection.execute("SELECT value_columns FROM paper_tables WHERE table_name = ?", [name]).fetchall()
     parts = {f"{value}{end}" for value in values for end in ("", "_low", "_high", "_published")}
-    others = [column for column in columns if column not in parts and column != "note"]
+    others = [column for column in rendered_columns(columns) if column not in parts and column != "note"]
     first = columns.index(values[0])
     labels = [column for column in others if columns.index(column) < first]
     extras = [column for column in others if column not in labels]
@@ -81,7 +81,7 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str, publish
             {
                 "labels": [row[label] for label in labels],
                 "cells": [_cell(row, value, tops[value]) for value in values],
-                "extras": [row[extra] for extra in extras],
+                "extras": [_extra(row, extra) for extra in extras],
                 "note": row["note"] if row.get("note", "-") != "-" else None if "note" in columns else note,
                 "link": _link(row, system, diarizer),
             }
@@ -99,10 +99,20 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str, publish
     }
 
 
+def _extra(row: dict[str, Any], column: str) -> Any:
+    """A value without a scale, with its interval if it has one.
+
+    >>> _extra({"difference": -1.5, "difference_low": -2.25, "difference_high": -0.5}, "difference")
+    '-1.5 [-2.25, -0.5]'
+    """
+    low = row.get(f"{column}_low")
+    return row[column] if low is None else f"{row[column]} [{low}, {row[f'{column}_high']}]"
+
+
 def _cell(row: dict[str, Any], column: str, top: float) -> dict[str, Any]:
     """A number, with the positions of its marks on a scale from 0 to `top`, in percent of the scale."""
     value, low, high = (row.get(f"{column}{end}") for end in ("", "_low", "_high"))
-    published = row[f"{column}_published"]
+    published = row.get(f"{column}_published")
     positions = {
         name: None if x is None else _position(x, top) for name, x in (("value", value), ("published", published))
     }

@@ -98,6 +98,8 @@ def build_database(
     systems: Sequence[SystemRow],
     left_out: Collection[str] = (),
     external: Sequence[ExternalSystem] = (),
+    oracles: Sequence[Path] = (),
+    stage_costs: Path | None = None,
     renaming: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Write `out`, tables of schema.sql and the views over them, from the workflow's Parquet files.
@@ -106,8 +108,9 @@ def build_database(
     section names the protocol that the views show); manifests: by split; hypotheses: by system and split; diarization:
     counts of each diarizer and split; segments: their transcripts, by diarizer and split; tables, languages:
     tables.yaml and languages.tsv; systems: all that the config decodes; left_out: diarizers and recognisers that cannot
-    run here, whose rows are left out of tables; external: systems decoded elsewhere; renaming: context entered before
-    the finished file is renamed into place, and left afterwards. Raises UserError, and leaves `out` as it was, if the
+    run here, whose rows are left out of tables; external: systems decoded elsewhere; oracles: of decodings with
+    candidates; stage_costs: of the recipes' stages, if they are known; renaming: context entered before the finished
+    file is renamed into place, and left afterwards. Raises UserError, and leaves `out` as it was, if the
     files disagree (counts must cover exactly the manifest's utterances) or another process is writing to `out`.
     """
     checked, groups = parse_config(config), read_languages(languages)
@@ -133,11 +136,21 @@ def build_database(
                     ],
                 )
                 _insert_rows(connection, "diarizers", _diarizers(checked))
+                _insert_rows(
+                    connection,
+                    "recipes",
+                    [
+                        (name, f"{one.checkpoint}/{one.decoding}", one.checkpoint, one.control, one.note or None)
+                        for name, one in checked.recipes.items()
+                    ],
+                )
                 insert_systems(connection, external, manifests)
                 loading.load_manifests(connection, manifests)
                 loading.load_hypotheses(connection, hypotheses)
                 loading.load_counts(connection, [*scores, *counts_of(external, 1)])
                 loading.load_reflections(connection, reflections)
+                loading.load_oracles(connection, oracles)
+                loading.load_stage_costs(connection, stage_costs, checked.stages)
                 loading.load_training_logs(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
                 loading.load_diarization(connection, [*diarization, *counts_of(external, 2)])
@@ -364,14 +377,17 @@ def _found(config: Config, layout: Layout) -> dict[str, Any]:
             *(name for name in config.recognizers if name not in layout.measurable.recognizers),
         ],
         "external": [ExternalSystem.read(folder) for folder in layout.external_on_disk()],
+        "oracles": [path for system in systems if (path := layout.oracles(*system)).exists()],
+        "stage_costs": path if (path := layout.stage_costs()).exists() and config.recipes else None,
     }
 
 
 def _stamps(found: Mapping[str, Any]) -> dict[Path, tuple[int, int, int] | None]:
     """What identifies each file of `_found`: files are replaced by renaming, which changes the inode."""
     paths = [*found["manifests"].values(), found["tables"], found["languages"]]
-    for kind in ("scores", "reflections", "training_logs", "diarization"):
+    for kind in ("scores", "reflections", "training_logs", "diarization", "oracles"):
         paths += found[kind]
+    paths += [found["stage_costs"]] if found["stage_costs"] else []
     for kind in ("hypotheses", "segments"):
         paths += found[kind].values()
     paths += [system.folder / CARD for system in found["external"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -13,6 +13,7 @@ from mlcslm.corpus.manifest import SCHEMA as MANIFEST_SCHEMA
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.parquet import read_table
 from mlcslm.scoring.diarization_counts import DIARIZATION_COUNTS_SCHEMA
+from mlcslm.scoring.oracle import ORACLES_SCHEMA
 from mlcslm.scoring.self_correction import REFLECTIONS_SCHEMA
 from mlcslm.scoring.wer_counts import COUNTS_SCHEMA
 
@@ -49,6 +50,7 @@ SEGMENTS = [
     ),
     _LOOP,
 ]
+STAGE_COSTS = _schema(["checkpoint", "parent?"], ["steps"], ["flop"])
 TRAINING_LOG = _schema(["checkpoint"], ["step"], ["loss", "learning_rate", "tokens_per_second", "seconds"])
 
 # Each check is a query over `staged` (the files' rows, with the column `file`) that returns faults:
@@ -88,6 +90,16 @@ _COUNTS_CHECKS = (
     "SELECT shorter, 'utterances with fewer reference tokens than in ' || longer, count(*), min(utterance_id) FROM "
     "(SELECT min_by(file, length) AS shorter, max_by(file, length) AS longer, utterance_id FROM staged "
     "GROUP BY split, protocol, utterance_id HAVING min(length) <> max(length)) GROUP BY shorter, longer",
+)
+_ORACLES_CHECKS = (
+    _REPEATED.format(name="utterance_id", key="system, split, protocol, utterance_id, candidates"),
+    "SELECT file, 'utterances of ' || split || ' without counts under ' || protocol, count(*), min(utterance_id) "
+    "FROM staged ANTI JOIN asr_counts USING (system, split, protocol, utterance_id) GROUP BY file, split, protocol",
+    "SELECT file, 'utterances whose best candidate is worse than the one that was chosen', count(*), min(utterance_id) "
+    "FROM (SELECT any_value(file) AS file, system, split, protocol, utterance_id, min(staged.errors) AS least, "
+    "any_value(staged.length) AS tokens FROM staged GROUP BY system, split, protocol, utterance_id) AS s "
+    "JOIN asr_counts AS c USING (system, split, protocol, utterance_id) "
+    "WHERE c.errors < s.least OR c.length <> s.tokens GROUP BY file",
 )
 _REFLECTIONS_CHECKS = (
     _REPEATED.format(name="utterance_id", key="system, split, protocol, utterance_id"),
@@ -173,6 +185,19 @@ def load_reflections(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path
     """Fill `reflections`, after `asr_counts`. Raises FaultyInput where the two do not agree."""
     staged = stage_files((path, {}, _required(REFLECTIONS_SCHEMA)) for path in paths)
     insert_checked(connection, "reflections", staged, _REFLECTIONS_CHECKS)
+
+
+def load_oracles(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Fill `oracles`, after `asr_counts`. Raises FaultyInput where an oracle has more errors than what was chosen."""
+    staged = stage_files((path, {}, _required(ORACLES_SCHEMA)) for path in paths)
+    insert_checked(connection, "oracles", staged, _ORACLES_CHECKS)
+
+
+def load_stage_costs(connection: duckdb.DuckDBPyConnection, path: Path | None, stages: Collection[str]) -> None:
+    """Fill `stage_costs` with those of `stages`, from a file that may have others."""
+    if path is not None:
+        insert_checked(connection, "stage_costs", stage_files([(path, {}, STAGE_COSTS)]), ())
+        connection.execute("DELETE FROM stage_costs WHERE NOT list_contains(?, checkpoint)", [list(stages)])
 
 
 def load_diarization(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:

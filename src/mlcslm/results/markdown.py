@@ -19,6 +19,10 @@ LEGENDS = {
     "in tokens, and seconds of computation per second of speech, on the machine that decoded.",
     "der": "**DER**: seconds of missed, false and confused speech over seconds of reference speech, without collar, "
     "including overlapped speech.",
+    "training_mtokens": "**Cost**: of all stages from the foundation models on, tokens read and written in training "
+    "(millions) and minutes, both from the logs, and operations by the plan (10^12); then seconds of computation per "
+    "minute of speech on dev. Times are of the machine that trained and decoded. **Difference**: to the control, "
+    "points; negative is better.",
 }
 # Section below a table, by its name: a heading and a query whose columns `x_low` and `x_high` are the interval of x.
 SECTIONS = {

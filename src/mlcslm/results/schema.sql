@@ -111,6 +111,20 @@ COMMENT ON COLUMN reflections.true_insertions IS 'Insertions in it';
 COMMENT ON COLUMN reflections.true_deletions IS 'Deletions in it';
 COMMENT ON COLUMN reflections.named_right IS 'Named errors that are true errors, of the same kind and in the same units';
 
+CREATE TABLE oracles (
+    system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
+    candidates INTEGER NOT NULL, length INTEGER NOT NULL, errors INTEGER NOT NULL,
+    PRIMARY KEY (system, split, protocol, utterance_id, candidates)
+);
+COMMENT ON TABLE oracles IS 'Errors that remain if a judge who knows the reference chooses among a consensus''s candidates (docs/decoding.md), for the first 1, 2, 4, … of them and for all';
+COMMENT ON COLUMN oracles.system IS 'System whose decoding has candidates';
+COMMENT ON COLUMN oracles.split IS 'Split of the utterance';
+COMMENT ON COLUMN oracles.protocol IS 'Scoring protocol';
+COMMENT ON COLUMN oracles.utterance_id IS 'Utterance';
+COMMENT ON COLUMN oracles.candidates IS 'Of the first so many candidates';
+COMMENT ON COLUMN oracles.length IS 'Reference tokens';
+COMMENT ON COLUMN oracles.errors IS 'Errors of the best of these';
+
 CREATE TABLE training_log (
     checkpoint VARCHAR NOT NULL, step INTEGER NOT NULL, loss DOUBLE NOT NULL, learning_rate DOUBLE NOT NULL,
     tokens_per_second DOUBLE NOT NULL, seconds DOUBLE NOT NULL, PRIMARY KEY (checkpoint, step)
@@ -132,6 +146,25 @@ COMMENT ON COLUMN reinforcement_log.checkpoint IS 'Checkpoint being trained';
 COMMENT ON COLUMN reinforcement_log.step IS 'Optimiser step within the stage, from 1';
 COMMENT ON COLUMN reinforcement_log.name IS 'reward (weighted sum), reward_<name>, reward_<name>_std, kl, completion_length, think_length, zero_spread_share, well_formed_share or collapsed (0 or 1)';
 COMMENT ON COLUMN reinforcement_log.value IS 'Its value over the step''s rollouts';
+
+CREATE TABLE stage_costs (
+    checkpoint VARCHAR PRIMARY KEY, parent VARCHAR, steps INTEGER NOT NULL, flop DOUBLE NOT NULL
+);
+COMMENT ON TABLE stage_costs IS 'What training the stages of the recipes takes, by the plan (docs/plan.md)';
+COMMENT ON COLUMN stage_costs.checkpoint IS 'Checkpoint being trained';
+COMMENT ON COLUMN stage_costs.parent IS 'Checkpoint that its training started from; NULL for the foundation models';
+COMMENT ON COLUMN stage_costs.steps IS 'Optimiser steps of the stage';
+COMMENT ON COLUMN stage_costs.flop IS 'Operations of all its steps, sampling included, for utterances of mean length';
+
+CREATE TABLE recipes (
+    recipe VARCHAR PRIMARY KEY, system VARCHAR NOT NULL, checkpoint VARCHAR NOT NULL, control VARCHAR, note VARCHAR
+);
+COMMENT ON TABLE recipes IS 'The config''s recipes (docs/recipes.md), the rows of Table 8';
+COMMENT ON COLUMN recipes.recipe IS 'Name';
+COMMENT ON COLUMN recipes.system IS 'System that it is';
+COMMENT ON COLUMN recipes.checkpoint IS 'The system''s checkpoint';
+COMMENT ON COLUMN recipes.control IS 'Recipe of the same cost that it is compared with; NULL: none';
+COMMENT ON COLUMN recipes.note IS 'What readers should know about it';
 
 CREATE TABLE intervals (
     measure VARCHAR NOT NULL CHECK (measure IN ('wer', 'tcpwer', 'der')), system VARCHAR NOT NULL, split VARCHAR NOT NULL,
@@ -259,8 +292,8 @@ COMMENT ON COLUMN token_pairs.hypothesis IS 'Token of the answer in its place; N
 COMMENT ON COLUMN token_pairs.count IS 'Occurrences';
 
 CREATE TABLE paper_tables (table_name VARCHAR PRIMARY KEY, title VARCHAR NOT NULL, value_columns VARCHAR[] NOT NULL);
-COMMENT ON TABLE paper_tables IS 'The paper''s seven tables (config/tables.yaml)';
-COMMENT ON COLUMN paper_tables.table_name IS 'table1 to table7';
+COMMENT ON TABLE paper_tables IS 'The paper''s seven tables (config/tables.yaml), and Table 8 if the config has recipes';
+COMMENT ON COLUMN paper_tables.table_name IS 'table1 to table8';
 COMMENT ON COLUMN paper_tables.title IS 'Heading';
 COMMENT ON COLUMN paper_tables.value_columns IS 'Columns with a measured number and the paper''s';
 

@@ -140,3 +140,35 @@ FROM rendered_rows
 WHERE table_name = 'table7'
 ORDER BY position;
 COMMENT ON VIEW table7 IS 'Table 7 of the paper, measured: pooled tcpWER/tcpCER in percent with 95 % intervals, with the published numbers';
+
+CREATE VIEW paired_differences AS
+SELECT measure, split, grp, system_b AS system, system_a AS control, difference, low, high, p_value FROM comparisons
+UNION ALL
+SELECT measure, split, grp, system_a, system_b, -difference, -high, -low, p_value FROM comparisons
+ORDER BY ALL;
+COMMENT ON VIEW paired_differences IS 'comparisons in both directions: points by which system is above control (negative: better), with the paired 95 % interval';
+
+CREATE VIEW table8 AS
+SELECT
+    labels['recipe'] AS recipe,
+    decimals(cells['dev'].value) AS dev, decimals(cells['dev'].low) AS dev_low, decimals(cells['dev'].high) AS dev_high,
+    decimals(cells['test'].value) AS test, decimals(cells['test'].low) AS test_low, decimals(cells['test'].high) AS test_high,
+    coalesce(p.control, '-') AS control,
+    decimals(d.difference) AS dev_difference, decimals(d.low) AS dev_difference_low, decimals(d.high) AS dev_difference_high,
+    decimals(t.difference) AS test_difference, decimals(t.low) AS test_difference_low, decimals(t.high) AS test_difference_high,
+    decimals(c.tokens / 1e6) AS training_mtokens, decimals(c.flop / 1e12) AS training_tflop,
+    CAST(c.seconds / 60 AS DECIMAL(18, 1)) AS training_minutes,
+    decimals(60 * a.real_time_factor) AS seconds_per_minute,
+    coalesce(r.note, '-') AS note
+FROM rendered_rows AS r
+JOIN recipes AS p ON p.recipe = r.labels['recipe']
+LEFT JOIN recipes AS o ON o.recipe = p.control
+LEFT JOIN paired_differences AS d
+    ON d.measure = 'wer' AND d.split = 'dev' AND d.grp = 'all' AND d.system = p.system AND d.control = o.system
+LEFT JOIN paired_differences AS t
+    ON t.measure = 'wer' AND t.split = 'test' AND t.grp = 'all' AND t.system = p.system AND t.control = o.system
+LEFT JOIN training_costs AS c ON c.checkpoint = p.checkpoint
+LEFT JOIN answers_by_system AS a ON a.system = p.system AND a.split = 'dev'
+WHERE table_name = 'table8'
+ORDER BY position;
+COMMENT ON VIEW table8 IS 'Table 8, ours: recipes with their pooled WER/CER in percent and its 95 % interval, the paired difference to their control in points (negative: better), and what they cost (training_costs; seconds of computation per minute of speech on dev)';

@@ -110,7 +110,7 @@ class RenderedTable:
 
 
 def render_table(database: Path, name: str, *, published: bool | None = None) -> RenderedTable:
-    """The table `name`: `table1` … `table7`, `systems` or `groups`. Raises UserError for other names and empty tables.
+    """The table `name`: `table1` … `table8`, `systems` or `groups`. Raises UserError for other names and empty tables.
 
     A value and its interval, `dev`, `dev_low` and `dev_high`, become one cell, `17.14 [10.99, 21.84]`. published:
     whether to show the paper's numbers; None as the configuration has it (`report.published`).

@@ -164,6 +164,61 @@ GROUP BY system, split, grp
 ORDER BY system, split, grp;
 COMMENT ON VIEW self_correction IS 'Reasoning systems: what became of right and wrong hypotheses inside <think>, and whether their kinds of error were named; precision and recall in percent (docs/reasoning.md)';
 
+CREATE VIEW bounds_by_group AS
+WITH choices AS (
+    SELECT o.system, o.split, c.grp, 'candidates' AS choice, o.candidates AS among, o.errors AS oracle_errors, c.errors, c.length
+    FROM oracles AS o
+    JOIN primary_counts AS c ON c.system = o.system AND c.split = o.split AND c.utterance_id = o.utterance_id
+    WHERE o.protocol = (SELECT value FROM settings WHERE key = 'protocol')
+    UNION ALL
+    SELECT c.system, c.split, c.grp, 'transcripts', 2, coalesce(least(r.first_errors, r.final_errors), c.errors), c.errors, c.length
+    FROM primary_counts AS c
+    LEFT JOIN reflections AS r
+        ON r.system = c.system AND r.split = c.split AND r.utterance_id = c.utterance_id
+        AND r.protocol = (SELECT value FROM settings WHERE key = 'protocol')
+    WHERE (c.system, c.split) IN (SELECT (system, split) FROM reflections)
+)
+SELECT
+    system, split, grp, choice, among,
+    CAST(sum(oracle_errors) AS BIGINT) AS oracle_errors, CAST(sum(errors) AS BIGINT) AS errors, CAST(sum(length) AS BIGINT) AS length,
+    error_rate(oracle_errors, length) AS oracle_wer, error_rate(errors, length) AS wer
+FROM choices
+GROUP BY system, split, grp, choice, among
+ORDER BY system, split, grp, choice, among;
+COMMENT ON VIEW bounds_by_group IS 'What choosing can give at most, by language or accent: WER/CER of the best of a consensus''s first candidates (choice candidates, of as many as among says), or of the better of an answer''s two transcripts (choice transcripts), beside the system''s own, percent';
+
+CREATE VIEW bounds AS
+SELECT
+    system, split, choice, among,
+    CAST(sum(oracle_errors) AS BIGINT) AS oracle_errors, CAST(sum(errors) AS BIGINT) AS errors, CAST(sum(length) AS BIGINT) AS length,
+    error_rate(oracle_errors, length) AS oracle_wer, error_rate(errors, length) AS wer
+FROM bounds_by_group
+GROUP BY system, split, choice, among
+ORDER BY system, split, choice, among;
+COMMENT ON VIEW bounds IS 'bounds_by_group pooled over all groups';
+
+CREATE VIEW training_costs AS
+WITH RECURSIVE lineages AS (
+    SELECT checkpoint, checkpoint AS stage, parent FROM stage_costs
+    UNION ALL
+    SELECT l.checkpoint, s.checkpoint, s.parent FROM lineages AS l JOIN stage_costs AS s ON s.checkpoint = l.parent
+),
+logged AS (
+    SELECT checkpoint, sum(tokens_per_second * passed) AS tokens, max(seconds) AS seconds
+    FROM (SELECT *, seconds - lag(seconds, 1, 0) OVER (PARTITION BY checkpoint ORDER BY step) AS passed FROM training_log)
+    GROUP BY checkpoint
+)
+SELECT
+    l.checkpoint, count(*) AS stages, CAST(sum(s.steps) AS BIGINT) AS steps, sum(s.flop) AS flop,
+    CASE WHEN count(g.tokens) = count(*) THEN CAST(round(sum(g.tokens)) AS BIGINT) END AS tokens,
+    CASE WHEN count(g.seconds) = count(*) THEN sum(g.seconds) END AS seconds
+FROM lineages AS l
+JOIN stage_costs AS s ON s.checkpoint = l.stage
+LEFT JOIN logged AS g ON g.checkpoint = l.stage
+GROUP BY l.checkpoint
+ORDER BY l.checkpoint;
+COMMENT ON VIEW training_costs IS 'What training a checkpoint took, all its stages from the foundation models on: operations by the plan, tokens read and written, and seconds, both from the logs (NULL if a log is missing)';
+
 CREATE VIEW collapses AS
 SELECT checkpoint, min(step) AS from_step, count(*) AS steps, max(step) AS to_step
 FROM reinforcement_log

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
+import pyarrow as pa
+
 from mlcslm.config.languages import Group, read_languages
+from mlcslm.io.parquet import write_table
 from mlcslm.scoring.error_counts import ErrorCounts
 from mlcslm.scoring.wer import align_counts, check_hypothesis_ids
 from mlcslm.scoring.wer_counts import check_texts, groups_of_rows, read_rows
-from mlcslm.text.protocols import Protocol
+from mlcslm.text.protocols import Protocol, get_protocol
+
+ORACLES_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("system", "split", "protocol", "utterance_id")),
+        *(pa.field(name, pa.int32()) for name in ("candidates", "length", "errors")),
+    ]
+)
 
 
 def oracle_counts(
@@ -53,3 +64,54 @@ def score_oracle(
     references = dict(zip(rows["utterance_id"], rows["text"], strict=True))
     candidates = {utterance_id: found or [""] for utterance_id, found in zip(*decoded.values(), strict=True)}
     return oracle_counts(references, candidates, protocol, groups, first=first, source=str(hypotheses))
+
+
+def write_oracles(
+    manifest: Path,
+    hypotheses: Path,
+    out: Path,
+    *,
+    system: str,
+    split: str,
+    protocol: str,
+    normalise_hypothesis: bool,
+    languages: Path,
+) -> None:
+    """Write to `out` the errors of the best of each utterance's first 1, 2, 4, … candidates, and of all of them.
+
+    Rows (`ORACLES_SCHEMA`) in the manifest's order; `candidates`: of how many, the same numbers for every utterance.
+    Raises UserError or FaultyInput as `score_oracle` does.
+    """
+    chosen = get_protocol(protocol, normalise_hypothesis)
+    rows = read_rows(manifest, ("utterance_id", "grp", "text"))
+    decoded = read_rows(hypotheses, ("utterance_id", "candidates"))
+    check_texts(manifest, rows)
+    groups = groups_of_rows(rows, read_languages(languages), manifest, languages)
+    candidates = {utterance_id: found or [""] for utterance_id, found in zip(*decoded.values(), strict=True)}
+    check_hypothesis_ids(candidates, dict.fromkeys(rows["utterance_id"]), str(hypotheses))
+    among = doublings(max(map(len, candidates.values()), default=1))
+    columns: dict[str, list[object]] = {name: [] for name in ORACLES_SCHEMA.names[3:]}
+    for utterance_id, text in zip(rows["utterance_id"], rows["text"], strict=True):
+        group = groups[utterance_id]
+        meant = chosen.reference_tokens(text, group)
+        texts = [one or "" for one in candidates.get(utterance_id, [""])]
+        errors = {one: align_counts(meant, chosen.hypothesis_tokens(one, group)).errors for one in dict.fromkeys(texts)}
+        best = list(accumulate((errors[one] for one in texts), min))
+        columns["utterance_id"] += [utterance_id] * len(among)
+        columns["candidates"] += among
+        columns["length"] += [len(meant)] * len(among)
+        columns["errors"] += [best[min(number, len(best)) - 1] for number in among]
+    table = {
+        name: [value] * len(columns["utterance_id"])
+        for name, value in (("system", system), ("split", split), ("protocol", chosen.name))
+    }
+    write_table(pa.table(table | columns, schema=ORACLES_SCHEMA), out)
+
+
+def doublings(most: int) -> list[int]:
+    """1, 2, 4, … up to `most`, and `most` itself.
+
+    >>> doublings(8), doublings(12), doublings(1)
+    ([1, 2, 4, 8], [1, 2, 4, 8, 12], [1])
+    """
+    return sorted({most, *(2**power for power in range(most.bit_length()))})

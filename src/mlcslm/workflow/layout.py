@@ -12,7 +12,7 @@ from typing import Any
 from mlcslm.config.diarization import EmbeddingConfig
 from mlcslm.config.inputs import MissingInput, available
 from mlcslm.config.languages import read_languages
-from mlcslm.config.own_rows import with_own_rows
+from mlcslm.config.own_rows import RECIPES, with_own_rows
 from mlcslm.config.paper_tables import PaperRow, PaperTable, read_paper_tables, rows_for
 from mlcslm.config.schema import Config, Split
 from mlcslm.errors import UserError
@@ -196,7 +196,8 @@ class Layout(Paths):
 
         Besides its rows: their ancestors on dev, with the same decoding, to show the effect of each stage; and the
         systems that transcribe its diarizers' segments, to show what the segments cost. Ancestors are left out where a
-        table compares decodings of one checkpoint, or context, which only one checkpoint was trained with.
+        table compares decodings of one checkpoint, or context, which only one checkpoint was trained with, and for
+        recipes, which have their controls.
         """
         needed: dict[tuple[str, str, str], None] = {}
         for diarizer, split in self.diarized(table):
@@ -208,7 +209,7 @@ class Layout(Paths):
                 continue
             for split in self._splits(table):
                 needed[checkpoint, decoding, split] = None
-            if checkpoint in self.config.recognizers:
+            if checkpoint in self.config.recognizers or table == RECIPES:
                 continue
             if compared[checkpoint] == 1 and self.config.decodings[decoding].context == "none":
                 for ancestor in self.config.lineage(checkpoint):
@@ -240,6 +241,8 @@ class Layout(Paths):
         """Files that a table is made from, by kind."""
         measured = self.measured(table)
         checkpoints = dict.fromkeys(checkpoint for checkpoint, _, _ in measured)
+        if table == RECIPES:  # whose cost is that of all their stages
+            checkpoints = dict.fromkeys(self.recipe_stages())
         return {
             "scores": [str(self.scores(*system)) for system in measured],
             "hypotheses": [str(self.hypotheses(*system)) for system in measured],
@@ -248,8 +251,19 @@ class Layout(Paths):
             "segments": [str(self.diarization_hypotheses(*diarizer)) for diarizer in self.diarized(table)],
             "logs": [str(self.training_log(name)) for name in checkpoints if name in self.config.stages],
             "manifests": [str(self.manifest(split)) for split in self.splits],
+            "oracles": [str(self.oracles(*system)) for system in measured if self.has_candidates(system[1])],
+            "costs": [str(self.stage_costs())] if table == RECIPES else [],
             "external": self.external_inputs(),
         }
+
+    def recipe_stages(self) -> list[str]:
+        """All stages that the configuration's recipes are made of, in its order."""
+        needed = {name for recipe in self.config.recipes.values() for name in self.config.lineage(recipe.checkpoint)}
+        return [name for name in self.config.stages if name in needed]
+
+    def has_candidates(self, decoding: str) -> bool:
+        """Whether a decoding chooses among candidates, of which it keeps all."""
+        return decoding in self.config.decodings and self.config.decodings[decoding].consensus is not None
 
     def on_disk(self) -> list[tuple[str, str, str]]:
         """(checkpoint, decoding, split) of everything that has been scored so far and is part of the configuration."""

@@ -100,6 +100,14 @@ class Paths:
         """Error counts of a system on a split."""
         return self.root / "scores" / checkpoint / decoding / f"{split}.parquet"
 
+    def oracles(self, checkpoint: str, decoding: str, split: str) -> Path:
+        """Errors of the best of a consensus's first candidates on a split."""
+        return self.root / "oracles" / checkpoint / decoding / f"{split}.parquet"
+
+    def stage_costs(self) -> Path:
+        """Operations of training each stage that a recipe is made of."""
+        return self.root / "costs" / "stages.parquet"
+
     def reflections(self, checkpoint: str, decoding: str, split: str) -> Path:
         """Effects of a system's reflections on a split; empty for a system that does not reflect."""
         return self.root / "reflections" / checkpoint / decoding / f"{split}.parquet"
