@@ -1,9 +1,10 @@
 """Whisper here against transformers' pipeline: the same utterances, batch size, precision and threads, in one run.
 
-    python benchmarks/recognizers.py MODEL MANIFEST [--utterances 32] [--batch-size 8]
+    python benchmarks/recognizers.py MODEL MANIFEST [--utterances 32] [--batch-size 8] [--silence 2] [--language told]
 
-Prints real-time factors (seconds of computation per second of speech), their ratio and how many transcripts differ,
-with the language told and found. The utterances are spread evenly over the manifest.
+Prints real-time factors (seconds of processor time per second of speech), their ratio and how many transcripts differ,
+with the language told and found, and once more with shorter windows (`decoding.silence_s`). The utterances are spread
+evenly over the manifest.
 """
 
 from __future__ import annotations
@@ -30,8 +31,12 @@ Rows = Sequence[dict[str, Any]]
 Texts = dict[str, str]
 
 
-def ours(model: str, rows: Rows, groups: dict[str, Group], batch_size: int, language: str) -> Callable[[], Texts]:
-    config = RecognizerConfig(model=model, batch_size=batch_size, language=language, precision="float32")
+def ours(
+    model: str, rows: Rows, groups: dict[str, Group], batch_size: int, language: str, silence_s: float | None = None
+) -> Callable[[], Texts]:
+    config = RecognizerConfig(
+        model=model, batch_size=batch_size, language=language, precision="float32", decoding={"silence_s": silence_s}
+    )
     decoder = RecognizerDecoder(load_recognizer(config), config, groups, "benchmark")
     return lambda: {one["utterance_id"]: one["transcript"] for batch in decoder.decode(rows) for one in batch}
 
@@ -74,24 +79,34 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--utterances", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--silence", type=float, default=2.0)
+    parser.add_argument("--language", choices=["told", "found"], nargs="*", default=["told", "found"])
     options = parser.parse_args()
     groups = read_languages(find_languages())
     every = rows_to_decode(options.manifest)
     rows = every[:: max(1, len(every) // options.utterances)][: options.utterances]
     speech = sum(row["end"] - row["start"] for row in rows)
     print(f"{len(rows)} utterances, {speech:.1f} s of speech, batch size {options.batch_size}, float32")
-    for language in ("told", "found"):
+    given = options.model, rows, groups, options.batch_size
+    for language in options.language:
+        runs = {
+            "pipeline": pipeline(*given, language),
+            "here": ours(*given, language),
+            f"here, {options.silence:g} s of silence": ours(*given, language, options.silence),
+        }
         seconds, texts = {}, {}
-        for name, make in (("ours", ours), ("pipeline", pipeline)):
-            run = make(options.model, rows, groups, options.batch_size, language)
+        for name, run in runs.items():
             started = time.process_time()
             texts[name] = run()
             seconds[name] = time.process_time() - started
-        different = sum(texts["ours"][row["utterance_id"]] != texts["pipeline"][row["utterance_id"]] for row in rows)
-        print(
-            f"language {language}: ours {seconds['ours'] / speech:.3f}, pipeline {seconds['pipeline'] / speech:.3f}, "
-            f"{seconds['pipeline'] / seconds['ours']:.2f} times as fast; {different} transcripts differ"
-        )
+        for name in runs:
+            different = sum(texts[name][row["utterance_id"]] != texts["pipeline"][row["utterance_id"]] for row in rows)
+            print(
+                f"language {language}, {name}: real-time factor {seconds[name] / speech:.3f}, "
+                f"{seconds['pipeline'] / seconds[name]:.2f} times as fast as the pipeline; "
+                f"{different} transcripts differ",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ def test_tcpwer_is_printed_pooled_by_group_and_by_session(app: typer.Typer):
     assert run(app, "tcpwer", "ref.stm", "hyp.json") == expected | {
         "notes": [expected["notes"][0].replace(".stm", ".json")]
     }
+    Path("hyp.words").write_text(Path("hyp.stm").read_text())
+    assert run(app, "tcpwer", "ref.stm", "hyp.words", "--format", "stm")["error_rate"] == expected["error_rate"]
     broken_down = run(app, "tcpwer", "ref.stm", "hyp.stm", "--breakdown")
     assert broken_down["breakdown"] == {"timing": 0, "confusion": 4, "missed": 2, "false_alarm": 0, "recognition": 1}
     assert broken_down["sessions"]["Thai_1"]["breakdown"]["missed"] == 2

@@ -13,7 +13,7 @@ from mlcslm.cli.corpus import manifest
 from mlcslm.config.languages import read_languages
 from mlcslm.corpus.manifest import read_manifest
 from mlcslm.errors import FaultyInput, UserError
-from mlcslm.evaluation.transcribed_folder import group_of_code
+from mlcslm.evaluation.transcribed_folder import group_of_code, reader_of
 from mlcslm.formats.conversation_files import SUFFIXES, Format, conversation
 from mlcslm.formats.segments import Utterance
 
@@ -127,3 +127,18 @@ def test_codes(code: str, group: str) -> None:
 def test_codes_without_a_group(code: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         group_of_code(code, read_languages(LANGUAGES))
+
+
+def test_a_configuration_is_asked_for_its_own_key(tmp_path: Path) -> None:
+    languages = read_languages(LANGUAGES)
+    record(tmp_path / "calls/a.wav")
+    (tmp_path / "calls/a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhallo\n")
+    for language, message in (
+        (None, r"which language\? Set corpus.language, e.g. to de"),
+        ("xx", r"corpus\.language xx: not in .* name the table: languages: FILE"),
+    ):
+        with pytest.raises(UserError, match=message):
+            reader_of(tmp_path / "calls", language, languages, option="corpus.language")
+    read = reader_of(tmp_path / "calls", "de", languages, option="corpus.language")
+    assert read is not None and [one.text for one in read(tmp_path / "calls").segments] == ["hallo"]
+    assert reader_of(tmp_path / "missing", "de", languages) is None  # the corpus's reader names the folder

@@ -7,7 +7,8 @@ import pytest
 
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.formats.ctm import read_ctm
-from mlcslm.formats.detect import detect_format
+from mlcslm.formats.detect import detect_format, named_format
+from mlcslm.formats.foreign import TITLES
 from mlcslm.formats.nemo import NemoEntry, read_nemo
 from mlcslm.formats.segments import Utterance
 from mlcslm.formats.system_output import read_system_output
@@ -104,3 +105,10 @@ def test_what_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None:
         read_system_output([write(tmp_path, "empty", "")])
     with pytest.raises(UserError, match="no such file"):
         read_system_output([tmp_path / "none"])
+
+
+def test_every_format_can_be_named() -> None:
+    for name in ("auto", "kaldi", "stm", "ctm", "seglst", "nemo", "rttm", *TITLES):
+        assert named_format(name) == name
+    with pytest.raises(UserError, match=r"--format word: expected one of auto, kaldi, .*, table"):
+        named_format("word")

@@ -72,13 +72,63 @@ def test_an_answer_at_the_limit_is_truncated(saved, noises) -> None:
         assert limited.ended == (not free.ids)
 
 
-def test_silence_has_an_answer(saved) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_silence_has_an_answer(family: str, saved) -> None:
     import numpy as np
 
-    silence = np.zeros(16000, np.float32)
-    for family in ("whisper", "wav2vec2", "hubert"):
-        one = recognizer(saved(family))
-        assert len(one.answer(one.prepare([silence], [None]))) == 1
+    one = recognizer(saved(family), max_new_tokens=4)
+    answers = one.answer(one.prepare([np.zeros(16000, np.float32)], [None]))
+    assert len(answers) == 1 and isinstance(answers[0].text, str)
+
+
+def test_whispers_window_leaves_the_silence_that_is_asked_for(saved, noises) -> None:
+    windows = {0.5: 5, 3.0: 5, 3.1: 10, 12.9: 15, 26.0: 30, 29.0: 30}
+    whole, short = recognizer(saved("whisper")), recognizer(saved("whisper"), silence_s=2)
+    assert {seconds: short.window_s(seconds) for seconds in windows} == windows
+    assert {whole.window_s(seconds) for seconds in windows} == {30}
+    assert recognizer(saved("whisper"), silence_s=0).window_s(5.0) == 5
+    every = recognizer(saved("whisper"), silence_s=30)
+    assert every.answer(every.prepare(noises, ["fr"] * 8)) == whole.answer(whole.prepare(noises, ["fr"] * 8))
+
+
+def test_a_shorter_window_is_the_encoder_over_just_that_window(saved, noises) -> None:
+    import numpy as np
+    import torch
+
+    from mlcslm.model.encoder import ENCODER_WEIGHT_NAMES, SpeechEncoder
+
+    folder = saved("whisper")
+    one = recognizer(folder, silence_s=2, max_new_tokens=12)
+    long = np.concatenate([noises[3]] * 2)  # 4 s: a window of 10 s
+    parts = one.prepare([noises[0], long, noises[1]], ["fr", "en", "de"])
+    assert [(part.indices, part.frames, part.languages) for part in parts] == [
+        ([1], 1000, ["en"]),
+        ([0, 2], 500, ["fr", "de"]),
+    ]
+    features = parts[1].features[:, :, :500]
+    alone, _ = SpeechEncoder.from_pretrained(folder, key_mapping=ENCODER_WEIGHT_NAMES)(
+        features, torch.ones(2, 500, dtype=torch.bool)
+    )
+    assert torch.allclose(one.encode(features), alone, atol=1e-5)
+    together = one.answer(parts)
+    for noise, code, answer in ((noises[0], "fr", together[0]), (long, "en", together[1])):
+        assert one.answer(one.prepare([noise], [code])) == [answer]
+
+
+def test_an_answer_without_end_is_given_anew_in_the_whole_window(saved, noises, monkeypatch) -> None:
+    monkeypatch.setattr("mlcslm.recognition.whisper.TOKENS_PER_SECOND", 1)  # so that five tokens fit into 5 s
+    short, whole = recognizer(saved("whisper"), silence_s=2), recognizer(saved("whisper"))
+    languages = ["fr", None] * 4
+    parts = short.prepare(noises, languages)
+    first = [answer for _, answer in sorted(short._answers(parts).items())]
+    assert max(len(answer.ids) for answer in first) == 5 and not all(answer.ended for answer in first)
+    expected = whole.answer(whole.prepare(noises, languages))
+    assert short.answer(parts) == [one if one.ended else other for one, other in zip(first, expected, strict=True)]
+
+
+def test_only_whisper_has_a_window_to_shorten(saved) -> None:
+    with pytest.raises(UserError, match=r"remove decoding\.silence_s"):
+        recognizer(saved("hubert"), silence_s=2)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "processor_config.json"])

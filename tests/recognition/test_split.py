@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from mlcslm.config.recognizers import RecognizerConfig
 from mlcslm.decoding.decoder import SCHEMA
 from mlcslm.io.parquet import read_table
+from mlcslm.recognition.batches import RecognizerDecoder
+from mlcslm.recognition.loading import load_recognizer
 from mlcslm.recognition.recognizer import Answer, Recognizer
 from mlcslm.recognition.split import describe_faults, provenance, recognize_split
 
@@ -116,7 +125,7 @@ def test_faulty_answers_are_counted() -> None:
     )
 
 
-def test_a_random_model_resumes_to_the_same_hypotheses(saved, tones: Path, tmp_path: Path, languages) -> None:
+def test_a_random_model_answers_the_groups_it_is_given(saved, tones: Path, tmp_path: Path, languages) -> None:
     config = RecognizerConfig(model=str(saved("hubert")), batch_size=3)
     recognize_split(config, tones, tmp_path / "one.parquet", languages, name="hubert", groups=["French"])
     found = read_table(tmp_path / "one.parquet").to_pylist()
@@ -124,3 +133,105 @@ def test_a_random_model_resumes_to_the_same_hypotheses(saved, tones: Path, tmp_p
         row["utterance_id"] for row in read_table(tones).to_pylist() if row["grp"] == "French"
     }
     assert all(row["stop_reason"] == "end" for row in found)
+
+
+DECODE = """
+import sys
+from pathlib import Path
+from mlcslm.config.languages import read_languages
+from mlcslm.config.recognizers import RecognizerConfig
+from mlcslm.recognition.split import recognize_split
+
+model, manifest, out, languages = sys.argv[1:]
+recognize_split(
+    RecognizerConfig(model=model, batch_size=1), Path(manifest), Path(out), read_languages(Path(languages)), name="it"
+)
+"""
+
+
+@pytest.mark.slow
+def test_decoding_killed_at_any_moment_resumes_to_the_same_hypotheses(saved, tones: Path, tmp_path: Path) -> None:
+    table = Path(__file__).parents[2] / "config" / "languages.tsv"
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", DECODE, str(saved("whisper")), str(tones), str(out), str(table)])
+
+    def lines(out: Path) -> int:
+        partial = out.with_name(f".{out.name}.partial")
+        return len(partial.read_bytes().splitlines()) if partial.exists() else 0
+
+    undisturbed, out = tmp_path / "undisturbed.parquet", tmp_path / "out.parquet"
+    assert start(undisturbed).wait() == 0
+    chosen, kills = random.Random(), 0
+    for _ in range(2):
+        process, at_least = start(out), lines(out) + chosen.randint(1, 8)
+        while process.poll() is None and lines(out) < at_least:
+            time.sleep(0.002)
+        time.sleep(chosen.uniform(0, 0.02))  # anywhere within an utterance, or within its line
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills and start(out).wait() == 0
+    assert without_seconds(read_table(out).to_pylist()) == without_seconds(read_table(undisturbed).to_pylist())
+    assert not list(tmp_path.glob(".out.parquet*"))
+
+
+def silent_manifest(folder: Path, seconds: list[float]) -> Path:
+    """A manifest of utterances of digital silence, one after the other in a recording."""
+    import pyarrow as pa
+
+    from mlcslm.io.parquet import write_table
+
+    audio, manifest = folder / "silence.wav", folder / "silence.parquet"
+    soundfile.write(audio, np.zeros(round(16000 * sum(seconds))), 16000)
+    ends = np.cumsum(seconds)
+    rows = [
+        {"utterance_id": f"u{turn}", "session_id": "s", "grp": group, "turn": turn, "audio": str(audio)}
+        | {"start": float(end - length), "end": float(end)}
+        for turn, (group, length, end) in enumerate(zip(["French", "Korean"] * 9, seconds, ends, strict=False))
+    ]
+    write_table(pa.Table.from_pylist(rows), manifest)
+    return manifest
+
+
+def test_silence_of_any_length_in_a_language_it_does_not_know_is_answered(
+    saved, tmp_path: Path, languages, capfd: pytest.CaptureFixture[str]
+) -> None:
+    manifest = silent_manifest(tmp_path, [0.01, 1.0, 31.0, 0.5])
+    out, config = tmp_path / "out.parquet", RecognizerConfig(model=str(saved("whisper")), batch_size=4)
+    recognize_split(config, manifest, out, languages, name="whisper")
+    found = read_table(out).to_pylist()
+    assert [row["utterance_id"] for row in found] == ["u0", "u1", "u2", "u3"]
+    assert found[0]["language"] == "<LANG_FR>"
+    assert found[1]["language"] in {f"<LANG_{code}>" for code in ("EN", "FR", "DE", "RU")}  # it had to find one
+    assert "cannot be told the language ko (2 utterances)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "moonshine", "parakeet_tdt", "qwen3_asr"])
+def test_ten_milliseconds_are_answered(family: str, saved, tmp_path: Path, languages) -> None:
+    manifest = silent_manifest(tmp_path, [0.01, 0.3])
+    config = RecognizerConfig(model=str(saved(family)), batch_size=2, decoding={"max_new_tokens": 4})
+    recognize_split(config, manifest, tmp_path / "out.parquet", languages, name=family)
+    assert read_table(tmp_path / "out.parquet")["utterance_id"].to_pylist() == ["u0", "u1"]
+
+
+def test_empty_answers_are_counted_and_kept(decode, capfd: pytest.CaptureFixture[str], tones: Path) -> None:
+    class Mute(Scripted):
+        def answer(self, prepared):
+            return [Answer("", "", [], True) for _ in prepared]
+
+    found = decode(Mute())
+    assert len(found) == read_table(tones).num_rows == 24
+    assert {(row["transcript"], row["stop_reason"], row["loop"]) for row in found} == {("", "end", False)}
+    assert "24 of 24 answers empty" in capfd.readouterr().err
+
+
+def test_an_endless_repetition_is_truncated_and_flagged(saved, tones: Path, languages) -> None:
+    config = RecognizerConfig(model=str(saved("qwen3_asr")), batch_size=8, decoding={"max_new_tokens": 40})
+    recognizer = load_recognizer(config)
+    head = recognizer.model.get_output_embeddings().weight.data
+    head.zero_()  # so that every token is as likely as any other, and the first of them is chosen for ever
+    rows = read_table(tones).to_pylist()
+    found = [one for batch in RecognizerDecoder(recognizer, config, languages, "it").decode(rows) for one in batch]
+    assert len(found) == len(rows)
+    assert all(row["loop"] and row["stop_reason"] == "length" and row["tokens"] == 40 for row in found)
+    assert describe_faults(found) == "24 of 24 answers truncated at the length limit, 24 running into repetition"

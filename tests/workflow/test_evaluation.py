@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
+import soundfile
 import yaml
+
+from mlcslm.io.parquet import read_table
 
 REPOSITORY = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -75,3 +79,24 @@ def test_one_command_leads_to_tables_comparisons_and_report(tmp_path: Path, lang
     assert sorted(systems) == [(name, None, "ready recogniser", True) for name in ("hubert/greedy", "wav2vec2/greedy")]
     speed = (tmp_path / "results" / "report" / "speed.html").read_text(encoding="utf-8")
     assert "hubert/greedy" in speed and "M parameters" in speed
+
+
+def test_recordings_with_transcripts_beside_them_are_a_corpus(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    for name in ("a", "b"):
+        soundfile.write(calls / f"{name}.wav", 0.1 * np.random.default_rng(0).uniform(-1, 1, 40_000), 16_000)
+        (calls / f"{name}.srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nguten Tag\n", encoding="utf-8")
+    manifest = tmp_path / "results" / "manifests" / "dev.parquet"
+    settings = [f"results={tmp_path / 'results'}", f"corpus={{folders: {{dev: {calls}}}, language: de}}"]
+    command = [
+        *(sys.executable, "-m", "snakemake", str(manifest), "--cores", "1", "--directory", str(tmp_path)),
+        *("--configfile", str(REPOSITORY / "config" / "evaluate.yaml"), "--config", *settings),
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = read_table(manifest).to_pylist()
+    assert [(row["session_id"], row["grp"], row["text"]) for row in found] == [
+        ("German_a", "German", "guten Tag"),
+        ("German_b", "German", "guten Tag"),
+    ]

@@ -32,6 +32,7 @@ rule manifest:
         "../../envs/mlcslm.yaml"
     params:
         folder=lambda wildcards: str(layout.corpus(wildcards.split)),
+        language=preset.corpus.language,
         skip_faulty=preset.corpus.skip_faulty,
         channels=preset.corpus.channels,
     script:

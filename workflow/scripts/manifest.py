@@ -7,13 +7,16 @@ with job(snakemake) as (config, layout):
     from mlcslm.corpus.faults import faults_path, write_faults
     from mlcslm.corpus.manifest import read_corpus, write_manifest
     from mlcslm.corpus.statistics import corpus_statistics
+    from mlcslm.evaluation.transcribed_folder import reader_of
     from mlcslm.io.files import write_json
     from mlcslm.runtime.progress import say
 
     out = snakemake.output[0]
+    languages = read_languages(config.languages)
     reading = read_corpus(
         snakemake.params.folder,
-        read_languages(config.languages),
+        languages,
+        reader=reader_of(Path(snakemake.params.folder), config.corpus.language, languages, option="corpus.language"),
         skip_faulty=config.corpus.skip_faulty,
         channels=config.corpus.channels,
         levels=True,

@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mlcslm.errors import FaultyInput, UserError
+from mlcslm.errors import FaultyInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from mlcslm.config.languages import Group
-    from mlcslm.corpus.external import ExternalCorpus
     from mlcslm.corpus.statistics import CorpusStatistics
 
 EXAMPLES = """
@@ -73,11 +69,12 @@ def manifest(
     from mlcslm.config.languages import read_languages
     from mlcslm.corpus.faults import describe_faults, record_faults
     from mlcslm.corpus.manifest import check_manifest_file, read_corpus, read_manifest, write_manifest
+    from mlcslm.evaluation.transcribed_folder import reader_of
     from mlcslm.runtime.progress import say
 
     check_manifest_file(out)  # before reading, which can take an hour
     table_of_languages = read_languages(languages or find_languages())
-    reader = _reader(root, language, table_of_languages) if root.is_dir() else None
+    reader = reader_of(root, language, table_of_languages)
     others = {str(path): read_manifest(path) for path in other or []}
     try:
         reading = read_corpus(
@@ -111,30 +108,6 @@ def manifest(
         path = out.with_name(f"{out.name}.stats.json")
         write_json(path, found.as_json())
         _print_statistics(found, path)
-
-
-def _reader(root: Path, language: str | None, languages: dict[str, Group]) -> Callable[[Path], ExternalCorpus] | None:
-    """How to read a folder with transcripts of other tools; None for other corpora, which know their languages."""
-    from functools import partial
-
-    from mlcslm.corpus.kaldi import is_kaldi_folder
-    from mlcslm.corpus.lhotse import is_lhotse_folder
-    from mlcslm.evaluation.transcribed_folder import group_of_code, is_transcribed_folder, read_transcribed_folder
-
-    other = is_kaldi_folder(root) or is_lhotse_folder(root)
-    if other or not is_transcribed_folder(root, languages):
-        if language is not None:
-            raise UserError(
-                f"{root}: --language is for a folder of recordings with transcripts beside them (TextGrid, SRT, …). "
-                + ("Kaldi's and Lhotse's name the language of each utterance." if other else "It has none.")
-            )
-        return None
-    if language is None and len(languages) > 1:
-        raise UserError(
-            f"{root}: has recordings with transcripts beside them; which language? Add --language, e.g. de."
-        )
-    group = group_of_code(language, languages) if language else next(iter(languages.values()))
-    return partial(read_transcribed_folder, group=group)
 
 
 def _print_statistics(statistics: CorpusStatistics, path: Path) -> None:

@@ -33,7 +33,11 @@ def evaluate(
     results: Annotated[Path | None, typer.Option(help="Results folder, if not the configuration's.")] = None,
     file_format: Annotated[
         str,
-        typer.Option("--format", help="kaldi, stm, ctm, seglst, nemo or rttm; by default inferred from names."),
+        typer.Option(
+            "--format",
+            help="kaldi, stm, ctm, seglst, nemo, rttm, json, moss, srt, vtt, textgrid, elan, audacity, trn or table; "
+            "by default found from names and content.",
+        ),
     ] = "auto",
     track: Annotated[
         int | None,

@@ -20,6 +20,14 @@ GroupOption = Annotated[
     str | None,
     typer.Option("--group", help="Group of all recordings; by default inferred from names, else words."),
 ]
+FormatOption = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="Format of HYP: kaldi, stm, ctm, seglst, nemo, rttm, json, moss, srt, vtt, textgrid, elan, audacity, trn "
+        "or table; by default found from name and content.",
+    ),
+]
 TEXTS = "`id text` lines, UTF-8; or NeMo lines, or STM, SegLST or CTM with ids for recordings"
 
 score = typer.Typer(name="score", help="Score hypotheses against references.", no_args_is_help=True)
@@ -43,6 +51,7 @@ def wer(
     protocol: Annotated[str, typer.Option(help="Scoring protocol: mlcslm-2025 or whisper-norm.")] = "mlcslm-2025",
     languages: Languages = None,
     group: GroupOption = None,
+    file_format: FormatOption = "auto",
     normalise_hypothesis: Annotated[
         bool,
         typer.Option("--normalise-hypothesis", help="Normalise hypotheses too; recorded in the result."),
@@ -53,13 +62,20 @@ def wer(
     An utterance's group is inferred from its official id. Missing hypotheses count as deletions. A line on standard
     error says how many errors are due to capitals and punctuation of the hypotheses.
     """
+    from mlcslm.formats.detect import named_format
     from mlcslm.runtime.progress import waiting
     from mlcslm.scoring.files import score_kaldi_texts
 
     languages_table = languages or find_languages()
     with waiting("scoring"):
         scores = score_kaldi_texts(
-            reference, hypothesis, protocol, languages_table, normalise_hypothesis=normalise_hypothesis, group=group
+            reference,
+            hypothesis,
+            protocol,
+            languages_table,
+            normalise_hypothesis=normalise_hypothesis,
+            group=group,
+            file_format=named_format(file_format),
         )
     print_json(scores)
 
@@ -82,6 +98,7 @@ def der(
     hypothesis: Annotated[Path, typer.Argument(metavar="HYP", help=f"Turns found: {TURNS}.")],
     languages: Languages = None,
     group: GroupOption = None,
+    file_format: FormatOption = "auto",
     collar: Annotated[
         float,
         typer.Option(min=0, max=60, help="Seconds to ignore around reference boundaries, as in md-eval."),
@@ -100,6 +117,7 @@ def der(
     regions of the reference are ignored, channels scored separately. A missing hypothesis is all missed speech.
     """
 
+    from mlcslm.formats.detect import named_format
     from mlcslm.scoring.der import DerOptions
     from mlcslm.scoring.files import score_turn_files
     from mlcslm.scoring.recordings import available_cores
@@ -112,6 +130,7 @@ def der(
             group=group,
             options=DerOptions(collar, skip_overlap),
             uem=uem,
+            file_format=named_format(file_format),
             jobs=jobs or available_cores(),
         )
     )
@@ -124,6 +143,7 @@ def tcpwer(
     protocol: Annotated[str, typer.Option(help="Scoring protocol: mlcslm-2025 or whisper-norm.")] = "mlcslm-2025",
     languages: Languages = None,
     group: GroupOption = None,
+    file_format: FormatOption = "auto",
     normalise_hypothesis: Annotated[
         bool,
         typer.Option("--normalise-hypothesis", help="Normalise hypotheses too; recorded in the result."),
@@ -137,6 +157,7 @@ def tcpwer(
     Segments that an STM reference marks IGNORE_TIME_SEGMENT_IN_SCORING are ignored on both sides.
     """
 
+    from mlcslm.formats.detect import named_format
     from mlcslm.scoring.files import score_transcript_files
     from mlcslm.scoring.recordings import available_cores
 
@@ -149,6 +170,7 @@ def tcpwer(
             normalise_hypothesis=normalise_hypothesis,
             group=group,
             breakdown=breakdown,
+            file_format=named_format(file_format),
             jobs=jobs or available_cores(),
         )
     )

@@ -29,6 +29,13 @@ class RecognizerDecodingConfig(Section):
     max_new_tokens: int | None = Field(
         None, ge=1, description="maximum length of an answer, in tokens; none: the model's own (docs/recognizers.md)"
     )
+    silence_s: float | None = Field(
+        None,
+        ge=0,
+        le=30,
+        description="Whisper: at least so many seconds of silence behind the speech, up to the next 5 s; none: up to "
+        "30 s, as in training, which is slower (docs/recognizers.md)",
+    )
 
 
 class RecognizerConfig(Section):

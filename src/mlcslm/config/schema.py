@@ -45,13 +45,20 @@ class CorpusConfig(Section):
     """Where the conversations come from."""
 
     kind: Literal["demo", "folder"] = Field(
-        "demo", description="demo: synthesised with espeak-ng; folder: existing data in the MLC-SLM layout"
+        "demo",
+        description="demo: synthesised with espeak-ng; folder: existing data in the MLC-SLM layout, Kaldi's or "
+        "Lhotse's, or recordings with transcripts beside them",
     )
     demo: DemoCorpusConfig = Field(default_factory=DemoCorpusConfig, description="size of the demo corpus")
     folders: dict[Split, str] = Field(
         default_factory=dict,
         description="the folder of each split. With kind folder, `train` is needed only to train, and without `test`, "
         "Tables 6 and 7 show dev only; with kind demo, a split named here is read from there instead",
+    )
+    language: str | None = Field(
+        None,
+        description="language of folders of recordings with transcripts beside them (TextGrid, ELAN, SRT, …): a BCP-47 "
+        "code such as de or en-US, or a group's name; other layouts say it themselves",
     )
     skip_faulty: bool = Field(False, description="skip faulty lines and sessions, and list them, instead of stopping")
     channels: Literal["ask", "mean"] = Field(

@@ -11,7 +11,25 @@ from mlcslm.config.base import Section
 # One folder below results/systems; without a slash it cannot be mistaken for `<checkpoint>/<decoding>`.
 SystemName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 ScoredSplit = Literal["dev", "test"]
-FileFormat = Literal["auto", "kaldi", "stm", "ctm", "seglst", "nemo", "rttm"]
+FileFormat = Literal[
+    "auto",
+    "kaldi",
+    "stm",
+    "ctm",
+    "seglst",
+    "nemo",
+    "rttm",
+    # What other tools write, as `mlcslm.formats.foreign.TITLES` names it.
+    "json",
+    "moss",
+    "srt",
+    "vtt",
+    "textgrid",
+    "elan",
+    "audacity",
+    "trn",
+    "table",
+]
 ProtocolName = Literal["mlcslm-2025", "mlcslm-2025+normalised-hypothesis", "whisper-norm"]
 
 

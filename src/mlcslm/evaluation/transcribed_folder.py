@@ -7,14 +7,17 @@ JSON of recognisers; or one table (`metadata.jsonl`, `metadata.csv`) of audio fi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from mlcslm.config.languages import Group
 from mlcslm.corpus.external import ExternalCorpus, ExternalSegment, Location
 from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.identifiers import one_word, recording_id, utterance_id
+from mlcslm.corpus.kaldi import is_kaldi_folder
 from mlcslm.corpus.layout import AUDIO_SUFFIXES
+from mlcslm.corpus.lhotse import is_lhotse_folder
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.formats.any_format import read_transcripts
 from mlcslm.formats.detect import detect_format
@@ -34,10 +37,36 @@ def is_transcribed_folder(root: Path, languages: Mapping[str, Group]) -> bool:
     return any(path.suffix.lower() in TRANSCRIPT_SUFFIXES for path in _files(root))
 
 
-def group_of_code(code: str, languages: Mapping[str, Group]) -> Group:
+def reader_of(
+    root: Path, language: str | None, languages: Mapping[str, Group], *, option: str = "--language"
+) -> Callable[[Path], ExternalCorpus] | None:
+    """How to read the corpus at `root` if it is a transcribed folder, all of `language` (`group_of_code`).
+
+    None for corpora of other layouts, which know their languages, and if there is no folder. option: what the language
+    was given by, for messages. Raises UserError for a transcribed folder without a language, and for another corpus
+    with one.
+    """
+    if not root.is_dir():
+        return None
+    other = is_kaldi_folder(root) or is_lhotse_folder(root)
+    if other or not is_transcribed_folder(root, languages):
+        if language is None:
+            return None
+        raise UserError(
+            f"{root}: {option} is for a folder of recordings with transcripts beside them (TextGrid, SRT, …). "
+            + ("Kaldi's and Lhotse's name the language of each utterance." if other else "It has none.")
+        )
+    if language is None and len(languages) > 1:
+        example = f"Add {option}, e.g. de." if option.startswith("-") else f"Set {option}, e.g. to de."
+        raise UserError(f"{root}: has recordings with transcripts beside them; which language? {example}")
+    group = group_of_code(language, languages, option=option) if language else next(iter(languages.values()))
+    return partial(read_transcribed_folder, group=group)
+
+
+def group_of_code(code: str, languages: Mapping[str, Group], *, option: str = "--language") -> Group:
     """The group that a BCP-47 code (`de`, `de-AT`, `en-US`) or a group's name means.
 
-    Raises UserError if the table has none for it, or several.
+    option: what it was given by, for messages. Raises UserError if the table has none for it, or several.
     """
     wanted = code.casefold().replace("_", "-")
     for name, group in languages.items():
@@ -52,11 +81,11 @@ def group_of_code(code: str, languages: Mapping[str, Group]) -> Group:
         return found[0]
     if found:
         names = ", ".join(group.group for group in found)
-        raise UserError(f"--language {code}: may be {names}. Name one of them, or add the region (en-US, en-GB, …).")
+        raise UserError(f"{option} {code}: may be {names}. Name one of them, or add the region (en-US, en-GB, …).")
     known = ", ".join(dict.fromkeys(group.language for group in languages.values()))
     raise UserError(
-        f"--language {code}: not in the languages table, which has {known}. Add a row for it (docs/corpus.md) and name "
-        "the table: --languages FILE."
+        f"{option} {code}: not in the languages table, which has {known}. Add a row for it (docs/corpus.md) and name "
+        f"the table: {'--languages FILE' if option.startswith('-') else 'languages: FILE'}."
     )
 
 

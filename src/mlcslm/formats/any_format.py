@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from mlcslm.config.systems import FileFormat
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.formats.ctm import read_ctm
 from mlcslm.formats.detect import detect_format
@@ -44,13 +45,14 @@ class Turns:
     notes: list[str] = field(default_factory=list)
 
 
-def read_transcripts(path: Path, side: Side) -> Transcripts:
+def read_transcripts(path: Path, side: Side, file_format: FileFormat = "auto") -> Transcripts:
     """Who says what when: from STM, SegLST or CTM, or from NeMo lines with offset, duration and speaker.
 
-    side: only a reference may exclude zones from scoring, or have its text under NeMo's `text`. Raises UserError or
+    side: only a reference may exclude zones from scoring, or have its text under NeMo's `text`; file_format: `auto` to
+    detect it. Raises UserError or
     FaultyInput as the readers of the formats do, and for formats without words, or without speakers and times.
     """
-    match chosen := detect_format(path, timed=True):
+    match chosen := _format(path, file_format, timed=True):
         case "stm":
             stm = read_nist_stm(path)
             return Transcripts(stm.utterances, stm.unscored, stm.notes(zones_used=side == "reference"))
@@ -71,15 +73,16 @@ def read_transcripts(path: Path, side: Side) -> Transcripts:
     )
 
 
-def read_turns(path: Path, side: Side) -> Turns:
+def read_turns(path: Path, side: Side, file_format: FileFormat = "auto") -> Turns:
     """Who speaks when: from RTTM, or from a file with transcripts (`read_transcripts`), one turn per utterance."""
-    if detect_format(path, timed=True) == "rttm":
+    chosen = _format(path, file_format, timed=True)
+    if chosen == "rttm":
         rttm = read_rttm_channels(path)
         notes = describe_ignored(rttm, zones_used=side == "reference")
         return Turns(rttm.turns, rttm.unscored, notes)
-    if (chosen := detect_format(path, timed=True)) in FOREIGN and (found := read_foreign(path, chosen)).turns:
+    if chosen in FOREIGN and (found := read_foreign(path, chosen)).turns:
         return Turns({(recording, ""): turns for recording, turns in found.turns.items()})
-    read = read_transcripts(path, side)
+    read = read_transcripts(path, side, file_format)
     turns: dict[Channel, list[Segment]] = {}
     for utterance in read.utterances:
         segment = Segment(utterance.start, utterance.end, utterance.speaker)
@@ -87,20 +90,20 @@ def read_turns(path: Path, side: Side) -> Turns:
     return Turns(turns, {(name, ""): zones for name, zones in read.unscored.items()}, read.notes)
 
 
-def read_texts(path: Path, side: Side) -> tuple[dict[str, str], list[str]]:
+def read_texts(path: Path, side: Side, file_format: FileFormat = "auto") -> tuple[dict[str, str], list[str]]:
     """Text of each utterance by id, and notes on ignored content.
 
     From Kaldi text or NeMo lines, or from STM, SegLST or CTM with utterance ids in place of recordings. Entries with
     the same id are joined in order of start. Raises UserError or FaultyInput as the readers of the formats do, and for
     repeated ids (Kaldi, NeMo).
     """
-    match detect_format(path):
+    match _format(path, file_format):
         case "kaldi":
             return read_kaldi_text(path), []
         case "nemo" | "table" | "trn" | "json" as chosen:
             entries = _entries(path, chosen, side)
             if entries is None:
-                read = read_transcripts(path, side)
+                read = read_transcripts(path, side, file_format)
                 return join_texts(read.utterances), read.notes
             if repeated := [name for name, count in Counter(entry.name for entry in entries).items() if count > 1]:
                 raise FaultyInput(
@@ -108,8 +111,12 @@ def read_texts(path: Path, side: Side) -> tuple[dict[str, str], list[str]]:
                     shortened(repeated, MAX_LISTED_FAULTS),
                 )
             return {entry.name: entry.text for entry in entries}, []
-    read = read_transcripts(path, side)
+    read = read_transcripts(path, side, file_format)
     return join_texts(read.utterances), read.notes
+
+
+def _format(path: Path, file_format: FileFormat, *, timed: bool = False) -> str:
+    return detect_format(path, timed=timed) if file_format == "auto" else file_format
 
 
 def _entries(path: Path, chosen: str, side: Side) -> list[NemoEntry] | None:

@@ -6,7 +6,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast, get_args
 
+from mlcslm.config.systems import FileFormat
+from mlcslm.errors import UserError
 from mlcslm.formats.nemo import AUDIO_KEYS, ID_KEYS, TRN, table_delimiter
 from mlcslm.formats.parsing import parse_seconds
 from mlcslm.formats.rttm import TYPES as RTTM_TYPES
@@ -33,6 +36,18 @@ _MARKS = (
     (re.compile(rb"(<\?xml[^>]*\?>\s*)?<ANNOTATION_DOCUMENT\b"), "elan"),
 )
 """How files of other tools begin."""
+
+
+def named_format(name: str) -> FileFormat:
+    """The format called `name` on a command line. Raises UserError if there is none.
+
+    >>> named_format("textgrid")
+    'textgrid'
+    """
+    known = get_args(FileFormat)
+    if name not in known:
+        raise UserError(f"--format {name}: expected one of {', '.join(known)}.")
+    return cast(FileFormat, name)
 
 
 def detect_format(path: Path, *, timed: bool = False) -> str:

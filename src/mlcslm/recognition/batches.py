@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
+
 from mlcslm.config.languages import Group
 from mlcslm.config.recognizers import RecognizerConfig
-from mlcslm.corpus.audio import read_segment
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_segment
 from mlcslm.decoding.batching import FittingBatches, length_buckets
 from mlcslm.decoding.long_utterances import reported_pieces
 from mlcslm.decoding.loops import has_loop
@@ -18,6 +20,8 @@ from mlcslm.recognition.recognizer import Answer, Recognizer
 from mlcslm.runtime.progress import say
 
 Row = dict[str, Any]
+SHORTEST_S = 0.1
+"""Shorter utterances are padded: some families' convolutions need more than a few hundredths of a second."""
 
 
 class RecognizerDecoder:
@@ -83,7 +87,7 @@ class RecognizerDecoder:
             say(f"{self.label}: cannot be told the language {which}; it is left to find it, or to guess.")
 
     def _prepare(self, rows: Sequence[Row]) -> Any:
-        audio = [read_segment(row["audio"], row["start"], row["end"]) for row in rows]
+        audio = [_padded(read_segment(row["audio"], row["start"], row["end"])) for row in rows]
         return self.recognizer.prepare(audio, [self.language(row) for row in rows])
 
     def _hypothesis(self, row: Row, answer: Answer, seconds: float) -> Row:
@@ -100,6 +104,11 @@ class RecognizerDecoder:
             "loop": has_loop(answer.ids),
             "seconds": seconds,
         }
+
+
+def _padded(audio: Audio) -> Audio:
+    """Audio with silence behind it up to `SHORTEST_S`."""
+    return np.pad(audio, (0, max(0, round(SHORTEST_S * SAMPLE_RATE) - len(audio))))
 
 
 def _key(rows: Sequence[Row]) -> tuple[str, ...]:

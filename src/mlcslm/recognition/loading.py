@@ -81,8 +81,9 @@ class Source:
 def load_recognizer(config: RecognizerConfig) -> Recognizer:
     """The recogniser of a configuration, ready to answer.
 
-    Raises UserError for a folder that lacks a file, weights that don't match, and models of no known family. Code that
-    comes with a model is run only if `config.model` starts with `remote-code:`.
+    Raises UserError for a folder that lacks a file, weights that don't match, models of no known family, and settings
+    that the family does not have. Code that comes with a model is run only if `config.model` starts with
+    `remote-code:`.
     """
     name, remote_code = split_source(config.model)
     folder = Path(name)
@@ -94,6 +95,8 @@ def load_recognizer(config: RecognizerConfig) -> Recognizer:
     with named_source(name, KIND):
         found = AutoConfig.from_pretrained(name, revision=config.revision, trust_remote_code=remote_code)
     family = config.kind or family_of(found.model_type, name)
+    if config.decoding.silence_s is not None and family != "whisper":
+        raise UserError(f"{KIND} {name}: only Whisper's window can be shortened; remove decoding.silence_s.")
     dtype = getattr(torch, model_dtype() if config.precision == "auto" else config.precision)
     source = Source(name, found, config.revision, remote_code, dtype)
     module = importlib.import_module(f"mlcslm.recognition.{_MODULES[family]}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mlcslm.config.languages import Group, group_of_utterance, read_languages
+from mlcslm.config.systems import FileFormat
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.formats.any_format import Turns, log_notes, read_texts, read_transcripts, read_turns
 from mlcslm.formats.rttm import Channel
@@ -44,11 +45,12 @@ def score_kaldi_texts(
     *,
     normalise_hypothesis: bool = False,
     group: str | None = None,
+    file_format: FileFormat = "auto",
 ) -> dict[str, Any]:
     """Pooled error counts of `hypothesis` against `reference`, as a value for JSON.
 
     Files are Kaldi text, or of another format with texts by id (`read_texts`); group: of all utterances, by default
-    inferred from their ids.
+    inferred from their ids; file_format: of `hypothesis`, by default detected.
 
     Keys: protocol; errors, length, insertions, deletions, substitutions, error_rate (a fraction, None without reference
     tokens); with_normalised_hypotheses, if the protocol leaves hypotheses unchanged; utterances, missing_hypotheses;
@@ -60,7 +62,7 @@ def score_kaldi_texts(
     languages_table = read_languages(languages)
     (references, reference_notes), (hypotheses, notes) = (
         read_texts(reference, "reference"),
-        read_texts(hypothesis, "hypothesis"),
+        read_texts(hypothesis, "hypothesis", file_format),
     )
     if not references:
         raise UserError(f"{reference}: found no utterances, expected `<utterance id> <text>` per line.")
@@ -133,18 +135,19 @@ def score_turn_files(
     group: str | None = None,
     options: DerOptions = STRICT,
     uem: Path | None = None,
+    file_format: FileFormat = "auto",
     jobs: int,
 ) -> dict[str, Any]:
     """DER of `hypothesis` against `reference`, with its parts in seconds; docs/scoring.md lists the keys.
 
     Files are RTTM, or transcripts, whose utterances then count as turns. The channels of a recording are scored
     separately. group: of all recordings, by default inferred from their names; uem: the zones to score, by default each
-    recording from its first start to its last end. Raises UserError or FaultyInput for files that cannot be read,
-    recordings and channels without a reference, recordings of no group of `languages`, and a UEM with none of the
-    recordings.
+    recording from its first start to its last end; file_format: of `hypothesis`, by default detected. Raises UserError
+    or FaultyInput for files that cannot be read, recordings and channels without a reference, recordings of no group of
+    `languages`, and a UEM with none of the recordings.
     """
     languages_table = read_languages(languages)
-    sides = read_turns(reference, "reference"), read_turns(hypothesis, "hypothesis")
+    sides = read_turns(reference, "reference"), read_turns(hypothesis, "hypothesis", file_format)
     logged = [
         note for path, side in zip((reference, hypothesis), sides, strict=True) for note in log_notes(path, side.notes)
     ]
@@ -243,17 +246,19 @@ def score_transcript_files(
     normalise_hypothesis: bool = False,
     group: str | None = None,
     breakdown: bool = False,
+    file_format: FileFormat = "auto",
     jobs: int,
 ) -> dict[str, Any]:
     """tcpWER (tcpCER) of `hypothesis` against `reference`, and related rates; docs/scoring.md lists the keys.
 
-    Files are STM, SegLST, CTM or NeMo lines; group: of all recordings, by default inferred from their names. Zones that
-    the reference marks as unscored are excluded on both sides. Raises UserError or FaultyInput for an unknown protocol,
-    files that cannot be read, recordings without a reference and recordings of no group of `languages`.
+    Files are STM, SegLST, CTM or NeMo lines; group: of all recordings, by default inferred from their names;
+    file_format: of `hypothesis`, by default detected. Zones that the reference marks as unscored are excluded on both
+    sides. Raises UserError or FaultyInput for an unknown protocol, files that cannot be read, recordings without a
+    reference and recordings of no group of `languages`.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
     languages_table = read_languages(languages)
-    sides = read_transcripts(reference, "reference"), read_transcripts(hypothesis, "hypothesis")
+    sides = read_transcripts(reference, "reference"), read_transcripts(hypothesis, "hypothesis", file_format)
     logged = [
         note for path, side in zip((reference, hypothesis), sides, strict=True) for note in log_notes(path, side.notes)
     ]
