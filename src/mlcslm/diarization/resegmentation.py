@@ -24,16 +24,16 @@ GRID_S = 0.1
 CHANGE_PENALTY = 0.1
 """What a change costs, in cosine times seconds: a turn between two of somebody else must be nearer to its speaker by
 0.2 for a second."""
-REACH_S = 0.25  # a change is where it is quietest, this far before or after
+REACH_S = 0.2  # a change is where it is quietest, this far before or after
 MIXED = 0.2
 """Share of the windows that are taken to hear two voices."""
 
 
 def clear_windows(parts: Parts) -> npt.NDArray[np.bool_]:
     """(N,) which of the windows are likely to hear one voice: all but the `MIXED` whose ends are least alike."""
-    vectors = _unit(parts.embeddings.astype(np.float64))
     first, last = parts.first[:-1], parts.first[1:] - 1
-    alike = np.einsum("ij,ij->i", vectors[first], vectors[last])
+    ends = [_unit(parts.embeddings[places].astype(np.float64)) for places in (first, last)]
+    alike = np.einsum("ij,ij->i", *ends)
     alike[first == last] = np.inf  # too short to have two ends
     return alike >= np.quantile(alike[first < last], MIXED) if (first < last).any() else alike > 0
 
@@ -59,13 +59,13 @@ def resegment(
     """
     vectors = _unit(np.asarray(embeddings, np.float64))
     centres = _unit(np.stack([vectors[labels == label].mean(axis=0) for label in range(labels.max() + 1)]))
-    cosines = _unit(parts.embeddings.astype(np.float64)) @ centres.T
     turns: list[Segment] = []
     first = 0
     for start, end, count in _runs(segments, windows):
         here = slice(parts.first[first], parts.first[first + count])
         first += count
-        edges, speakers = _best(parts.middles[here], cosines[here], start, end, penalty)
+        cosines = _unit(parts.embeddings[here].astype(np.float64)) @ centres.T
+        edges, speakers = _best(parts.middles[here], cosines, start, end, penalty)
         times = [start]
         for before, edge, after in zip([start, *edges], edges, [*edges[1:], end], strict=False):
             # Halfway to its neighbours at most, so that no turn is empty.
