@@ -82,7 +82,8 @@ def percent(errors: DiarizationErrors) -> str:
 
 def diarizers(embedder: SpeakerEmbedder, segmentation: str | None) -> dict[str, Diarizer]:
     found = {
-        "silero, package's thresholds": Diarizer(SileroDetector(8.0, PACKAGE_SETTINGS), embedder),
+        "silero, package's thresholds": Diarizer(SileroDetector(8.0, PACKAGE_SETTINGS), embedder, resegment=False),
+        "silero, changes between windows": Diarizer(make_detector("silero", 8.0), embedder, resegment=False),
         "silero": Diarizer(make_detector("silero", 8.0), embedder),
     }
     if segmentation:

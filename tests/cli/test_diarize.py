@@ -42,7 +42,7 @@ class Alike:
 
 @pytest.fixture(autouse=True)
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordings, "load_diarizer", lambda *_, **__: Diarizer(Loud(), Alike()))
+    monkeypatch.setattr(recordings, "load_diarizer", lambda *_, **__: Diarizer(Loud(), Alike(), resegment=False))
     monkeypatch.setattr("mlcslm.diarization.vad.make_detector", lambda *_, **__: Loud())
 
 

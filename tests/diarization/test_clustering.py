@@ -72,6 +72,19 @@ def test_short_recordings_keep_two_speakers_however_alike_all_voices_of_their_ch
     assert adjusted_rand_score(whose, cluster(embeddings, num_speakers=2)) == 1.0
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_windows_that_hear_two_voices_do_not_make_them_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    clear = np.arange(40) % 2 == 0  # every other window hears both
+    whose = np.where(clear, np.arange(40) // 8 % 2, 0.5)
+    channel, voices = rng.normal(size=64), np.stack([1 - whose, whose], axis=1) @ rng.normal(size=(2, 64))
+    embeddings = channel / 8 + 0.6 * voices / 8 + 0.06 * rng.normal(size=(40, 64))
+    assert cluster(embeddings).max() == 0
+    labels = cluster(embeddings, clear=clear)
+    assert adjusted_rand_score(whose[clear], labels[clear]) == 1.0
+    assert labels.max() == 1
+
+
 @pytest.mark.parametrize(("windows", "speakers"), [(30, 3), (3, 5), (1, 2)])
 def test_one_short_voice_is_not_divided_to_reach_a_number(windows: int, speakers: int) -> None:
     embeddings, _ = voices([windows], noise=0.7)

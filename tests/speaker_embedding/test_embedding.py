@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.speaker_embedding.checkpoint import load_network, read_card, save_embedding
-from mlcslm.speaker_embedding.embedding import SpeakerEmbedder, load_embedder
+from mlcslm.speaker_embedding.embedding import SpeakerEmbedder, load_embedder, normalise
+from mlcslm.speaker_embedding.fbank import fbank
 from mlcslm.speaker_embedding.networks import build_network
 
 SIZE = {"channels": 16, "growth": 8, "bottleneck": 2, "blocks": (2, 1, 2), "head_channels": 4, "embedding_size": 16}
@@ -40,6 +41,45 @@ def test_windows_of_a_session_are_embedded_as_their_samples_are(embedder: Speake
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, embedder.embed(samples))
     assert embedder.embed_windows(audio, []).shape == (0, 16)
+
+
+@pytest.mark.parametrize("network", ["campplus", "eres2net", "resnet101"])
+def test_parts_of_a_window_are_pooled_from_what_the_network_hears_in_it(network: str, audio: np.ndarray) -> None:
+    torch.manual_seed(0)
+    size = SIZE if network == "campplus" else {"channels": 4, "blocks": (1, 1, 1, 1), "embedding_size": 8}
+    embedder = SpeakerEmbedder(build_network(network, size))
+    windows = [(0.0, 1.5), (0.75, 2.25), (4.0, 4.4), (5.0, 6.2)]
+    whole, parts = embedder.embed_parts(audio, windows, 0.64, 0.16)
+    np.testing.assert_array_equal(whole, embedder.embed_windows(audio, windows))
+    counts = np.diff(parts.first).tolist()
+    assert counts[0] == counts[1] > counts[3] >= 3 and counts[2] == 1
+    assert parts.first[-1] == len(parts.embeddings) == len(parts.middles)
+    # Too short for two parts: the window itself.
+    np.testing.assert_array_equal(parts.embeddings[parts.first[2]], whole[2])
+    assert parts.middles[parts.first[2]] == pytest.approx(4.2)
+    for number in (0, 1, 3):
+        start, end = windows[number]
+        middles = parts.middles[parts.first[number] : parts.first[number + 1]]
+        np.testing.assert_allclose(np.diff(middles), 0.16)
+        assert start + 0.2 < middles[0] <= middles[-1] < end - 0.19
+    # By hand: frames before pooling, of which a part is every stride-th 10 ms.
+    features = torch.from_numpy(normalise(fbank(audio[:24_000])))[None]
+    with torch.inference_mode():
+        frames = embedder.network.frames(features)
+        length, step = 64 // embedder.network.stride, 16 // embedder.network.stride
+        second = embedder.network.pooled(frames[..., step : step + length])[0].numpy()
+    np.testing.assert_allclose(parts.embeddings[1], second, atol=2e-5)
+    assert frames.shape[-1] == -(-148 // embedder.network.stride)
+
+
+def test_a_part_hears_what_is_in_it(embedder: SpeakerEmbedder) -> None:
+    quiet, loud = RNG.normal(0, 0.01, 12_000), np.sin(np.arange(12_000) * 0.3) + RNG.normal(0, 0.01, 12_000)
+    _, parts = embedder.embed_parts(np.concatenate([quiet, loud]).astype(np.float32), [(0.0, 1.5)], 0.5, 0.1)
+    vectors = parts.embeddings / np.linalg.norm(parts.embeddings, axis=1, keepdims=True)
+    nearer_to_last = vectors @ (vectors[-1] - vectors[0])
+    crossing = parts.middles[np.argmax(nearer_to_last > 0)]
+    assert crossing == pytest.approx(0.75, abs=0.15)
+    assert embedder.embed_parts(np.zeros(16_000, np.float32), [], 0.5, 0.1)[1].first.tolist() == [0]
 
 
 def test_a_window_between_frames_is_shifted_by_five_milliseconds_at_most(

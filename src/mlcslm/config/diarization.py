@@ -174,6 +174,11 @@ class DiarizerConfig(Section):
         description="false: merge adjacent segments of the same speaker, as 3D-Speaker's recipe does, which undoes "
         "max_segment_s",
     )
+    resegment: bool = Field(
+        True,
+        description="whether a second, finer pass finds where speakers change; false: between windows, as in the "
+        "stock recipe",
+    )
     seed: int = Field(0, ge=0, description="seed of the clustering")
     asr: SegmentTranscriptionConfig = Field(description="the system that transcribes the segments")
 

@@ -36,6 +36,7 @@ def cluster(
     max_speakers: int | None = None,
     seed: int = 0,
     distinct: int | None = None,
+    clear: npt.NDArray[np.bool_] | None = None,
 ) -> Labels:
     """Speaker of each of N windows from their (N, dim) embeddings: (N,) numbers from 0 in order of first appearance.
 
@@ -44,18 +45,21 @@ def cluster(
     `min_speakers` are divided further, as far as each has `MIN_CLUSTER` windows and, in short recordings, differs
     from the others (`SPLIT_GAP`): a speaker who hardly speaks is not invented. num_speakers: both bounds at once.
     distinct: so many windows at the beginning, of which the others are copies; speakers are found in these, and copies
-    are theirs. Equal input and seed give equal speakers. Raises ValueError where an embedding is not finite.
+    are theirs. clear: (N,) which windows are likely to hear one voice; in short recordings these alone tell whether a
+    cluster is two speakers, None for all. Equal input and seed give equal speakers. Raises ValueError where an
+    embedding is not finite.
     """
     fewest, most = num_speakers or min_speakers or 1, num_speakers or max_speakers or MAX_SPEAKERS
     vectors = _normalised(np.asarray(embeddings, dtype=np.float64))
     if distinct is not None and 0 < distinct < len(vectors):
-        labels = cluster(vectors[:distinct], min_speakers=fewest, max_speakers=most, seed=seed)
+        clear = None if clear is None else clear[:distinct]
+        labels = cluster(vectors[:distinct], min_speakers=fewest, max_speakers=most, seed=seed, clear=clear)
         return np.concatenate([labels, labels[_nearest(vectors[distinct:], vectors[:distinct])]])
     if len(vectors) <= 1 or most == 1:
         return np.zeros(len(vectors), dtype=np.int64)
     if len(vectors) < FEW_WINDOWS:
         labels = _without_twins(_without_small_clusters(_agglomerative(vectors), vectors), vectors)
-        labels = _divided(labels, vectors, max(fewest, 2))
+        labels = _divided(labels, vectors, max(fewest, 2), np.ones(len(vectors), bool) if clear is None else clear)
     else:
         labels = _without_twins(_without_small_clusters(_spectral(vectors, None, seed), vectors), vectors)
         for count in range(fewest, min(fewest + _TRIES, len(vectors))):
@@ -98,10 +102,11 @@ def _tree(vectors: Floats) -> Floats:
     return linkage(np.maximum(1 - cosines[np.triu_indices(len(vectors), 1)], 0), method="average")
 
 
-def _divided(labels: Labels, vectors: Floats, expected: int) -> Labels:
+def _divided(labels: Labels, vectors: Floats, expected: int, clear: npt.NDArray[np.bool_]) -> Labels:
     """Up to `expected` clusters: again and again the one whose halves differ most in two, while they differ enough."""
     while len(np.unique(labels)) < expected:
-        splits = [split for name in np.unique(labels) if (split := _halves(np.flatnonzero(labels == name), vectors))]
+        clusters = [np.flatnonzero(labels == name) for name in np.unique(labels)]
+        splits = [split for members in clusters if (split := _halves(members, vectors, clear[members]))]
         if not splits:
             break
         gap, half = max(splits, key=lambda split: split[0])
@@ -112,17 +117,20 @@ def _divided(labels: Labels, vectors: Floats, expected: int) -> Labels:
     return labels
 
 
-def _halves(members: Labels, vectors: Floats) -> tuple[float, Labels] | None:
+def _halves(members: Labels, vectors: Floats, clear: npt.NDArray[np.bool_]) -> tuple[float, Labels] | None:
     """Of a cluster's windows those that become another's, and how much the two differ; None where it has too few.
 
-    The halves are the two largest clusters of the coarsest partition in which two are large enough; the others' windows
-    go to the nearer one, and do not count in how much the two differ. Nor do neighbours: they overlap, so are alike.
+    The halves are the two largest clusters of the coarsest partition of the `clear` windows in which two are large
+    enough; the others' windows go to the nearer one, and do not count in how much the two differ. Nor do neighbours:
+    they overlap, so are alike.
     """
-    own = vectors[members]
+    if clear.sum() < 2 * MIN_CLUSTER:
+        clear = np.ones(len(members), bool)
     if len(members) < 2 * MIN_CLUSTER:
         return None
+    own, places = vectors[members[clear]], members[clear]
     tree = _tree(own)
-    for count in range(2, len(members)):
+    for count in range(2, len(own)):
         labels = _cut(tree, count)
         if np.sort(np.bincount(labels))[-2] >= MIN_CLUSTER:
             break
@@ -131,13 +139,15 @@ def _halves(members: Labels, vectors: Floats) -> tuple[float, Labels] | None:
     names, sizes = np.unique(labels, return_counts=True)
     first, second = names[np.argsort(-sizes, kind="stable")[:2]]
     core = np.isin(labels, (first, second))
-    apart = core[:, None] & core & (np.abs(members[:, None] - members) > 1)
+    apart = core[:, None] & core & (np.abs(places[:, None] - places) > 1)
     same = labels[:, None] == labels
     if not (apart & same).any() or not (apart & ~same).any():
         return None
     cosines = own @ own.T
     gap = float(cosines[apart & same].mean() - cosines[apart & ~same].mean())
-    return gap, members[_largest(labels, own, 2) == second]
+    halves = np.full(len(members), -1)
+    halves[clear] = labels
+    return gap, members[_largest(halves, vectors[members], 2) == second]
 
 
 def _cut(tree: Floats, count: int) -> Labels:

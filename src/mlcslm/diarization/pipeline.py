@@ -1,11 +1,11 @@
-"""Diarization of sessions: voice activity, windows, embeddings and clustering, giving turns as a manifest."""
+"""Diarization of sessions: voice activity, windows, embeddings, clustering, resegmentation; turns as a manifest."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,16 @@ from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.diarization.clustering import cluster
 from mlcslm.diarization.repetition import period_of
+from mlcslm.diarization.resegmentation import PART_S, PART_STEP_S, clear_windows, resegment
 from mlcslm.diarization.vad import VoiceActivityDetector, make_detector
 from mlcslm.diarization.windows import quietest, turns_of, windows_of
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.formats.segments import Segment
 from mlcslm.io.parquet import write_table
 from mlcslm.runtime.progress import progress
+
+if TYPE_CHECKING:
+    from mlcslm.speaker_embedding.embedding import Parts
 
 SEGMENTS_SCHEMA = pa.schema([pa.field("recording", pa.string(), nullable=False), *corpus_manifest.SCHEMA])
 """Turns as a manifest, readable wherever utterances are: `text` is null, `speaker` one of S1, S2, …"""
@@ -38,6 +42,16 @@ class WindowEmbedder(Protocol):
     ) -> npt.NDArray[np.float32]:
         """Embeddings (N, dim) of N windows (start, end in seconds) of a session's 16 kHz `audio`."""
 
+    def embed_parts(
+        self,
+        audio: Audio,
+        windows: Sequence[tuple[float, float]],
+        length_s: float,
+        step_s: float,
+        batch_size: int = 64,
+    ) -> tuple[npt.NDArray[np.float32], Parts]:
+        """The same, and embeddings of the stretches of `length_s` every `step_s` seconds within each window."""
+
 
 @dataclass(frozen=True)
 class Diarizer:
@@ -49,6 +63,7 @@ class Diarizer:
     min_speakers: int | None = None
     max_speakers: int | None = None
     keep_vad_boundaries: bool = True
+    resegment: bool = True
     seed: int = 0
     batch_size: int = 64
 
@@ -58,11 +73,12 @@ class Diarizer:
         Speakers are numbered in order of appearance. Silence gives no turns. The result depends on the waveform alone;
         if that repeats itself, its speakers are those of the first period.
         """
-        windows = windows_of(self.detector(waveform))
+        segments = self.detector(waveform)
+        windows = windows_of(segments)
         if not windows:
             return []
         spans = [(window.start, window.end) for window in windows]
-        embeddings = self.embedder.embed_windows(waveform, spans, self.batch_size)
+        embeddings, parts = self._embed(waveform, spans)
         period = period_of(waveform)
         distinct = None if period is None else sum(window.start < period for window in windows)
         labels = cluster(
@@ -72,13 +88,31 @@ class Diarizer:
             max_speakers=self.max_speakers,
             seed=self.seed,
             distinct=distinct,
+            clear=None if parts is None else clear_windows(parts),
         )
+        if parts is not None and labels.any():
+            return resegment(
+                segments,
+                windows,
+                labels,
+                embeddings,
+                parts,
+                quietest=quietest(waveform),
+                max_segment_s=self.detector.max_segment_s if self.keep_vad_boundaries else float("inf"),
+            )
         return turns_of(
             windows,
             [f"S{label + 1}" for label in labels],
             keep_vad_boundaries=self.keep_vad_boundaries,
             change=quietest(waveform),
         )
+
+    def _embed(
+        self, waveform: Audio, spans: Sequence[tuple[float, float]]
+    ) -> tuple[npt.NDArray[np.float32], Parts | None]:
+        if self.resegment:
+            return self.embedder.embed_parts(waveform, spans, PART_S, PART_STEP_S, self.batch_size)
+        return self.embedder.embed_windows(waveform, spans, self.batch_size), None
 
 
 def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: Path | None = None) -> Diarizer:
@@ -105,6 +139,7 @@ def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: P
         min_speakers=config.min_speakers,
         max_speakers=config.max_speakers,
         keep_vad_boundaries=config.keep_vad_boundaries,
+        resegment=config.resegment,
         seed=config.seed,
         batch_size=embedding.batch_size,
     )

@@ -7,9 +7,25 @@ from torch import nn
 
 
 class SpeakerNetwork(nn.Module):
-    """A network that maps (B, T, features) mean-normalised fbank to (B, embedding_size)."""
+    """A network that maps (B, T, features) mean-normalised fbank to (B, embedding_size): `frames`, pooled, projected.
+
+    stride: frames of fbank per frame of `frames`, whose t-th is centred on fbank frame `stride` t.
+    """
 
     embedding_size: int
+    stride: int
+
+    def frames(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, T, F) mean-normalised fbank -> (B, ..., T / stride, rounded up), what is pooled over time."""
+        raise NotImplementedError
+
+    def pooled(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, ..., T) -> (B, embedding_size)."""
+        raise NotImplementedError
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, T, F) -> (B, embedding_size)."""
+        return self.pooled(self.frames(features))
 
 
 class StatisticsPooling(nn.Module):

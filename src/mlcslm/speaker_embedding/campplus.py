@@ -18,6 +18,7 @@ from mlcslm.speaker_embedding.base import SpeakerNetwork, StatisticsPooling
 KERNELS, DILATIONS = (3, 3, 3), (1, 2, 2)
 # Frames (after the first layer's stride) that share a mask's local context: two seconds.
 SEGMENT_FRAMES = 100
+_POOLING = -2  # place in `xvector`
 
 
 class CAMPPlus(SpeakerNetwork):
@@ -27,6 +28,8 @@ class CAMPPlus(SpeakerNetwork):
     layer, as a multiple of growth; blocks: number of dense layers in each of the three blocks; head_channels: of the
     2-D front end; features: a multiple of 8.
     """
+
+    stride = 2
 
     def __init__(
         self,
@@ -59,9 +62,13 @@ class CAMPPlus(SpeakerNetwork):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, T, F) -> (B, embedding_size)."""
-        return self.xvector(self.head(features.transpose(1, 2)))
+    def frames(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, T, F) -> (B, C, T / 2)."""
+        return self.xvector[:_POOLING](self.head(features.transpose(1, 2)))
+
+    def pooled(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, C, T) -> (B, embedding_size)."""
+        return self.xvector[_POOLING:](frames)
 
 
 class ResidualBlock(nn.Module):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlcslm.corpus.audio import Audio
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.speaker_embedding.base import SpeakerNetwork
 from mlcslm.speaker_embedding.checkpoint import load_network
 from mlcslm.speaker_embedding.fbank import (
     DEFAULT_SETTINGS,
+    FRAME_SAMPLES,
+    FRAMES_PER_SECOND,
     FbankSettings,
     Features,
     fbank,
@@ -32,6 +35,18 @@ differently for different numbers of rows; a fixed number makes an embedding bit
 batch. More rows are no faster."""
 
 Embeddings = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Stretches within windows: (P, dim) embeddings, and the (P,) middles in seconds of the session.
+
+    first: (N + 1,) index of each window's first part, in order; the last one is P.
+    """
+
+    embeddings: Embeddings
+    middles: npt.NDArray[np.float64]
+    first: npt.NDArray[np.int64]
 
 
 class SpeakerEmbedder:
@@ -75,9 +90,62 @@ class SpeakerEmbedder:
             [(features, *frames_of_window(start, end, len(features))) for start, end in windows], batch_size
         )
 
+    def embed_parts(
+        self,
+        audio: Audio,
+        windows: Sequence[tuple[float, float]],
+        length_s: float,
+        step_s: float,
+        batch_size: int = 64,
+    ) -> tuple[Embeddings, Parts]:
+        """`embed_windows`, and embeddings of the stretches of `length_s` every `step_s` seconds within each window.
+
+        The network runs once a window; what it hears frame by frame is pooled over the window, and over each stretch
+        alone. Lengths and steps are whole frames of the network (20 or 80 ms). A window without room for two
+        stretches is one.
+        """
+        if not windows:
+            empty = np.zeros((0, self.dimension), np.float32)
+            return empty, Parts(empty, np.zeros(0), np.zeros(1, np.int64))
+        features = fbank(audio, self.settings)
+        places = [frames_of_window(start, end, len(features)) for start, end in windows]
+        parts: list[Embeddings] = [np.zeros((0, self.dimension), np.float32)] * len(windows)
+        frame_s = self.network.stride / FRAMES_PER_SECOND
+        length, step = max(2, round(length_s / frame_s)), max(1, round(step_s / frame_s))
+
+        def pool_parts(frames: torch.Tensor, numbers: Sequence[int]) -> None:
+            pieces = frames.flatten(1, -2).unfold(-1, length, step)  # (B, C, P, length)
+            flat = pieces.transpose(1, 2).reshape(-1, *frames.shape[1:-1], length)
+            pooled = self.network.pooled(flat).float().cpu().numpy().reshape(len(frames), -1, self.dimension)
+            for row, number in enumerate(numbers):
+                own = -(-(places[number][1] - places[number][0]) // self.network.stride)
+                parts[number] = pooled[row, : max(0, (own - length) // step + 1)]
+
+        embeddings = self._embed([(features, *place) for place in places], batch_size, pool_parts)
+        middles = []
+        for number, (start, end) in enumerate(windows):
+            if len(parts[number]) < 2:
+                parts[number] = embeddings[number : number + 1]
+                middles.append(np.array([(start + end) / 2]))
+            else:
+                first = places[number][0] / FRAMES_PER_SECOND + FRAME_SAMPLES / SAMPLE_RATE / 2
+                middles.append(first + frame_s * ((length - 1) / 2 + step * np.arange(len(parts[number]))))
+        counts = [len(found) for found in parts]
+        return embeddings, Parts(
+            np.concatenate(parts), np.concatenate(middles), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        )
+
     @torch.inference_mode()
-    def _embed(self, segments: Sequence[tuple[Features, int, int]], batch_size: int) -> Embeddings:
-        """Segments are (features, first frame, end frame). Only equal lengths share a batch, so none is padded."""
+    def _embed(
+        self,
+        segments: Sequence[tuple[Features, int, int]],
+        batch_size: int,
+        heard: Callable[[torch.Tensor, Sequence[int]], None] | None = None,
+    ) -> Embeddings:
+        """Segments are (features, first frame, end frame). Only equal lengths share a batch, so none is padded.
+
+        heard: called with what is pooled, and the numbers of the segments of its first rows.
+        """
         embeddings = np.zeros((len(segments), self.dimension), np.float32)
         on_cpu = self.device.type == "cpu"
         by_length: dict[int, list[int]] = {}
@@ -90,8 +158,10 @@ class SpeakerEmbedder:
                 features = np.stack([_slice(*segments[number], length) for number in batch])
                 if on_cpu:
                     features = features[np.arange(rows) % len(batch)]
-                output = self.network(torch.from_numpy(features).to(self.device))
-                embeddings[batch] = output[: len(batch)].float().cpu().numpy()
+                frames = self.network.frames(torch.from_numpy(features).to(self.device))
+                embeddings[batch] = self.network.pooled(frames)[: len(batch)].float().cpu().numpy()
+                if heard:
+                    heard(frames, batch)
         return embeddings
 
 

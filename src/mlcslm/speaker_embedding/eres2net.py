@@ -22,6 +22,7 @@ class ERes2Net(SpeakerNetwork):
     scale 3 and expansion 4.
     """
 
+    stride = 8
     layer1: nn.Sequential
     layer2: nn.Sequential
     layer3: nn.Sequential
@@ -63,16 +64,19 @@ class ERes2Net(SpeakerNetwork):
         self.pool = StatisticsPooling(epsilon=1e-8)
         self.seg_1 = nn.Linear(2 * 8 * outer * (features // 8), embedding_size)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, T, F) -> (B, embedding_size)."""
+    def frames(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, T, F) -> (B, C, F / 8, T / 8)."""
         x = features.transpose(1, 2).unsqueeze(1)
         first = self.layer1(torch.relu(self.bn1(self.conv1(x))))
         second = self.layer2(first)
         third = self.layer3(second)
         fused = self.fuse_mode12(second, self.layer1_downsample(first))
         fused = self.fuse_mode123(third, self.layer2_downsample(fused))
-        fused = self.fuse_mode1234(self.layer4(third), self.layer3_downsample(fused))
-        return self.seg_1(self.pool(fused))
+        return self.fuse_mode1234(self.layer4(third), self.layer3_downsample(fused))
+
+    def pooled(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, C, F / 8, T) -> (B, embedding_size)."""
+        return self.seg_1(self.pool(frames))
 
 
 class Res2Block(nn.Module):

@@ -23,6 +23,7 @@ class ResNet(SpeakerNetwork):
     features: a multiple of 8.
     """
 
+    stride = 8
     layer1: nn.Sequential
     layer2: nn.Sequential
     layer3: nn.Sequential
@@ -51,12 +52,15 @@ class ResNet(SpeakerNetwork):
         self.pool = StatisticsPooling(epsilon=1e-7)
         self.seg_1 = nn.Linear(2 * width * (features // 8), embedding_size)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, T, F) -> (B, embedding_size)."""
+    def frames(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, T, F) -> (B, C, F / 8, T / 8)."""
         x = features.transpose(1, 2).unsqueeze(1)
         x = torch.relu(self.bn1(self.conv1(x)))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.seg_1(self.pool(x))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+    def pooled(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, C, F / 8, T) -> (B, embedding_size)."""
+        return self.seg_1(self.pool(frames))
 
 
 class Bottleneck(nn.Module):
