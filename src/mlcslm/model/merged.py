@@ -13,13 +13,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, WhisperFeatureExtractor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+)
 
 from mlcslm.config.languages import read_languages
 from mlcslm.errors import FaultyInput, UserError
@@ -38,6 +46,7 @@ from mlcslm.model.exported import (
     quiet_transformers,
     read_export,
 )
+from mlcslm.model.log_mel import EncoderWindow
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.projector import Projector
@@ -98,7 +107,7 @@ def save_merged(
     return describe_export(folder, model, checkpoint, decoding)
 
 
-def _plain(model: SpeechLLM) -> tuple[nn.Module, str]:
+def _plain(model: SpeechLLM) -> tuple[PreTrainedModel, str]:
     """The language model as transformers' own class, sharing its weights, and the name of its token embedding."""
     with torch.device("meta"):
         plain = AutoModelForCausalLM.from_config(model.config.text_config, dtype=model.dtype)
@@ -154,10 +163,9 @@ class SpeechPrompts:
         chosen = dtype or getattr(torch, info.dtype)
         try:
             config = SpeechLLMConfig.from_pretrained(audio)
-            encoder = SpeechEncoder(config.audio_config)
-            projector = Projector(
-                config.audio_config.d_model, config.text_config.hidden_size, hidden=config.projector_hidden
-            )
+            hears, writes = cast("WhisperConfig", config.audio_config), cast("PreTrainedConfig", config.text_config)
+            encoder = SpeechEncoder(hears)
+            projector = Projector(hears.d_model, writes.hidden_size, hidden=config.projector_hidden)
             both = nn.ModuleDict({"encoder": encoder, "projector": projector})
             both.load_state_dict(load_file(audio / AUDIO_WEIGHTS))
             both.to(device, chosen).eval()
@@ -171,7 +179,7 @@ class SpeechPrompts:
             tokenizer,
             extractor,
             read_languages(folder / LANGUAGES_FILE),
-            encoder_window=config.encoder_window,
+            encoder_window=cast("EncoderWindow", config.encoder_window),
             max_mel_frames=encoder.max_mel_frames,
         )
         return cls(encoder, projector, embedding, processor, info)
