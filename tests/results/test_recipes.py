@@ -43,6 +43,7 @@ def test_a_recipe_is_compared_with_its_control(recipe_inputs: Any) -> None:
     # 0.25 s for each of 6 utterances, 16.3 s of speech together.
     assert ours["seconds_per_minute"] == str(round(60 * 6 * 0.25 / 16.3, 2))
     assert page.startswith("# Table 8: our recipes") and "**Cost**" in page
+    assert "not measured" not in page and "Published" not in page
 
 
 def test_the_difference_has_the_recipes_sign_whatever_the_order(recipe_inputs: Any) -> None:

@@ -102,7 +102,7 @@ def markdown_page(
         f"# {title}",
         _grid(columns, rows, published=published),
         _provenance(connection, sizes, rates),
-        *([_PUBLISHED] if published else []),
+        *([_PUBLISHED] if published and any(column.endswith("_published") for column in columns) else []),
         *(legend for column, legend in LEGENDS.items() if column in columns),
         *_remarks(connection, table, noted="note" in columns),
         *_section(connection, table),
@@ -146,7 +146,8 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, published: b
 def _cell(row: dict[str, Any], column: str) -> str:
     value = row[column]
     if value is None:
-        return "not measured" if f"{column}_low" in row else ""
+        # What has no control has no difference to it.
+        return "not measured" if f"{column}_low" in row and not column.endswith("_difference") else ""
     if row.get(f"{column}_low") is not None:
         return f"{value} [{row[f'{column}_low']}, {row[f'{column}_high']}]"
     return _escape(str(value))
