@@ -171,3 +171,19 @@ def test_a_long_path_to_espeaks_data_works_and_leaves_nothing_behind(
     )
     assert done.stdout == spoken[0][0].tobytes()
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_ctrl_c_is_the_callers_to_answer() -> None:
+    # A terminal signals all processes of its foreground group; these would print a traceback each.
+    program = """
+import os, signal
+from mlcslm.corpus.demo.synthesis import Voice, speak_many
+signal.signal(signal.SIGINT, lambda *_: print("asked to stop"))
+spoken = speak_many([[(Voice("en-us", "m1", 50, 50, 160), text)] for text in ("one", "two", "three")], workers=1)
+print(len(next(spoken)))
+os.killpg(0, signal.SIGINT)
+print(len(list(spoken)))
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, start_new_session=True)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["1", "asked", "to", "stop", "2"], "")

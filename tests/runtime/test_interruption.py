@@ -62,6 +62,14 @@ def test_work_ends_at_once_with_a_shells_status(capsys: pytest.CaptureFixture[st
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_ctrl_c_ends_work_with_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, exits_on_request():
+        raise KeyboardInterrupt
+    assert caught.value.code == 130
+    printed = capsys.readouterr()
+    assert "stopped by Ctrl-C" in printed.out + printed.err and "Run again to resume" in printed.out + printed.err
+
+
 def test_steps_are_finished_and_what_was_saved_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     done = []
     with pytest.raises(SystemExit), exits_on_request(), between_steps() as stop:

@@ -52,7 +52,7 @@ _stop = Stop()
 
 @contextmanager
 def exits_on_request() -> Iterator[None]:
-    """Let SIGTERM end a job with a message and the status `STATUS`, and requeue it under SLURM.
+    """Let SIGTERM end a job with a message and the status `STATUS`, and requeue it under SLURM; Ctrl-C with a message.
 
     Work inside `between_steps` ends where it chooses, any other at once.
     """
@@ -62,6 +62,9 @@ def exits_on_request() -> Iterator[None]:
     except Interrupted as interrupted:
         say(f"stopped by SIGTERM. {_outcome(interrupted)}")
         sys.exit(STATUS)
+    except KeyboardInterrupt:
+        say("stopped by Ctrl-C. Finished work is kept. Run again to resume.")
+        sys.exit(128 + signal.SIGINT)
 
 
 @contextmanager

@@ -121,8 +121,13 @@ class _Worker:
     """A child process that speaks batches, each in its own fork (`python -m mlcslm.corpus.demo.synthesis`)."""
 
     def __init__(self) -> None:
+        # In a session of its own: Ctrl-C and a cluster's SIGTERM are for the caller, whose closing of the pipe ends it.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=-1
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=-1,
+            start_new_session=True,
         )
 
     def speak(self, requests: list[tuple[Voice, str]]) -> list[np.ndarray]:
@@ -146,7 +151,8 @@ class _Worker:
 
     def close(self) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # of a batch that a dead process was sent
+            self._process.stdin.close()
         self._process.wait()
 
 
