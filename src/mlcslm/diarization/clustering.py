@@ -50,7 +50,7 @@ def cluster(
     embedding is not finite.
     """
     fewest, most = num_speakers or min_speakers or 1, num_speakers or max_speakers or MAX_SPEAKERS
-    vectors = _normalised(np.asarray(embeddings, dtype=np.float64))
+    vectors = normalised(np.asarray(embeddings, dtype=np.float64))
     if distinct is not None and 0 < distinct < len(vectors):
         clear = None if clear is None else clear[:distinct]
         labels = cluster(vectors[:distinct], min_speakers=fewest, max_speakers=most, seed=seed, clear=clear)
@@ -69,7 +69,8 @@ def cluster(
     return _by_appearance(_largest(labels, vectors, most))
 
 
-def _normalised(vectors: Floats) -> Floats:
+def normalised(vectors: Floats) -> Floats:
+    """The (N, dim) vectors with length 1. Raises ValueError for other shapes and values that are not finite."""
     if vectors.ndim != 2 or not np.isfinite(vectors).all():
         raise ValueError(f"embeddings of shape {vectors.shape}: expected (windows, dimensions), all finite")
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
@@ -176,7 +177,7 @@ def _largest(labels: Labels, vectors: Floats, most: int) -> Labels:
 
 
 def _only(kept: Labels, labels: Labels, vectors: Floats) -> Labels:
-    nearest = kept[np.argmax(vectors @ _centres(labels, vectors, kept).T, axis=1)]
+    nearest = kept[np.argmax(vectors @ centres(labels, vectors, kept).T, axis=1)]
     return np.where(np.isin(labels, kept), labels, nearest)
 
 
@@ -184,8 +185,8 @@ def _without_twins(labels: Labels, vectors: Floats) -> Labels:
     """Merge the two clusters with the nearest centres, as long as these are near enough."""
     labels = labels.copy()
     while len(names := np.unique(labels)) > 1:
-        centres = _centres(labels, vectors, names)
-        cosines = np.triu(centres @ centres.T, 1)
+        means = centres(labels, vectors, names)
+        cosines = np.triu(means @ means.T, 1)
         first, second = np.unravel_index(np.argmax(cosines), cosines.shape)
         if cosines[first, second] < SAME_SPEAKER:
             break
@@ -193,8 +194,9 @@ def _without_twins(labels: Labels, vectors: Floats) -> Labels:
     return labels
 
 
-def _centres(labels: Labels, vectors: Floats, names: npt.NDArray[np.int64]) -> Floats:
-    return _normalised(np.stack([vectors[labels == name].mean(axis=0) for name in names]))
+def centres(labels: Labels, vectors: Floats, names: npt.NDArray[np.int64]) -> Floats:
+    """(len(names), dim) unit vectors: the means of the clusters called `names`."""
+    return normalised(np.stack([vectors[labels == name].mean(axis=0) for name in names]))
 
 
 def _by_appearance(labels: Labels) -> Labels:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mlcslm.diarization.clustering import centres, normalised
 from mlcslm.diarization.windows import Window
 from mlcslm.formats.segments import Segment
 
@@ -32,7 +33,7 @@ MIXED = 0.2
 def clear_windows(parts: Parts) -> npt.NDArray[np.bool_]:
     """(N,) which of the windows are likely to hear one voice: all but the `MIXED` whose ends are least alike."""
     first, last = parts.first[:-1], parts.first[1:] - 1
-    ends = [_unit(parts.embeddings[places].astype(np.float64)) for places in (first, last)]
+    ends = [normalised(parts.embeddings[places].astype(np.float64)) for places in (first, last)]
     alike = np.einsum("ij,ij->i", *ends)
     alike[first == last] = np.inf  # too short to have two ends
     return alike >= np.quantile(alike[first < last], MIXED) if (first < last).any() else alike > 0
@@ -57,14 +58,14 @@ def resegment(
     each change, are largest. Segments that touch are one: the turns found, not these, are limited to `max_segment_s`,
     and cut where `quietest` says.
     """
-    vectors = _unit(np.asarray(embeddings, np.float64))
-    centres = _unit(np.stack([vectors[labels == label].mean(axis=0) for label in range(labels.max() + 1)]))
+    vectors = normalised(np.asarray(embeddings, np.float64))
+    voices = centres(labels, vectors, np.arange(labels.max() + 1))
     turns: list[Segment] = []
     first = 0
     for start, end, count in _runs(segments, windows):
         here = slice(parts.first[first], parts.first[first + count])
         first += count
-        cosines = _unit(parts.embeddings[here].astype(np.float64)) @ centres.T
+        cosines = normalised(parts.embeddings[here].astype(np.float64)) @ voices.T
         edges, speakers = _best(parts.middles[here], cosines, start, end, penalty)
         times = [start]
         for before, edge, after in zip([start, *edges], edges, [*edges[1:], end], strict=False):
@@ -130,7 +131,3 @@ def _pieces(turn: Segment, quietest: Callable[[float, float], float], max_segmen
         pieces.append(Segment(start, cut, turn.speaker))
         start = cut
     return [*pieces, Segment(start, turn.end, turn.speaker)]
-
-
-def _unit(vectors: Floats) -> Floats:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)

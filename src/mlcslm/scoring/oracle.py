@@ -38,15 +38,29 @@ def oracle_counts(
     utterance id; first: look only at the first so many candidates; source: of the candidates, for messages. A reference
     without candidates counts as deletions. Raises FaultyInput naming candidates without a reference.
     """
+    of_each = _counts_of_each(references, candidates, protocol, groups, first=first, source=source)
+    return {utterance_id: min(counts, key=lambda one: one.errors) for utterance_id, counts in of_each.items()}
+
+
+def _counts_of_each(
+    references: Mapping[str, str],
+    candidates: Mapping[str, Sequence[str | None]],
+    protocol: Protocol,
+    groups: Mapping[str, Group],
+    *,
+    first: int | None = None,
+    source: str,
+) -> dict[str, list[ErrorCounts]]:
+    """Error counts of every candidate, in order, by the id of its reference; arguments as of `oracle_counts`."""
     check_hypothesis_ids(candidates, references, source)
-    counts = {}
+    found = {}
     for utterance_id, text in references.items():
         group = groups[utterance_id]
         meant = protocol.reference_tokens(text, group)
-        texts = dict.fromkeys(one or "" for one in (candidates.get(utterance_id) or [""])[:first])
-        options = [align_counts(meant, protocol.hypothesis_tokens(one, group)) for one in texts]
-        counts[utterance_id] = min(options, key=lambda option: option.errors)
-    return counts
+        texts = [one or "" for one in (candidates.get(utterance_id) or [""])[:first]]
+        distinct = {one: align_counts(meant, protocol.hypothesis_tokens(one, group)) for one in dict.fromkeys(texts)}
+        found[utterance_id] = [distinct[one] for one in texts]
+    return found
 
 
 def score_oracle(
@@ -57,13 +71,20 @@ def score_oracle(
     hypotheses: a file with a column `candidates`, as decodings with `method: consensus` write it. Raises UserError or
     FaultyInput as `score_hypotheses` does.
     """
+    return oracle_counts(*_read(manifest, hypotheses, protocol, languages), first=first, source=str(hypotheses))
+
+
+def _read(
+    manifest: Path, hypotheses: Path, protocol: Protocol, languages: Path
+) -> tuple[dict[str, str], dict[str, list[str | None]], Protocol, dict[str, Group]]:
+    """References, candidates, protocol and groups, as `oracle_counts` takes them."""
     rows = read_rows(manifest, ("utterance_id", "grp", "text"))
     decoded = read_rows(hypotheses, ("utterance_id", "candidates"))
     check_texts(manifest, rows)
     groups = groups_of_rows(rows, read_languages(languages), manifest, languages)
     references = dict(zip(rows["utterance_id"], rows["text"], strict=True))
     candidates = {utterance_id: found or [""] for utterance_id, found in zip(*decoded.values(), strict=True)}
-    return oracle_counts(references, candidates, protocol, groups, first=first, source=str(hypotheses))
+    return references, candidates, protocol, groups
 
 
 def write_oracles(
@@ -83,23 +104,14 @@ def write_oracles(
     Raises UserError or FaultyInput as `score_oracle` does.
     """
     chosen = get_protocol(protocol, normalise_hypothesis)
-    rows = read_rows(manifest, ("utterance_id", "grp", "text"))
-    decoded = read_rows(hypotheses, ("utterance_id", "candidates"))
-    check_texts(manifest, rows)
-    groups = groups_of_rows(rows, read_languages(languages), manifest, languages)
-    candidates = {utterance_id: found or [""] for utterance_id, found in zip(*decoded.values(), strict=True)}
-    check_hypothesis_ids(candidates, dict.fromkeys(rows["utterance_id"]), str(hypotheses))
-    among = doublings(max(map(len, candidates.values()), default=1))
+    of_each = _counts_of_each(*_read(manifest, hypotheses, chosen, languages), source=str(hypotheses))
+    among = doublings(max(map(len, of_each.values()), default=1))
     columns: dict[str, list[object]] = {name: [] for name in ORACLES_SCHEMA.names[3:]}
-    for utterance_id, text in zip(rows["utterance_id"], rows["text"], strict=True):
-        group = groups[utterance_id]
-        meant = chosen.reference_tokens(text, group)
-        texts = [one or "" for one in candidates.get(utterance_id, [""])]
-        errors = {one: align_counts(meant, chosen.hypothesis_tokens(one, group)).errors for one in dict.fromkeys(texts)}
-        best = list(accumulate((errors[one] for one in texts), min))
+    for utterance_id, counts in of_each.items():
+        best = list(accumulate((one.errors for one in counts), min))
         columns["utterance_id"] += [utterance_id] * len(among)
         columns["candidates"] += among
-        columns["length"] += [len(meant)] * len(among)
+        columns["length"] += [counts[0].length] * len(among)
         columns["errors"] += [best[min(number, len(best)) - 1] for number in among]
     table = {
         name: [value] * len(columns["utterance_id"])
