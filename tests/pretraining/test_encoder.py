@@ -21,11 +21,11 @@ from mlcslm.pretraining.encoder import (
     EncoderPhase,
     EncoderRecipe,
     SpeechPool,
-    characters,
     pretrain_encoder,
     vary_voices,
 )
 from mlcslm.pretraining.speech_pool import write_speech_pool
+from mlcslm.text.characters import characters
 
 pytestmark = pytest.mark.slow
 

@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mlcslm.corpus.manifest import SCHEMA
 from mlcslm.errors import UserError
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.training.dataset import UtteranceDataset
+from mlcslm.training.turns import training_manifest
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,24 @@ def test_the_two_previous_utterances_are_in_the_prompt(rows: list[dict], process
     for index, row in enumerate(shuffled):
         before = [said.get((row["session_id"], row["turn"] - back)) for back in (2, 1)]
         assert prompt_lines(dataset, index) == [one["text"] for one in before if one]
+
+
+def test_a_whole_turn_comes_after_what_its_first_utterance_comes_after(
+    rows: list[dict], processor, tmp_path: Path
+) -> None:
+    """And is itself in nobody's context."""
+    session = [row for row in rows if row["session_id"] == rows[0]["session_id"]][:4]
+    for row, (speaker, text) in zip(session, ["Aa", "Bb", "Bc", "Ad"], strict=True):
+        row |= {"speaker": speaker, "text": text}
+    ends = [row["end"] for row in session]
+    for row, start in zip(session, [0.0, *ends], strict=False):
+        row |= {"start": start}
+    table = training_manifest(pa.Table.from_pylist(session, schema=SCHEMA), longest_s=30.0)
+    path = written(table.to_pylist(), tmp_path / "m.parquet")
+    dataset = UtteranceDataset(path, processor, "tagged", context=2, turns=True)
+    assert [row["text"] for row in UtteranceDataset(path, processor, "tagged").rows] == ["a", "b", "c", "d"]
+    assert [row["text"] for row in dataset.rows] == ["a", "b", "c", "d", "b c"]
+    assert [prompt_lines(dataset, index) for index in range(5)] == [[], ["a"], ["a", "b"], ["b", "c"], ["a"]]
 
 
 def test_context_is_normalised_like_answers(rows: list[dict], processor, tmp_path: Path) -> None:

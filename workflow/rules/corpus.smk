@@ -39,9 +39,28 @@ rule manifest:
         "../scripts/manifest.py"
 
 
+if preset.corpus.turns_s is not None:
+
+    rule training_manifest:
+        input:
+            manifest=layout.manifest("train"),
+        output:
+            layout.training_manifest(),
+        log:
+            layout.log("training_manifest"),
+        benchmark:
+            layout.benchmark("training_manifest")
+        conda:
+            "../../envs/mlcslm.yaml"
+        params:
+            longest_s=preset.corpus.turns_s,
+        script:
+            "../scripts/training_manifest.py"
+
+
 rule encoder_cache:
     input:
-        manifest=rules.manifest.output[0],
+        manifest=lambda wildcards: layout.cached_manifest(wildcards.split),
         checkpoint=lambda wildcards: layout.adapted_encoder_file(wildcards.encoder),
     output:
         layout.cache_card("{encoder}", "{split}"),

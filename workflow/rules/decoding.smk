@@ -5,6 +5,7 @@ rule decode:
         checkpoint=rules.train.output.checkpoint,
         manifest=rules.manifest.output[0],
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, wildcards.split),
+        ctc=lambda wildcards: layout.ctc_file(wildcards.checkpoint, wildcards.decoding),
     output:
         layout.shard_hypotheses("{checkpoint}", "{decoding}", "{split}", "{shard}"),
     log:
@@ -48,7 +49,7 @@ rule recognize:
 rule decode_training_set:
     input:
         checkpoint=rules.train.output.checkpoint,
-        manifest=layout.manifest("train"),
+        manifest=layout.training_manifest(),
     output:
         layout.training_hypotheses("{checkpoint}", "{shard}"),
     log:

@@ -25,6 +25,7 @@ rule diarize:
 rule transcribe_segments:
     input:
         checkpoint=lambda wildcards: layout.transcriber_file(wildcards.diarizer),
+        ctc=lambda wildcards: layout.ctc_file(*preset.transcriber(wildcards.diarizer)),
         segments=rules.diarize.output.segments,
     output:
         hypotheses=layout.diarization_hypotheses("{diarizer}", "{split}"),

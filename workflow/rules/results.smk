@@ -1,7 +1,7 @@
 # What recipes cost, by the plan; the manifest says how long utterances are.
 rule stage_costs:
     input:
-        manifest=layout.manifest("train"),
+        manifest=layout.training_manifest(),
         languages=preset.languages,
     output:
         layout.stage_costs(),

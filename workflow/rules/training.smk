@@ -1,6 +1,6 @@
 rule train:
     input:
-        manifest=layout.manifest("train"),
+        manifest=layout.training_manifest(),
         parent=lambda wildcards: layout.parent_file(wildcards.checkpoint),
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, "train"),
         reasoning=lambda wildcards: layout.reasoning_file(wildcards.checkpoint),
@@ -25,9 +25,30 @@ rule train:
         "../scripts/train.py"
 
 
+# A judge of what the language model answers, which hears letters: a linear layer on the encoder's cached outputs.
+rule train_ctc_head:
+    input:
+        manifest=layout.training_manifest(),
+        cache=layout.cache_card("{encoder}", "train"),
+    output:
+        layout.ctc_card("{encoder}"),
+    log:
+        layout.log("train_ctc_head", "{encoder}"),
+    benchmark:
+        layout.benchmark("train_ctc_head", "{encoder}")
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: preset.resources.training_threads
+    params:
+        ctc=preset.ctc.model_dump(mode="json"),
+        seed=preset.seed,
+    script:
+        "../scripts/train_ctc_head.py"
+
+
 rule reasoning_data:
     input:
-        manifest=layout.manifest("train"),
+        manifest=layout.training_manifest(),
         hypotheses=layout.reasoning_hypotheses(),
     output:
         layout.reasoning(),

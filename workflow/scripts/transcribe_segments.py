@@ -23,6 +23,7 @@ with job(snakemake) as (config, _):
             hypotheses,
             config.decodings[decoding],
             languages,
+            ctc=Path(snakemake.input.ctc[0]).parent if snakemake.input.ctc else None,
             encoder=config.models.encoder,
             language_model=config.models.language_model,
             compiled=config.resources.compile_decoding,

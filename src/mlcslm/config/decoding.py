@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from mlcslm.config.base import Section
+from mlcslm.config.base import Rate, Section
 
 
 class ConsensusConfig(Section):
@@ -21,11 +21,20 @@ class ConsensusConfig(Section):
     greedy: bool = Field(
         False, description="the greedy answer is the first of the candidates; of equally good ones the first wins"
     )
-    weights: Literal["uniform", "probability"] = Field(
+    weights: Literal["uniform", "probability", "ctc"] = Field(
         "uniform",
         description="`uniform`: each candidate counts once; `probability`: each distinct one counts with its "
-        "probability, renormalised over the candidates",
+        "probability, renormalised over the candidates; `ctc`: with the probability that a CTC head on the encoder "
+        "gives its letters, likewise",
     )
+
+
+class CtcConfig(Section):
+    """How the CTC heads are trained that weigh candidates (`consensus.weights: ctc`), one per encoder."""
+
+    steps: int = Field(300, ge=1, description="optimiser steps")
+    batch_size: int = Field(64, ge=1, description="utterances per step")
+    learning_rate: Rate = Field(1e-2, description="peak learning rate; it falls to 0 linearly")
 
 
 class DecodingConfig(Section):
@@ -56,6 +65,11 @@ class DecodingConfig(Section):
         """Answers to an utterance that are generated side by side: beams, or a consensus's samples."""
         one = self.consensus
         return one.candidates if one is not None and one.source == "samples" else self.beams
+
+    @property
+    def needs_ctc_head(self) -> bool:
+        """Whether a CTC head on the encoder judges the candidates."""
+        return self.consensus is not None and self.consensus.weights == "ctc"
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

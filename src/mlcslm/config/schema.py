@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mlcslm.config.base import Name, Section
-from mlcslm.config.decoding import DecodingConfig
+from mlcslm.config.decoding import CtcConfig, DecodingConfig
 from mlcslm.config.diarization import DiarizerConfig, EmbeddingConfig, SpeakerCorpusConfig
 from mlcslm.config.options import ReportConfig, ResourcesConfig, TrackingConfig
 from mlcslm.config.recipes import RecipeConfig
@@ -63,6 +63,13 @@ class CorpusConfig(Section):
     skip_faulty: bool = Field(False, description="skip faulty lines and sessions, and list them, instead of stopping")
     channels: Literal["ask", "mean"] = Field(
         "ask", description="recordings with a speaker on each channel: ask stops and names them, mean reads the mean"
+    )
+
+    turns_s: float | None = Field(
+        None,
+        gt=0,
+        description="longest whole turns, in seconds, for stages with `turns`: utterances of one speaker that follow "
+        "each other, as a diarizer's segments hold them; none: single utterances only",
     )
 
     @model_validator(mode="after")
@@ -173,6 +180,7 @@ class Config(Section):
     decodings: dict[Name, DecodingConfig] = Field(
         default_factory=dict, description="decodings by name; required if there are stages"
     )
+    ctc: CtcConfig = Field(default_factory=CtcConfig, description="CTC heads, which weigh candidates of a consensus")
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
     speaker_corpora: dict[Name, SpeakerCorpusConfig] = Field(
         default_factory=dict, description="further speakers to train embeddings on, by name"
@@ -201,6 +209,15 @@ class Config(Section):
         trained = bool(self.stages) or any(one.training for one in self.embeddings.values())
         if trained and self.corpus.kind == "folder" and "train" not in self.corpus.folders:
             raise ValueError("corpus.folders lacks train, from which stages and embeddings learn; add its folder")
+        return self
+
+    @model_validator(mode="after")
+    def _turns_are_made(self) -> Config:
+        for name, stage in self.stages.items():
+            if getattr(stage, "turns", False) and self.corpus.turns_s is None:
+                raise ValueError(
+                    f"stages.{name}.turns: corpus.turns_s, the longest turn in seconds, is missing; add it"
+                )
         return self
 
     @model_validator(mode="after")

@@ -95,6 +95,7 @@ class StageConfig(Stage):
         description="[number, count]: split the sessions into `count` parts and leave out part `number`, counted from "
         "0, for reasoning.checkpoint to decode",
     )
+    turns: bool = Field(False, description="also train on the whole turns that corpus.turns_s makes")
     context: int = Field(
         0, ge=0, description="number of preceding utterances whose transcripts are in the prompt (paper: 2)"
     )

@@ -40,21 +40,31 @@ def candidate_requests(decoding: DecodingConfig) -> list[Samples]:
     return requests
 
 
-def candidate_weights(answers: Sequence[ScoredAnswer], weights: Literal["uniform", "probability"]) -> list[float]:
+def candidate_weights(
+    answers: Sequence[ScoredAnswer], weights: Literal["uniform", "probability", "ctc"], heard: Sequence[float] = ()
+) -> list[float]:
     """How much each candidate counts: 1, or its probability, renormalised; one that repeats another then counts 0.
+
+    heard: with weights "ctc", log-probability of each candidate's letters, given the audio; where all are impossible,
+    each candidate counts the same.
 
     >>> sure, unsure = ScoredAnswer([1, 2], math.log(0.06)), ScoredAnswer([3], math.log(0.02))
     >>> candidate_weights([sure, unsure, unsure], "uniform")
     [1.0, 1.0, 1.0]
     >>> [round(weight, 2) for weight in candidate_weights([sure, unsure, unsure], "probability")]
     [0.75, 0.25, 0.0]
+    >>> [round(weight, 2) for weight in candidate_weights([sure, unsure, unsure], "ctc", [math.log(0.2)] * 3)]
+    [0.5, 0.5, 0.0]
     """
     if weights == "uniform":
         return [1.0] * len(answers)
+    log_probs = heard if weights == "ctc" else [answer.log_prob for answer in answers]
     distinct: dict[tuple[int, ...], float] = {}
-    for answer in answers:
-        distinct.setdefault(tuple(answer.ids), answer.log_prob)
+    for answer, log_prob in zip(answers, log_probs, strict=True):
+        distinct.setdefault(tuple(answer.ids), log_prob)
     highest = max(distinct.values())
+    if highest == -math.inf:
+        return [1.0] * len(answers)
     total = sum(math.exp(one - highest) for one in distinct.values())
     return [math.exp(distinct.pop(tuple(answer.ids), -math.inf) - highest) / total for answer in answers]
 
@@ -80,10 +90,17 @@ def choose(candidates: Sequence[dict[str, Any]], weights: Sequence[float], group
 
 
 def consensus_hypothesis(
-    candidates: Sequence[dict[str, Any]], answers: Sequence[ScoredAnswer], decoding: DecodingConfig, group: Group
+    candidates: Sequence[dict[str, Any]],
+    answers: Sequence[ScoredAnswer],
+    decoding: DecodingConfig,
+    group: Group,
+    heard: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """The chosen one of `candidates`, the hypotheses that `answers` spell, with all their transcripts."""
+    """The chosen one of `candidates`, the hypotheses that `answers` spell, with all their transcripts.
+
+    heard: see `candidate_weights`.
+    """
     if decoding.consensus is None:
         raise ValueError(f"method {decoding.method!r} has no candidates")
-    chosen = choose(candidates, candidate_weights(answers, decoding.consensus.weights), group)
+    chosen = choose(candidates, candidate_weights(answers, decoding.consensus.weights, heard), group)
     return candidates[chosen] | {"candidates": [one["transcript"] for one in candidates]}

@@ -15,6 +15,7 @@ from mlcslm.decoding.consensus import candidate_requests, consensus_hypothesis
 from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.loops import has_loop
 from mlcslm.decoding.search import search, search_candidates
+from mlcslm.model.ctc import CtcHead
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
 from mlcslm.text.templates import Template
@@ -47,7 +48,8 @@ class Decoder:
 
     A row's "context", if any, goes into its prompt: transcripts of the preceding utterances, oldest first.
     audio: source of encoder outputs, shared by a job's decodings; by default the audio is read and encoded.
-    compiled_trees: for compiled steps, shared by a job's decodings.
+    compiled_trees: for compiled steps, shared by a job's decodings. ctc: the head on the model's encoder that judges
+    candidates, if the decoding has one.
     """
 
     def __init__(
@@ -58,8 +60,12 @@ class Decoder:
         decoding: DecodingConfig,
         audio: EncodedAudio | None = None,
         compiled_trees: CompiledTrees | None = None,
+        ctc: CtcHead | None = None,
     ) -> None:
+        if decoding.needs_ctc_head and ctc is None:
+            raise ValueError("candidates are to be weighed by a CTC head, but there is none")
         self.model = model
+        self.ctc = ctc
         self.processor = processor
         self.template: Template = template
         self.decoding = decoding
@@ -74,7 +80,8 @@ class Decoder:
         prompts = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
         names = [row["utterance_id"] for row in rows]
         if self.decoding.consensus is not None:
-            return self._choose(rows, prompts, names, audio_tokens, started)
+            frames = [example["encoder_frames"] for example in examples]
+            return self._choose(rows, prompts, names, frames, audio_tokens, started)
         answers = search(self.model, prompts, names, self.decoding, self.compiled_trees)
         seconds = (time.perf_counter() - started) / len(rows)
         return [
@@ -87,6 +94,7 @@ class Decoder:
         rows: Sequence[dict[str, Any]],
         prompts: Mapping[str, torch.Tensor],
         names: Sequence[str],
+        frames: Sequence[torch.Tensor],
         audio_tokens: Sequence[int],
         started: float,
     ) -> list[dict[str, Any]]:
@@ -94,9 +102,13 @@ class Decoder:
         requests = candidate_requests(self.decoding)
         answers = search_candidates(self.model, prompts, names, requests, self.decoding.seed)
         chosen = []
-        for row, found, tokens in zip(rows, answers, audio_tokens, strict=True):
+        for row, found, heard, tokens in zip(rows, answers, frames, audio_tokens, strict=True):
             candidates = [self.hypothesis(row, answer.ids, tokens, 0.0) for answer in found]
-            chosen.append(consensus_hypothesis(candidates, found, self.decoding, self.processor.groups[row["grp"]]))
+            group = self.processor.groups[row["grp"]]
+            scores: list[float] = []
+            if self.decoding.needs_ctc_head and self.ctc is not None:
+                scores = self.ctc.score(heard, [one["transcript"] or "" for one in candidates])
+            chosen.append(consensus_hypothesis(candidates, found, self.decoding, group, scores))
         seconds = (time.perf_counter() - started) / len(rows)
         return [one | {"seconds": seconds} for one in chosen]
 

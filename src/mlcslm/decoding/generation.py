@@ -26,6 +26,7 @@ from mlcslm.decoding.read_ahead import Noise
 from mlcslm.io.locks import exclusive
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
+from mlcslm.model.ctc import load_ctc_head
 from mlcslm.model.encoder_cache import open_cache
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
@@ -64,6 +65,7 @@ def decode_with_all(
     languages: Mapping[str, Group],
     *,
     cache: Path | None = None,
+    ctc: Path | None = None,
     encoder: str | None = None,
     language_model: str | None = None,
     groups: Sequence[str] | None = None,
@@ -77,7 +79,8 @@ def decode_with_all(
 
     The model is loaded once, and each utterance encoded once. The next of `decodings` is requested only after the one
     before is written, so it may be chosen late. encoder, language_model: the foundation models, by default those that
-    the checkpoint was trained from. unseen: decode only the fold of this manifest that the checkpoint was trained
+    the checkpoint was trained from. ctc: folder of the CTC head on its encoder, for decodings that
+    need one. unseen: decode only the fold of this manifest that the checkpoint was trained
     without. columns: manifest columns to append to the outputs' own (`schema_of`). compiled: use compiled steps on a
     GPU. several: `decodings` may yield more than one, so encoder outputs are kept on disk for the next. Answers that do
     not match the template are kept and flagged; nothing is left out. A killed decoding resumes where it was.
@@ -96,18 +99,19 @@ def decode_with_all(
     merge_lora(model)
     model = model.to("cuda" if cuda else "cpu")  # type: ignore[arg-type]  # transformers' decorator hides `self`
     encoder_cache, audio = open_cache(cache, manifest, model), None
+    head = load_ctc_head(ctc, model) if ctc is not None else None
     compiled_trees = CompiledTrees() if compiled and cuda else None
     lengths: dict[str, int] = {}
     for out, decoding in decodings:
         out.parent.mkdir(parents=True, exist_ok=True)
         audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent, reused=several)
-        by = provenance(checkpoint, manifest, decoding)
+        by = provenance(checkpoint, manifest, decoding, ctc)
         if noise is not None:
             by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
         answers = decoding.consensus.candidates if decoding.consensus is not None else decoding.beams
         beams = f" {answers}" if answers > 1 else ""
         label = f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}"
-        decoder = Decoder(model, processor, recipe["template"], decoding, audio, compiled_trees)
+        decoder = Decoder(model, processor, recipe["template"], decoding, audio, compiled_trees, head)
         decode = partial(_decode, decoder, rows, recipe=recipe, manifest=manifest, label=label, lengths=lengths)
         schema = pa.unify_schemas([schema_of(decoding), appended])
         hypotheses = complete_hypotheses(out, by, rows, decode, schema=schema, label=label)

@@ -22,12 +22,15 @@ from mlcslm.workflow.layout import Layout
 def grid_of(layout: Layout, checkpoint: str, decoding: str, split: str) -> list[str]:
     """Names of the decodings that a table measures on `checkpoint` and `split` alongside `decoding`, which comes first.
 
-    The first table that has it decides; if none has, it is alone.
+    The first table that has it decides; if none has, it is alone. Those that need a CTC head are kept apart from those
+    that do not, and so do not wait for it.
     """
+    decodings = layout.config.decodings
     for table in layout.tables:
         names = [name for of, name, on in layout.measured(table) if (of, on) == (checkpoint, split)]
         if decoding in names:
-            return list(dict.fromkeys([decoding, *names]))
+            alike = [name for name in names if decodings[name].needs_ctc_head == decodings[decoding].needs_ctc_head]
+            return list(dict.fromkeys([decoding, *alike]))
     return [decoding]
 
 
@@ -68,7 +71,8 @@ class Grid:
     def _expected(self, name: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
         """Expected provenance of a decoding's hypotheses, and the utterances they should answer."""
         folder, manifest = self.layout.checkpoint(self.checkpoint), self.layout.manifest(self.split)
-        expected = provenance(folder, manifest, self.layout.config.decodings[name])
+        ctc = self.layout.ctc_head(self.layout.config.encoder_of(self.checkpoint))
+        expected = provenance(folder, manifest, self.layout.config.decodings[name], ctc)
         return expected, rows_to_decode(manifest, self.layout.shards()[self.shard])
 
     def _pending(self, name: str) -> Path:

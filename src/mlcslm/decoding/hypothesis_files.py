@@ -42,12 +42,17 @@ def rows_to_decode(
     ]
 
 
-def provenance(checkpoint: Path, manifest: Path, decoding: DecodingConfig) -> dict[str, str]:
-    """What hypotheses depend on, as stored in their file: checkpoint, decoding and manifest (the last two JSON)."""
+def provenance(checkpoint: Path, manifest: Path, decoding: DecodingConfig, ctc: Path | None = None) -> dict[str, str]:
+    """What hypotheses depend on, as stored in their file: checkpoint, decoding and manifest (the last two JSON).
+
+    ctc: folder of the CTC head, for a decoding that needs one.
+    """
+    head = {"ctc": sha256(ctc / "ctc.json")} if ctc is not None and decoding.needs_ctc_head else {}
     return {
         "checkpoint": sha256(checkpoint / "checkpoint.json"),
         "decoding": json.dumps(decoding.model_dump(mode="json")),
         "manifest": json.dumps(sha256(manifest)),
+        **head,
     }
 
 

@@ -62,6 +62,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
     counts = {
         "demo_corpus": int(layout.config.corpus.kind == "demo"),
         "manifest": len(layout.splits),
+        "training_manifest": int(layout.config.corpus.turns_s is not None and bool(needed.checkpoints)),
         "encoder_cache": len(needed.cached),
         "train": len(needed.checkpoints),
         "decode_training_set": len(needed.reasoning) * shards,

@@ -51,7 +51,8 @@ def utterance_lengths(layout: Layout, train: SplitSize) -> list[float]:
     """Seconds of some training utterances: of the manifest's, evenly spread over it, or typical ones of their mean."""
     if train.source != COUNTED:
         return typical_lengths(train.mean_s, _LENGTHS)
-    table = pq.read_table(layout.manifest("train"), columns=["start", "end"])
+    path = layout.training_manifest()
+    table = pq.read_table(path if path.is_file() else layout.manifest("train"), columns=["start", "end"])
     seconds: list[float] = pc.subtract(table["end"], table["start"]).to_pylist()
     return seconds[:: max(1, len(seconds) // _LENGTHS)]
 

@@ -16,8 +16,9 @@ from mlcslm.corpus.audio import read_segment
 from mlcslm.io.files import atomic_path, sha256
 from mlcslm.model.foundation import load_encoder, load_language_model
 from mlcslm.model.log_mel import LogMel
-from mlcslm.pretraining.encoder import EncoderRecipe, characters, head_of
+from mlcslm.pretraining.encoder import EncoderRecipe, head_of
 from mlcslm.pretraining.noisy_text import LanguageModelRecipe
+from mlcslm.text.characters import characters
 
 
 def character_error_rates(encoder_folder: Path, manifest: Path, every: int = 1) -> dict[str, float]:

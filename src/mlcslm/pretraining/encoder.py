@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_folder, atomic_path
 from mlcslm.model.encoder import SpeechEncoder
 from mlcslm.pretraining.phases import MODEL_FILES, train_phase
-from mlcslm.text.protocols import normalise_reference
+from mlcslm.text.characters import characters
 
 _BLANK = 0
 _KNOTS = 6  # of the curves that vary voices
@@ -55,16 +54,6 @@ class EncoderRecipe:
     batch: int = 32
     warmup_steps: int = 400
     seed: int = 17
-
-
-def characters(text: str) -> str:
-    """What the CTC head spells: the reference text under `mlcslm-2025`, with Korean syllables decomposed (NFD).
-
-    >>> characters("Yes, of course.")
-    'yes of course'
-    """
-    plain = normalise_reference(text)
-    return "".join(unicodedata.normalize("NFD", c) if "가" <= c <= "힣" else c for c in plain)
 
 
 class CtcEncoder(nn.Module):

@@ -17,7 +17,7 @@ from mlcslm.config.languages import Group, group_shares
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.errors import UserError
 from mlcslm.pretraining.answers import Answer, Marks, marked_answer, misheard, plain_answer
-from mlcslm.pretraining.encoder import characters
+from mlcslm.text.characters import characters
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import ENGLISH_PROMPT
 

@@ -24,6 +24,7 @@ from mlcslm.text.context import context_lines, utterances_before
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
+from mlcslm.training.turns import FIRST
 
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end", "text"]
 _CONTEXT_STREAM = 1  # keeps the random stream that drops context apart from the one that augments
@@ -36,7 +37,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     (M, F) of the audio, augmented by `augmenter` with a random stream per (seed, pass, utterance). The target is the
     reference under protocol `mlcslm-2025`, exactly as hypotheses are scored against it; with template "reasoning" it
     follows the reflection from `reasoning` (see `reasoning_data`). The prompt contains the references of the previous
-    `context` utterances, except in a share of `context_dropout`, redrawn in each pass.
+    `context` utterances, except in a share of `context_dropout`, redrawn in each pass. turns: with the manifest's whole
+    turns (`mlcslm.training.turns`), if it has any.
     """
 
     def __init__(
@@ -53,8 +55,12 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         reasoning: str | os.PathLike[str] | None = None,
         context: int = 0,
         context_dropout: float = 0.0,
+        turns: bool = False,
     ) -> None:
-        rows = read_table(manifest, columns=_COLUMNS).to_pylist()
+        table = read_table(manifest)
+        rows = table.select([*_COLUMNS, *({FIRST} & set(table.column_names))]).to_pylist()
+        if not turns:
+            rows = [row for row in rows if not row.get(FIRST)]
         excluded = sessions_of_fold(rows, fold) if fold else set()
         # Words beyond the encoder's window would be in the answer to learn, but not be heard.
         max_duration_s = min(max_duration_s, processor.features.max_samples / SAMPLE_RATE)
@@ -82,9 +88,12 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
         self.context_dropout = context_dropout
+        before = utterances_before((row for row in rows if not row.get(FIRST)), context)
         self.contexts = {
-            name: context_lines([row["text"] for row in before])
-            for name, before in utterances_before(rows, context).items()
+            row["utterance_id"]: context_lines(
+                [other["text"] for other in before[row.get(FIRST) or row["utterance_id"]]]
+            )
+            for row in self.rows
         }
         self.processor = processor
         self.template: Template = template

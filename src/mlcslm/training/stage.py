@@ -159,6 +159,7 @@ def _supervised_trainer(
         reasoning=paths.reasoning,
         context=stage.context,
         context_dropout=stage.context_dropout,
+        turns=stage.turns,
         **options,
     )
     arguments = TrainingArguments(**trainer_arguments(stage, config, work))

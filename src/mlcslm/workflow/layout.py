@@ -144,11 +144,21 @@ class Layout(Paths):
         parent = self.config.stages[checkpoint].parent
         return [] if parent == "foundation" else [str(self.checkpoint_card(parent))]
 
+    def cached_manifest(self, split: str) -> Path:
+        """Manifest of the utterances whose encoder outputs are cached for a split."""
+        return self.training_manifest() if split == "train" else self.manifest(split)
+
     def cache_file(self, checkpoint: str, split: str) -> list[str]:
         """`cache.json` of the encoder outputs that a job of `checkpoint` reads on `split`, if it does."""
         if not self.uses_cache(checkpoint, split):
             return []
         return [str(self.cache_card(self.config.encoder_of(checkpoint), split))]
+
+    def ctc_file(self, checkpoint: str, decoding: str) -> list[str]:
+        """`ctc.json` of the head that judges the candidates of a decoding, if it has one."""
+        if checkpoint not in self.config.stages or not self.config.decodings[decoding].needs_ctc_head:
+            return []
+        return [str(self.ctc_card(self.config.encoder_of(checkpoint)))]
 
     def reasoning_file(self, checkpoint: str) -> list[str]:
         """The reflections, for stages that are trained on them."""

@@ -45,6 +45,10 @@ class Paths:
         """Manifest of a split."""
         return self.root / "manifests" / f"{split}.parquet"
 
+    def training_manifest(self) -> Path:
+        """What is trained on: the training split's manifest, with its whole turns if they are configured."""
+        return self.manifest("train" if self.config.corpus.turns_s is None else "train+turns")
+
     def corpus_statistics(self, split: str) -> Path:
         """Statistics of a split's corpus, written with its manifest."""
         return statistics_file(self.root, split)
@@ -56,6 +60,14 @@ class Paths:
     def cache_card(self, encoder: str, split: str) -> Path:
         """`cache.json` of a split's cached encoder outputs, written last."""
         return self.cache(encoder, split) / "cache.json"
+
+    def ctc_head(self, encoder: str) -> Path:
+        """Folder of the CTC head on an encoder: `foundation`, or the checkpoint that adapted it."""
+        return self.root / "ctc" / encoder
+
+    def ctc_card(self, encoder: str) -> Path:
+        """`ctc.json` of the CTC head on an encoder, written last."""
+        return self.ctc_head(encoder) / "ctc.json"
 
     def checkpoint(self, name: str) -> Path:
         """Folder of a checkpoint."""

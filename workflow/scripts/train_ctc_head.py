@@ -1,0 +1,14 @@
+from pathlib import Path
+
+from mlcslm.workflow.job import job
+
+with job(snakemake) as (config, _):
+    from mlcslm.training.ctc import train_ctc_head
+
+    train_ctc_head(
+        Path(snakemake.output[0]).parent,
+        Path(snakemake.input.manifest),
+        Path(snakemake.input.cache).parent,
+        config.ctc,
+        seed=config.seed,
+    )
