@@ -83,6 +83,15 @@ def test_repeated_answers_share_one_probability() -> None:
     assert candidate_weights([one, other, one], "probability") == pytest.approx([0.25, 0.75, 0.0])
 
 
+def test_what_was_heard_weighs_candidates() -> None:
+    one, other = ScoredAnswer([5, 6], -1.0), ScoredAnswer([7], -1.0)
+    assert candidate_weights([one, other, one], "ctc", [-900.0, -900.0 + math.log(3), -900.0]) == pytest.approx(
+        [0.25, 0.75, 0.0]
+    )
+    assert candidate_weights([one, other], "ctc", [-math.inf, -50.0]) == [0.0, 1.0]
+    assert candidate_weights([one, other], "ctc", [-math.inf, -math.inf]) == [1.0, 1.0]
+
+
 def test_candidates_of_pieces_are_joined_in_order() -> None:
     piece = {"raw_text": "", "language": None, "think": None, "tokens": 1, "audio_tokens": 1, "stop_reason": "end"}
     piece |= {"loop": False, "seconds": 0.0}

@@ -14,10 +14,12 @@ pytestmark = pytest.mark.slow
 
 
 def test_table_8_is_made_and_no_choice_is_better_than_its_oracle(finished: Any, tmp_path: Path) -> None:
-    choosing = {"method": "consensus", "max_new_tokens": 20, "batch_size": 2, "consensus": {"candidates": 3}}
+    choosing = {"method": "consensus", "max_new_tokens": 20, "batch_size": 2}
+    choosing["consensus"] = {"candidates": 3, "weights": "ctc"}
     toy = finished.copied(tmp_path).changed(
         {
             "decodings.choosing": choosing,
+            "ctc": {"steps": 3, "batch_size": 4},
             "recipes": {
                 "plain": {"checkpoint": "ckpt-4000"},
                 "ours": {"checkpoint": "ckpt-7000", "decoding": "choosing", "control": "plain"},

@@ -20,6 +20,7 @@ from mlcslm.decoding.generation import pieces_to_decode
 from mlcslm.errors import UserError
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
+from mlcslm.model.ctc import CtcHead, load_ctc_head
 from mlcslm.model.exported import EXPORT_FILE, load_export
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.precision import model_dtype
@@ -45,6 +46,7 @@ class Transcriber:
         name: str,
         recipe: Mapping[str, Any],
         decoding: DecodingConfig,
+        ctc: CtcHead | None = None,
     ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides `self`
@@ -52,6 +54,7 @@ class Transcriber:
         self.name = name
         self.recipe = dict(recipe)
         self.decoding = decoding
+        self.ctc = ctc
         self.context = context_size(decoding, recipe, name)
 
     @classmethod
@@ -73,7 +76,8 @@ class Transcriber:
         if (folder / EXPORT_FILE).is_file():
             model, processor, info = load_export(folder, dtype=None if torch.cuda.is_available() else "float32")
             found = decoding or DecodingConfig.model_validate(info.decoding)
-            return cls(model, processor, name=info.checkpoint, recipe=info.recipe, decoding=found)
+            head = load_ctc_head(folder) if found.needs_ctc_head else None
+            return cls(model, processor, name=info.checkpoint, recipe=info.recipe, decoding=found, ctc=head)
         if not (folder / CHECKPOINT_FILE).is_file():
             raise UserError(
                 f"{folder}: found neither {EXPORT_FILE} nor {CHECKPOINT_FILE}. Expected a folder that "
@@ -107,7 +111,7 @@ class Transcriber:
         """A hypothesis (`decoding.decoder.SCHEMA`) for each manifest row, in the order in which they are found."""
         for row in rows:
             self.find_group(row["grp"])
-        decoder = Decoder(self.model, self.processor, self.recipe["template"], self.decoding)
+        decoder = Decoder(self.model, self.processor, self.recipe["template"], self.decoding, ctc=self.ctc)
         label = f"transcribing with {self.name}"
         pieces = pieces_to_decode(rows, decoder, label)
         with progress(len(rows), label, "utterance") as bar:

@@ -25,7 +25,9 @@ from mlcslm.text.characters import characters
 BLANK = 0
 HEAD_FILE = "ctc.json"
 FORMAT_VERSION = 1
-_WEIGHTS = "head.safetensors"
+_WEIGHTS = "ctc.safetensors"
+HEAD_FILES = (HEAD_FILE, _WEIGHTS)
+"""What a head consists of, wherever it lies."""
 _REMEDY = "Delete the folder and run the workflow again."
 
 
@@ -96,6 +98,8 @@ def save_ctc_head(folder: Path, head: CtcHead, *, encoder: str, adapters: str, l
 
 def load_ctc_head(folder: Path, model: SpeechLLM | None = None) -> CtcHead:
     """The head in `folder`, checked to be one of `model`'s encoder. Raises UserError naming the file at fault."""
+    if not (folder / HEAD_FILE).is_file():
+        raise UserError(f"{folder / HEAD_FILE}: no such file, so {folder} has no finished CTC head. {_REMEDY}")
     info = read_metadata(CtcInfo, folder / HEAD_FILE, FORMAT_VERSION, _REMEDY)
     if faults := changed_files(folder, info.files):
         raise FaultyInput(f"{folder}: not as it was written. {_REMEDY}", faults)

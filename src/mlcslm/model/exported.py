@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import sha256, write_json
 from mlcslm.io.metadata import changed_files, read_metadata
 from mlcslm.model.checkpoint_file import CheckpointInfo
+from mlcslm.model.ctc import HEAD_FILES, load_ctc_head
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -70,10 +72,12 @@ def save_export(
     *,
     languages: str | os.PathLike[str],
     decoding: Mapping[str, Any],
+    ctc: Path | None = None,
 ) -> ExportInfo:
     """Write `model` (of `checkpoint`; its adapters are merged in place) into the existing `folder`; return its info.
 
-    languages: the languages table that the model was built with; decoding: the default decoding settings.
+    languages: the languages table that the model was built with; decoding: the default decoding settings;
+    ctc: folder of the CTC head that these need, to go with the model.
     """
     if not model.lora_is_merged:
         merge_lora(model)
@@ -84,6 +88,10 @@ def save_export(
         processor.features.feature_extractor.save_pretrained(folder)
     clean_config(folder / "config.json")
     (folder / LANGUAGES_FILE).write_bytes(Path(languages).read_bytes())
+    if ctc is not None:
+        load_ctc_head(ctc, model)  # checks it
+        for name in HEAD_FILES:
+            shutil.copyfile(ctc / name, folder / name)
     return describe_export(folder, model, checkpoint, decoding)
 
 

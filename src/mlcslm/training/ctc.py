@@ -14,7 +14,7 @@ from mlcslm.config.decoding import CtcConfig
 from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_folder
 from mlcslm.io.parquet import read_table
-from mlcslm.model.ctc import BLANK, HEAD_FILE, CtcHead, save_ctc_head
+from mlcslm.model.ctc import BLANK, HEAD_FILES, CtcHead, save_ctc_head
 from mlcslm.model.encoder_cache import EncoderCache
 from mlcslm.runtime.progress import progress
 from mlcslm.text.characters import characters
@@ -63,7 +63,7 @@ def train_ctc_head(folder: Path, manifest: Path, cache: Path, config: CtcConfig,
     last = losses[-max(1, len(losses) // 10) :]
     mean = sum(last) / len(last)
     print(f"CTC head: {len(alphabet)} letters, {mean:.3f} nats a letter at the end", file=sys.stderr)
-    with atomic_folder(folder, "CTC head", own=["head.safetensors", HEAD_FILE]) as temporary:
+    with atomic_folder(folder, "CTC head", own=list(HEAD_FILES)) as temporary:
         of = frames.metadata
         save_ctc_head(temporary, head, encoder=of["encoder"], adapters=of.get("adapters", ""), loss=mean)
 
