@@ -229,6 +229,15 @@ def test_encoder_adapters_without_those_of_the_language_model_are_rejected(value
     assert "stages.second.trains" in fault
 
 
+def test_a_stage_with_whole_turns_needs_their_length(values: dict[str, Any]) -> None:
+    first = next(iter(values["stages"]))
+    values["stages"][first]["turns"] = True
+    with pytest.raises(UserError, match=rf"stages\.{first}\.turns: corpus\.turns_s, .* is missing; add it"):
+        parse_config(values)
+    values.setdefault("corpus", {})["turns_s"] = 12
+    assert parse_config(values).corpus.turns_s == 12
+
+
 def test_lineage_is_nearest_first_without_the_foundation(values: dict[str, Any]) -> None:
     config = parse_config(values)
     assert config.lineage("third") == ["third", "second", "first"]
