@@ -27,7 +27,7 @@ from mlcslm.training.batches import Key
 from mlcslm.training.turns import FIRST
 
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end", "text"]
-_CONTEXT_STREAM = 1  # keeps the random stream that drops context apart from the one that augments
+_CONTEXT_STREAM, _BOUNDARY_STREAM = 1, 2  # keep these random streams apart from the one that augments
 
 
 class UtteranceDataset(Dataset[dict[str, Any]]):
@@ -38,7 +38,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     reference under protocol `mlcslm-2025`, exactly as hypotheses are scored against it; with template "reasoning" it
     follows the reflection from `reasoning` (see `reasoning_data`). The prompt contains the references of the previous
     `context` utterances, except in a share of `context_dropout`, redrawn in each pass. turns: with the manifest's whole
-    turns (`mlcslm.training.turns`), if it has any.
+    turns (`mlcslm.training.turns`), if it has any. boundaries_s: half of all starts and ends, redrawn in each pass, are
+    moved outwards by up to this many seconds; such a dataset reads audio, not a cache.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         context: int = 0,
         context_dropout: float = 0.0,
         turns: bool = False,
+        boundaries_s: float = 0.0,
     ) -> None:
         table = read_table(manifest)
         rows = table.select([*_COLUMNS, *({FIRST} & set(table.column_names))]).to_pylist()
@@ -95,6 +97,9 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             )
             for row in self.rows
         }
+        if boundaries_s and cache is not None:
+            raise ValueError("boundaries cannot be moved in cached encoder outputs")
+        self.boundaries_s = boundaries_s
         self.processor = processor
         self.template: Template = template
         self.cache = cache
@@ -132,6 +137,17 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
                 return []
         return self.contexts[name]
 
+    def boundaries(self, key: Key) -> tuple[float, float]:
+        """Start and end of what an example hears of its session, in seconds; the end may lie past the session's."""
+        number, index = key
+        row = self.rows[index]
+        if not self.boundaries_s:
+            return row["start"], row["end"]
+        rng = np.random.default_rng([self.seed, number, zlib.crc32(row["utterance_id"].encode()), _BOUNDARY_STREAM])
+        before, after = np.maximum(0.0, rng.uniform(-self.boundaries_s, self.boundaries_s, 2))
+        start = max(0.0, row["start"] - before)
+        return start, min(row["end"] + after, start + self.processor.features.max_samples / SAMPLE_RATE)
+
     def audio(self, key: Key) -> tuple[dict[str, torch.Tensor], int]:
         """`encoder_frames` (T, d) or `input_features` (M, F) of an utterance, and its number of samples at 16 kHz."""
         number, index = key
@@ -139,7 +155,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         if self.cache is not None:
             cached = self.cache.read(row["utterance_id"], number)
             return {"encoder_frames": torch.from_numpy(cached.frames.astype("float32"))}, cached.samples
-        waveform = read_segment(row["audio"], row["start"], row["end"])
+        waveform = read_segment(row["audio"], *self.boundaries(key))
         if self.augmenter is not None:
             waveform = self.augmenter(waveform, augmentation_rng(self.seed, number, row["utterance_id"]))
         return {"input_features": self.processor.log_mel([waveform])[0][0]}, len(waveform)
