@@ -27,8 +27,8 @@ _ABOUT = (
     "Percent. **pooled**: all errors over all reference tokens, as the 2025 challenge reports. **mean of groups**: the "
     "mean of the groups' own rates, equally weighted, as the 2026 challenge reports tcpMER. The two are not "
     "comparable: in the first, a group's weight is its number of tokens. In brackets: {intervals}, and for the second "
-    "none where a group has a single session. Protocol `{protocol}`; counted in characters: {characters}; all others in "
-    "words; collar of tcpWER/tcpCER 5 s."
+    "none where a group has a single session. Protocol `{protocol}`; counted in characters: {characters}; all others "
+    "in words; collar of tcpWER/tcpCER 5 s."
 )
 
 
