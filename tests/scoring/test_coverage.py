@@ -45,12 +45,13 @@ def test_intervals_cover_what_they_say(simulation: Any) -> None:
 
 @pytest.mark.slow
 def test_they_do_so_in_every_design(simulation: Any) -> None:
+    """93 to 97 %, give or take one and a half standard errors of 0.45 points; docs/scoring.md has more evaluations."""
     kinds = set()
     for one in simulation.DESIGNS:
         for spread in (*simulation.SPREADS, simulation.HEAVY):
             for kind, percent in simulation.coverages(one, spread, 2500):
                 kinds.add(kind)
-                assert 92.7 <= percent <= 97.3, (one.name, spread.name, kind)
+                assert 92.3 <= percent <= 97.7, (one.name, spread.name, kind)
     assert kinds == set(simulation.KINDS)
 
 
