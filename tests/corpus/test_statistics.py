@@ -52,6 +52,15 @@ def test_rates_far_from_the_others_stand_out() -> None:
     assert found == [("characters per second", "French_a-O1-50"), ("characters per second", "French_a-O1-60")]
 
 
+def test_what_nobody_can_say_stands_out_however_short_or_rare() -> None:
+    """Sixty letters in a fifth of a second: times that were lost, whatever the others are."""
+    many = "x" * 60
+    found = [("characters per second", "French_a-O1-50")]
+    assert outliers(row(0), row(50, many, end=50.2), row(60, "yes, I know", end=60.2)) == found
+    usual = [row(number, "ten letters" + "x" * (number % 3)) for number in range(40)]
+    assert outliers(*usual, row(50, many, end=50.2), row(60, "yes, I know", end=60.2)) == found
+
+
 def test_another_script_stands_out() -> None:
     found = outliers(*[row(number, f"{'abcdefghij'[number]} sentence of it") for number in range(10)], row(20, "да"))
     assert found == [("script", "French_a-O1-20")]

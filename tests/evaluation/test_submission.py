@@ -21,11 +21,12 @@ from mlcslm.diarization.pipeline import Diarizer, diarize_manifest
 from mlcslm.errors import UserError
 from mlcslm.evaluation import submission as submissions
 from mlcslm.evaluation.external_hypotheses import load_external
-from mlcslm.evaluation.submission import Submission, write_track_1, write_track_2
+from mlcslm.evaluation.submission import Submission, write_submission, write_track_1, write_track_2
 from mlcslm.formats.segments import Segment, Utterance
 from mlcslm.results.database import open_database
 from mlcslm.results.evaluate_external import join_results
 from mlcslm.text.protocols import get_protocol
+from mlcslm.workflow.layout import Layout
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 PUNCTUATION = re.compile(r"""[!"#$%&()*+,./:;<=>?@\[\\\]^_`{|}~\u3002\u3001\uff1f\uff01\u30fb\u00bf\u00a1\uff0c]""")
@@ -98,6 +99,33 @@ def test_track_1_by_the_official_rules_gives_the_databases_counts(workspace: Any
     assert counted == in_database
     assert (found["errors"], found["length"]) == (sum(row[1] for row in counted), sum(row[2] for row in counted))
     assert json.loads(submitted.out.with_suffix(".json").read_text()) == found
+
+
+def test_what_was_evaluated_by_command_can_be_submitted(workspace: Any, rows_of: Any) -> None:
+    rows = rows_of(SPOKEN)
+    text = "".join(f"{r['utterance_id']} {t}\n" for r, t in zip(rows[1:], TEXTS[1:], strict=True))
+    stm = "".join(
+        f"{row['session_id']} 1 {row['speaker']} {row['start']} {row['end']} {' '.join(text.split())}\n"
+        for row, text in zip(rows, TEXTS, strict=True)
+    )
+    requests = {
+        1: workspace.request(workspace.write("text", text), name="texts"),
+        2: workspace.request(workspace.write("a.stm", stm), name="turns"),
+    }
+    for track, request in requests.items():
+        join_results(workspace.config, workspace.layout, request)
+        layout = Layout(workspace.config)
+        assert layout.submitting(track)[-1] == request.name and request.name not in layout.submitting(3 - track)
+        out = workspace.root / "submissions" / f"track{track}"
+        found = write_submission(workspace.config, layout, request.name, "dev", track, out, jobs=1)
+        directly, loaded = submission(workspace, f"{track}", system=request.name), load_external(request)
+        if track == 1:
+            expected = write_track_1(directly, loaded.texts)
+            assert found["missing"] == [rows[0]["utterance_id"]]
+        else:
+            expected = write_track_2(directly, [one for spoken in loaded.transcripts.values() for one in spoken])
+        assert found == expected
+        assert out.read_bytes() == directly.out.read_bytes()
 
 
 @pytest.mark.slow

@@ -248,12 +248,14 @@ def test_recordings_of_no_group_are_scored_in_words_or_as_a_group(tmp_path: Path
     files = write(tmp_path, "a.stm", "tst00 1 A 0 1 ก ข\n"), write(tmp_path, "b.stm", "tst00 1 x 0 1 กข\n")
     found = score_transcript_files(*files, "mlcslm-2025", SHEET, jobs=1)
     assert (found["length"], found["errors"], found["groups"]) == (2, 2, {})
-    assert "no name begins with a group" in caplog.text
+    assert "no name begins with a group" in caplog.text and "scored without groups, in words; set" in caplog.text
+    caplog.clear()
     found = score_transcript_files(*files, "mlcslm-2025", SHEET, group="Thai", jobs=1)
     assert (found["errors"], list(found["groups"])) == (0, ["Thai"])
     with pytest.raises(UserError, match=r"found 'Tai', expected one of the languages table.*Did you mean Thai\?"):
         score_transcript_files(*files, "mlcslm-2025", SHEET, group="Tai", jobs=1)
     assert der(tmp_path, turn("tst00", 0, 1, "A"), turn("tst00", 0, 1, "x"))["error_rate"] == 0
+    assert "scored without groups; set" in caplog.text  # turns have no words
     texts = write(tmp_path, "text", "utt1 a b\n")
     assert score_kaldi_texts(texts, texts, "mlcslm-2025", SHEET)["length"] == 2
 

@@ -24,15 +24,15 @@ def inputs(tmp_path: Path) -> toy.Inputs:
 
 @pytest.fixture
 def session_inputs(inputs: toy.Inputs) -> toy.Inputs:
-    """The same with each utterance a session of its own, so that dev has enough of them for an interval: six."""
+    """The same with each utterance a session of its own, all of one group: dev's six are enough for an interval."""
     for split in ("dev", "test"):
         rows = toy.manifest_rows(split)
         sessions = [f"{row['session_id'].split('_')[0]}_{number}" for number, row in enumerate(rows, start=1)]
-        inputs.with_manifest(split, [row | {"session_id": name} for row, name in zip(rows, sessions, strict=True)])
+        changes = [{"session_id": name, "grp": "English-American"} for name in sessions]
+        inputs.with_manifest(split, [row | change for row, change in zip(rows, changes, strict=True)])
         for system in ("baseline-2/greedy", "ckpt-4000/greedy", "ckpt-7000/greedy"):
             counts = toy.count_rows(system, split)
-            named = [row | {"session_id": name} for row, name in zip(counts, sessions, strict=True)]
-            inputs.with_counts(system, split, named)
+            inputs.with_counts(system, split, [row | change for row, change in zip(counts, changes, strict=True)])
     return inputs
 
 

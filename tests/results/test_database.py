@@ -59,7 +59,7 @@ def test_interval_is_that_of_the_sessions_counts(session_inputs: Any) -> None:
     rows = query(
         session_inputs, "SELECT low, high FROM intervals WHERE system = 'ckpt-4000/greedy' AND split = 'dev'"
     )  # fmt: skip
-    ends = pooled_interval(errors, lengths, seed=5)
+    ends = pooled_interval(errors, lengths)
     assert rows == [pytest.approx(tuple(100 * end for end in ends))]
 
 

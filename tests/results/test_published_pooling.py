@@ -40,7 +40,8 @@ def test_published_baseline_pools_to_its_published_rate(inputs: Any, published_s
         ((wer, published, low, high),) = connection.execute(
             "SELECT dev, dev_published, dev_low, dev_high FROM table6 WHERE checkpoint = 'baseline'"
         ).fetchall()
-        assert wer == published == Decimal("21.49") and low < wer < high
+        # One session stands for each group: how others of the group would differ is unknown.
+        assert wer == published == Decimal("21.49") and low is high is None
         pooled = "SELECT errors, length, utterances, sessions FROM wer_by_system"
         assert connection.execute(pooled).fetchall() == [(95_517, 444_467, 15, 15)]
         # What it would be if groups were averaged instead of pooled.
@@ -80,5 +81,5 @@ def test_published_baseline_of_track_2_pools_to_its_published_rate(inputs: Any, 
         ((rate, published, low, high),) = connection.execute(
             "SELECT dev, dev_published, dev_low, dev_high FROM table7"
         ).fetchall()
-        assert rate == published == Decimal("76.12") and low < rate < high
+        assert rate == published == Decimal("76.12") and low is high is None
         assert connection.execute("SELECT sum(recordings) FROM diarization_by_group").fetchall() == [(15,)]

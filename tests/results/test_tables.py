@@ -57,7 +57,7 @@ def test_page_tells_measured_from_published(session_inputs: Any) -> None:
     assert (
         "dev: 6 utterances, 6 sessions, 20 reference tokens; test: 3 utterances, 3 sessions, 7 reference tokens" in page
     )
-    assert "a jackknife below 30 sessions, none below 5." in page and "Not measured here" in page
+    assert "by a jackknife within groups; none below 5 sessions." in page and "Not measured here" in page
     assert (
         "the preset has no stage, decoding or diarizer: ckpt-10000, CoT SFT; ckpt-12500, RLVF(format+accuracy);" in page
     )

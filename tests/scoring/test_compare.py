@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mlcslm.scoring.bootstrap import bootstrap_interval
 from mlcslm.scoring.compare import EXACT_SESSIONS, Comparison, compare_systems
+from mlcslm.scoring.intervals import pooled_interval
 
 
 def pair(errors_a: list[float], errors_b: list[float], lengths: list[float], **options: float) -> Comparison:
@@ -38,8 +38,8 @@ def test_by_hand() -> None:
     assert (uneven.fewer, uneven.more, uneven.p_value) == (1, 0, 1.0)
 
 
-@pytest.mark.parametrize("sessions", [5, 29])
-def test_few_sessions_of_one_length_have_the_interval_of_the_paired_t_test(sessions: int) -> None:
+@pytest.mark.parametrize("sessions", [5, 60])
+def test_sessions_of_one_length_have_the_interval_of_the_paired_t_test(sessions: int) -> None:
     errors, _ = many(2, sessions)
     lengths = np.full(sessions, 6000)
     found = pair(errors[0].tolist(), errors[1].tolist(), lengths.tolist(), level=0.9)
@@ -51,14 +51,18 @@ def test_few_sessions_of_one_length_have_the_interval_of_the_paired_t_test(sessi
 def test_means_of_groups_by_hand() -> None:
     # Group a: 3 and 1 of 10 tokens, b: 30 and 20 of 100. Pooled 33 and 21 of 110, which b decides.
     errors, lengths, groups = np.array([[1, 2, 30], [1, 0, 20]]), np.array([5, 5, 100]), np.array(["a", "a", "b"])
-    (found,) = compare_systems(errors, lengths, groups, seed=1)
+    (found,) = compare_systems(errors, lengths, groups, pooled=False, seed=1)
     assert (found.rate_a, found.rate_b) == pytest.approx(((0.3 + 0.3) / 2, (0.1 + 0.2) / 2))
     assert found.difference == pytest.approx(-0.15) and math.isnan(found.low)
     # Changes of 0, -0.1 and -0.05 of the mean: exchanging both or none leaves 0.15, and the first counts for nothing.
     assert (found.sessions, found.fewer, found.more, found.p_value) == (3, 2, 0, 0.5)
     # A group without tokens is left out, its session with it.
     (more,) = compare_systems(
-        np.array([[1, 2, 30, 7], [1, 0, 20, 0]]), np.array([5, 5, 100, 0]), np.array(["a", "a", "b", "c"]), seed=1
+        np.array([[1, 2, 30, 7], [1, 0, 20, 0]]),
+        np.array([5, 5, 100, 0]),
+        np.array(["a", "a", "b", "c"]),
+        pooled=False,
+        seed=1,
     )
     assert more == found or (more.sessions, more.difference, more.p_value) == (3, found.difference, 0.5)
 
@@ -68,7 +72,7 @@ def test_means_of_groups_have_welchs_interval() -> None:
     rng = np.random.default_rng(3)
     a, b = rng.integers(100, 400, (2, 6)), rng.integers(100, 200, (2, 9))
     errors, groups = np.concatenate([a, b], axis=1), np.repeat(["a", "b"], [6, 9])
-    (found,) = compare_systems(errors, np.full(15, 1000), groups, seed=1)
+    (found,) = compare_systems(errors, np.full(15, 1000), groups, pooled=False, seed=1)
     x, y = (a[1] - a[0]) / 1000, (b[1] - b[0]) / 1000
     variances = x.var(ddof=1) / 6, y.var(ddof=1) / 9
     freedom = sum(variances) ** 2 / (variances[0] ** 2 / 7 + variances[1] ** 2 / 10) - 2
@@ -96,23 +100,15 @@ def test_pairing_sees_what_two_intervals_hide() -> None:
     lengths = np.full(40, 1000)
     worse = np.linspace(50, 700, 40).astype(int)
     better = worse - 10
-    intervals = [bootstrap_interval(errors, lengths, seed=1) for errors in (worse, better)]
+    intervals = [pooled_interval(errors, lengths) for errors in (worse, better)]
     assert intervals[1][1] > intervals[0][0]
     found = pair(worse.tolist(), better.tolist(), lengths.tolist())
     assert (found.low, found.high) == pytest.approx((-0.01, -0.01)) and found.p_value == 1 / 1001
 
 
-def test_interval_agrees_with_a_plain_loop_and_with_scipy() -> None:
-    errors, lengths = many(2, 60)
-    found = pair(errors[0].tolist(), errors[1].tolist(), lengths.tolist(), samples=4000, seed=3)
-    rng, differences = np.random.default_rng(11), []
-    for _ in range(4000):
-        total, a, b = 0, 0, 0
-        for session in rng.choice(60, size=60):
-            total, a, b = total + lengths[session], a + errors[0, session], b + errors[1, session]
-        differences.append(b / total - a / total)
-    differences.sort()
-    assert (found.low, found.high) == pytest.approx((differences[100], differences[3900]), abs=1e-3)
+def test_interval_of_many_sessions_is_about_that_of_scipys_bootstrap() -> None:
+    errors, lengths = many(2, 200)
+    found = pair(errors[0].tolist(), errors[1].tolist(), lengths.tolist())
     expected = stats.bootstrap(
         (errors[0], errors[1], lengths),
         lambda a, b, n, axis: (b.sum(axis) - a.sum(axis)) / n.sum(axis),
@@ -122,6 +118,17 @@ def test_interval_agrees_with_a_plain_loop_and_with_scipy() -> None:
         rng=np.random.default_rng(7),
     ).confidence_interval
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-3)
+
+
+def test_pooled_differences_vary_within_groups() -> None:
+    """All sessions of a group improve alike, but the groups do not: nothing is left to chance."""
+    errors, groups = np.array([[30.0] * 8, [20.0] * 4 + [25.0] * 4]), np.repeat(["a", "b"], 4)
+    (found,) = compare_systems(errors, np.full(8, 100), groups, seed=1)
+    assert (found.difference, found.low, found.high) == pytest.approx((-0.075,) * 3)
+    (mixed,) = compare_systems(errors, np.full(8, 100), seed=1)
+    assert mixed.low < -0.08 and mixed.high > -0.07
+    # Rates and test are those of all sessions, whatever their groups.
+    assert (found.rate_a, found.rate_b, found.p_value) == (mixed.rate_a, mixed.rate_b, mixed.p_value)
 
 
 @pytest.mark.parametrize("sessions", [3, 8, EXACT_SESSIONS])
@@ -167,7 +174,8 @@ def test_all_pairs_at_once_are_each_pair_alone() -> None:
     for one in found:
         (alone,) = compare_systems(errors[[one.a, one.b]], lengths, seed=2)
         names = ("difference", "low", "high", "p_value", "fewer", "more", "rate_a", "rate_b")
-        assert [getattr(one, name) for name in names] == [getattr(alone, name) for name in names]
+        expected = [getattr(alone, name) for name in names]
+        assert [getattr(one, name) for name in names] == pytest.approx(expected, rel=1e-12)
 
 
 def test_seconds_need_not_be_whole() -> None:

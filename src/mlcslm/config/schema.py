@@ -159,7 +159,9 @@ class ScoringConfig(Section):
 
     protocol: Literal["mlcslm-2025", "whisper-norm"] = Field("mlcslm-2025", description="text normalisation")
     normalise_hypothesis: bool = Field(False, description="normalise hypotheses like references; the results say so")
-    bootstrap_samples: int = Field(1000, ge=100, description="bootstrap samples over sessions for the 95 % intervals")
+    bootstrap_samples: int = Field(
+        1000, ge=100, description="random exchanges of two systems' sessions in the test of their difference"
+    )
 
 
 class Config(Section):

@@ -25,6 +25,8 @@ CLIPPED_SHARE = 0.001
 """An utterance with a larger share of its samples at full scale is an outlier."""
 RATE_DISTANCE = 4.0
 """An utterance more than this many robust standard deviations (of log characters/s) from its group is an outlier."""
+FASTEST = 40.0
+"""Characters per second that nobody speaks, in any script: more is an outlier, however few utterances there are."""
 _LEAST_SECONDS = 1.0  # shorter utterances ("mm") have no meaningful rate
 _LEAST_RATES = 20  # fewer utterances do not make a distribution
 _LEAST_CHARACTERS = 12  # both speakers say shorter sentences ("yes, I know")
@@ -145,9 +147,9 @@ def script_of(character: str) -> str | None:
     return _SCRIPTS.get(found[0], found[0].capitalize()) if found else None
 
 
-def _rate(row: Row) -> float:
-    """Characters per second, not counting white space."""
-    return len("".join(row["text"].split())) / (row["end"] - row["start"])
+def _rate(row: Row, at_least: float = 0.0) -> float:
+    """Characters per second, not counting white space; `at_least`: seconds that a shorter utterance counts as."""
+    return len("".join(row["text"].split())) / max(row["end"] - row["start"], at_least)
 
 
 def _has_rate(row: Row) -> bool:
@@ -155,20 +157,26 @@ def _has_rate(row: Row) -> bool:
 
 
 def _odd_rates(rows: Sequence[Row]) -> list[Outlier]:
-    """Utterances with far more or fewer characters per second than their group: a wrong transcript or wrong times."""
-    rated = [row for row in rows if _has_rate(row)]
-    if len(rated) < _LEAST_RATES:
-        return []
-    logs = np.log([_rate(row) for row in rated])
-    median = float(np.median(logs))
-    # 1.4826 median absolute deviations are one standard deviation of a normal distribution; at least a tenth.
-    spread = max(0.1, 1.4826 * float(np.median(np.abs(logs - median))))
-    far = np.abs(logs - median) > RATE_DISTANCE * spread
-    return [
-        Outlier("characters per second", (row["utterance_id"],), f"{_rate(row):.1f}, median {np.exp(median):.1f}")
-        for row, is_far in zip(rated, far, strict=True)
-        if is_far
-    ]
+    """Utterances with far more or fewer characters per second than their group: a wrong transcript or wrong times.
+
+    Utterances shorter than a second count as lasting one, and cannot have too few.
+    """
+    logs = np.log([_rate(row) for row in rows if _has_rate(row)])
+    low, high, usual = 0.0, FASTEST, ""
+    if len(logs) >= _LEAST_RATES:
+        median = float(np.median(logs))
+        # 1.4826 median absolute deviations are one standard deviation of a normal distribution; at least a tenth.
+        distance = RATE_DISTANCE * max(0.1, 1.4826 * float(np.median(np.abs(logs - median))))
+        low, high = np.exp(median - distance), min(high, np.exp(median + distance))
+        usual = f", median {np.exp(median):.1f}"
+    found = []
+    for row in rows:
+        if not (row["text"] and row["text"].strip()):
+            continue
+        is_slow = _has_rate(row) and _rate(row) < low
+        if is_slow or _rate(row, at_least=_LEAST_SECONDS) > high:
+            found.append(Outlier("characters per second", (row["utterance_id"],), f"{_rate(row):.1f}{usual}"))
+    return found
 
 
 def _odd_scripts(rows: Sequence[Row], group: GroupStatistics) -> list[Outlier]:

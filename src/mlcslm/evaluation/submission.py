@@ -19,6 +19,7 @@ from mlcslm.formats.kaldi_text import read_kaldi_text
 from mlcslm.formats.segments import Utterance, by_recording
 from mlcslm.formats.stm import read_stm, write_stm
 from mlcslm.io.files import atomic_path, sha256, write_json
+from mlcslm.io.parquet import read_table
 from mlcslm.scoring.error_counts import ErrorCounts, pool
 from mlcslm.scoring.transcripts import score_transcripts
 from mlcslm.scoring.wer import score_texts
@@ -180,6 +181,9 @@ def write_submission(
     files = [Path(path) for path in layout.submission_inputs(system, split, track)]
     if track == 2:
         return write_track_2(submission, read_stm(files[0]))
+    if files == [layout.external_hypotheses(system, split)]:  # by `mlcslm evaluate`; what it lacks is missing
+        answers = read_table(files[0], columns=["utterance_id", "transcript"]).to_pydict()
+        return write_track_1(submission, dict(zip(answers["utterance_id"], answers["transcript"], strict=True)))
     return write_track_1(submission, _transcripts(files, submission.manifest))
 
 

@@ -26,10 +26,9 @@ _FIXED = (
 _ABOUT = (
     "Percent. **pooled**: all errors over all reference tokens, as the 2025 challenge reports. **mean of groups**: the "
     "mean of the groups' own rates, equally weighted, as the 2026 challenge reports tcpMER. The two are not "
-    "comparable: in the first, a group's weight is its number of tokens. In brackets, for the first: {intervals}; for "
-    "the second: a jackknife over the sessions of each group, none where a group has a single session or all groups "
-    "together have too few. Protocol `{protocol}`; counted in characters: {characters}; all others in words; collar of "
-    "tcpWER/tcpCER 5 s."
+    "comparable: in the first, a group's weight is its number of tokens. In brackets: {intervals}, and for the second "
+    "none where a group has a single session. Protocol `{protocol}`; counted in characters: {characters}; all others "
+    "in words; collar of tcpWER/tcpCER 5 s."
 )
 
 
@@ -123,12 +122,9 @@ def _group_intervals(
         "FROM session_errors WHERE measure = ? AND protocol = ? GROUP BY ALL HAVING sum(length) > 0",
         [measure, settings["protocol"]],
     ).fetchall()
-    level, samples, seed = (settings[key] for key in ("bootstrap_level", "bootstrap_samples", "seed"))
     found = {}
     for split, system, group, errors, lengths in sessions:
-        ends = pooled_interval(
-            np.array(errors), np.array(lengths), level=float(level), samples=int(samples), seed=int(seed)
-        )
+        ends = pooled_interval(np.array(errors), np.array(lengths), level=float(settings["bootstrap_level"]))
         if not math.isnan(ends[0]):
             found[split, system, group] = Decimal(f"{100 * ends[0]:.2f}"), Decimal(f"{100 * ends[1]:.2f}")
     return found

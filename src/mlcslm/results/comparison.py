@@ -16,7 +16,7 @@ from mlcslm.results.intervals import comparison_rows
 def compare_in_database(
     database: Path, system_a: str, system_b: str, *, split: str, groups: Sequence[str] = (), most: int = 10
 ) -> dict[str, Any]:
-    """Compare `system_b` with `system_a` on a split, under the config's protocol, seed and bootstrap samples.
+    """Compare `system_b` with `system_a` on a split, under the config's protocol, seed and `bootstrap_samples`.
 
     groups: compared and pooled (all by default); most: how many utterances, or recordings for diarizers, to list. Keys:
     system_a, system_b, split, protocol, bootstrap_samples; `measures`: by measure, the rows of table `comparisons` from

@@ -162,9 +162,10 @@ def build_database(
                 _insert_paper_tables(connection, paper_tables, checked, left_out)
                 for views in _VIEWS:
                     connection.execute(_sql(views))
-                drawn = checked.scoring.bootstrap_samples, checked.seed
-                intervals.insert_intervals(connection, *drawn)
-                intervals.insert_comparisons(connection, settings["protocol"], *drawn)
+                intervals.insert_intervals(connection)
+                intervals.insert_comparisons(
+                    connection, settings["protocol"], checked.scoring.bootstrap_samples, checked.seed
+                )
                 connection.commit()
                 connection.execute("CHECKPOINT")
         finally:

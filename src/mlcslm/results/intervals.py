@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mlcslm.runtime.progress import watched
 from mlcslm.scoring.compare import Comparison, compare_systems
-from mlcslm.scoring.intervals import BOOTSTRAP_SESSIONS, FEWEST_SESSIONS, pooled_interval
+from mlcslm.scoring.intervals import FEWEST_SESSIONS, pooled_interval
 
 LEVEL = 0.95
 POOLED = "all"
@@ -30,24 +30,21 @@ _COMPARISONS = pa.schema(
 def about_intervals(settings: Mapping[str, str]) -> str:
     """How intervals of pooled rates are computed, for readers. settings: of the database.
 
-    >>> about_intervals({"bootstrap_level": "0.95", "bootstrap_samples": "1000"})
-    '95 % interval over sessions: a bootstrap of 1,000 samples, a jackknife below 30 sessions, none below 5'
+    >>> about_intervals({"bootstrap_level": "0.95"})
+    '95 % interval over sessions, by a jackknife within groups; none below 5 sessions'
     """
-    level, samples = 100 * float(settings["bootstrap_level"]), int(settings["bootstrap_samples"])
-    return (
-        f"{level:g} % interval over sessions: a bootstrap of {samples:,} samples, a jackknife below "
-        f"{BOOTSTRAP_SESSIONS} sessions, none below {FEWEST_SESSIONS}"
-    )
+    level = 100 * float(settings["bootstrap_level"])
+    return f"{level:g} % interval over sessions, by a jackknife within groups; none below {FEWEST_SESSIONS} sessions"
 
 
-def insert_intervals(connection: duckdb.DuckDBPyConnection, samples: int, seed: int) -> None:
+def insert_intervals(connection: duckdb.DuckDBPyConnection) -> None:
     """Fill `intervals` from `session_errors`; rates from too few sessions or no reference token have none."""
     sessions = connection.execute(
-        "SELECT measure, system, split, protocol, list(errors ORDER BY session_id), list(length ORDER BY session_id) "
-        "FROM session_errors GROUP BY ALL HAVING sum(length) > 0 ORDER BY ALL"
+        "SELECT measure, system, split, protocol, list(errors ORDER BY session_id), list(length ORDER BY session_id), "
+        "list(grp ORDER BY session_id) FROM session_errors GROUP BY ALL HAVING sum(length) > 0 ORDER BY ALL"
     ).fetchall()
-    for *key, errors, lengths in watched(sessions, "intervals", "system"):
-        low, high = pooled_interval(np.array(errors), np.array(lengths), samples=samples, level=LEVEL, seed=seed)
+    for *key, errors, lengths, groups in watched(sessions, "intervals", "system"):
+        low, high = pooled_interval(np.array(errors), np.array(lengths), np.array(groups), level=LEVEL)
         if not math.isnan(low):
             connection.execute("INSERT INTO intervals VALUES (?, ?, ?, ?, ?, ?)", [*key, 100 * low, 100 * high])
 
@@ -101,10 +98,8 @@ def comparison_rows(
     several = len(set(of_group[by_session > 0])) > 1
     for group in (POOLED, *([MEAN] if several else []), *sorted(set(group_of))):
         chosen = np.full(len(sessions), True) if group in (POOLED, MEAN) else of_group == group
-        means = of_group if group == MEAN else None
-        for found in compare_systems(
-            by_system[:, chosen], by_session[chosen], means, samples=samples, level=LEVEL, seed=seed
-        ):
+        scored = by_system[:, chosen], by_session[chosen], of_group[chosen]
+        for found in compare_systems(*scored, pooled=group != MEAN, samples=samples, level=LEVEL, seed=seed):
             if not math.isnan(found.difference):
                 yield {"grp": group, **_row(found, systems)}
 

@@ -26,7 +26,7 @@ CREATE TABLE utterances (
 COMMENT ON TABLE utterances IS 'The manifests, one row per utterance';
 COMMENT ON COLUMN utterances.split IS 'train, dev or test';
 COMMENT ON COLUMN utterances.utterance_id IS 'Official id, <Language>[-<Accent>]-<session>-<speaker>-<start>-<end>, times in centiseconds';
-COMMENT ON COLUMN utterances.session_id IS 'Conversation, <Language or Accent>_<session>: the unit of the bootstrap and of Track 2';
+COMMENT ON COLUMN utterances.session_id IS 'Conversation, <Language or Accent>_<session>: the unit of intervals and of Track 2';
 COMMENT ON COLUMN utterances.grp IS 'Language or accent';
 COMMENT ON COLUMN utterances.speaker IS 'O1 or O2';
 COMMENT ON COLUMN utterances.turn IS 'Order within the session, from 0';
@@ -170,7 +170,7 @@ CREATE TABLE intervals (
     measure VARCHAR NOT NULL CHECK (measure IN ('wer', 'tcpwer', 'der')), system VARCHAR NOT NULL, split VARCHAR NOT NULL,
     protocol VARCHAR NOT NULL, low DOUBLE NOT NULL, high DOUBLE NOT NULL, PRIMARY KEY (measure, system, split, protocol)
 );
-COMMENT ON TABLE intervals IS '95 % intervals of the pooled rates over sessions: bootstrap, or jackknife below 30 sessions; no row below five (docs/scoring.md)';
+COMMENT ON TABLE intervals IS '95 % intervals of the pooled rates over sessions, by a jackknife within groups; no row below five sessions (docs/scoring.md)';
 COMMENT ON COLUMN intervals.measure IS 'wer (WER/CER), tcpwer (tcpWER/tcpCER) or der';
 COMMENT ON COLUMN intervals.system IS 'System scored; for tcpwer and der a diarizer';
 COMMENT ON COLUMN intervals.split IS 'Split scored';

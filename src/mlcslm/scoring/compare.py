@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcslm.scoring.bootstrap import draw_sessions, expanded_level
-from mlcslm.scoring.intervals import BOOTSTRAP_SESSIONS, has_interval, with_tokens
+from mlcslm.scoring.intervals import has_interval, pooling_groups, with_tokens
 from mlcslm.scoring.jackknife import difference_interval
 
 # Up to this many sessions, all exchanges of two systems are enumerated (at most 4,096); beyond, they are sampled.
@@ -40,24 +39,23 @@ def compare_systems(
     lengths: np.ndarray,
     groups: np.ndarray | None = None,
     *,
+    pooled: bool = True,
     samples: int = 1000,
     level: float = 0.95,
     seed: int,
 ) -> list[Comparison]:
     """Compare each system with each later one, by pooled rates sum(errors) / sum(lengths), or by means over groups.
 
-    errors: (systems, sessions), each system's errors in each session; lengths: (sessions,), its reference tokens (or
-    seconds). The result depends on the order of sessions, as in `bootstrap_interval`. groups: (sessions,), to compare
-    means of the groups' pooled rates, with equal weights; groups without a reference token are skipped.
+    errors: (systems, sessions), each system's errors in each session; lengths, groups: (sessions,), its reference
+    tokens (or seconds) and group; without groups all sessions are of one. pooled: compare pooled rates; otherwise means
+    of the groups' pooled rates, with equal weights, where groups without a reference token are skipped.
 
-    - Interval of pooled rates from 30 sessions on: expanded percentiles of a bootstrap of their difference; each sample
-      draws whole sessions with replacement, the same for both systems (Bisani and Ney, "Bootstrap estimates for
-      confidence intervals in ASR performance evaluation", 2004). With fewer sessions, and for means over groups:
-      Student's t with the variance of a jackknife of the sessions' differences, within groups
-      (`mlcslm.scoring.jackknife`). None if sessions are too few (`has_interval`).
+    - Interval: Student's t with the variance of a jackknife of the sessions' differences, within groups
+      (`mlcslm.scoring.jackknife`). None if sessions are too few (`pooling_groups`, `has_interval`).
     - p_value: two-sided randomisation test: the probability of a difference at least as large if, in each session,
       the systems' errors were exchanged at random (Noreen, "Computer-intensive methods for testing hypotheses", 1989).
-      Valid for any number of sessions; with n of them it is at least 2 / 2^n.
+      Valid for any number of sessions; with n of them it is at least 2 / 2^n. Beyond `EXACT_SESSIONS` it is estimated
+      from `samples` exchanges, which depend on the seed and the order of sessions.
 
     Raises ValueError for arrays of other shapes, without sessions or with negative counts, and for invalid options.
     """
@@ -68,20 +66,23 @@ def compare_systems(
             f"expected (systems, sessions), (sessions,) and (sessions,), found {errors.shape}, {lengths.shape} and "
             f"{groups.shape}"
         )
+    if samples < 1 or not 0 < level < 1:
+        raise ValueError(f"expected samples >= 1 and 0 < level < 1, found {samples} and {level}")
     if min(errors.min(initial=0), lengths.min()) < 0:
         raise ValueError("errors and lengths are counts and cannot be negative")
-    if lengths.any():
+    if not pooled and lengths.any():
         chosen = with_tokens(lengths, groups)
         errors, lengths, groups = errors[:, chosen], lengths[chosen], groups[chosen]
-    names, group_of_session = np.unique(groups, return_inverse=True)
-    of_group = (group_of_session[:, None] == np.arange(names.size)).astype(np.float64)
+    units = np.zeros(lengths.shape, dtype=int) if pooled else groups
+    names, unit_of_session = np.unique(units, return_inverse=True)
+    of_unit = (unit_of_session[:, None] == np.arange(names.size)).astype(np.float64)
     first, second = np.triu_indices(len(errors), k=1)
     changes = errors[second] - errors[first]
-    lows, highs = _intervals(errors, lengths, groups, (first, second), samples, level, seed)
+    lows, highs = _intervals(changes, lengths, groups, level, pooled)
     # The contribution of an error to the mean of groups depends on its group; pooled rates compare whole errors.
-    weights = np.ones(lengths.shape) if names.size == 1 else 1 / (names.size * (lengths @ of_group))[group_of_session]
+    weights = np.ones(lengths.shape) if names.size == 1 else 1 / (names.size * (lengths @ of_unit))[unit_of_session]
     p_values = randomisation_p_values(changes * weights, samples=samples, seed=seed)
-    rates = _rates(errors @ of_group, lengths @ of_group)
+    rates = _rates(errors @ of_unit, lengths @ of_unit)
     return [
         Comparison(
             a=int(a),
@@ -101,40 +102,18 @@ def compare_systems(
 
 
 def _intervals(
-    errors: np.ndarray,
-    lengths: np.ndarray,
-    groups: np.ndarray,
-    pairs: tuple[np.ndarray, np.ndarray],
-    samples: int,
-    level: float,
-    seed: int,
+    changes: np.ndarray, lengths: np.ndarray, groups: np.ndarray, level: float, pooled: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the intervals of all pairs' differences, (pairs,) each, nan if there is none."""
-    drawn = draw_sessions(lengths.size, samples=samples, level=level, seed=seed)
-    first, second = pairs
-    if not has_interval(lengths, groups):
-        return np.full(first.size, np.nan), np.full(first.size, np.nan)
-    if np.unique(groups).size > 1 or np.count_nonzero(lengths) < BOOTSTRAP_SESSIONS:
-        return difference_interval(errors[second] - errors[first], lengths, groups, level)
-    sampled = _sampled_rates(errors, lengths, drawn)
-    level = expanded_level(level, int(np.count_nonzero(lengths)))
-    lows, highs = np.quantile(sampled[:, second] - sampled[:, first], ((1 - level) / 2, (1 + level) / 2), axis=0)
-    return lows, highs
+    strata = pooling_groups(lengths, groups) if pooled else groups if has_interval(lengths, groups) else None
+    if strata is None:
+        return np.full(len(changes), np.nan), np.full(len(changes), np.nan)
+    return difference_interval(changes, lengths, strata, level, pooled=pooled)
 
 
 def _rates(errors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Mean over groups of each system's rates: (systems,); errors: (systems, groups), lengths: (groups,)."""
+    """Mean over units of each system's rates: (systems,); errors: (systems, units), lengths: (units,)."""
     return (errors / lengths).mean(axis=1) if lengths.all() else np.full(len(errors), np.nan)
-
-
-def _sampled_rates(errors: np.ndarray, lengths: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Each system's rate in each sample with reference tokens: (samples, systems)."""
-    samples, sessions = drawn.shape
-    cells = drawn + sessions * np.arange(samples)[:, None]
-    times = np.bincount(cells.ravel(), minlength=samples * sessions).reshape(samples, sessions).astype(np.float64)
-    lengths_drawn = times @ lengths
-    scored = lengths_drawn > 0
-    return (times[scored] @ errors.T) / lengths_drawn[scored, None]
 
 
 def randomisation_p_values(changes: np.ndarray, *, samples: int = 1000, seed: int) -> np.ndarray:

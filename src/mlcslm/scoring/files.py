@@ -153,7 +153,7 @@ def score_turn_files(
     ]
     tasks, outside = _der_tasks(*sides, (reference, hypothesis), options, uem)
     recordings = list(dict.fromkeys(recording for recording, _ in tasks))
-    groups = groups_of_recordings(recordings, languages_table, str(reference), group)
+    groups = groups_of_recordings(recordings, languages_table, str(reference), group, without="scored without groups")
     by_channel = score_tasks(tasks, jobs=jobs)
     errors = {name: DiarizationErrors.zero() for name in recordings}
     for (name, _), of_channel in by_channel.items():

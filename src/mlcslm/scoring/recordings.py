@@ -25,21 +25,27 @@ _work: tuple[Callable[[Any], Any], Sequence[Any]]
 
 
 def groups_of_recordings(
-    recordings: Iterable[str], languages_table: Mapping[str, Group], source: str, group: str | None = None
+    recordings: Iterable[str],
+    languages_table: Mapping[str, Group],
+    source: str,
+    group: str | None = None,
+    *,
+    without: str = "scored without groups, in words",
 ) -> dict[str, Group]:
     """Group of each recording: `group` if given, otherwise by its name `<Language or Accent>_<session>`.
 
     If no name begins with a group, all are GROUPLESS, with a warning. Raises UserError for a `group` that the languages
     table lacks, and FaultyInput listing the first ten names that begin with no group while others do. source: of the
-    recordings, for messages.
+    recordings, for messages; without: what the warning says about them.
     """
     by_prefix = sorted(languages_table.values(), key=lambda group: -len(group.recording_prefix))
 
     def find(recording: str) -> Group | None:
         return next((group for group in by_prefix if recording.startswith(f"{group.recording_prefix}_")), None)
 
+    expected = "`<Language or Accent>_<session>`"
     return assign_groups(
-        recordings, find, languages_table, source, group, kind="recordings", expected="`<Language or Accent>_<session>`"
+        recordings, find, languages_table, source, group, kind="recordings", expected=expected, without=without
     )
 
 
@@ -52,6 +58,7 @@ def assign_groups(
     *,
     kind: str,
     expected: str,
+    without: str = "scored without groups, in words",
 ) -> dict[str, Group]:
     """As `groups_of_recordings`, for names of any kind. find: the group of a name, None if it has none."""
     names = list(names)
@@ -61,10 +68,10 @@ def assign_groups(
     unknown = [name for name, its_group in found.items() if its_group is None]
     if unknown and len(unknown) == len(names):
         logging.getLogger(__name__).warning(
-            "%s: no name begins with a group of the languages table (first %s): scored without groups, in words; set "
-            "their group with --group",
+            "%s: no name begins with a group of the languages table (first %s): %s; set their group with --group",
             source,
             unknown[0],
+            without,
         )
     elif unknown:
         prefixes = ", ".join(

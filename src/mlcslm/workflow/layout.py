@@ -367,16 +367,23 @@ class Layout(Paths):
         """Systems that can be submitted to a track: all that decode utterances, or diarizers; and external ones."""
         config = self.config
         pairs = ["/".join(pair) for pair in config.decoded]
-        return [*(pairs if track == 1 else config.diarizers), *config.systems]
+        evaluated = [
+            folder.parent.name
+            for folder, card in self._evaluated_by_command()
+            if card["track"] == track and Path(self._evaluated_answers(folder.parent.name, folder.name, track)).exists()
+        ]
+        return list(dict.fromkeys([*(pairs if track == 1 else config.diarizers), *config.systems, *evaluated]))
 
     def submission_inputs(self, system: str, split: str, track: int) -> list[str]:
         """Files that a system's submission is made from; none has to be scored, as test sets may be hidden."""
         if system in self.config.systems:
             return self.external_files(system, split)
-        if track == 2:
+        if track == 2 and system in self.config.diarizers:
             return [str(self.diarization_stm(system, split))]
-        checkpoint, decoding = next(pair for pair in self.config.decoded if "/".join(pair) == system)
-        return self.shard_files(checkpoint, decoding, split)
+        for checkpoint, decoding in self.config.decoded:
+            if track == 1 and f"{checkpoint}/{decoding}" == system:
+                return self.shard_files(checkpoint, decoding, split)
+        return [self._evaluated_answers(system, split, track)]
 
     def external_on_disk(self) -> list[Path]:
         """Folders of all external systems: the configuration's, in its order, and those of `mlcslm evaluate`.
@@ -384,11 +391,22 @@ class Layout(Paths):
         Systems that a configuration no longer lists are skipped.
         """
         expected = [Path(card).parent for card in self.external_inputs()]
-        commanded = [
-            card.parent
-            for card in sorted(self.root.glob(f"systems/*/*/{CARD}"))
-            if card.parent.name in self.scored  # not hidden: being written, or left by a killed process
-            and card.parent not in expected
-            and read_json(card, f"Delete {card.parent} and evaluate the system again.")["origin"] == "command"
+        evaluated = [folder for folder, _ in self._evaluated_by_command()]
+        return [folder for folder in expected if (folder / CARD).exists()] + evaluated
+
+    def _evaluated_by_command(self) -> list[tuple[Path, dict[str, Any]]]:
+        """Folders of the systems that `mlcslm evaluate` scored, with their cards."""
+        expected = [Path(card).parent for card in self.external_inputs()]
+        found = [
+            (path.parent, read_json(path, f"Delete {path.parent} and evaluate the system again."))
+            for path in sorted(self.root.glob(f"systems/*/*/{CARD}"))
+            if path.parent.name in self.scored  # not hidden: being written, or left by a killed process
+            and path.parent not in expected
         ]
-        return [folder for folder in expected if (folder / CARD).exists()] + commanded
+        return [(folder, card) for folder, card in found if card["origin"] == "command"]
+
+    def _evaluated_answers(self, system: str, split: str, track: int) -> str:
+        """Transcripts that `mlcslm evaluate` kept of a system for a track; on Track 2 there are none of RTTM alone."""
+        if track == 1:
+            return str(self.external_hypotheses(system, split))
+        return str(self.external(system, split) / "hypothesis.stm")
