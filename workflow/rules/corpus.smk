@@ -39,23 +39,19 @@ rule manifest:
         "../scripts/manifest.py"
 
 
-if preset.corpus.turns_s is not None:
-
-    rule training_manifest:
-        input:
-            manifest=layout.manifest("train"),
-        output:
-            layout.training_manifest(),
-        log:
-            layout.log("training_manifest"),
-        benchmark:
-            layout.benchmark("training_manifest")
-        conda:
-            "../../envs/mlcslm.yaml"
-        params:
-            longest_s=preset.corpus.turns_s,
-        script:
-            "../scripts/training_manifest.py"
+rule training_manifest:
+    input:
+        manifest=layout.manifest("train"),
+    output:
+        layout.manifest("train+turns"),
+    log:
+        layout.log("training_manifest"),
+    conda:
+        "../../envs/mlcslm.yaml"
+    params:
+        longest_s=preset.corpus.turns_s,
+    script:
+        "../scripts/training_manifest.py"
 
 
 rule encoder_cache:
