@@ -90,7 +90,7 @@ def main(folder: Path) -> None:
             subprocess.run(["sh", "-c", argument], cwd=where, env=environment, check=True)
         else:
             subprocess.run(json.loads(argument), cwd=where, env=environment, stdout=subprocess.DEVNULL, check=True)
-    planned = ["snakemake", "--cores", "1", "--dry-run", "--quiet", "rules", "results/tables/table6.csv"]
+    planned = ["snakemake", "results/tables/table6.csv", "--cores", "1", "--dry-run", "--quiet", "rules"]
     subprocess.run(planned, cwd=where, env=environment, check=True)
 
 
