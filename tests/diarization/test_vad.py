@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlcslm.config.diarization import FSMN_MODEL
+from mlcslm.diarization.fsmn import FILES
 from mlcslm.diarization.silero import SileroDetector
 from mlcslm.diarization.speech import SpeechSettings, speech_segments
 from mlcslm.diarization.vad import make_detector
@@ -38,25 +40,33 @@ def funasr(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return calls
 
 
+@pytest.fixture
+def fsmn_folder(tmp_path: Path) -> Path:
+    """A folder with the names of ModelScope's files."""
+    for name in FILES:
+        (tmp_path / name).touch()
+    return tmp_path
+
+
 def test_silero_is_made_by_name() -> None:
     detector = make_detector("silero", 8.0)
     assert isinstance(detector, SileroDetector) and detector.max_segment_s == 8.0
 
 
-def test_fsmns_limit_is_given_when_it_is_built(funasr: dict[str, Any], tmp_path: Path) -> None:
+def test_fsmns_limit_is_given_when_it_is_built(funasr: dict[str, Any], fsmn_folder: Path) -> None:
     funasr["value"] = [[0, 8000], [8000, 16000], [18000, 21000]]
-    detector = make_detector("fsmn", 8.0, str(tmp_path))
+    detector = make_detector("fsmn", 8.0, str(fsmn_folder))
     found = detector(np.zeros(20 * 16_000, np.float32))
     # A frame less: it keeps to its limit but for one.
     assert funasr["built"]["max_single_segment_time"] == 7990
-    assert funasr["built"]["model"] == str(tmp_path)
+    assert funasr["built"]["model"] == str(fsmn_folder)
     assert "max_single_segment_time" not in funasr["generated"]
     assert found == [Segment(0.0, 8.0), Segment(8.0, 16.0), Segment(18.0, 20.0)]
 
 
-def test_whatever_fsmn_finds_is_disjoint_and_short(funasr: dict[str, Any], tmp_path: Path) -> None:
+def test_whatever_fsmn_finds_is_disjoint_and_short(funasr: dict[str, Any], fsmn_folder: Path) -> None:
     funasr["value"] = [[0, 9000], [8500, 10000], [10000, 10000]]
-    found = make_detector("fsmn", 8.0, str(tmp_path))(np.zeros(20 * 16_000, np.float32))
+    found = make_detector("fsmn", 8.0, str(fsmn_folder))(np.zeros(20 * 16_000, np.float32))
     assert found == [Segment(0.0, 4.5), Segment(4.5, 9.0), Segment(9.0, 10.0)]
 
 
@@ -66,6 +76,49 @@ def test_fsmn_without_its_package_or_model(monkeypatch: pytest.MonkeyPatch, funa
     monkeypatch.setitem(sys.modules, "funasr", None)
     with pytest.raises(UserError, match=r"pip install 'mlcslm\[fsmn\]'"):
         make_detector("fsmn", 8.0)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [FSMN_MODEL, f"hub/models/{FSMN_MODEL}", f"models/{FSMN_MODEL.replace('/', '--')}/snapshots/master"],
+)
+def test_fsmn_in_modelscopes_cache_is_given_as_its_folder(
+    funasr: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """By its id, funasr would ask the hub for it again, and fail without a network (funasr 1.4.16)."""
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
+    folder = tmp_path / layout
+    folder.mkdir(parents=True)
+    with pytest.raises(UserError, match=r"lacks model\.pt, config\.yaml, am\.mvn; expected"):
+        make_detector("fsmn", 8.0)
+    for name in FILES:
+        (folder / name).touch()
+    make_detector("fsmn", 8.0)
+    assert funasr["built"]["model"] == str(folder)
+
+
+def test_fsmn_that_cannot_be_downloaded_says_what_to_fetch_and_where_to_name_it(
+    funasr: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
+    remedy = f" Run `modelscope download --model {FSMN_MODEL} --local_dir models/fsmn` on a machine with a network, "
+    remedy += "copy that folder here and set vad_model: models/fsmn."
+
+    def without_network(**settings: Any) -> None:
+        print(f"Download: {FSMN_MODEL} failed!: no route to host")  # as funasr does; then it goes on without a model
+        raise AssertionError("not registered.\nRegistered model keys (51): ...")
+
+    monkeypatch.setattr(sys.modules["funasr"], "AutoModel", without_network)
+    with pytest.raises(UserError) as failed:
+        make_detector("fsmn", 8.0)
+    assert str(failed.value) == f"vad_model {FSMN_MODEL}: the download failed (no route to host).{remedy}"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError) as refused:
+        make_detector("fsmn", 8.0)
+    assert str(refused.value) == (
+        f"vad_model {FSMN_MODEL}: not in ModelScope's cache, and HF_HUB_OFFLINE is set.{remedy}"
+    )
 
 
 @pytest.mark.parametrize("milliseconds", [1, 1999, 2000, 2001, 4000, 4001, 7777])
@@ -94,10 +147,10 @@ def test_every_key_of_a_detector_does_what_it_says() -> None:
     assert found(padding_s=0.2) == [(0.1, 0.55), (0.55, 1.0)]  # a pause is shared
 
 
-def test_pauses_of_fsmn_are_bridged_and_its_speech_padded(funasr: dict[str, Any], tmp_path: Path) -> None:
+def test_pauses_of_fsmn_are_bridged_and_its_speech_padded(funasr: dict[str, Any], fsmn_folder: Path) -> None:
     funasr["value"] = [[1000, 2000], [2300, 3000], [5000, 5100]]
     keys = {"min_pause_s": 0.4, "min_speech_s": 0.2, "padding_s": 0.1}
-    detector = make_detector("fsmn", 8.0, str(tmp_path), **keys)
+    detector = make_detector("fsmn", 8.0, str(fsmn_folder), **keys)
     assert detector(np.zeros(20 * 16_000, np.float32)) == [Segment(0.9, 3.1)]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlcslm.config.diarization import FSMN_MODEL, SEGMENTATION_MODEL
-from mlcslm.config.model_sources import missing_model_files, split_source
+from mlcslm.config.model_sources import fsmn_remedy, missing_model_files, modelscope_folder, split_source
 from mlcslm.config.schema import Config
 
 _SPLITS = {
@@ -172,9 +172,9 @@ def _diarizers(config: Config) -> Iterator[MissingInput]:
         provider = "the package funasr: pip install 'mlcslm[fsmn]' (or set vad: silero)"
         yield MissingInput(f"diarizers.{next(iter(detectors))}.vad", "fsmn", provider, purpose, tuple(detectors))
     for model in dict.fromkeys(diarizer.vad_model or FSMN_MODEL for diarizer in detectors.values()):
-        if not Path(model).is_dir() and not _in_modelscope_cache(model):
+        if not Path(model).is_dir() and modelscope_folder(model) is None:
             those = tuple(name for name, one in detectors.items() if (one.vad_model or FSMN_MODEL) == model)
-            provider = f"FSMN-VAD: `modelscope download --model {model}` on a machine with a network"
+            provider = f"FSMN-VAD. {fsmn_remedy(model)}"
             yield MissingInput(f"diarizers.{those[0]}.vad_model", model, provider, purpose, those)
 
 
@@ -192,8 +192,3 @@ def _in_hub_cache(name: str) -> bool:
     home = os.environ.get("HF_HOME", f"{os.environ.get('XDG_CACHE_HOME', '~/.cache')}/huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE", f"{home}/hub")).expanduser()
     return (cache / f"models--{name.replace('/', '--')}" / "snapshots").is_dir()
-
-
-def _in_modelscope_cache(name: str) -> bool:
-    cache = Path(os.environ.get("MODELSCOPE_CACHE", "~/.cache/modelscope")).expanduser()
-    return any((cache / folder / name).is_dir() for folder in ("", "hub", "models", "hub/models"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 REMOTE_CODE = "remote-code:"
@@ -35,3 +36,31 @@ def missing_model_files(folder: Path) -> list[str]:
     except (OSError, ValueError, KeyError, AttributeError):
         return missing
     return missing + [name for name in shards if not (folder / name).is_file()]
+
+
+def modelscope_folder(name: str) -> Path | None:
+    """The folder of model `name` in ModelScope's cache, None where it is not there.
+
+    Its client has changed the layout: models lie below `OWNER/NAME`, with dots as `___`, and since 1.38 in
+    `OWNER--NAME/snapshots/REVISION`.
+    """
+    cache = Path(os.environ.get("MODELSCOPE_CACHE", "~/.cache/modelscope")).expanduser()
+    for place in ("", "hub", "models", "hub/models"):
+        for folder in (cache / place / name, cache / place / name.replace(".", "___")):
+            if folder.is_dir():
+                return folder
+        revisions = cache / place / name.replace("/", "--") / "snapshots"
+        if revisions.is_dir():
+            found = sorted(path for path in revisions.iterdir() if path.is_dir())
+            return next((path for path in found if path.name in ("master", "main")), found[-1] if found else None)
+    return None
+
+
+def fsmn_remedy(name: str) -> str:
+    """What to do where FSMN-VAD `name`, a hub id or a folder, is missing."""
+    if name.count("/") != 1 or name.startswith((".", "/", "~")) or Path(name).parent.is_dir():
+        return "Expected a folder with model.pt, config.yaml and am.mvn"
+    return (
+        f"Run `modelscope download --model {name} --local_dir models/fsmn` on a machine with a network, copy that folder "
+        "here and set vad_model: models/fsmn"
+    )

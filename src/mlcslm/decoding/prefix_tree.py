@@ -169,6 +169,9 @@ def read_tokens(
     embedded = model.get_input_embeddings()(tokens)
     mask = torch.zeros_like(visible, dtype=embedded.dtype)
     mask.masked_fill_(~visible, torch.finfo(embedded.dtype).min)
+    config = model.config.text_config
+    shared = config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
+    mask = mask.repeat(1, shared, 1)  # for all layers: see `_attention`
     output = model.model.language_model(
         inputs_embeds=embedded,
         attention_mask=mask.unsqueeze(1),
@@ -187,14 +190,17 @@ def _attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Treats query heads that share keys and values as extra beams, so that nothing is repeated for them."""
+    """Treats query heads that share keys and values as extra beams, so that nothing is repeated for them.
+
+    Masks of trees have a row for each of these queries.
+    """
     batch, heads, beams, width = query.shape
     shared = heads // key.shape[1]
     # Prompts have a mask for one query head, and far more queries than there are beams: reading is not what they cost.
     if attention_mask is None or attention_mask.dtype == torch.bool or shared == 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     query = query.reshape(batch, key.shape[1], shared * beams, width)
-    mask = attention_mask.repeat(1, 1, shared, 1)
+    mask = attention_mask if attention_mask.shape[2] == shared * beams else attention_mask.repeat(1, 1, shared, 1)
     scaling = options.get("scaling")
     output = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
     return output.reshape(batch, heads, beams, width).transpose(1, 2), None

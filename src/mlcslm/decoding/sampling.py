@@ -35,14 +35,14 @@ class UtteranceStreams:
 
     def gumbel(self, size: int) -> torch.Tensor:
         """The next `size` values of each utterance's stream, (B, size) in float32."""
-        waits = torch.empty(len(self._streams), size, device=self._device)
+        noise = torch.empty(len(self._streams), size, device=self._device)
         drawn = np.empty(size if self._device.type == "cpu" else 0)  # one buffer for all streams
-        for row, stream in zip(waits, self._streams, strict=True):
+        for row, stream in zip(noise, self._streams, strict=True):
             if isinstance(stream, torch.Generator):
                 row.exponential_(generator=stream)
             else:  # in float64: NumPy's float32 is exactly 0, which is infinite noise, once in ten million draws
-                row.copy_(torch.from_numpy(stream.standard_exponential(out=drawn)))
-        return waits.log_().neg_()
+                row.copy_(torch.from_numpy(stream.standard_exponential(out=drawn))).log_().neg_()  # while it is cached
+        return noise if self._device.type == "cpu" else noise.log_().neg_()
 
     def keep(self, utterances: Sequence[int]) -> None:
         """Drop all but these utterances, given by index."""

@@ -168,7 +168,7 @@ def _grow(
 ) -> list[list[list[int]]]:
     """Search from the end of the prompts, after which the logits are `logits` (B, 1, V)."""
     while True:
-        scores = beams.bases.unsqueeze(-1) + scorer.log_probs(logits)
+        scores = scorer.log_probs(logits).add_(beams.bases.unsqueeze(-1))
         beams.extend(scores, scorer.order(scores))
         if (left := beams.leave(tree.size)) is not None:
             if not len(left):
@@ -198,14 +198,14 @@ class _Scorer:
         """Log-probabilities (B, K, V) in float32, divided by the temperature; -inf for suppressed tokens."""
         log_probs = logits.float().log_softmax(-1)
         log_probs[..., self._never] = -torch.inf
-        return log_probs if self.temperature == 1.0 else log_probs / self.temperature
+        return log_probs if self.temperature == 1.0 else log_probs.div_(self.temperature)
 
     def order(self, scores: torch.Tensor) -> torch.Tensor:
         """The scores (B, K, V) that candidates are chosen by: with noise if they are sampled."""
         if self._streams is None:
             return scores
         noise = self._streams.gumbel(scores.shape[1] * scores.shape[2])
-        return scores + noise.view_as(scores)
+        return noise.view_as(scores).add_(scores)  # in place: a new tensor costs as much as the sum
 
     def keep(self, utterances: torch.Tensor) -> None:
         """Drop all but these utterances."""
