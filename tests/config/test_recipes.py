@@ -89,7 +89,10 @@ def test_what_refers_to_a_removed_entry_is_named() -> None:
 
 @pytest.mark.parametrize("path", sorted((CONFIG / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_have_a_control_or_are_one(path: Path) -> None:
-    made = read_config_files([CONFIG / path.name, CONFIG / "controls" / path.name, path])
+    """What a file adds to a preset's recipes is merged after them: `demo-reinforcement.yaml` after `demo.yaml`."""
+    preset = f"{path.stem.split('-')[0]}.yaml"
+    files = [CONFIG / preset, CONFIG / "controls" / preset, CONFIG / "recipes" / preset, path]
+    made = read_config_files(list(dict.fromkeys(files)))
     controls = {recipe.control for recipe in made.recipes.values()}
     assert len(made.recipes) > 2
     for name, recipe in made.recipes.items():

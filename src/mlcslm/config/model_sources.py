@@ -61,6 +61,6 @@ def fsmn_remedy(name: str) -> str:
     if name.count("/") != 1 or name.startswith((".", "/", "~")) or Path(name).parent.is_dir():
         return "Expected a folder with model.pt, config.yaml and am.mvn"
     return (
-        f"Run `modelscope download --model {name} --local_dir models/fsmn` on a machine with a network, copy that folder "
-        "here and set vad_model: models/fsmn"
+        f"Run `modelscope download --model {name} --local_dir models/fsmn` on a machine with a network, copy that "
+        "folder here and set vad_model: models/fsmn"
     )
