@@ -65,8 +65,9 @@ def test_documented_stages_are_those_of_the_presets(name: str) -> None:
     demo, small, paper = (read_preset(preset).stages[name] for preset in ("demo", "small", "paper"))
     assert len({(stage.parent, stage.template) for stage in (demo, small, paper)}) == 1
     assert small.trains == paper.trains
-    # The demo never trains the encoder, so that all stages can read its outputs from a cache.
-    assert set(demo.trains) == set(paper.trains) - {"encoder_lora"}
+    # The demo trains the encoder in one stage only, so that later ones can read its outputs from a cache.
+    trained = set(demo.trains) | ({"encoder_lora"} if name != "ckpt-7000" else set())
+    assert set(paper.trains) in ({*demo.trains}, trained)
     cells = [name, ", ".join(paper.trains), paper.template, *map(rates, (demo, small, paper))]
     row = f"| {' | '.join(cells)} |"
     lines = (REPOSITORY / "docs" / "paper.md").read_text("utf-8").splitlines()
