@@ -22,8 +22,9 @@ RULES = {
     for path in (REPOSITORY / "workflow" / "rules").glob("*.smk")
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 }
-# The demo makes its own small foundation models, on a CPU.
-ON_GPUS = re.compile(r"scripts/(?!foundation)\w*(train|decode|encode|recognize|diarize|transcribe)\w*\.py")
+# On a CPU: the demo's own small foundation models, a manifest, and the single layer of a CTC head.
+ON_CPUS = "foundation|training_manifest|train_ctc_head"
+ON_GPUS = re.compile(rf"scripts/(?!{ON_CPUS})\w*(train|decode|encode|recognize|diarize|transcribe)\w*\.py")
 
 
 def requests(rule: str) -> dict[str, Any]:
