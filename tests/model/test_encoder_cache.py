@@ -15,7 +15,7 @@ from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.errors import UserError
 from mlcslm.io.files import sha256
-from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, write_encoder_cache
+from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, moved_boundaries, write_encoder_cache
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import LogMel
 
@@ -111,6 +111,43 @@ def test_augmentation_depends_only_on_the_seed_the_pass_and_the_utterance() -> N
     }
     assert len(set(draws.values())) == 8
     assert augmentation_rng(1, 0, "b").random() == draws[1, 0, "b"]
+
+
+def test_half_of_the_boundaries_move_outwards_and_never_inwards() -> None:
+    rows = [{"utterance_id": f"u{number}", "start": 5.0, "end": 7.0} for number in range(2000)]
+    moved = np.array([moved_boundaries(row, 0.2, 1, 0, 30.0) for row in rows]) - (5.0, 7.0)
+    before, after = -moved[:, 0], moved[:, 1]
+    for shift in (before, after):
+        assert shift.min() == 0 and 0.19 < shift.max() <= 0.2
+        # 2,000 fair coins: five standard deviations are 0.056; a mean of 0.1 where moved.
+        assert np.mean(shift > 0) == pytest.approx(0.5, abs=0.056)
+        assert np.mean(shift[shift > 0]) == pytest.approx(0.1, abs=0.01)
+    assert abs(np.corrcoef(before, after)[0, 1]) < 0.12
+    assert moved_boundaries(rows[0], 0.0, 1, 0, 30.0) == (5.0, 7.0)
+
+
+def test_moved_boundaries_stay_in_the_recording_and_the_encoders_window() -> None:
+    first = [{"utterance_id": f"u{number}", "start": 0.05, "end": 29.9} for number in range(200)]
+    for row in first:
+        start, end = moved_boundaries(row, 0.5, 1, 0, 30.0)
+        assert start >= 0 and end >= row["end"] and end - start <= max(30.0, row["end"] - start)
+    longer = first[0] | {"end": 40.0}
+    assert moved_boundaries(longer, 0.5, 1, 0, 30.0)[1] == 40.0  # what was too long before is not cut
+
+
+def test_each_variant_has_boundaries_of_its_own(tones: Path, rows: list[dict], encoder_folder: str, tmp_path: Path):
+    write_encoder_cache(tmp_path / "moved", tones, encoder=encoder_folder, boundaries_s=0.2, variants=2, seed=3)
+    cache = EncoderCache(tmp_path / "moved", tones)
+    samples = {}
+    for row in rows:
+        for variant in range(2):
+            start, end = moved_boundaries(row, 0.2, 3, variant, 30.0)
+            audio = read_segment(row["audio"], start, end)  # which ends with the recording
+            cached = cache.read(row["utterance_id"], variant)
+            assert cached.samples == len(audio)
+            np.testing.assert_allclose(cached.frames, encode(encoder_folder, audio), atol=2e-5)
+            samples[row["utterance_id"], variant] = len(audio)
+    assert any(samples[row["utterance_id"], 0] != samples[row["utterance_id"], 1] for row in rows)
 
 
 @pytest.fixture

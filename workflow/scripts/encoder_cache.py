@@ -24,6 +24,7 @@ with job(snakemake) as (config, layout):
         augmenter=make_augmenter(config.augmentation, layout.noise("noise"), layout.noise("room_responses"))
         if training
         else None,
+        boundaries_s=config.augmentation.boundaries_s if training else 0.0,
         variants=config.augmentation.cached_variants if training else 1,
         seed=config.seed,
         # Half precision is enough to learn from; what is decoded stays exactly what the encoder gives.

@@ -104,6 +104,12 @@ class AugmentationConfig(Section):
     cached_variants: int = Field(
         2, ge=1, description="with cached encoder outputs: number of differently augmented copies per training sample"
     )
+    boundaries_s: float = Field(
+        0.0,
+        ge=0,
+        description="move half of all starts and ends outwards, by up to this many seconds, as a diarizer does; drawn "
+        "anew for each cached copy, or in each pass",
+    )
 
     @model_validator(mode="after")
     def _snr_is_a_range(self) -> AugmentationConfig:

@@ -96,12 +96,6 @@ class StageConfig(Stage):
         "0, for reasoning.checkpoint to decode",
     )
     turns: bool = Field(False, description="also train on the whole turns that corpus.turns_s makes")
-    boundaries_s: float = Field(
-        0.0,
-        ge=0,
-        description="move half of all starts and ends outwards, by up to this many seconds, as a diarizer does. Such "
-        "audio is encoded anew in each pass, even if the encoder stands still",
-    )
     context: int = Field(
         0, ge=0, description="number of preceding utterances whose transcripts are in the prompt (paper: 2)"
     )

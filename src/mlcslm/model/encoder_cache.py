@@ -20,7 +20,7 @@ import torch
 from transformers import WhisperFeatureExtractor
 
 from mlcslm.config.languages import Group
-from mlcslm.corpus.audio import read_segment
+from mlcslm.corpus.audio import SAMPLE_RATE, read_segment
 from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_folder, sha256
@@ -34,6 +34,7 @@ from mlcslm.runtime.progress import progress
 
 _INDEX = ("utterance_id", "variant", "first", "frames", "samples", "crc32")
 _BATCH_S = 120.0  # seconds of audio per batch
+_BOUNDARY_STREAM = 2  # keeps this random stream apart from the one that adds noise
 _REMEDY = "delete the folder and run the workflow again."
 
 
@@ -59,6 +60,22 @@ def augmentation_rng(seed: int, number: int, utterance_id: str) -> np.random.Gen
     return np.random.default_rng([seed, number, zlib.crc32(utterance_id.encode())])
 
 
+def moved_boundaries(
+    row: Mapping[str, Any], boundaries_s: float, seed: int, number: int, longest_s: float
+) -> tuple[float, float]:
+    """Start and end, in seconds, of what training hears of an utterance in pass (or cached variant) `number`.
+
+    Each is moved outwards with probability 1/2, by up to `boundaries_s`, but the whole lasts at most `longest_s`. The
+    end may lie past the recording's.
+    """
+    if not boundaries_s:
+        return row["start"], row["end"]
+    rng = np.random.default_rng([seed, number, zlib.crc32(row["utterance_id"].encode()), _BOUNDARY_STREAM])
+    before, after = np.maximum(0.0, rng.uniform(-boundaries_s, boundaries_s, 2))
+    start = max(0.0, row["start"] - before)
+    return start, max(row["end"], min(row["end"] + after, start + longest_s))
+
+
 def write_encoder_cache(
     folder: str | os.PathLike[str],
     manifest: str | os.PathLike[str],
@@ -67,6 +84,7 @@ def write_encoder_cache(
     adapted: Adapted | None = None,
     encoder_window: EncoderWindow = "true_length",
     augmenter: Augmenter | None = None,
+    boundaries_s: float = 0.0,
     variants: int = 1,
     seed: int = 0,
     dtype: str = "float32",
@@ -74,6 +92,7 @@ def write_encoder_cache(
     """Encode every utterance of `manifest` `variants` times, each time augmented differently by `augmenter`.
 
     encoder: the foundation's, by hub id or folder; adapted: with the adapters of this checkpoint, merged.
+    boundaries_s: see `moved_boundaries`.
     """
     rows = read_table(manifest, columns=["utterance_id", "audio", "start", "end"]).to_pylist()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,6 +104,7 @@ def write_encoder_cache(
         model, features, provenance = _adapted_encoder(adapted, encoder, device)
     model.to(device, precision).eval()  # type: ignore[arg-type] # transformers' wrapper hides the signature
     log_mel = LogMel(features, encoder_window=encoder_window, max_mel_frames=model.max_mel_frames)
+    longest_s = log_mel.max_samples / SAMPLE_RATE
     work = sorted(
         ((row, variant) for row in rows for variant in range(variants)),
         key=lambda item: item[0]["end"] - item[0]["start"],
@@ -99,7 +119,8 @@ def write_encoder_cache(
             for batch in _batches(work):
                 audio = []
                 for row, variant in batch:
-                    samples = read_segment(row["audio"], row["start"], row["end"])
+                    start, end = moved_boundaries(row, boundaries_s, seed, variant, longest_s)
+                    samples = read_segment(row["audio"], start, end)
                     if augmenter is not None:
                         samples = augmenter(samples, augmentation_rng(seed, variant, row["utterance_id"]))
                     audio.append(samples)

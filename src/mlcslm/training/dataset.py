@@ -17,7 +17,7 @@ from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
 from mlcslm.io.parquet import read_table
-from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng
+from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, moved_boundaries
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.runtime.progress import say
 from mlcslm.text.context import context_lines, utterances_before
@@ -27,7 +27,7 @@ from mlcslm.training.batches import Key
 from mlcslm.training.turns import FIRST
 
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end", "text"]
-_CONTEXT_STREAM, _BOUNDARY_STREAM = 1, 2  # keep these random streams apart from the one that augments
+_CONTEXT_STREAM = 1  # keeps this random stream apart from those that augment
 
 
 class UtteranceDataset(Dataset[dict[str, Any]]):
@@ -38,8 +38,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     reference under protocol `mlcslm-2025`, exactly as hypotheses are scored against it; with template "reasoning" it
     follows the reflection from `reasoning` (see `reasoning_data`). The prompt contains the references of the previous
     `context` utterances, except in a share of `context_dropout`, redrawn in each pass. turns: with the manifest's whole
-    turns (`mlcslm.training.turns`), if it has any. boundaries_s: half of all starts and ends, redrawn in each pass, are
-    moved outwards by up to this many seconds; such a dataset reads audio, not a cache.
+    turns (`mlcslm.training.turns`), if it has any. boundaries_s: without a cache, which has moved its own, half of all
+    starts and ends, redrawn in each pass, are moved outwards by up to this many seconds.
     """
 
     def __init__(
@@ -97,8 +97,6 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             )
             for row in self.rows
         }
-        if boundaries_s and cache is not None:
-            raise ValueError("boundaries cannot be moved in cached encoder outputs")
         self.boundaries_s = boundaries_s
         self.processor = processor
         self.template: Template = template
@@ -140,13 +138,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     def boundaries(self, key: Key) -> tuple[float, float]:
         """Start and end of what an example hears of its session, in seconds; the end may lie past the session's."""
         number, index = key
-        row = self.rows[index]
-        if not self.boundaries_s:
-            return row["start"], row["end"]
-        rng = np.random.default_rng([self.seed, number, zlib.crc32(row["utterance_id"].encode()), _BOUNDARY_STREAM])
-        before, after = np.maximum(0.0, rng.uniform(-self.boundaries_s, self.boundaries_s, 2))
-        start = max(0.0, row["start"] - before)
-        return start, min(row["end"] + after, start + self.processor.features.max_samples / SAMPLE_RATE)
+        longest_s = self.processor.features.max_samples / SAMPLE_RATE
+        return moved_boundaries(self.rows[index], self.boundaries_s, self.seed, number, longest_s)
 
     def audio(self, key: Key) -> tuple[dict[str, torch.Tensor], int]:
         """`encoder_frames` (T, d) or `input_features` (M, F) of an utterance, and its number of samples at 16 kHz."""

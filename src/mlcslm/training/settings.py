@@ -65,6 +65,7 @@ def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: Sp
     return {
         "cache": open_cache(paths.cache, paths.manifest, model),
         "augmenter": make_augmenter(config.augmentation, paths.noise, paths.room_responses),
+        "boundaries_s": config.augmentation.boundaries_s,
         "seed": config.seed,
         "max_duration_s": stage.max_duration_s,
     }

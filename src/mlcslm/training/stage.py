@@ -160,7 +160,6 @@ def _supervised_trainer(
         context=stage.context,
         context_dropout=stage.context_dropout,
         turns=stage.turns,
-        boundaries_s=stage.boundaries_s,
         **options,
     )
     arguments = TrainingArguments(**trainer_arguments(stage, config, work))

@@ -126,17 +126,13 @@ class Layout(Paths):
     def uses_cache(self, checkpoint: str, split: str) -> bool:
         """Whether a checkpoint is trained (split `train`) or decoded from cached encoder outputs.
 
-        Trained: unless it trains the encoder itself, or hears other audio than is cached. Decoded: if other stages use
-        the same encoder as it is; outputs of an encoder that only one checkpoint has would be read once.
+        Trained: unless it trains the encoder itself. Decoded: if other stages use the same encoder as it is; outputs
+        of an encoder that only one checkpoint has would be read once.
         """
         if checkpoint not in self.config.stages:  # a ready recogniser
             return False
         encoder = self.config.encoder_of(checkpoint)
-        if split == "train":
-            moved = getattr(self.config.stages[checkpoint], "boundaries_s", 0.0)
-            standing = encoder != checkpoint and not moved
-        else:
-            standing = encoder in self.config.standing_encoders
+        standing = encoder != checkpoint if split == "train" else encoder in self.config.standing_encoders
         return self.config.resources.cache_encoder and standing
 
     def adapted_encoder_file(self, encoder: str) -> list[str]:
