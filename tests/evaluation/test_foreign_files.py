@@ -63,3 +63,20 @@ def test_other_json_is_described(workspace: Any) -> None:
     path = workspace.write("hyp.json", json.dumps({"monologues": [{"elements": []}]}))
     with pytest.raises(UserError, match=r"looks like a JSON object with the keys 'monologues'\. Expected JSON with"):
         load_external(workspace.request(path))
+
+
+@pytest.mark.parametrize("prefix", ["", "French_"], ids=["audio file's name", "session's name"])
+def test_white_space_in_names_is_that_of_the_reference(
+    workspaces: Any, rows_of: Any, tmp_path: Path, prefix: str
+) -> None:
+    """Ids have it percent-encoded; other tools name their files like the recordings."""
+    name = "; rm -rf $HOME (1)"
+    rows = rows_of([("French", name, speaker, n, n + 0.9, f"mot {n}") for n, speaker in enumerate(["O1", "O2"])])
+    workspace = workspaces(tmp_path, rows)
+    given = write(workspace, {f"{prefix}{name}": whisper(rows)[name]})
+    loaded = load_external(workspace.request(given))
+    assert loaded.transcripts is not None and list(loaded.transcripts) == ["French_;%20rm%20-rf%20$HOME%20(1)"]
+    texts = {row["utterance_id"]: row["text"] for row in rows}
+    assert load_external(workspace.request(given, track=1)).texts == texts
+    raw = {name.replace("%20", " "): text for name, text in texts.items()}
+    assert load_external(workspace.request(workspace.write("hyp.json", json.dumps(raw)))).texts == texts
