@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mlcslm.errors import UserError
+from mlcslm.evaluation.evaluate import score_system, write_system
 from mlcslm.evaluation.external_hypotheses import load_external
 from mlcslm.formats.segments import Segment
 
@@ -75,7 +76,12 @@ def test_white_space_in_names_is_that_of_the_reference(
     workspace = workspaces(tmp_path, rows)
     given = write(workspace, {f"{prefix}{name}": whisper(rows)[name]})
     loaded = load_external(workspace.request(given))
-    assert loaded.transcripts is not None and list(loaded.transcripts) == ["French_;%20rm%20-rf%20$HOME%20(1)"]
+    session = "French_;%20rm%20-rf%20$HOME%20(1)"
+    assert loaded.transcripts is not None and list(loaded.transcripts) == [session]
+    assert {one.recording for one in loaded.transcripts[session]} == {session}  # as it is written again
+    write_system(score_system(workspace.request(given)), tmp_path / "system")
+    written = (tmp_path / "system" / "hypothesis.stm").read_text(encoding="utf-8").splitlines()
+    assert [line.split()[0] for line in written] == [session] * 2
     texts = {row["utterance_id"]: row["text"] for row in rows}
     assert load_external(workspace.request(given, track=1)).texts == texts
     raw = {name.replace("%20", " "): text for name, text in texts.items()}
