@@ -12,6 +12,8 @@ from mlcslm.errors import UserError
 from mlcslm.evaluation.evaluate import score_system, write_system
 from mlcslm.evaluation.external_hypotheses import load_external
 from mlcslm.formats.segments import Segment
+from mlcslm.results.alignments import export_alignments
+from mlcslm.results.evaluate_external import join_results
 
 
 def whisper(rows: list[dict[str, Any]], **more: Any) -> dict[str, list[dict[str, Any]]]:
@@ -86,3 +88,13 @@ def test_white_space_in_names_is_that_of_the_reference(
     assert load_external(workspace.request(given, track=1)).texts == texts
     raw = {name.replace("%20", " "): text for name, text in texts.items()}
     assert load_external(workspace.request(workspace.write("hyp.json", json.dumps(raw)))).texts == texts
+
+
+def test_a_system_of_recordings_has_no_alignments_of_utterances(workspace: Any, tmp_path: Path) -> None:
+    given = workspace.write("theirs.stm", "French_0001_001 1 x 0.5 2 ça va hein\n")
+    join_results(workspace.config, workspace.layout, workspace.request(given))
+    database = workspace.root / "results" / "results.duckdb"
+    with pytest.raises(UserError, match=r"theirs was scored by recording \(Track 2\).* --track 1"):
+        export_alignments(database, "theirs", tmp_path / "alignments", split="dev")
+    with pytest.raises(UserError, match="no scores of nobody on dev"):
+        export_alignments(database, "nobody", tmp_path / "alignments", split="dev")
