@@ -95,6 +95,31 @@ def test_levels_and_clipping_are_those_of_the_frames(tmp_path: Path) -> None:
     assert found.clipped[20:].sum() == pytest.approx(expected.sum(), abs=20)
 
 
+@pytest.mark.parametrize("offset", [0.4, -0.1])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_constant_offset_is_measured_and_changes_nothing_else(tmp_path: Path, offset: float, subtype: str) -> None:
+    """Silence stays silent, speech as loud as it is, and channels as different as they are."""
+    rng = np.random.default_rng(3)
+    sound = np.concatenate([speech(), 1e-5 * rng.normal(size=RATE)])
+    plain = inspect_audio(written(tmp_path / "a.wav", sound, subtype), levels=True).samples
+    moved = inspect_audio(written(tmp_path / "b.wav", sound + offset, subtype), levels=True).samples
+    assert abs(plain.offset) < 1e-3 and moved.offset == pytest.approx(offset, abs=1e-3)
+    loud = plain.levels > -60
+    assert (moved.levels[loud] == plain.levels[loud]).all() and (moved.levels[~loud] <= -60).all()
+    cancelling = np.stack([sound + offset, offset - sound], axis=1)
+    assert kinds(written(tmp_path / "c.wav", cancelling, subtype)) == [FaultKind.CANCELLING_CHANNELS]
+    apart = np.stack([speech(0), speech(1)], axis=1) + offset
+    assert kinds(written(tmp_path / "d.wav", apart, subtype)) == [FaultKind.SPEAKER_CHANNELS]
+
+
+def test_the_manifest_names_recordings_with_an_offset(tmp_path: Path, languages) -> None:
+    root = corpus(tmp_path / "dev", speech() + 0.4)
+    (notice,) = read_corpus(root, languages).notices
+    assert notice.startswith("1 recording is off centre, by 2 % of full scale or more") and notice.endswith(
+        f"highpass 20`): {root}/French/a.wav (+40 %)"
+    )
+
+
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "PCM_U8", "FLOAT", "ULAW", "ALAW", "MS_ADPCM"])
 def test_every_seekable_format_is_read_whole(tmp_path: Path, subtype: str) -> None:
     found = inspect_audio(written(tmp_path / "a.wav", speech(), subtype))

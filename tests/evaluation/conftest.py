@@ -12,7 +12,7 @@ import yaml
 
 from mlcslm.config.reading import read_config
 from mlcslm.config.schema import Config
-from mlcslm.corpus.identifiers import utterance_id
+from mlcslm.corpus.identifiers import one_word, utterance_id
 from mlcslm.corpus.manifest import SCHEMA, write_manifest
 from mlcslm.evaluation.request import Evaluation
 from mlcslm.text.protocols import get_protocol
@@ -37,7 +37,7 @@ def manifest_rows(spoken: list[tuple[Any, ...]] = SPOKEN) -> list[dict[str, Any]
         rows.append(
             {
                 "utterance_id": utterance_id(group, session, speaker, start, end),
-                "session_id": f"{prefix}_{session}",
+                "session_id": f"{prefix}_{one_word(session)}",
                 "grp": group,
                 "speaker": speaker,
                 "turn": turn,

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from mlcslm.errors import UserError
+from mlcslm.evaluation.evaluate import score_system, write_system
 from mlcslm.evaluation.external_hypotheses import load_external
 from mlcslm.formats.segments import Segment
+from mlcslm.results.alignments import export_alignments
+from mlcslm.results.evaluate_external import join_results
 
 
 def whisper(rows: list[dict[str, Any]], **more: Any) -> dict[str, list[dict[str, Any]]]:
@@ -63,3 +66,35 @@ def test_other_json_is_described(workspace: Any) -> None:
     path = workspace.write("hyp.json", json.dumps({"monologues": [{"elements": []}]}))
     with pytest.raises(UserError, match=r"looks like a JSON object with the keys 'monologues'\. Expected JSON with"):
         load_external(workspace.request(path))
+
+
+@pytest.mark.parametrize("prefix", ["", "French_"], ids=["audio file's name", "session's name"])
+def test_white_space_in_names_is_that_of_the_reference(
+    workspaces: Any, rows_of: Any, tmp_path: Path, prefix: str
+) -> None:
+    """Ids have it percent-encoded; other tools name their files like the recordings."""
+    name = "; rm -rf $HOME (1)"
+    rows = rows_of([("French", name, speaker, n, n + 0.9, f"mot {n}") for n, speaker in enumerate(["O1", "O2"])])
+    workspace = workspaces(tmp_path, rows)
+    given = write(workspace, {f"{prefix}{name}": whisper(rows)[name]})
+    loaded = load_external(workspace.request(given))
+    session = "French_;%20rm%20-rf%20$HOME%20(1)"
+    assert loaded.transcripts is not None and list(loaded.transcripts) == [session]
+    assert {one.recording for one in loaded.transcripts[session]} == {session}  # as it is written again
+    write_system(score_system(workspace.request(given)), tmp_path / "system")
+    written = (tmp_path / "system" / "hypothesis.stm").read_text(encoding="utf-8").splitlines()
+    assert [line.split()[0] for line in written] == [session] * 2
+    texts = {row["utterance_id"]: row["text"] for row in rows}
+    assert load_external(workspace.request(given, track=1)).texts == texts
+    raw = {name.replace("%20", " "): text for name, text in texts.items()}
+    assert load_external(workspace.request(workspace.write("hyp.json", json.dumps(raw)))).texts == texts
+
+
+def test_a_system_of_recordings_has_no_alignments_of_utterances(workspace: Any, tmp_path: Path) -> None:
+    given = workspace.write("theirs.stm", "French_0001_001 1 x 0.5 2 ça va hein\n")
+    join_results(workspace.config, workspace.layout, workspace.request(given))
+    database = workspace.root / "results" / "results.duckdb"
+    with pytest.raises(UserError, match=r"theirs was scored by recording \(Track 2\).* --track 1"):
+        export_alignments(database, "theirs", tmp_path / "alignments", split="dev")
+    with pytest.raises(UserError, match="no scores of nobody on dev"):
+        export_alignments(database, "nobody", tmp_path / "alignments", split="dev")

@@ -1,4 +1,4 @@
-"""Commands killed at random moments: either the old results are still intact, or the new ones are complete.
+"""Commands killed at random moments: each thing that stood before is as it was, or is its new version, complete.
 
 `MLCSLM_KILLS=100 python -m pytest tests/evaluation/test_kills.py -s` kills that many times and says where it hit.
 """
@@ -9,17 +9,20 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.config.languages import read_languages
@@ -35,7 +38,7 @@ sys.path.pop(0)
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("MLCSLM_KILLS", "5"))
+KILLS = int(os.environ.get("MLCSLM_KILLS", "6"))
 MAIN = "import sys; from mlcslm.cli import main; main()"
 TABLE = """
 import sys
@@ -53,18 +56,21 @@ write_averages(collect_database(config, Layout(config)), "wer", tables / "wer.cs
 
 @dataclass(frozen=True)
 class Command:
-    """What to run, and a function that reads what is left, and raises if files are incomplete."""
+    """What to run, in two versions, which write different content, and readers of the pieces that it replaces.
+
+    A reader raises if its piece is incomplete.
+    """
 
     program: str
-    arguments: list[str]
-    state: Callable[[], Any]
+    versions: list[list[str]]
+    pieces: dict[str, Callable[[], Any]]
 
 
-def _whole_folder(folder: Path) -> dict[str, bytes]:
+def _whole_folder(folder: Path) -> dict[str, str]:
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     known = json.loads(found.pop(MARKER).read_text(encoding="utf-8"))["files"]
     assert known == {name: path.stat().st_size for name, path in found.items()}
-    return {name: path.read_bytes() for name, path in found.items()}
+    return {name: sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
 
 
 def _systems(database: Path) -> list[Any]:
@@ -72,70 +78,133 @@ def _systems(database: Path) -> list[Any]:
         return connection.execute("SELECT system, sum(errors) FROM session_errors GROUP BY ALL ORDER BY ALL").fetchall()
 
 
-def _commands(workspace: Any, root: Path) -> dict[str, Command]:
-    corpus, out = root / "corpus", root / "out"
-    languages_table = toy.ROOT / "config" / "languages.tsv"
-    spoken = [Utterance("O1", 0.1, 0.5, "Bonjour."), Utterance("O2", 0.4, 1.9, "Salut !")]
+def _corpus(folder: Path, words: str) -> Path:
+    french = read_languages(toy.ROOT / "config" / "languages.tsv")["French"]
+    spoken = [Utterance("O1", 0.1, 0.5, words), Utterance("O2", 0.4, 1.9, "Salut !")]
     for number in range(20):
-        write_session(corpus, read_languages(languages_table)["French"], f"{number:04}", np.zeros(32000), 16000, spoken)
+        write_session(folder, french, f"{number:04}", np.zeros(32000), 16000, spoken)
+    return folder
+
+
+def _commands(workspace: Any, root: Path) -> dict[str, Command]:
+    out, results = root / "out", workspace.root / "results"
+    languages = ["--languages", str(toy.ROOT / "config" / "languages.tsv")]
     database = toy.make_inputs(root / "toy").build()
-    manifest, data = out / "dev.parquet", out / "data"
-    external = workspace.write("h.txt", "French-0001_001-O1-000050-000200 ça va\n")
-    joined, tables = workspace.root / "results" / "results.duckdb", workspace.root / "results" / "tables"
-    given = ["evaluate", "--configfile", str(workspace.configfile), "--name", "theirs", str(external)]
-    build = ["report", "--database", str(database), "--out", str(out / "www"), "--no-audio"]
-    convert = ["convert", str(manifest), str(data), "--to", "kaldi", "--languages", str(languages_table)]
+    given = ["--configfile", str(workspace.configfile)]
+    theirs, tables = workspace.layout.external("theirs", "dev"), results / "tables"
+    versions = []
+    for words in ("ça va", "ça va hein"):
+        corpus, listed = _corpus(root / "corpora" / words, words), root / f"{words}.parquet"
+        _run(MAIN, ["manifest", str(corpus), "--out", str(listed), *languages])
+        heard = workspace.write(f"{words}.txt", f"French-0001_001-O1-000050-000200 {words}\n")
+        built = ["report", "--database", str(database), "--out", str(out / "www"), "--no-audio"]
+        versions.append(
+            {
+                "manifest": ["manifest", str(corpus), "--out", str(out / "dev.parquet"), "--stats", *languages],
+                "kaldi": ["convert", str(listed), str(out / "kaldi"), "--to", "kaldi", *languages],
+                "lhotse": ["convert", str(listed), str(out / "lhotse"), "--to", "lhotse", *languages],
+                "evaluate": ["evaluate", *given, "--name", "theirs", str(heard)],
+                "table": [str(workspace.configfile)],  # differs by what evaluate has added
+                "report": [*built, "--no-published" if versions else "--published"],
+            }
+        )
+    written: dict[str, dict[str, Callable[[], Any]]] = {
+        "manifest": {
+            "manifest": lambda: read_manifest(out / "dev.parquet").to_pylist(),
+            "statistics": lambda: json.loads((out / "dev.parquet.stats.json").read_text(encoding="utf-8")),
+        },
+        "kaldi": {"data folder": lambda: _whole_folder(out / "kaldi")},
+        "lhotse": {"Lhotse's manifests": lambda: _whole_folder(out / "lhotse")},
+        "evaluate": {
+            "database": lambda: _systems(results / "results.duckdb"),
+            "system": lambda: {path.name: pq.read_table(path).to_pylist() for path in theirs.glob("*.parquet")},
+        },
+        "table": {
+            "table": lambda: (tables / "wer.csv").read_bytes(),
+            "page": lambda: (tables / "wer.md").read_bytes(),
+        },
+        "report": {"report": lambda: _whole_folder(out / "www")},
+    }
     return {
-        "manifest": Command(
-            MAIN,
-            ["manifest", str(corpus), "--out", str(manifest), "--languages", str(languages_table)],
-            lambda: read_manifest(manifest).to_pylist(),
-        ),
-        "convert": Command(MAIN, convert, lambda: _whole_folder(data)),
-        "evaluate": Command(
-            MAIN, given, lambda: (_systems(joined), (workspace.layout.external("theirs", "dev")).exists())
-        ),
-        "report": Command(MAIN, build, lambda: sorted(_whole_folder(out / "www"))),
-        "table": Command(
-            TABLE,
-            [str(workspace.configfile)],
-            lambda: (_systems(joined), *((tables / f"wer.{end}").read_bytes() for end in ("csv", "md"))),
-        ),
+        name: Command(TABLE if name == "table" else MAIN, [one[name] for one in versions], pieces)
+        for name, pieces in written.items()
     }
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-c", command.program, *command.arguments]
+def _own_files(*folders: Path) -> dict[Path, bytes]:
+    """Files of the user's own, beside everything that is written."""
+    own = {
+        folder / name: str(folder).encode() for folder in folders for name in ("notes.txt", ".x.tmp", "dev.parquet~")
+    }
+    for path, content in own.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return own
+
+
+def _start(program: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-c", program, *arguments]
     return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def _run(program: str, arguments: list[str]) -> float:
+    """Run to the end; return the seconds that it took."""
+    begun = time.monotonic()
+    process = _start(program, arguments)
+    _, said = process.communicate()
+    assert process.returncode == 0, said.decode()
+    return time.monotonic() - begun
+
+
+def _killed(program: str, arguments: list[str], after: float) -> bool:
+    """Whether the command was still running after so many seconds; then it and its children are killed."""
+    process = _start(program, arguments)
+    time.sleep(after)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), said.decode()
+    return process.returncode < 0
 
 
 def test_what_stood_before_a_kill_still_stands(workspace: Any, tmp_path: Path) -> None:
     first = workspace.write("first.txt", "Thai-0001_002-O2-000100-000200 ok\n")
     join_results(workspace.config, workspace.layout, workspace.request(first))
     commands = _commands(workspace, tmp_path)
-    seconds, whole = {}, {}
-    for name, command in commands.items():
-        begun = time.monotonic()
-        process = _start(command)
-        _, said = process.communicate()
-        assert process.returncode == 0, said.decode()
-        seconds[name], whole[name] = time.monotonic() - begun, command.state()
-    whole["evaluate"] = commands["evaluate"].state()
+    results = workspace.root / "results"
+    own = _own_files(tmp_path / "out", results, results / "tables", tmp_path / "corpora")
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    complete: dict[str, list[Any]] = {}
+    for version in (0, 1):
+        for name, command in commands.items():
+            seconds[name].append(_run(command.program, command.versions[version]))
+            for piece, read in command.pieces.items():
+                complete.setdefault(piece, []).append(read())
+    assert all(old != new for old, new in complete.values())
+
     rng, hits = random.Random(15), Counter[str]()
-    for kill in range(KILLS):
-        name = list(commands)[kill % len(commands)]
-        process = _start(commands[name])
-        time.sleep(rng.uniform(0.3, 1.05) * seconds[name])
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL), name
-        hits[f"{name} {'killed' if process.returncode < 0 else 'had ended'}"] += 1
-        left = [path for path in tmp_path.rglob(".*.tmp")]
-        hits["writing"] += bool(left and process.returncode < 0)
-        assert commands[name].state() == whole[name], f"{name}, kill {kill}"
-    print(dict(hits))
-    for name, command in commands.items():  # and what is left over hinders nobody, and is tidied up
-        process = _start(command)
-        assert process.wait() == 0, name
-    assert not list(tmp_path.rglob(".*.tmp*"))
+    kills, left = dict.fromkeys(commands, 0), set[Path]()
+    while sum(kills.values()) < KILLS:
+        name = min(kills, key=lambda one: kills[one])
+        command, version = commands[name], rng.randrange(2)
+        # Loading takes most of the time: every other kill is in the second half.
+        moment = rng.uniform(0.5 * (kills[name] % 2), 1.0) * statistics.mean(seconds[name])
+        if not _killed(command.program, command.versions[version], moment):
+            hits["ended before"] += 1
+            continue
+        kills[name] += 1
+        left, before = {path for path in tmp_path.rglob(".?*.tmp*") if path not in own}, left
+        hits["while writing"] += bool(left - before)
+        for other in commands.values():
+            for piece, read in other.pieces.items():
+                assert read() in complete[piece], f"{piece} after {name}, killed after {moment:.2f} s"
+        assert {path: path.read_bytes() for path in own} == own
+    print(kills, dict(hits), {name: f"{statistics.mean(values):.1f} s" for name, values in seconds.items()})
+
+    for version in (0, 1):  # what is left over hinders nobody, and is tidied up
+        for command in commands.values():
+            _run(command.program, command.versions[version])
+            for piece, read in command.pieces.items():
+                assert read() == complete[piece][version]
+    assert {path: path.read_bytes() for path in own} == own
+    assert not [path for path in tmp_path.rglob(".?*.tmp*") if path not in own]

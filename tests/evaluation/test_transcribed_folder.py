@@ -71,6 +71,7 @@ def test_a_table_of_whole_files(name: str, tmp_path: Path) -> None:
         ("German_a", 0.0, 2.0, "guten Tag"),
         ("German_b", 0.0, 2.0, "ja, bitte"),
     ]
+    assert [row["utterance_id"] for row in found] == [f"German-{stem}-unknown-000000-000200" for stem in ("a", "b")]
 
 
 def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:

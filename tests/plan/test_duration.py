@@ -59,6 +59,11 @@ def test_a_short_run_is_not_measured_and_a_long_one_is_named(
     assert forecast(config, [PlannedJob(0, "table", {"table": "table6"})], 2, "Table 6") is None
     said = forecast(config, [PlannedJob(0, "train", {"checkpoint": "ckpt-2000"})], 2, "Table 6")
     assert said == "Table 6: about a minute on this machine (2 cores, 89 GFLOP/s each in float32)"
+    nowhere = {"kind": "folder", "folders": {split: f"nowhere/{split}" for split in ("train", "dev")}}
+    config = make_config({"ckpt-2000": {"steps": 7}}, corpus=nowhere)
+    said = forecast(config, [PlannedJob(0, "train", {"checkpoint": "ckpt-2000"})], 2, "Table 6")
+    assert said is not None
+    assert said.endswith("in float32), if train, dev were as large as MLC-SLM's")
 
 
 def test_shapes_are_read_from_folders_and_the_shipped_table(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 import typer
 import yaml
 from typer.testing import CliRunner
@@ -178,6 +180,38 @@ def test_a_corpus_without_manifests_is_read_or_said_to_be_unknown(
     assert sizes["test"].source == "assumed"
     assert "found no test split yet, so MLC-SLM's size is assumed" in as_text(replace(plan, splits=sizes))
     assert "is assumed" not in as_text(plan)  # whose corpus will be generated
+
+
+def test_a_folder_of_recordings_is_as_large_as_they_are(
+    plan: Plan, make_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    """With transcripts beside them: as if somebody always spoke. A Kaldi folder has its segments."""
+    mean = plan.throughput.corpus.mean_s
+    for split, lengths in (("train", [10 * mean, 20 * mean]), ("dev", [0.5 * mean])):
+        (tmp_path / split / "calls").mkdir(parents=True)
+        for number, seconds in enumerate(lengths):
+            path = tmp_path / split / "calls" / f"{number}.wav"
+            soundfile.write(path, np.zeros(round(8000 * seconds)), 8000)
+            path.with_suffix(".srt").touch()
+    (tmp_path / "train" / "calls" / "broken.wav").write_bytes(b"?")
+    (tmp_path / "test").mkdir()
+    for name, content in {
+        "wav.scp": "French_1 1.wav\n",
+        "segments": "French-1-a French_1 1.0 3.0\nFrench-1-b French_1 5.0 9.0\n",
+        "utt2spk": "French-1-a a\nFrench-1-b b\n",
+    }.items():
+        (tmp_path / "test" / name).write_text(content)
+    folders = {split: str(tmp_path / split) for split in ("train", "dev", "test")}
+    corpus = {"kind": "folder", "folders": folders, "language": "fr"}
+    config = make_config({"a": {"steps": 1}}, corpus=corpus, results=str(tmp_path / "results"))
+    sizes = split_sizes(Layout(config), plan.throughput.corpus)
+    assert sizes["train"].source == sizes["dev"].source == "from its recordings"
+    assert sizes["train"].utterances == pytest.approx(30 * 3 / 2)  # the one that cannot be read counts like the others
+    assert sizes["train"].mean_s == pytest.approx(mean, rel=1e-3)
+    assert (sizes["dev"].utterances, sizes["dev"].mean_s) == (1, pytest.approx(0.5 * mean, rel=1e-3))
+    test = sizes["test"]
+    assert (test.utterances, test.mean_s, test.max_duration_s) == (2, 3.0, 4.0)
+    assert test.recordings_h * 3600 == pytest.approx(9.0)
 
 
 def test_several_gpus_copy_gradients(plan: Plan) -> None:

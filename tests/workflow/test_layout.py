@@ -266,6 +266,10 @@ def test_without_a_test_split_tables_show_dev_only() -> None:
     for target in ("manifests/test.parquet", "scores/ckpt-4000/greedy/test.parquet", "diarization/a/test/rttm"):
         with pytest.raises(UserError, match="has no test split"):
             made.refuse_unavailable([f"made/{target}"])
+    submissions = "made/submissions/ckpt-4000/greedy"
+    with pytest.raises(UserError, match=f"is for the test split.* ask for {submissions}/dev/track1.txt"):
+        made.refuse_unavailable([f"{submissions}/track1.txt"])
+    made.refuse_unavailable([f"{submissions}/dev/track1.txt"])
     made.refuse_unavailable(["made/manifests/dev.parquet", "--test", "made/tables/table6.csv"])
     with pytest.raises(UserError, match=r"Expected its folder as corpus\.folders\.test"):
         made.corpus("test")

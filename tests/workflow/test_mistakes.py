@@ -52,6 +52,19 @@ def test_in_the_configuration(make_toy: Any, toy_config: dict, tmp_path: Path, c
     assert not (tmp_path / "results").exists()
 
 
+def test_calls_in_no_language_of_the_table_are_refused_before_anything_runs(
+    make_toy: Any, toy_config: dict, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    (calls / "a.wav").touch()
+    (calls / "a.srt").touch()
+    corpus = {"kind": "folder", "folders": dict.fromkeys(("train", "dev"), str(calls)), "language": "nl"}
+    toy = make_toy(tmp_path, toy_config | {"corpus": corpus})
+    assert "corpus.language nl: not in the languages table, which has " in refused(toy, "tables/table6.csv")
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_missing_corpus_folder(make_toy: Any, own: dict, tmp_path: Path) -> None:
     toy = make_toy(tmp_path, own).changed({"corpus.folders.dev": str(tmp_path / "nowhere")})
     output = refused(toy, "manifests/dev.parquet")

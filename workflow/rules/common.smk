@@ -5,6 +5,7 @@ from snakemake.logging import logger
 
 from mlcslm.config.reading import parse_config
 from mlcslm.errors import UserError
+from mlcslm.evaluation.transcribed_folder import check_folders
 from mlcslm.config.inputs import describe_missing_inputs
 from mlcslm.runtime.machine_faults import check_interpreter, check_results_folder, refuse_file
 from mlcslm.io.places import refuse_tildes
@@ -19,6 +20,7 @@ try:
     refuse_tildes(sys.argv[1:])  # targets; the workflow does not know them yet
     if workflow.is_main_process:
         layout.refuse_unavailable(sys.argv[1:])
+        check_folders(layout.config.corpus, layout.config.languages)
 except UserError as error:
     raise WorkflowError(str(error))
 

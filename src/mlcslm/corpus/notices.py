@@ -15,6 +15,7 @@ from mlcslm.corpus.samples import Samples
 
 ENCODER_WINDOW_S = 30.0
 """Input length of Whisper's encoder."""
+_OFFSET = 0.02
 # Byte order mark, replacement character, control characters, line separators, direction marks: all invisible, and each
 # changes the word it is in. Zero-width joiners and spaces are left out, since some scripts need them.
 _INVISIBLE = re.compile("[\ufeff\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]")
@@ -26,6 +27,12 @@ def notices_of(table: pa.Table, samples: Mapping[str, Samples]) -> list[str]:
     used = set(table["audio"].to_pylist())
     if silent := sorted(path for path in used if path in samples and samples[path].peak == 0):
         lines.append(f"{_count(silent, 'recording')} digital silence (every sample 0): {_some(silent)}")
+    offsets = {path: samples[path].offset for path in sorted(used) if path in samples}
+    if moved := [f"{path} ({100 * one:+.0f} %)" for path, one in offsets.items() if abs(one) >= _OFFSET]:
+        what = f"off centre, by {100 * _OFFSET:.0f} % of full scale or more, which detectors of speech may take for"
+        lines.append(
+            f"{_count(moved, 'recording')} {what} sound (remove it: `sox FILE centred.wav highpass 20`): {_some(moved)}"
+        )
     names = table["utterance_id"].to_pylist()
     lengths = table["end"].to_numpy() - table["start"].to_numpy()
     if longest := [f"{names[n]} ({lengths[n]:.1f} s)" for n in np.flatnonzero(lengths > ENCODER_WINDOW_S)]:

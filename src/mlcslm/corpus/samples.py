@@ -31,13 +31,15 @@ Counts = npt.NDArray[np.int32]
 class Samples:
     """Statistics of a recording's samples.
 
-    peak: largest absolute value, 1 is full scale; levels: of the mean of channels, in dBFS, per frame of FRAME_SECONDS;
-    clipped: samples at full scale (in any channel) per frame. Both only on request.
+    peak: largest absolute value, 1 is full scale; offset: mean of all samples, 0 of sound; levels: of the mean of
+    channels, in dBFS without a frame's own offset, per frame of FRAME_SECONDS; clipped: samples at full scale (in any
+    channel) per frame. Both only on request.
     """
 
     peak: float
     levels: Levels = field(default_factory=lambda: np.empty(0, np.int8), repr=False)
     clipped: Counts = field(default_factory=lambda: np.empty(0, np.int32), repr=False)
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class _Accumulator:
     def __init__(self, header: AudioHeader, levels: bool) -> None:
         self._channels = header.channels
         self._with_levels = levels
-        self._peak = 0.0
+        self._peak = self._sum = 0.0
+        self._samples = 0
         self._float_problem: str | None = None
         self._channel_power = self._mean_power = 0.0
         self._levels: list[Levels] = []
@@ -100,6 +103,9 @@ class _Accumulator:
             if not peak <= LOUDEST and self._float_problem is None:
                 self._float_problem = float_problem(frames)
         self._peak = max(self._peak, peak) if math.isfinite(peak) else math.inf
+        if math.isfinite(peak):
+            self._sum += float(frames.sum(dtype=np.int64 if frames.dtype == np.int16 else np.float64)) / scale
+            self._samples += frames.size
         if self._channels == 1 and not self._with_levels:
             return
         if self._float_problem is not None:
@@ -107,22 +113,27 @@ class _Accumulator:
         floats = frames.astype(np.float32) / np.float32(scale)
         mean = floats[:, 0] if self._channels == 1 else floats.mean(axis=1, dtype=np.float32)
         if self._channels > 1:
-            self._channel_power += float(np.dot(floats.ravel(), floats.ravel())) / self._channels
-            self._mean_power += float(np.dot(mean, mean))
-        if self._channels == 2:
-            self._channel_levels.append(_powers(floats, length))
+            channels = _powers(floats, length)
+            self._channel_power += float(channels.mean(axis=1).sum())
+            self._mean_power += float(_powers(mean[:, None], length).sum())
+            if self._channels == 2:
+                self._channel_levels.append(channels)
         if self._with_levels:
             power = _powers(mean[:, None], length)[:, 0]
             decibels = 10 * np.log10(np.maximum(power, 10**-12.6))
             self._levels.append(np.where(power > 0, np.round(decibels), SILENCE_DB).astype(np.int8))
-            full = (np.abs(floats).max(axis=1) >= 1 - 1.5 / 32768).astype(np.float32)
-            self._clipped.append((_powers(full[:, None], length)[:, 0] * length).round().astype(np.int32))
+            full = (np.abs(floats).max(axis=1) >= 1 - 1.5 / 32768).astype(np.int32)
+            self._clipped.append(np.add.reduceat(full, np.arange(0, len(full), length)).astype(np.int32))
 
     def samples(self) -> Samples:
         """Statistics so far."""
         if not self._levels:
-            return Samples(self._peak)
-        return Samples(self._peak, np.concatenate(self._levels), np.concatenate(self._clipped))
+            return Samples(self._peak, offset=self._offset)
+        return Samples(self._peak, np.concatenate(self._levels), np.concatenate(self._clipped), self._offset)
+
+    @property
+    def _offset(self) -> float:
+        return self._sum / max(1, self._samples)
 
     def problems(self) -> list[tuple[FaultKind, str]]:
         """Problems of the samples."""
@@ -140,12 +151,16 @@ class _Accumulator:
 
 
 def _powers(samples: npt.NDArray[np.float32], length: int) -> npt.NDArray[np.float32]:
-    """Mean squares (frames, channels) of `samples` (samples, channels) in frames of `length`; the last is shorter."""
+    """Variances (frames, channels) of `samples` (samples, channels) in frames of `length`; the last is shorter.
+
+    A constant offset is no sound: it would make silence loud, and hide which channel somebody speaks on.
+    """
     whole = len(samples) // length * length
     shaped = samples[:whole].reshape(-1, length, samples.shape[1])
+    shaped = shaped - shaped.mean(axis=1, keepdims=True)
     powers = np.einsum("flc,flc->fc", shaped, shaped) / length
     if whole < len(samples):
-        powers = np.concatenate([powers, np.mean(np.square(samples[whole:]), axis=0, keepdims=True)])
+        powers = np.concatenate([powers, samples[whole:].var(axis=0, keepdims=True)])
     return powers
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlcslm.config.languages import read_languages
@@ -99,7 +99,8 @@ def _by_session(found: Mapping[str, Any], references: References, source: str) -
                 f"{source}: {name} may be {' or '.join(sessions[:3])}, whose files share a name; name each file "
                 "after its session."
             )
-        named[session] = [*named.get(session, ()), *value]
+        moved = (replace(one, recording=session) if isinstance(one, Utterance) else one for one in value)
+        named[session] = [*named.get(session, ()), *moved]
     return named
 
 

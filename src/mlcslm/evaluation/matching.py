@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from mlcslm.corpus.identifiers import centiseconds
+from mlcslm.corpus.identifiers import centiseconds, one_word
 from mlcslm.errors import FaultyInput, UserError, shortened
 from mlcslm.formats.nemo import NemoEntry
 from mlcslm.formats.parsing import rendered
@@ -65,7 +65,7 @@ class References:
         found: dict[str, dict[str, tuple[str, ...]]] = {}
         for recording, audio in zip(self.rows["session_id"], self.rows["audio"], strict=True):
             path = PurePosixPath(audio)
-            found.setdefault(path.stem, {})[recording] = path.parent.parts
+            found.setdefault(one_word(path.stem), {})[recording] = path.parent.parts
         return found
 
     def recordings_of(self, name: str, audio: str | None, prefixes: Collection[str]) -> list[str]:
@@ -73,8 +73,9 @@ class References:
 
         name: of a recording, or of its audio file; audio: that file's path, if known. A group's folder in it decides
         (`prefixes`: the last folder of each group), then the number of folders that agree. A file name alone does not
-        identify a recording: French's 0001.wav and American's are two.
+        identify a recording: French's 0001.wav and American's are two. White space in it is percent-encoded, as in ids.
         """
+        name = one_word(name)
         if name in self.prefixes:
             return [name]
         folders = self._by_audio.get(name, {})
@@ -121,7 +122,7 @@ def detect_track(output: SystemOutput, references: References) -> int:
     """1 if the ids are those of utterances, 2 if they are of recordings; turns alone belong to Track 2."""
     if output.texts or output.entries:
         return 1
-    return 1 if any(utterance.recording in references.ids for utterance in output.utterances) else 2
+    return 1 if any(one_word(utterance.recording) in references.ids for utterance in output.utterances) else 2
 
 
 def texts_of_utterances(
@@ -134,7 +135,7 @@ def texts_of_utterances(
     group, which tells whose file a path is. Raises FaultyInput for repeated ids, and for entries that fit two
     recordings or two utterances.
     """
-    texts = dict(output.texts)
+    texts = {one_word(name) if one_word(name) in references.ids else name: text for name, text in output.texts.items()}
     faults: list[str] = []
     for entry in output.entries:
         name = _id_of_entry(entry, references, prefixes, faults)
@@ -188,7 +189,9 @@ def describe_missing(missing: Sequence[str], references: int, kind: str) -> list
 
 
 def _id_of_entry(entry: NemoEntry, references: References, prefixes: Collection[str], faults: list[str]) -> str:
-    if entry.name in references.ids or entry.offset is None or entry.duration is None:
+    if one_word(entry.name) in references.ids:
+        return one_word(entry.name)
+    if entry.offset is None or entry.duration is None:
         return entry.name
     recordings = references.recordings_of(entry.name, entry.audio, prefixes)
     if len(recordings) > 1:
@@ -205,8 +208,8 @@ def _id_of_entry(entry: NemoEntry, references: References, prefixes: Collection[
 
 
 def _id_of_segment(utterance: Utterance, references: References, faults: list[str]) -> str:
-    if utterance.recording in references.ids:
-        return utterance.recording
+    if one_word(utterance.recording) in references.ids:
+        return one_word(utterance.recording)
     recordings = references.recordings_of(utterance.recording, None, ())
     if len(recordings) > 1:
         faults.append(f"{rendered(utterance.recording)}: {_ambiguous(recordings)}")

@@ -6,12 +6,15 @@ JSON of recognisers; or one table (`metadata.jsonl`, `metadata.csv`) of audio fi
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from mlcslm.config.languages import Group
+from mlcslm.config.languages import Group, read_languages
+from mlcslm.config.schema import CorpusConfig
+from mlcslm.corpus.audio import read_header
 from mlcslm.corpus.external import ExternalCorpus, ExternalSegment, Location
 from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.identifiers import one_word, recording_id, utterance_id
@@ -61,6 +64,18 @@ def reader_of(
         raise UserError(f"{root}: has recordings with transcripts beside them; which language? {example}")
     group = group_of_code(language, languages, option=option) if language else next(iter(languages.values()))
     return partial(read_transcribed_folder, group=group)
+
+
+def check_folders(corpus: CorpusConfig, table: str | os.PathLike[str]) -> None:
+    """Raise UserError if a folder of a configuration's corpus has no language, or another than the languages table's.
+
+    table: that table. Folders that do not exist yet are not checked.
+    """
+    if corpus.kind != "folder":
+        return
+    languages = read_languages(table)
+    for folder in corpus.folders.values():
+        reader_of(Path(folder), corpus.language, languages, option="corpus.language")
 
 
 def group_of_code(code: str, languages: Mapping[str, Group], *, option: str = "--language") -> Group:
@@ -146,7 +161,7 @@ def _add_segments(
             end = one.end if isinstance(one, Utterance) else None if one.duration is None else start + one.duration
             if isinstance(one, NemoEntry) and one.offset is None:
                 end = None  # the whole file, whatever duration a table rounds it to
-            times = start, start if end is None else end
+            times = start, _seconds(audio.get(session)) or start if end is None else end
             corpus.segments.append(
                 ExternalSegment(
                     utterance_id(group.group, session, speaker, *times),
@@ -163,6 +178,14 @@ def _add_segments(
         if session not in said and recording_id(group, session) not in corpus.faulty:
             message = f"has no transcript; expected {session}.TextGrid, .eaf, .srt or the like in the folder."
             corpus.faults.append(Location(str(path), None).fault(FaultKind.MISSING_TRANSCRIPT, message))
+
+
+def _seconds(recording: Path | None) -> float | None:
+    """A recording's length; None if it cannot be read, which is a fault named elsewhere."""
+    try:
+        return None if recording is None else read_header(recording).duration
+    except UserError:
+        return None
 
 
 def _said(path: Path, audio: Mapping[str, Path]) -> Iterator[tuple[str, Utterance | NemoEntry]]:

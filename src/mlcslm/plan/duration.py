@@ -22,7 +22,7 @@ from mlcslm.config.schema import Config
 from mlcslm.config.stages import ReinforcementConfig
 from mlcslm.errors import UserError
 from mlcslm.plan.throughput import Throughput, read_throughput
-from mlcslm.plan.workload import SplitSize, split_sizes
+from mlcslm.plan.workload import ASSUMED, SplitSize, split_sizes
 from mlcslm.workflow.layout import Layout
 
 SHARES = {"float32": 0.45, "bfloat16": 0.15}
@@ -226,13 +226,16 @@ def forecast(config: Config, jobs: Iterable[PlannedJob], cores: int, what: str) 
         return None  # over before it would be measured
     try:
         throughput = read_throughput("config/throughput.yaml")
-        operations = Operations(config, throughput, dict(split_sizes(Layout(config), throughput.corpus).items()))
+        splits = split_sizes(Layout(config), throughput.corpus)
+        operations = Operations(config, throughput, dict(splits.items()))
         speed = measure_speed(config.resources.cpu_precision)
         seconds = seconds_of(jobs, operations, speed, cores)
     except (UserError, OSError, ValueError, KeyError, subprocess.TimeoutExpired):
         return None
     machine = f"{cores} core{'s' * (cores > 1)}, {speed.flops / 1e9:.0f} GFLOP/s each in {speed.dtype}"
-    return f"{what}: about {_rounded(seconds)} on this machine ({machine})"
+    unknown = ", ".join(name for name, size in splits.items() if size.source == ASSUMED)
+    condition = f", if {unknown} were as large as MLC-SLM's" if unknown else ""
+    return f"{what}: about {_rounded(seconds)} on this machine ({machine}){condition}"
 
 
 def _rounded(seconds: float) -> str:

@@ -10,8 +10,12 @@ import pyarrow.parquet as pq
 
 from mlcslm.config.languages import read_languages
 from mlcslm.config.schema import Split
-from mlcslm.corpus.layout import find_sessions
+from mlcslm.corpus.audio import read_header
+from mlcslm.corpus.kaldi import is_kaldi_folder, read_kaldi_folder
+from mlcslm.corpus.layout import AUDIO_SUFFIXES, find_sessions
+from mlcslm.corpus.lhotse import is_lhotse_folder, read_lhotse_folder
 from mlcslm.corpus.transcripts import parse_transcript
+from mlcslm.errors import UserError
 from mlcslm.plan.scaling import typical_lengths
 from mlcslm.plan.throughput import CorpusSize
 from mlcslm.workflow.layout import Layout
@@ -19,6 +23,7 @@ from mlcslm.workflow.layout import Layout
 _LENGTHS = 30_000
 _TRANSCRIPTS = 200
 COUNTED, READ, GENERATED, ASSUMED = "from its manifest", "from its transcripts", "to be generated", "assumed"
+RECORDED = "from its recordings"
 """Sources of a split's size."""
 
 
@@ -39,10 +44,14 @@ class SplitSize:
 
 
 def split_sizes(layout: Layout, corpus: CorpusSize) -> dict[Split, SplitSize]:
-    """Each split's size: from its manifest, else from its transcripts, else for the demo corpus to be generated, else
-    from `corpus`."""
+    """Each split's size: from its manifest, else from its transcripts, else from its recordings, else for the demo
+    corpus to be generated, else from `corpus`."""
     return {
-        split: _counted(layout, split) or _read(layout, split) or _estimated(layout, corpus, split)
+        split: _counted(layout, split)
+        or _read(layout, split)
+        or _listed(layout, split)
+        or _recorded(layout, corpus, split)
+        or _estimated(layout, corpus, split)
         for split in layout.splits
     }
 
@@ -93,6 +102,53 @@ def _read(layout: Layout, split: Split) -> SplitSize | None:
         max_duration_s=max(seconds),
         recordings_h=scale * sum(max(one.end for one in session) for session in utterances) / 3600,
         source=READ,
+    )
+
+
+def _listed(layout: Layout, split: Split) -> SplitSize | None:
+    """The size of a Kaldi or Lhotse corpus, from its segments; None for any other, and for whole recordings."""
+    folder = layout.config.corpus.folders.get(split)
+    if folder is None or not (root := Path(folder)).is_dir():
+        return None
+    readers = ((is_kaldi_folder, read_kaldi_folder), (is_lhotse_folder, read_lhotse_folder))
+    for belongs, read in readers:
+        if not belongs(root):
+            continue
+        timed = [(one.recording, one.start, one.end) for one in read(root).segments if one.end is not None]
+        seconds = [end - start for _, start, end in timed if end > start]
+        if not seconds:
+            return None
+        ends: dict[str, float] = {}
+        for recording, _, end in timed:
+            ends[recording] = max(end, ends.get(recording, 0.0))
+        mean = sum(seconds) / len(seconds)
+        return SplitSize(len(seconds), mean, max(seconds), sum(ends.values()) / 3600, source=READ)
+    return None
+
+
+def _recorded(layout: Layout, corpus: CorpusSize, split: Split) -> SplitSize | None:
+    """The size of a folder of recordings, as if somebody always spoke, from the lengths of some of them; None if there
+    are none. Recordings shorter than a mean utterance hold one each."""
+    folder = layout.config.corpus.folders.get(split)
+    if folder is None:
+        return None
+    found = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    seconds = []
+    for path in found[:: max(1, len(found) // _TRANSCRIPTS)]:
+        try:
+            seconds.append(read_header(path).duration)
+        except UserError:
+            continue  # the manifest will name it
+    if not seconds:
+        return None
+    scale = len(found) / len(seconds)
+    utterances = [max(1.0, one / corpus.mean_s) for one in seconds]
+    return SplitSize(
+        utterances=round(scale * sum(utterances)),
+        mean_s=sum(seconds) / sum(utterances),
+        max_duration_s=min(corpus.max_duration_s, max(seconds)),
+        recordings_h=scale * sum(seconds) / 3600,
+        source=RECORDED,
     )
 
 

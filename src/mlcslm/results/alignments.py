@@ -52,6 +52,14 @@ def export_alignments(
         scored = connection.execute(
             "SELECT DISTINCT system FROM primary_counts WHERE split = ? ORDER BY ALL", [split]
         ).fetchall()
+        of_recordings = connection.execute(
+            "SELECT system FROM session_errors WHERE system = ? AND split = ?", [system, split]
+        ).fetchone()
+    if not found and of_recordings and (system,) not in scored:
+        raise UserError(
+            f"{database}: {system} was scored by recording (Track 2), and alignments are of utterances (Track 1). If "
+            "it transcribed the reference's own segments, evaluate it under another name with --track 1."
+        )
     if not found:
         known = ", ".join(name for (name,) in scored) or "none, as nothing was scored on this split"
         asked = f"{system} on {split}{' in ' + ', '.join(groups) if groups else ''}"

@@ -84,6 +84,12 @@ class Layout(Paths):
             relative = PurePath(os.path.relpath(target, self.root))
             if "test" not in self.splits and ("test" in relative.parts[1:] or relative.stem == "test"):
                 raise UserError(f"{target}: the configuration has no test split (corpus.folders.test).")
+            if "test" not in self.splits and relative.parts[0] == "submissions" and relative.parent.name != "dev":
+                of_dev = PurePath(target).parent / "dev" / relative.name
+                raise UserError(
+                    f"{target}: is for the test split, which the configuration does not have (corpus.folders.test). "
+                    f"For dev, ask for {of_dev}."
+                )
 
     def _has_segments(self, diarizer: str) -> bool:
         """Whether a diarizer has found its segments wherever a table asks for them: its models are not needed then."""
