@@ -86,8 +86,9 @@ def _mel(power: Features) -> Features:
 def _mel_filters() -> tuple[Features, npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """Of triangles between `_LOWEST_HZ` and half the rate, each beginning in the middle of the one before.
 
-    Weight of each frequency (_FFT / 2 + 1,) in the triangle that rises there, which is 1 less its weight in the one that
-    falls; the first frequency of each of the MEL_BINS + 1 stretches between corners, and the end; whether there is any.
+    Weight of each frequency (_FFT / 2 + 1,) in the triangle that rises there, which is 1 less its weight in the one
+    that falls; the first frequency of each of the MEL_BINS + 1 stretches between corners, and the end; whether a
+    stretch has any.
     """
 
     def mel(hertz: npt.ArrayLike) -> npt.NDArray[np.float64]:
