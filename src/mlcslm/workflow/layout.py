@@ -133,8 +133,9 @@ class Layout(Paths):
             return False
         encoder = self.config.encoder_of(checkpoint)
         if split == "train":
-            moved = getattr(self.config.stages[checkpoint], "boundaries_s", 0.0)
-            standing = encoder != checkpoint and not moved
+            stage = self.config.stages[checkpoint]
+            other = getattr(stage, "boundaries_s", 0.0) or stage.template == "diarized"
+            standing = encoder != checkpoint and not other
         else:
             standing = encoder in self.config.standing_encoders
         return self.config.resources.cache_encoder and standing
