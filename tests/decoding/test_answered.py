@@ -23,7 +23,7 @@ class Loudness:
 
     def embed_windows(self, audio: Any, windows: Any, batch_size: int = 64) -> Any:
         loud = [np.abs(audio[round(a * 16_000) : round(b * 16_000)]).mean() > 0.25 for a, b in windows]
-        return np.array([[1.0, 0.0] if one else [0.0, 1.0] for one in loud], np.float32)
+        return np.array([[1.0, 0.0] if one else [0.0, 1.0] for one in loud], np.float32).reshape(-1, 2)
 
 
 class Detector:

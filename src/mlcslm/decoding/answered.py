@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.languages import Group
-from mlcslm.corpus.audio import Audio
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.decoding.decoder import SCHEMA
 from mlcslm.decoding.generation import SEGMENT_COLUMNS, transcribe_segments
@@ -89,16 +89,11 @@ def _turns(
     """Rows of segments and hypotheses of one session's stretches, in order."""
     local = sorted({(number, one.speaker) for number, part in enumerate(stretches) for one in part["said"]})
     waveform = session_waveform(stretches[0]["row"]["audio"])
-    voices = (
-        np.stack(
-            [
-                _voice(waveform, diarizer, stretches[number]["row"]["start"], stretches[number]["said"], speaker)
-                for number, speaker in local
-            ]
-        )
-        if local
-        else np.zeros((0, 1))
-    )
+    spans = [
+        _windows(stretches[number]["row"]["start"], stretches[number]["said"], speaker, len(waveform) / SAMPLE_RATE)
+        for number, speaker in local
+    ]
+    voices = _voices(diarizer.embedder.embed_windows(waveform, [span for own in spans for span in own]), spans)
     bounds = diarizer.num_speakers or diarizer.max_speakers
     names = dict(zip(local, link_speakers(voices, [number for number, _ in local], most=bounds), strict=True))
     merged: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
@@ -133,18 +128,22 @@ def _turns(
     return list(merged.values())
 
 
-def _voice(
-    waveform: Audio, diarizer: Diarizer, start: float, said: Sequence[Said], speaker: int
-) -> np.ndarray[Any, Any]:
-    """Mean embedding of a speaker of a stretch."""
-    duration = len(waveform) / 16_000
+def _windows(start: float, said: Sequence[Said], speaker: int, duration: float) -> list[tuple[float, float]]:
+    """Windows, in seconds of the session, of what a speaker says in the stretch that begins at `start`."""
     turns = [
         Segment(start + one.start, min(start + one.end, duration))
         for one in said
         if one.speaker == speaker and start + one.start < duration
     ]
-    spans = [(window.start, window.end) for window in windows_of(turns)]
-    if not spans:
-        return np.zeros(diarizer.embedder.embed_windows(waveform, [(0.0, 1.5)]).shape[1])
-    vectors = diarizer.embedder.embed_windows(waveform, spans)
-    return np.asarray((vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)).mean(axis=0))
+    return [(window.start, window.end) for window in windows_of(turns)]
+
+
+def _voices(vectors: np.ndarray[Any, Any], spans: Sequence[Sequence[tuple[float, float]]]) -> np.ndarray[Any, Any]:
+    """(speakers, dim) mean embeddings of each speaker's windows, of which `vectors` are; zero for none."""
+    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    found, first = np.zeros((len(spans), vectors.shape[1])), 0
+    for number, own in enumerate(spans):
+        if own:
+            found[number] = unit[first : first + len(own)].mean(axis=0)
+        first += len(own)
+    return found
