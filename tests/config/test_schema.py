@@ -87,7 +87,11 @@ def test_unknown_key_is_rejected_with_its_path_and_the_known_keys(
         ("stages.first.steps", "many", "valid integer"),
         ("stages.first.learning_rate", -0.1, "greater than 0; found -0.1"),
         ("stages.first.trains", [], "at least 1 item"),
-        ("stages.first.template", "fancy", "'plain', 'tagged', 'tagged-own-language' or 'reasoning'; found 'fancy'"),
+        (
+            "stages.first.template",
+            "fancy",
+            "'plain', 'tagged', 'tagged-own-language', 'reasoning' or 'diarized'; found 'fancy'",
+        ),
         ("augmentation.probability", 1.5, "less than or equal to 1; found 1.5"),
         ("models.lora.dropout", 1, "less than 1; found 1"),
         ("models.encoder_window", "tiny", "'true_length' or 'full'; found 'tiny'"),

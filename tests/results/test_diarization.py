@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,20 @@ def test_ablation_compares_variants_with_the_diarizer_they_vary(diarization_inpu
     assert ends == [(None, None)] and query(diarization_inputs, "SELECT count(p_value) FROM diarization_ablation") == [
         (2,)
     ]
+
+
+def test_a_diarizer_without_the_second_pass_is_a_variant(diarization_inputs: Any) -> None:
+    diarizers = diarization_inputs.config["diarizers"]
+    plain = {**diarizers["campplus-8"], "resegment": False}
+    changed = replace(
+        diarization_inputs,
+        config=diarization_inputs.config | {"diarizers": diarizers | {"campplus-8-merged": plain}},
+    )
+    assert query(changed, "SELECT diarizer, variant, change FROM diarization_ablation ORDER BY variant") == [
+        ("campplus-8", "campplus-8-merged", "resegment: false"),
+        ("campplus-8", "campplus-8-two-speakers", "num_speakers: 2"),
+    ]
+    assert query(changed, "SELECT diarizer FROM diarizers WHERE NOT resegment") == [("campplus-8-merged",)]
 
 
 def test_diarization_by_system_and_group(diarization_inputs: Any) -> None:

@@ -38,6 +38,21 @@ def test_features_are_kaldis(settings: FbankSettings, window: np.ndarray) -> Non
     np.testing.assert_allclose(found, kaldi_by_hand(audio, window, settings.factor), atol=2e-3)
 
 
+@pytest.mark.parametrize("settings", [FbankSettings(), FbankSettings("hamming", 32768.0)])
+def test_features_are_those_of_the_package_kaldi_native_fbank(settings: FbankSettings) -> None:
+    package = pytest.importorskip("kaldi_native_fbank")
+    options = package.FbankOptions()
+    options.frame_opts.dither = 0.0
+    options.frame_opts.window_type = settings.window
+    options.mel_opts.num_bins = 80
+    audio = (RNG.normal(0, 0.1, 40_000) * np.linspace(0.01, 1, 40_000)).astype(np.float32)
+    extractor = package.OnlineFbank(options)
+    extractor.accept_waveform(16_000, audio * np.float32(settings.factor))
+    extractor.input_finished()
+    expected = np.stack([extractor.get_frame(frame) for frame in range(extractor.num_frames_ready)])
+    np.testing.assert_allclose(fbank(audio, settings), expected, atol=1e-3)
+
+
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.5), (0.75, 2.25), (1.37, 1.9), (4.99, 5.0)])
 def test_windows_of_a_sessions_features_are_those_of_the_windows_samples(start: float, end: float) -> None:
     audio = RNG.normal(0, 0.1, 5 * 16_000).astype(np.float32)
@@ -57,10 +72,10 @@ def test_a_window_beyond_the_end_is_cut_but_never_to_nothing() -> None:
 
 @pytest.mark.parametrize("samples", [399, 400, 559, 560, 1999, 2000, 2001, 5000])
 def test_blocks_leave_no_trace(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions are computed in blocks of frames; here of ten, with ends on both sides of a block's."""
+    """Sessions are computed in blocks of frames; here of sixteen, with ends on both sides of a block's."""
     audio = np.random.default_rng(1).normal(0, 0.1, samples).astype(np.float32)
     whole = fbank(audio)
-    monkeypatch.setattr("mlcslm.speaker_embedding.fbank._BLOCK", 10)
+    monkeypatch.setattr("mlcslm.speaker_embedding.fbank._BLOCK", 16)
     np.testing.assert_array_equal(fbank(audio), whole)
 
 

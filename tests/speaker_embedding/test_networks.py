@@ -172,3 +172,30 @@ def test_an_unknown_network_or_size_is_refused() -> None:
         build_network("xvector")
     with pytest.raises(UserError, match="campplus: found size depth, expected some of: embedding_size, channels"):
         build_network("campplus", {"depth": 3})
+
+
+@pytest.mark.parametrize("frames", [2, 75, 148, 430])
+def test_campplus_as_run_on_a_cpu_is_the_same_function(frames: int) -> None:
+    """With batch norms as training may leave them: of any sign, and of zero, which makes a channel constant."""
+    torch.manual_seed(frames)
+    size = {"channels": 16, "growth": 8, "bottleneck": 2, "blocks": (2, 1, 2), "head_channels": 4, "embedding_size": 16}
+    network = build_network("campplus", size).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.5)
+            module.running_var.uniform_(0.3, 2)
+            if module.affine:
+                module.weight.data.normal_()
+                module.weight.data[::5] = 0
+                module.bias.data.normal_()
+    with torch.inference_mode():
+        features = torch.randn(5, frames, 80)
+        folded = network.on_cpu()
+        expected, found = network.frames(features), folded.frames(features)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        if frames > 2:
+            torch.testing.assert_close(folded.pooled(expected), network.pooled(expected), atol=1e-4, rtol=1e-4)
+            parts = network.pooled_parts(expected, 30, 7)
+            assert parts.shape[1] == (expected.shape[-1] - 30) // 7 + 1
+            torch.testing.assert_close(folded.pooled_parts(expected, 30, 7), parts, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(parts[:, 1], network.pooled(expected[..., 7:37]), atol=1e-5, rtol=1e-5)

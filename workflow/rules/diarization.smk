@@ -1,3 +1,7 @@
+ANSWERING = [name for name, diarizer in preset.diarizers.items() if diarizer.stretch_s is not None]
+SEGMENTING = "|".join(re.escape(name) for name in preset.diarizers if name not in ANSWERING) or NONE
+
+
 rule diarize:
     input:
         manifest=rules.manifest.output[0],
@@ -9,6 +13,8 @@ rule diarize:
         layout.log("diarize", "{diarizer}", "{split}"),
     benchmark:
         layout.benchmark("diarize", "{diarizer}", "{split}")
+    wildcard_constraints:
+        diarizer=SEGMENTING,
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads
@@ -35,6 +41,8 @@ rule transcribe_segments:
         layout.log("transcribe_segments", "{diarizer}", "{split}"),
     benchmark:
         layout.benchmark("transcribe_segments", "{diarizer}", "{split}")
+    wildcard_constraints:
+        diarizer=SEGMENTING,
     conda:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.decoding_threads
@@ -42,6 +50,37 @@ rule transcribe_segments:
         transcriber=lambda wildcards: layout.transcriber(wildcards.diarizer),
     script:
         "../scripts/transcribe_segments.py"
+
+
+# Both at once, by a model that was trained to say who speaks when.
+rule answer_sessions:
+    input:
+        manifest=rules.manifest.output[0],
+        embedding=lambda wildcards: layout.embedding_file(wildcards.diarizer),
+        checkpoint=lambda wildcards: layout.transcriber_file(wildcards.diarizer),
+    output:
+        stretches=layout.diarization_stretches("{diarizer}", "{split}"),
+        answers=layout.diarization_answers("{diarizer}", "{split}"),
+        segments=layout.diarization_segments("{diarizer}", "{split}"),
+        rttm=directory(layout.diarization_rttm("{diarizer}", "{split}")),
+        hypotheses=layout.diarization_hypotheses("{diarizer}", "{split}"),
+        stm=layout.diarization_stm("{diarizer}", "{split}"),
+        seglst=layout.diarization_seglst("{diarizer}", "{split}"),
+    log:
+        layout.log("answer_sessions", "{diarizer}", "{split}"),
+    benchmark:
+        layout.benchmark("answer_sessions", "{diarizer}", "{split}")
+    wildcard_constraints:
+        diarizer="|".join(map(re.escape, ANSWERING)) or NONE,
+    conda:
+        "../../envs/mlcslm.yaml"
+    threads: preset.resources.decoding_threads
+    params:
+        diarizer=lambda wildcards: preset.diarizers[wildcards.diarizer].model_dump(mode="json"),
+        transcriber=lambda wildcards: layout.transcriber(wildcards.diarizer),
+        skip_faulty=preset.corpus.skip_faulty,
+    script:
+        "../scripts/answer_sessions.py"
 
 
 # For readers of the results; no table depends on it.

@@ -180,6 +180,13 @@ class DiarizerConfig(Section):
         "stock recipe",
     )
     seed: int = Field(0, ge=0, description="seed of the clustering")
+    stretch_s: float | None = Field(
+        None,
+        gt=0,
+        le=30,
+        description="longest stretch, in seconds, that asr.checkpoint, trained with template `diarized`, answers with "
+        "speakers and times; none: embeddings tell speakers, and the segments are transcribed",
+    )
     asr: SegmentTranscriptionConfig = Field(description="the system that transcribes the segments")
 
     @model_validator(mode="after")
@@ -188,6 +195,12 @@ class DiarizerConfig(Section):
             raise ValueError(
                 f"vad_model is {self.vad_model!r}, but vad is 'silero', whose package includes its weights"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _stretches_are_answered(self) -> DiarizerConfig:
+        if self.stretch_s is not None and self.asr.checkpoint is None:
+            raise ValueError("stretch_s needs asr.checkpoint, a stage with template 'diarized'")
         return self
 
     @model_validator(mode="after")

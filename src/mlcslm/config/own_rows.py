@@ -12,8 +12,8 @@ RECIPES = "table8"
 
 
 def with_own_rows(tables: Mapping[str, PaperTable], config: Config) -> dict[str, PaperTable]:
-    """`tables` with a row in Table 6 for each recogniser, and in Table 7 for each diarizer that one transcribes; and
-    Table 8 if the configuration has recipes.
+    """`tables` with a row in Table 6 for each recogniser, and in Table 7 for each diarizer that one transcribes,
+    or whose checkpoint itself says who speaks when; and Table 8 if the configuration has recipes.
 
     Each says in its note that it is not in the paper. Systems that `tables` has rows for already get no second one.
     """
@@ -58,12 +58,14 @@ def _recognizers(config: Config) -> list[tuple[list[str], Measures, str]]:
 def _diarizers(config: Config) -> list[tuple[list[str], Measures, str]]:
     return [
         (
-            [name, f"{diarizer.max_segment_s:g}"],
+            [name, f"{diarizer.max_segment_s:g}" if diarizer.stretch_s is None else f"{diarizer.stretch_s:g}"],
             Measures(diarizer=name),
-            f"segments transcribed by the ready recogniser {diarizer.asr.recognizer}",
+            f"segments transcribed by the ready recogniser {diarizer.asr.recognizer}"
+            if diarizer.stretch_s is None
+            else f"{diarizer.asr.checkpoint} answers stretches of a session with speakers, times and words",
         )
         for name, diarizer in config.diarizers.items()
-        if diarizer.asr.recognizer is not None
+        if diarizer.asr.recognizer is not None or diarizer.stretch_s is not None
     ]
 
 

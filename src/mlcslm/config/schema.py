@@ -283,6 +283,13 @@ class Config(Section):
                 if found is not None and found not in known:
                     names = ", ".join(known) or "(none)"
                     raise ValueError(f"diarizers.{name}.{key} is {found!r}; expected one of {names}")
+            stage = self.stages.get(diarizer.asr.checkpoint or "")
+            template = stage.template if stage else None
+            if (diarizer.stretch_s is not None) != (template == "diarized"):
+                raise ValueError(
+                    f"diarizers.{name}: stretch_s is {diarizer.stretch_s}, and the template of asr.checkpoint is "
+                    f"{template!r}; expected both stretch_s and template 'diarized', or neither"
+                )
         return self
 
     @model_validator(mode="after")

@@ -84,8 +84,9 @@ class StageConfig(Stage):
     """One supervised training stage: cross entropy on the answer."""
 
     kind: Literal["supervised"] = Field("supervised", description="supervised: cross entropy on the transcript")
-    template: Literal["plain", "tagged", "tagged-own-language", "reasoning"] = Field(
-        description="prompt and target (docs/paper.md); reasoning: with reflections, made as `reasoning` says"
+    template: Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized"] = Field(
+        description="prompt and target (docs/paper.md); reasoning: with reflections, made as `reasoning` says; "
+        "diarized: stretches of conversation of up to max_duration_s, with who speaks when (docs/diarization.md)"
     )
     prompt_loss_weight: PromptLossWeight | None = Field(
         None, description="with template reasoning: loss weight of the reflection; none: 1 (the paper's plain loss)"
@@ -100,6 +101,12 @@ class StageConfig(Stage):
         0, ge=0, description="number of preceding utterances whose transcripts are in the prompt (paper: 2)"
     )
     context_dropout: Share = Field(0.0, description="share of training samples whose context is omitted")
+
+    @model_validator(mode="after")
+    def _stretches_stand_alone(self) -> StageConfig:
+        if self.template == "diarized" and (self.turns or self.context):
+            raise ValueError("template 'diarized' hears whole stretches of conversation; remove turns and context")
+        return self
 
     @model_validator(mode="after")
     def _weighted_reflections_exist(self) -> StageConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -147,7 +147,7 @@ def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: P
 
 def diarize_manifest(
     manifest: Path,
-    diarizer: Diarizer,
+    diarizer: Callable[[Audio], list[Segment]],
     languages: Mapping[str, Group],
     segments: Path,
     *,
@@ -170,7 +170,7 @@ def diarize_manifest(
             if session["audio"] in skipped:
                 continue
             try:
-                turns = diarizer(_waveform(session["audio"]))
+                turns = diarizer(session_waveform(session["audio"]))
             except UserError as error:
                 if not skip_faulty:
                     raise
@@ -201,7 +201,8 @@ def _unreadable(audio: str, error: UserError) -> Fault:
     return Fault(audio, None, FaultKind.UNREADABLE_AUDIO, "session", str(error).removeprefix(f"{audio}: "))
 
 
-def _waveform(audio: str) -> Audio:
+def session_waveform(audio: str) -> Audio:
+    """(samples,) of a session at 16 kHz. Raises UserError where the file cannot be read or has no numbers."""
     waveform = read_audio(audio, SAMPLE_RATE)
     if not np.isfinite(waveform).all():
         raise UserError(f"{audio}: contains samples that are not numbers. Copy the file again, or remove the session.")

@@ -249,7 +249,7 @@ def _diarizers(config: Config) -> list[tuple[Any, ...]]:
     return [
         (
             *(name, diarizer.vad, diarizer.max_segment_s, diarizer.embedding),
-            *(diarizer.num_speakers, diarizer.keep_vad_boundaries),
+            *(diarizer.num_speakers, diarizer.keep_vad_boundaries, diarizer.resegment),
             *("/".join(config.transcriber(name)), None, None),
         )
         for name, diarizer in config.diarizers.items()

@@ -58,6 +58,7 @@ SELECT
     b.diarizer, a.diarizer AS variant,
     concat_ws('; ',
         CASE WHEN a.keep_vad_boundaries <> b.keep_vad_boundaries THEN 'keep_vad_boundaries: ' || a.keep_vad_boundaries END,
+        CASE WHEN a.resegment <> b.resegment THEN 'resegment: ' || a.resegment END,
         CASE WHEN a.num_speakers IS DISTINCT FROM b.num_speakers THEN 'num_speakers: ' || a.num_speakers END
     ) AS change,
     w.split, w.der, v.der AS variant_der, v.der - w.der AS der_change, w.tcpwer, v.tcpwer AS variant_tcpwer,
@@ -65,7 +66,9 @@ SELECT
 FROM diarizers AS b
 JOIN diarizers AS a
     ON a.diarizer <> b.diarizer AND a.vad = b.vad AND a.max_segment_s = b.max_segment_s AND a.embedding = b.embedding
-    AND a.system = b.system AND (a.keep_vad_boundaries <> b.keep_vad_boundaries OR a.num_speakers IS DISTINCT FROM b.num_speakers)
+    AND a.system = b.system AND (
+        a.keep_vad_boundaries <> b.keep_vad_boundaries OR a.resegment <> b.resegment OR a.num_speakers IS DISTINCT FROM b.num_speakers
+    )
 JOIN diarization_by_system AS w ON w.system = b.diarizer
 JOIN diarization_by_system AS v ON v.system = a.diarizer AND v.split = w.split
 LEFT JOIN (
@@ -74,6 +77,6 @@ LEFT JOIN (
     SELECT measure, grp, split, system_b, system_a, -high, -low, p_value FROM comparisons
 ) AS c
     ON c.measure = 'tcpwer' AND c.grp = 'all' AND c.split = w.split AND c.system_a = b.diarizer AND c.system_b = a.diarizer
-WHERE b.keep_vad_boundaries AND b.num_speakers IS NULL
+WHERE b.keep_vad_boundaries AND b.resegment AND b.num_speakers IS NULL
 ORDER BY b.diarizer, w.split, a.diarizer;
-COMMENT ON VIEW diarization_ablation IS 'Diarizers that estimate the number of speakers and keep the detector''s boundaries, against the same one without: DER and tcpWER/tcpCER in percent, changes in points (negative: the variant is better), low, high and p_value of tcpwer_change (comparisons)';
+COMMENT ON VIEW diarization_ablation IS 'Diarizers that estimate the number of speakers, keep the detector''s boundaries and resegment, against the same one without: DER and tcpWER/tcpCER in percent, changes in points (negative: the variant is better), low, high and p_value of tcpwer_change (comparisons)';

@@ -202,7 +202,7 @@ COMMENT ON COLUMN comparisons.more IS 'Sessions in which system_b made more erro
 
 CREATE TABLE diarizers (
     diarizer VARCHAR PRIMARY KEY, vad VARCHAR, max_segment_s DOUBLE, embedding VARCHAR,
-    num_speakers INTEGER, keep_vad_boundaries BOOLEAN, system VARCHAR, method VARCHAR, source VARCHAR
+    num_speakers INTEGER, keep_vad_boundaries BOOLEAN, resegment BOOLEAN, system VARCHAR, method VARCHAR, source VARCHAR
 );
 COMMENT ON TABLE diarizers IS 'The config''s diarizers (Track 2) and external ones, of which only name, method and source are known';
 COMMENT ON COLUMN diarizers.diarizer IS 'Name';
@@ -211,6 +211,7 @@ COMMENT ON COLUMN diarizers.max_segment_s IS 'Longest segment of the detector, s
 COMMENT ON COLUMN diarizers.embedding IS 'Speaker embedding';
 COMMENT ON COLUMN diarizers.num_speakers IS 'Speakers per session if given; NULL: estimated by the clustering';
 COMMENT ON COLUMN diarizers.keep_vad_boundaries IS 'Whether adjacent segments of one speaker are kept apart';
+COMMENT ON COLUMN diarizers.resegment IS 'Whether a second, finer pass finds where speakers change';
 COMMENT ON COLUMN diarizers.system IS 'System that transcribes the segments, <checkpoint>/<decoding>';
 COMMENT ON COLUMN diarizers.method IS 'Label of an external system; NULL where it has none';
 COMMENT ON COLUMN diarizers.source IS 'Files that an external system was read from; NULL if diarized here';

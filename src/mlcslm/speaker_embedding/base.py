@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import nn
+
+
+class FrameNetwork(Protocol):
+    """What embeds windows: frame by frame, then pooled over the window and over stretches of it."""
+
+    def frames(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, T, F) mean-normalised fbank -> (B, ..., T / stride, rounded up), what is pooled over time."""
+        ...
+
+    def pooled(self, frames: torch.Tensor) -> torch.Tensor:
+        """(B, ..., T) -> (B, embedding_size)."""
+        ...
+
+    def pooled_parts(self, frames: torch.Tensor, length: int, step: int) -> torch.Tensor:
+        """(B, ..., T) -> (B, P, embedding_size): each `length` of the T frames, every `step`; at least one."""
+        ...
 
 
 class SpeakerNetwork(nn.Module):
@@ -22,6 +40,17 @@ class SpeakerNetwork(nn.Module):
     def pooled(self, frames: torch.Tensor) -> torch.Tensor:
         """(B, ..., T) -> (B, embedding_size)."""
         raise NotImplementedError
+
+    def pooled_parts(self, frames: torch.Tensor, length: int, step: int) -> torch.Tensor:
+        """(B, ..., T) -> (B, P, embedding_size): each `length` of the T frames, every `step`; at least one."""
+        pieces = frames.flatten(1, -2).unfold(-1, length, step)  # (B, C, P, length)
+        flat = pieces.transpose(1, 2).reshape(-1, *frames.shape[1:-1], length)
+        return self.pooled(flat).unflatten(0, (len(frames), -1))
+
+    def on_cpu(self) -> FrameNetwork:
+        """The same function for a CPU, in evaluation mode and with the weights of now; the network itself if none is
+        faster."""
+        return self
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, T, F) -> (B, embedding_size)."""

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mlcslm.speaker_embedding.base import SpeakerNetwork, StatisticsPooling
+from mlcslm.speaker_embedding.base import FrameNetwork, SpeakerNetwork, StatisticsPooling
 
 KERNELS, DILATIONS = (3, 3, 3), (1, 2, 2)
 # Frames (after the first layer's stride) that share a mask's local context: two seconds.
@@ -69,6 +69,12 @@ class CAMPPlus(SpeakerNetwork):
     def pooled(self, frames: torch.Tensor) -> torch.Tensor:
         """(B, C, T) -> (B, embedding_size)."""
         return self.xvector[_POOLING:](frames)
+
+    def on_cpu(self) -> FrameNetwork:
+        """`FoldedCAMPPlus`: a third less time."""
+        from mlcslm.speaker_embedding.campplus_inference import FoldedCAMPPlus
+
+        return FoldedCAMPPlus(self)
 
 
 class ResidualBlock(nn.Module):

@@ -52,8 +52,8 @@ class Parts:
 class SpeakerEmbedder:
     """Maps 16 kHz speech to vectors whose cosine tells how similar two voices are.
 
-    network: as returned by `build_network`; settings: the features it was trained on. Batch sizes apply on a GPU only:
-    a CPU uses its own (`CPU_ROWS`).
+    network: as returned by `build_network`, with the weights that it keeps; settings: the features it was trained on.
+    Batch sizes apply on a GPU only: a CPU uses its own (`CPU_ROWS`).
     """
 
     def __init__(
@@ -66,6 +66,8 @@ class SpeakerEmbedder:
         self.network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload] # lacks it
         self.device = torch.device(device)
         self.settings = settings
+        with torch.no_grad():
+            self._run = self.network.on_cpu() if self.device.type == "cpu" else self.network
 
     @property
     def dimension(self) -> int:
@@ -114,9 +116,7 @@ class SpeakerEmbedder:
         length, step = max(2, round(length_s / frame_s)), max(1, round(step_s / frame_s))
 
         def pool_parts(frames: torch.Tensor, numbers: Sequence[int]) -> None:
-            pieces = frames.flatten(1, -2).unfold(-1, length, step)  # (B, C, P, length)
-            flat = pieces.transpose(1, 2).reshape(-1, *frames.shape[1:-1], length)
-            pooled = self.network.pooled(flat).float().cpu().numpy().reshape(len(frames), -1, self.dimension)
+            pooled = self._run.pooled_parts(frames, length, step).float().cpu().numpy()
             for row, number in enumerate(numbers):
                 own = -(-(places[number][1] - places[number][0]) // self.network.stride)
                 parts[number] = pooled[row, : max(0, (own - length) // step + 1)]
@@ -158,8 +158,8 @@ class SpeakerEmbedder:
                 features = np.stack([_slice(*segments[number], length) for number in batch])
                 if on_cpu:
                     features = features[np.arange(rows) % len(batch)]
-                frames = self.network.frames(torch.from_numpy(features).to(self.device))
-                embeddings[batch] = self.network.pooled(frames)[: len(batch)].float().cpu().numpy()
+                frames = self._run.frames(torch.from_numpy(features).to(self.device))
+                embeddings[batch] = self._run.pooled(frames)[: len(batch)].float().cpu().numpy()
                 if heard:
                     heard(frames, batch)
         return embeddings

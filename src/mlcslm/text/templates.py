@@ -7,6 +7,7 @@ The frame is `USER: <S> <P> ASSISTANT: <T>`: the speech, the prompt, and the exp
   </transcribe>`
 - tagged-own-language: the same with the prompt in the utterance's language
 - reasoning: the same with `<think> … </think>` between the language token and `<transcribe>`
+- diarized: tagged-own-language for a stretch of a conversation; TEXT says who speaks when (`mlcslm.text.diarized`)
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Literal, get_args
 
 from mlcslm.config.languages import Group
 from mlcslm.errors import UserError
+from mlcslm.text.diarized import Said, parse_diarized
 
-Template = Literal["plain", "tagged", "tagged-own-language", "reasoning"]
+Template = Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized"]
 TEMPLATES: tuple[Template, ...] = get_args(Template)
 
 ENGLISH_PROMPT = "Transcribe the speech above"
@@ -88,7 +90,7 @@ def prompt_text(group: Group, template: Template, context: Sequence[str] = ()) -
     """
     _check_template(template)
     speech = AUDIO_TOKEN if template == "plain" else f"{SPEECH} {AUDIO_TOKEN} {END_SPEECH}"
-    prompt = group.prompt if template in ("tagged-own-language", "reasoning") else ENGLISH_PROMPT
+    prompt = group.prompt if template in ("tagged-own-language", "reasoning", "diarized") else ENGLISH_PROMPT
     lines = "\n".join([prompt, *(plain_text(line) for line in context)])
     return f"USER: {speech} {lines} ASSISTANT:"
 
@@ -96,7 +98,7 @@ def prompt_text(group: Group, template: Template, context: Sequence[str] = ()) -
 def target_text(group: Group, template: Template, transcript: str, think: str | None = None) -> str:
     """The text that the model is trained to answer; the end token follows it.
 
-    think: the reflection, for the template "reasoning" only.
+    think: the reflection, for the template "reasoning" only. With "diarized", the transcript is `diarized_text`.
 
     >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez le discours ci-dessus")
     >>> target_text(french, "plain", "Ça va ?")
@@ -120,7 +122,7 @@ def parse_answer(raw: str, template: Template) -> Answer:
     """Parse a generated text. Malformed text is parsed as far as possible: nothing that was transcribed is lost.
 
     The transcript is the text after `<transcribe>`, up to `</transcribe>` or the end; without that tag, everything
-    outside `<think>` that is not a tag. End and padding tokens are dropped.
+    outside `<think>` that is not a tag. End and padding tokens are dropped. With "diarized" it is the words alone.
 
     >>> parse_answer("<LANG_FR><transcribe> Ça va ? </transcribe><|im_end|>", "tagged")
     Answer(language='<LANG_FR>', transcript='Ça va ?', think=None, well_formed=True)
@@ -132,13 +134,22 @@ def parse_answer(raw: str, template: Template) -> Answer:
     language = re.search(_LANGUAGE, text)
     thought = _THOUGHT.search(text)
     marked = _TRANSCRIPT.search(text, thought.end() if thought else 0) or _TRANSCRIPT.search(text)
-    transcript = marked.group(1) if marked else _THOUGHT.sub(" ", text)
+    transcript = plain_text(marked.group(1) if marked else _THOUGHT.sub(" ", text))
+    if template == "diarized":
+        transcript = " ".join(one.text for one in parse_diarized(transcript)[0])
     return Answer(
         language=language.group() if language else None,
-        transcript=plain_text(transcript),
+        transcript=transcript,
         think=plain_text(thought.group(1)) if thought else None,
         well_formed=_is_well_formed(text, template),
     )
+
+
+def said_in(raw: str, longest_s: float) -> tuple[list[Said], int]:
+    """Who says what when in a generated text under template "diarized", and its faults: `parse_diarized`."""
+    text = _CONTROL.sub(" ", raw)
+    marked = _TRANSCRIPT.search(text)
+    return parse_diarized(plain_text(marked.group(1) if marked else text), longest_s)
 
 
 def plain_text(text: str) -> str:
@@ -154,7 +165,9 @@ def _is_well_formed(text: str, template: Template) -> bool:
     if template == "plain":
         return _TAG.search(text) is None
     match = (_WELL_FORMED_REASONING if template == "reasoning" else _WELL_FORMED_TAGGED).fullmatch(text)
-    return match is not None and not any(_TAG.search(section) for section in match.groups())
+    if match is None or any(_TAG.search(section) for section in match.groups()):
+        return False
+    return template != "diarized" or parse_diarized(plain_text(match.group(1)))[1] == 0
 
 
 def _check_template(template: str) -> None:

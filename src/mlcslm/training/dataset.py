@@ -21,12 +21,14 @@ from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, moved_bou
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.runtime.progress import say
 from mlcslm.text.context import context_lines, utterances_before
+from mlcslm.text.diarized import diarized_text
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
+from mlcslm.training.stretches import SAID, stretches_of
 from mlcslm.training.turns import FIRST
 
-_COLUMNS = ["utterance_id", "session_id", "grp", "turn", "audio", "start", "end", "text"]
+_COLUMNS = ["utterance_id", "session_id", "grp", "turn", "speaker", "audio", "start", "end", "text"]
 _CONTEXT_STREAM = 1  # keeps this random stream apart from those that augment
 
 
@@ -39,7 +41,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     follows the reflection from `reasoning` (see `reasoning_data`). The prompt contains the references of the previous
     `context` utterances, except in a share of `context_dropout`, redrawn in each pass. turns: with the manifest's whole
     turns (`mlcslm.training.turns`), if it has any. boundaries_s: without a cache, which has moved its own, half of all
-    starts and ends, redrawn in each pass, are moved outwards by up to this many seconds.
+    starts and ends, redrawn in each pass, are moved outwards by up to this many seconds. With template "diarized"
+    examples are stretches of conversation (`stretches_of`), whose audio is read, not cached.
     """
 
     def __init__(
@@ -64,8 +67,12 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         if not turns:
             rows = [row for row in rows if not row.get(FIRST)]
         excluded = sessions_of_fold(rows, fold) if fold else set()
+        before = utterances_before((row for row in rows if not row.get(FIRST)), context)
         # Words beyond the encoder's window would be in the answer to learn, but not be heard.
         max_duration_s = min(max_duration_s, processor.features.max_samples / SAMPLE_RATE)
+        if template == "diarized":
+            # Room for the boundaries that are moved outwards.
+            rows = stretches_of(rows, max_duration_s - 2 * boundaries_s)
         self.rows = [
             row
             for row in rows
@@ -90,11 +97,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
         self.context_dropout = context_dropout
-        before = utterances_before((row for row in rows if not row.get(FIRST)), context)
         self.contexts = {
-            row["utterance_id"]: context_lines(
-                [other["text"] for other in before[row.get(FIRST) or row["utterance_id"]]]
-            )
+            row["utterance_id"]: context_lines([other["text"] for other in before.get(_first_of(row), ())])
             for row in self.rows
         }
         self.boundaries_s = boundaries_s
@@ -119,11 +123,18 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             row["grp"],
             self.template,
             audio_tokens=self.processor.audio_token_count(samples),
-            transcript=normalise_reference(row["text"]),
+            transcript=self.transcript(key),
             context=self.context(key),
             think=self.thoughts.get(row["utterance_id"]),
         )
         return example | audio
+
+    def transcript(self, key: Key) -> str:
+        """What the example is to say; with template `diarized` who says it, and when, in seconds of what is heard."""
+        row = self.rows[key[1]]
+        if SAID in row:
+            return diarized_text(row[SAID], self.boundaries(key)[0])
+        return normalise_reference(row["text"])
 
     def context(self, key: Key) -> list[str]:
         """Transcripts of the previous utterances, oldest first; empty where this pass drops them."""
@@ -152,6 +163,11 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         if self.augmenter is not None:
             waveform = self.augmenter(waveform, augmentation_rng(self.seed, number, row["utterance_id"]))
         return {"input_features": self.processor.log_mel([waveform])[0][0]}, len(waveform)
+
+
+def _first_of(row: dict[str, Any]) -> str:
+    """Id of the first utterance of a whole turn or a stretch, or the utterance's own."""
+    return str(row.get(FIRST) or row["utterance_id"].partition("~")[0])
 
 
 def _read_thoughts(path: Path, rows: Sequence[dict[str, Any]]) -> dict[str, str]:

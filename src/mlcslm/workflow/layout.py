@@ -138,7 +138,10 @@ class Layout(Paths):
         if checkpoint not in self.config.stages:  # a ready recogniser
             return False
         encoder = self.config.encoder_of(checkpoint)
-        standing = encoder != checkpoint if split == "train" else encoder in self.config.standing_encoders
+        if split == "train":
+            standing = encoder != checkpoint and self.config.stages[checkpoint].template != "diarized"
+        else:
+            standing = encoder in self.config.standing_encoders
         return self.config.resources.cache_encoder and standing
 
     def adapted_encoder_file(self, encoder: str) -> list[str]:

@@ -152,6 +152,14 @@ class Paths:
         """Segments with their speakers."""
         return self.diarization(diarizer, split) / "segments.parquet"
 
+    def diarization_stretches(self, diarizer: str, split: str) -> Path:
+        """Stretches of the sessions that a model answers with speakers and times."""
+        return self.diarization(diarizer, split) / "stretches.parquet"
+
+    def diarization_answers(self, diarizer: str, split: str) -> Path:
+        """What it answers."""
+        return self.diarization(diarizer, split) / "answers.parquet"
+
     def diarization_rttm(self, diarizer: str, split: str) -> Path:
         """Folder of a diarizer's turns, one RTTM per session."""
         return self.diarization(diarizer, split) / "rttm"
