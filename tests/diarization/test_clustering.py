@@ -9,7 +9,7 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.pairwise import cosine_similarity
 
 from mlcslm.diarization import laplacian
-from mlcslm.diarization.clustering import cluster, k_means
+from mlcslm.diarization.clustering import cluster
 from mlcslm.diarization.laplacian import affinity_graph, smallest_eigenpairs
 
 
@@ -175,21 +175,3 @@ def test_copies_are_their_originals_speakers() -> None:
     assert np.array_equal(labels[:36], cluster(copies[:36]))
     assert adjusted_rand_score(np.tile(whose, 300), labels) == 1.0
     assert np.array_equal(cluster(embeddings, distinct=36), cluster(embeddings))
-
-
-@pytest.mark.parametrize("count", [1, 2, 5, 15])
-def test_k_means_finds_what_scikit_learns_does(count: int) -> None:
-    from sklearn.cluster import KMeans
-
-    rng = np.random.default_rng(count)
-    centres = 3 * rng.normal(size=(count, 4))
-    points = np.concatenate([centre + 0.4 * rng.normal(size=(40, 4)) for centre in centres])
-    found = k_means(points, count, 0)
-    theirs = KMeans(count, n_init=10, random_state=0).fit(points)
-    spread = sum(((points[found == name] - points[found == name].mean(axis=0)) ** 2).sum() for name in set(found))
-    assert spread <= theirs.inertia_ * 1.001
-    np.testing.assert_array_equal(found, k_means(points, count, 0))
-
-
-def test_k_means_of_equal_points_has_one_cluster() -> None:
-    assert set(k_means(np.ones((9, 2)), 3, 0)) == {0}

@@ -22,7 +22,6 @@ SPLIT_GAP = 0.16
 """A cluster of few windows is two speakers if windows of one half are on average this much more alike (cosine) than
 windows of different halves. Unlike a threshold on cosines it does not depend on the channel: in telephone speech
 different voices have 0.41 on average, in meetings one voice has 0.38. (docs/diarization.md)"""
-STARTS, MOST_STEPS = 10, 300  # of k-means, as in scikit-learn
 _TRIES = 5  # numbers of clusters tried until enough of them are large enough
 _BLOCK = 1024  # windows compared with all others at a time
 
@@ -88,52 +87,10 @@ def _spectral(vectors: Floats, num_speakers: int | None, seed: int) -> Labels:
     speakers = min(num_speakers or int(np.argmax(np.diff(values[: most + 1]))) + 1, len(vectors))
     if speakers == 1:
         return np.zeros(len(vectors), dtype=np.int64)
-    return k_means(eigenvectors[:, :speakers], speakers, seed)
+    from sklearn.cluster import KMeans  # a second to import, for long recordings of several speakers only
 
-
-def k_means(points: Floats, count: int, seed: int) -> Labels:
-    """Cluster of each of the (N, dim) points: of `STARTS` runs of Lloyd's algorithm the one nearest to its centres.
-
-    Centres begin at points drawn by k-means++. scikit-learn has the same, and takes a second to import.
-    """
-    rng = np.random.default_rng(seed)
-    best, least = np.zeros(len(points), np.int64), np.inf
-    for _ in range(STARTS):
-        means = _k_means_start(points, count, rng)
-        labels = np.full(len(points), -1)
-        for _ in range(MOST_STEPS):
-            distances = _squared_distances(points, means)
-            nearest = distances.argmin(axis=1)
-            if np.array_equal(nearest, labels):
-                break
-            labels = nearest
-            for name in np.unique(labels):  # the centre of an empty cluster stays
-                means[name] = points[labels == name].mean(axis=0)
-        spread = float(np.take_along_axis(distances, labels[:, None], axis=1).sum())
-        if spread < least:
-            best, least = labels, spread
-    return best.astype(np.int64)
-
-
-def _k_means_start(points: Floats, count: int, rng: np.random.Generator) -> Floats:
-    """k-means++: a centre is drawn with a probability that grows with the squared distance to the nearest one.
-
-    Of a few drawn, the one that leaves the least distances.
-    """
-    means = points[[rng.integers(len(points))]]
-    nearest = _squared_distances(points, means)
-    for _ in range(1, count):
-        total = nearest.sum()
-        drawn = rng.choice(len(points), 2 + int(np.log(count)), p=nearest[:, 0] / total if total > 0 else None)
-        closer = np.minimum(nearest, _squared_distances(points, points[drawn]))
-        best = int(closer.sum(axis=0).argmin())
-        means, nearest = np.vstack([means, points[drawn[best]]]), closer[:, best : best + 1]
-    return means
-
-
-def _squared_distances(points: Floats, means: Floats) -> Floats:
-    """(N, count)."""
-    return np.stack([np.square(points - mean).sum(axis=1) for mean in means], axis=1)
+    means = KMeans(speakers, n_init=10, random_state=seed).fit(eigenvectors[:, :speakers])
+    return means.labels_.astype(np.int64)
 
 
 def _agglomerative(vectors: Floats) -> Labels:
