@@ -196,10 +196,9 @@ class Cluster:
             "GresTypes": "gpu",
         }
         lines = [f"{key}={value}" for key, value in values.items()]
-        # The least loaded node first: else all jobs fit on one. Jobs of `urgent` take the nodes of others, which are
-        # asked to stop first.
+        # Jobs of `urgent` take the nodes of others, which are asked to stop first.
         partitions = [
-            f"PartitionName={name} Nodes=ALL MaxTime=INFINITE State=UP LLN=YES {more}"
+            f"PartitionName={name} Nodes=ALL MaxTime=INFINITE State=UP {more}"
             for name, more in (
                 ("cpu", "Default=YES"),
                 ("gpu", "GraceTime=20"),
