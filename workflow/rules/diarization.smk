@@ -52,37 +52,6 @@ rule transcribe_segments:
         "../scripts/transcribe_segments.py"
 
 
-# Both at once, by a model that was trained to say who speaks when.
-rule answer_sessions:
-    input:
-        manifest=rules.manifest.output[0],
-        embedding=lambda wildcards: layout.embedding_file(wildcards.diarizer),
-        checkpoint=lambda wildcards: layout.transcriber_file(wildcards.diarizer),
-    output:
-        stretches=layout.diarization_stretches("{diarizer}", "{split}"),
-        answers=layout.diarization_answers("{diarizer}", "{split}"),
-        segments=layout.diarization_segments("{diarizer}", "{split}"),
-        rttm=directory(layout.diarization_rttm("{diarizer}", "{split}")),
-        hypotheses=layout.diarization_hypotheses("{diarizer}", "{split}"),
-        stm=layout.diarization_stm("{diarizer}", "{split}"),
-        seglst=layout.diarization_seglst("{diarizer}", "{split}"),
-    log:
-        layout.log("answer_sessions", "{diarizer}", "{split}"),
-    benchmark:
-        layout.benchmark("answer_sessions", "{diarizer}", "{split}")
-    wildcard_constraints:
-        diarizer="|".join(map(re.escape, ANSWERING)) or NONE,
-    conda:
-        "../../envs/mlcslm.yaml"
-    threads: preset.resources.decoding_threads
-    params:
-        diarizer=lambda wildcards: preset.diarizers[wildcards.diarizer].model_dump(mode="json"),
-        transcriber=lambda wildcards: layout.transcriber(wildcards.diarizer),
-        skip_faulty=preset.corpus.skip_faulty,
-    script:
-        "../scripts/answer_sessions.py"
-
-
 # For readers of the results; no table depends on it.
 rule draw_turns:
     input:
