@@ -74,7 +74,7 @@ def test_white_space_in_names_is_that_of_the_reference(
 ) -> None:
     """Ids have it percent-encoded; other tools name their files like the recordings."""
     name = "; rm -rf $HOME (1)"
-    rows = rows_of([("French", name, speaker, n, n + 0.9, f"mot {n}") for n, speaker in enumerate(["O1", "O2"])])
+    rows = rows_of([("French", name, speaker, n, n + 0.9, f"voix {n}") for n, speaker in enumerate(["O1", "O2"])])
     workspace = workspaces(tmp_path, rows)
     given = write(workspace, {f"{prefix}{name}": whisper(rows)[name]})
     loaded = load_external(workspace.request(given))
