@@ -7,7 +7,7 @@ bins, C channels.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -130,6 +130,17 @@ class TimeDelay(nn.Module):
         return self.nonlinear(self.linear(x))
 
 
+def mask_by_context(x: torch.Tensor, mask: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """What `mask` makes of the context of the whole window and of each two-second segment of x (..., T): (..., T), or
+    (..., 1) if the window is one segment."""
+    frames = x.shape[-1]
+    whole = x.mean(dim=-1, keepdim=True)
+    if frames <= SEGMENT_FRAMES:
+        return mask(2 * whole)
+    local = functional.avg_pool1d(x, SEGMENT_FRAMES, SEGMENT_FRAMES, ceil_mode=True)
+    return mask(whole + local).repeat_interleave(SEGMENT_FRAMES, dim=-1)[..., :frames]
+
+
 class ContextMask(nn.Module):
     """A convolution whose output is masked by the context of the whole window and of each two-second segment."""
 
@@ -142,14 +153,7 @@ class ContextMask(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, T) -> (B, out_channels, T)."""
-        frames = x.shape[-1]
-        whole = x.mean(dim=-1, keepdim=True)
-        if frames <= SEGMENT_FRAMES:
-            mask = self._mask(2 * whole)
-        else:
-            local = functional.avg_pool1d(x, SEGMENT_FRAMES, SEGMENT_FRAMES, ceil_mode=True)
-            mask = self._mask(whole + local).repeat_interleave(SEGMENT_FRAMES, dim=-1)[..., :frames]
-        return self.linear_local(x) * mask
+        return self.linear_local(x) * mask_by_context(x, self._mask)
 
     def _mask(self, context: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(self.linear2(torch.relu(self.linear1(context))))

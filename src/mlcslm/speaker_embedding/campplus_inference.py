@@ -17,13 +17,13 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mlcslm.speaker_embedding.campplus import (
-    SEGMENT_FRAMES,
     CAMPPlus,
     ContextMask,
     DenseBlock,
     DenseLayer,
     FrontEnd,
     Transition,
+    mask_by_context,
 )
 
 _HEAD_ROWS = 4  # windows whose 2-D activations, 0.8 MB each, stay in the cache
@@ -173,17 +173,10 @@ class _FoldedMask:
         self._padding = int(self._local.padding[0])
 
     def __call__(self, x: torch.Tensor, out: torch.Tensor) -> None:
-        frames = x.shape[-1]
-        whole = x.mean(dim=-1, keepdim=True)
-        if frames <= SEGMENT_FRAMES:
-            mask = self._mask(2 * whole)
-        else:
-            local = functional.avg_pool1d(x, SEGMENT_FRAMES, SEGMENT_FRAMES, ceil_mode=True)
-            mask = self._mask(whole + local).repeat_interleave(SEGMENT_FRAMES, dim=-1)[..., :frames]
         # All windows in a row, with silence between them, are one long window.
         padded = functional.pad(x, (0, self._padding))
         convolved = self._local(padded.flatten(1)[None])[0].view(len(out), *padded.shape[1:])
-        torch.mul(convolved[..., :frames], mask, out=out)
+        torch.mul(convolved[..., : x.shape[-1]], mask_by_context(x, self._mask), out=out)
 
     def _mask(self, context: torch.Tensor) -> torch.Tensor:
         """(C, B, contexts) -> (out, B, contexts)."""

@@ -97,8 +97,11 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
         self.context_dropout = context_dropout
+        # A stretch has no context (`StageConfig`), and its id is no utterance's.
         self.contexts = {
-            row["utterance_id"]: context_lines([other["text"] for other in before.get(_first_of(row), ())])
+            row["utterance_id"]: context_lines(
+                [other["text"] for other in before.get(row.get(FIRST) or row["utterance_id"], ())]
+            )
             for row in self.rows
         }
         self.boundaries_s = boundaries_s
@@ -163,11 +166,6 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         if self.augmenter is not None:
             waveform = self.augmenter(waveform, augmentation_rng(self.seed, number, row["utterance_id"]))
         return {"input_features": self.processor.log_mel([waveform])[0][0]}, len(waveform)
-
-
-def _first_of(row: dict[str, Any]) -> str:
-    """Id of the first utterance of a whole turn or a stretch, or the utterance's own."""
-    return str(row.get(FIRST) or row["utterance_id"].partition("~")[0])
 
 
 def _read_thoughts(path: Path, rows: Sequence[dict[str, Any]]) -> dict[str, str]:
