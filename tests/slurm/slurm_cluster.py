@@ -196,9 +196,10 @@ class Cluster:
             "GresTypes": "gpu",
         }
         lines = [f"{key}={value}" for key, value in values.items()]
-        # Jobs of `urgent` take the nodes of others, which are asked to stop first.
+        # The least loaded node first: else all jobs fit on one. Jobs of `urgent` take the nodes of others, which are
+        # asked to stop first.
         partitions = [
-            f"PartitionName={name} Nodes=ALL MaxTime=INFINITE State=UP {more}"
+            f"PartitionName={name} Nodes=ALL MaxTime=INFINITE State=UP LLN=YES {more}"
             for name, more in (
                 ("cpu", "Default=YES"),
                 ("gpu", "GraceTime=20"),
