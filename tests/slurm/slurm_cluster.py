@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 PATIENCE_S = 60
 REQUEUE_S = 5  # until a requeued job may start again: SLURM takes no less, and usually 120
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -101,6 +103,14 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._end_what_slurm_lost()
+
+    def _end_what_slurm_lost(self) -> None:
+        """Kill the processes of a node that a test made fall out: no daemon knows them any more."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("SLURM_CONF") == self.environment["SLURM_CONF"] and process.pid != os.getpid():
+                    process.kill()
 
     def ask(self, *command: str) -> str:
         """Standard output of one of SLURM's commands."""
