@@ -152,6 +152,7 @@ def build_database(
                 loading.load_oracles(connection, oracles)
                 loading.load_stage_costs(connection, stage_costs, checked.stages)
                 loading.load_training_logs(connection, training_logs)
+                loading.load_dev_curves(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
                 loading.load_diarization(connection, [*diarization, *counts_of(external, 2)])
                 loading.load_segments(connection, segments)

@@ -137,6 +137,16 @@ COMMENT ON COLUMN training_log.learning_rate IS 'Learning rate of the step';
 COMMENT ON COLUMN training_log.tokens_per_second IS 'Training throughput';
 COMMENT ON COLUMN training_log.seconds IS 'Seconds since the stage started';
 
+CREATE TABLE dev_curves (
+    checkpoint VARCHAR NOT NULL, step INTEGER NOT NULL, dev_error_rate DOUBLE NOT NULL, dev_loss DOUBLE,
+    PRIMARY KEY (checkpoint, step)
+);
+COMMENT ON TABLE dev_curves IS 'What stages with eval_steps measured on their slice of dev while they trained (docs/recipes.md)';
+COMMENT ON COLUMN dev_curves.checkpoint IS 'Checkpoint being trained';
+COMMENT ON COLUMN dev_curves.step IS 'Optimiser step within the stage';
+COMMENT ON COLUMN dev_curves.dev_error_rate IS 'WER/CER of greedy answers, pooled over the slice, as a fraction';
+COMMENT ON COLUMN dev_curves.dev_loss IS 'Loss of the references, nats per token; NULL where answers have reflections, which dev lacks';
+
 CREATE TABLE reinforcement_log (
     checkpoint VARCHAR NOT NULL, step INTEGER NOT NULL, name VARCHAR NOT NULL, value DOUBLE NOT NULL,
     PRIMARY KEY (checkpoint, step, name)

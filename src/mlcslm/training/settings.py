@@ -86,7 +86,8 @@ def part_options(model: SpeechLLM, stage: Stage) -> dict[str, dict[str, float]]:
 class StagePaths:
     """Where a stage reads and writes.
 
-    parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections for template "reasoning".
+    parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections for template "reasoning";
+    dev: its manifest, for stages with `eval_steps`.
     """
 
     out: Path
@@ -97,3 +98,4 @@ class StagePaths:
     noise: Path | None = None
     room_responses: Path | None = None
     reasoning: Path | None = None
+    dev: Path | None = None

@@ -173,6 +173,10 @@ class Layout(Paths):
         """The reflections, for stages that are trained on them."""
         return [str(self.reasoning())] if self.config.needs_reasoning_data(checkpoint) else []
 
+    def measured_manifest(self, checkpoint: str) -> list[str]:
+        """Manifest of dev, for stages that measure themselves while they train."""
+        return [str(self.manifest("dev"))] if self.config.stages[checkpoint].eval_steps else []
+
     def shards(self) -> dict[str, list[str]]:
         """Groups of each decoding job, by the shard's name."""
         size = self.config.resources.languages_per_shard
