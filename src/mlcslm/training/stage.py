@@ -207,6 +207,8 @@ def _supervised_trainer(
             stage.steps * stage.accumulation,
             config.seed,
             accumulation=stage.accumulation,
+            languages=dataset.languages,
+            temperature=config.augmentation.language_temperature,
         ),
         options=part_options(model, stage),
         label_weights=_label_weights(stage, processor),
