@@ -278,7 +278,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _reasoning_data_are_possible(self) -> Config:
-        if not any(map(self.needs_reasoning_data, self.stages)):
+        if not any(map(self.needs_training_hypotheses, self.stages)):
             return self
         if self.reasoning.decoding not in self.decodings:
             raise ValueError(
@@ -288,7 +288,7 @@ class Config(Section):
         for number, name in enumerate(checkpoints):
             if name not in self.stages:
                 raise ValueError(f"reasoning.checkpoint names {name!r}; expected one of {', '.join(self.stages)}")
-            if needing := next(filter(self.needs_reasoning_data, self.lineage(name)), None):
+            if needing := next(filter(self.needs_training_hypotheses, self.lineage(name)), None):
                 raise ValueError(
                     f"reasoning.checkpoint names {name!r}, but {needing}, from which it is trained, needs its "
                     "hypotheses; name an earlier stage"
@@ -370,6 +370,11 @@ class Config(Section):
         """Whether a stage is trained on reflections: supervised, with template `reasoning`."""
         stage = self.stages[checkpoint]
         return stage.kind == "supervised" and stage.template == "reasoning"
+
+    def needs_training_hypotheses(self, checkpoint: str) -> bool:
+        """Whether a stage learns from the training set's hypotheses: as reflections, or as context."""
+        source = getattr(self.stages[checkpoint], "context_source", "references")
+        return self.needs_reasoning_data(checkpoint) or source != "references"
 
     @property
     def decoded(self) -> list[tuple[str, str]]:

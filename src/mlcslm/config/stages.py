@@ -120,6 +120,8 @@ class PromptLossWeight(Section):
 class StageConfig(Stage):
     """One supervised training stage: cross entropy on the answer."""
 
+    off: ClassVar[frozenset[str]] = Stage.off | {"context_source"}
+
     kind: Literal["supervised"] = Field("supervised", description="supervised: cross entropy on the transcript")
     template: Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized"] = Field(
         description="prompt and target (docs/paper.md); reasoning: with reflections, made as `reasoning` says; "
@@ -136,6 +138,11 @@ class StageConfig(Stage):
     turns: bool = Field(False, description="also train on the whole turns that corpus.turns_s makes")
     context: int = Field(
         0, ge=0, description="number of preceding utterances whose transcripts are in the prompt (paper: 2)"
+    )
+    context_source: Literal["references", "hypotheses", "mixed"] = Field(
+        "references",
+        description="what these transcripts are: references; hypotheses, which reasoning.checkpoint decodes for the "
+        "training set; mixed: either, half of the time (docs/context.md)",
     )
     context_dropout: Share = Field(0.0, description="share of training samples whose context is omitted")
 
@@ -157,6 +164,8 @@ class StageConfig(Stage):
     def _context_exists(self) -> StageConfig:
         if self.context_dropout and not self.context:
             raise ValueError(f"context_dropout is {self.context_dropout}, but context is 0: nothing to drop")
+        if self.context_source != "references" and not self.context:
+            raise ValueError(f"context_source is {self.context_source!r}, but context is 0: there is none")
         return self
 
     @model_validator(mode="after")

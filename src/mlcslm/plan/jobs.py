@@ -15,8 +15,8 @@ System = tuple[str, str, str]
 @dataclass(frozen=True)
 class Needed:
     """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split) pairs, embeddings to
-    train and their speaker corpora, checkpoints whose training-set hypotheses go into reflections, and splits with
-    cached encoder outputs, by encoder."""
+    train and their speaker corpora, checkpoints whose training-set hypotheses others learn from, encoders with CTC
+    heads, and splits with cached encoder outputs, by encoder."""
 
     tables: tuple[str, ...]
     checkpoints: tuple[str, ...]
@@ -36,7 +36,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
     diarized = dict.fromkeys(pair for table in tables for pair in layout.diarized(table))
     trained = [system for system in systems if system[0] in config.stages]
     checkpoints = {name for checkpoint, _, _ in trained for name in config.lineage(checkpoint)}
-    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, checkpoints)) else ()
+    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_training_hypotheses, checkpoints)) else ()
     checkpoints |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
     read = {(checkpoint, split) for checkpoint, _, split in trained} | {(name, "train") for name in checkpoints}
     cached = {(config.encoder_of(name), split) for name, split in read if layout.uses_cache(name, split)}
@@ -66,7 +66,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "encoder_cache": len(needed.cached),
         "train": len(needed.checkpoints),
         "decode_training_set": len(needed.reasoning) * shards,
-        "reasoning_data": int(bool(needed.reasoning)),
+        "reasoning_data": int(any(map(layout.config.needs_reasoning_data, needed.checkpoints))),
         "decode": sum(checkpoint in layout.config.stages for checkpoint, _, _ in needed.systems) * shards,
         "recognize": sum(name in layout.config.recognizers for name, _, _ in needed.systems) * shards,
         "merge_hypotheses": len(needed.systems),

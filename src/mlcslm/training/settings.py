@@ -90,7 +90,7 @@ class StagePaths:
     """Where a stage reads and writes.
 
     parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections for template "reasoning";
-    dev: its manifest, for stages with `eval_steps`.
+    hypotheses: of the training set, for stages whose context they are; dev: its manifest, for stages with `eval_steps`.
     """
 
     out: Path
@@ -101,4 +101,5 @@ class StagePaths:
     noise: Path | None = None
     room_responses: Path | None = None
     reasoning: Path | None = None
+    hypotheses: tuple[Path, ...] = ()
     dev: Path | None = None

@@ -63,6 +63,8 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
     }
     if paths.reasoning is not None:
         fingerprints["reasoning"] = sha256(paths.reasoning)
+    if paths.hypotheses:
+        fingerprints["hypotheses"] = fingerprint([sha256(path) for path in paths.hypotheses])
     if paths.dev is not None:
         fingerprints["dev"] = sha256(paths.dev)
     work = paths.work / fingerprint(fingerprints)[:16]
@@ -187,6 +189,8 @@ def _supervised_trainer(
         reasoning=paths.reasoning,
         context=stage.context,
         context_dropout=stage.context_dropout,
+        context_source=stage.context_source,
+        hypotheses=paths.hypotheses,
         turns=stage.turns,
         **options,
     )

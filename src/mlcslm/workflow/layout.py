@@ -173,6 +173,11 @@ class Layout(Paths):
         """The reflections, for stages that are trained on them."""
         return [str(self.reasoning())] if self.config.needs_reasoning_data(checkpoint) else []
 
+    def context_hypotheses(self, checkpoint: str) -> list[str]:
+        """Hypotheses of the training set, for stages whose context they are."""
+        source = getattr(self.config.stages[checkpoint], "context_source", "references")
+        return self.reasoning_hypotheses() if source != "references" else []
+
     def measured_manifest(self, checkpoint: str) -> list[str]:
         """Manifest of dev, for stages that measure themselves while they train."""
         return [str(self.manifest("dev"))] if self.config.stages[checkpoint].eval_steps else []
