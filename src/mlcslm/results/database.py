@@ -140,7 +140,10 @@ def build_database(
                     connection,
                     "recipes",
                     [
-                        (name, f"{one.checkpoint}/{one.decoding}", one.checkpoint, one.control, one.note or None)
+                        (
+                            *(name, f"{one.checkpoint}/{one.decoding}", one.checkpoint, one.control, one.note or None),
+                            checked.decodings[one.decoding].needs_ctc_head,
+                        )
                         for name, one in checked.recipes.items()
                     ],
                 )

@@ -50,7 +50,10 @@ SEGMENTS = [
     ),
     _LOOP,
 ]
-STAGE_COSTS = _schema(["checkpoint", "parent?"], ["steps"], ["flop"])
+STAGE_COSTS = [
+    *_schema(["checkpoint", "parent?"], ["steps"], ["flop"]),
+    pa.field("ctc_flop", pa.float64(), metadata=MAY_BE_ABSENT),
+]
 TRAINING_LOG = _schema(["checkpoint"], ["step"], ["loss", "learning_rate", "tokens_per_second", "seconds"])
 DEV_CURVES = [*TRAINING_LOG[:2], pa.field("dev_error_rate", pa.float64()), pa.field("dev_loss", pa.float64())]
 

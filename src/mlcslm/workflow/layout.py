@@ -289,6 +289,11 @@ class Layout(Paths):
         needed = {name for recipe in self.config.recipes.values() for name in self.config.lineage(recipe.checkpoint)}
         return [name for name in self.config.stages if name in needed]
 
+    def ctc_settings(self) -> dict[str, Any]:
+        """How CTC heads are trained; empty if no decoding has one."""
+        needed = any(decoding.needs_ctc_head for decoding in self.config.decodings.values())
+        return self.config.ctc.model_dump(mode="json") if needed else {}
+
     def has_candidates(self, decoding: str) -> bool:
         """Whether a decoding chooses among candidates, of which it keeps all."""
         return decoding in self.config.decodings and self.config.decodings[decoding].consensus is not None
