@@ -22,7 +22,9 @@ from mlcslm.scoring.wer import score_texts
 from mlcslm.text.protocols import get_protocol
 from mlcslm.training import selection as selection_module
 from mlcslm.training.dev_slice import DevSlice, Measured, balanced_slice
+from mlcslm.training.launch import launch_stage
 from mlcslm.training.parts_trainer import PartsTrainer, Watch
+from mlcslm.training.settings import StagePaths
 
 STAGE = {
     "trains": ["projector", "embedding", "head", "lm_lora"],
@@ -246,6 +248,23 @@ def test_a_collapse_ends_reinforcement_at_its_best_state(
     files = ("projector.safetensors", "lm_lora.safetensors")
     assert {file: weights(made)[file] for file in files} == {file: weights(parent)[file] for file in files}
     assert json.loads((made / "measured.json").read_text())["result"] == [0]
+
+
+def test_two_processes_measure_what_one_does(
+    make_config, train: Callable[..., Path], tmp_path: Path, tones: Path
+) -> None:
+    """Each its share of the slice; both know the sum, so they end together."""
+    stage = STAGE | {"steps": 12, "batch_size": 3, "accumulation": 2} | MEASURING
+    config = make_config({"a": stage | {"eval_steps": 2, "eval_utterances": 7, "patience": 1, "result": "best"}})
+    one = train(config, "a", tmp_path / "one", dev=tones)
+    root = tmp_path / "two"
+    launch_stage("a", config, StagePaths(root / "a", root / "work" / "a", tones, dev=tones), processes=2)
+    found = [json.loads((folder / "measured.json").read_text()) for folder in (one, root / "a")]
+    assert found[1]["stopped"] == found[0]["stopped"] and found[0]["stopped"] is not None
+    rows = [[(row["step"], row["errors"], row["length"]) for row in of["measured"]] for of in found]
+    assert rows[1] == rows[0]
+    losses = [[row["loss"] for row in of["measured"]] for of in found]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
 
 
 def test_a_slice_has_as_many_of_each_group_as_possible() -> None:
