@@ -16,7 +16,7 @@ from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.decoding import generation
 from mlcslm.decoding.generation import Decoder, DecodingPaths, Noise, decode_split
 from mlcslm.decoding.hypothesis_files import PartialHypotheses
-from mlcslm.model.encoder_cache import augmentation_rng
+from mlcslm.model.distortions import augmentation_rng
 
 
 @pytest.fixture

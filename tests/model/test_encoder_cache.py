@@ -15,7 +15,8 @@ from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.errors import UserError
 from mlcslm.io.files import sha256
-from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, moved_boundaries, write_encoder_cache
+from mlcslm.model.distortions import Distortions, augmentation_rng
+from mlcslm.model.encoder_cache import EncoderCache, moved_boundaries, write_encoder_cache
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import LogMel
 
@@ -44,7 +45,9 @@ def augmenter(tmp_path_factory: pytest.TempPathFactory) -> Augmenter:
 @pytest.fixture(scope="module")
 def augmented(tones: Path, encoder_folder: str, augmenter: Augmenter, plain: Path) -> Path:
     folder = plain.with_name("augmented")
-    write_encoder_cache(folder, tones, encoder=encoder_folder, augmenter=augmenter, variants=3, seed=5, dtype="float16")
+    write_encoder_cache(
+        folder, tones, encoder=encoder_folder, distortions=Distortions(augmenter), variants=3, seed=5, dtype="float16"
+    )
     return folder
 
 
@@ -97,7 +100,9 @@ def test_writing_again_gives_the_same_bytes(
     augmented: Path, tones: Path, encoder_folder: str, augmenter: Augmenter, tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
-    write_encoder_cache(again, tones, encoder=encoder_folder, augmenter=augmenter, variants=3, seed=5, dtype="float16")
+    write_encoder_cache(
+        again, tones, encoder=encoder_folder, distortions=Distortions(augmenter), variants=3, seed=5, dtype="float16"
+    )
     for file in ("frames.bin", "index.parquet", "cache.json"):
         assert sha256(again / file) == sha256(augmented / file), file
 
@@ -221,7 +226,7 @@ def test_a_killed_write_leaves_no_cache(tones: Path, encoder_folder: str, tmp_pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder, augmenter=stop)  # type: ignore[arg-type]
+        write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder, distortions=Distortions(stop))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from mlcslm.plan.costs import SCHEMA, write_stage_costs
+from mlcslm.config.decoding import CtcConfig
+from mlcslm.model.ctc import CtcHead
+from mlcslm.plan.costs import SCHEMA, ctc_flop, write_stage_costs
 from mlcslm.plan.plan import make_plan
 from mlcslm.workflow.layout import Layout
 
@@ -40,9 +45,31 @@ def test_costs_are_the_plans(make_config: Callable[..., Any], tmp_path: Path) ->
         ("sampled", "ckpt-4000", 3),
         ("sampled-freely", "ckpt-4000", 3),
     ]
+    assert {row["ctc_flop"] for row in rows} == {None}, "no decoding has a CTC head"
     plan = make_plan(config, throughput=CONFIG / "throughput.yaml")
     expected = {stage.name: stage.steps * stage.flops for stage in plan.stages}
     assert {row["checkpoint"]: row["flop"] for row in rows} == {name: expected[name] for name in names}
     # Without a divergence to the parent, nothing is read a second time, and there is no copy of the parent.
     with_parent, without = (next(one for one in plan.stages if one.name == name) for name in names[1:])
     assert with_parent.flops > without.flops and with_parent.memory["reference"] > without.memory["reference"] == 0
+
+
+def test_a_head_costs_what_torch_counts(make_config: Callable[..., Any], tones: Path, tmp_path: Path) -> None:
+    """Forwards and backwards on frames that need no gradient; its alphabet is that of the training manifest."""
+    head = CtcHead(32, "a" * 40)
+    with FlopCounterMode(display=False) as counter:
+        head(torch.zeros(3, 50, 32)).sum().backward()
+    assert ctc_flop(CtcConfig(steps=1, batch_size=3), 32, 40, seconds=1.0) == counter.get_total_flops()
+    judged = {"method": "consensus", "consensus": {"candidates": 2, "weights": "ctc"}}
+    config = make_config(
+        {"a": {"steps": 1}}, results=str(tmp_path), decodings={"greedy": {}, "judged": judged}, ctc={"steps": 5}
+    )
+    manifest = tmp_path / "manifests" / "train.parquet"
+    manifest.parent.mkdir()
+    shutil.copy(tones, manifest)
+    write_stage_costs(Layout(config), ["a"], tmp_path / "costs.parquet", throughput=CONFIG / "throughput.yaml")
+    (row,) = pq.read_table(tmp_path / "costs.parquet").to_pylist()
+    rows = pq.read_table(tones).to_pylist()
+    mean_s = sum(one["end"] - one["start"] for one in rows) / len(rows)
+    letters = len(set("yes no hello there"))
+    assert row["ctc_flop"] == pytest.approx(ctc_flop(config.ctc, 32, letters, mean_s))

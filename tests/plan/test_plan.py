@@ -18,8 +18,9 @@ import yaml
 from typer.testing import CliRunner
 
 from mlcslm.cli import plan as cli
-from mlcslm.config.reading import read_config
+from mlcslm.config.reading import read_config, read_config_files
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.plan.jobs import job_counts, needed_for_tables
 from mlcslm.plan.micro_batch import Meter
 from mlcslm.plan.plan import Plan, make_plan
 from mlcslm.plan.report import as_json, as_markdown, as_text
@@ -253,6 +254,31 @@ def test_faults_of_the_throughput_table_are_named(tmp_path: Path) -> None:
     (tmp_path / "table.yaml").write_text("- 1\n", encoding="utf-8")
     with pytest.raises(UserError, match="found list, expected a mapping"):
         read_throughput(tmp_path / "table.yaml")
+
+
+@pytest.mark.parametrize("preset", ["demo", "small", "paper"])
+def test_the_recommended_recipe_of_each_preset_is_planned(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All its rows, with the jobs of the CTC head, which reads the outputs of the encoder that the control has."""
+    monkeypatch.chdir(REPOSITORY)
+    files = [f"config/{preset}.yaml", f"config/controls/{preset}.yaml", f"config/recipes/{preset}.yaml"]
+    config = read_config_files(list(map(Path, files)))
+    config = config.model_copy(update={"diarizers": {}})
+    layout = Layout(config, whole=True)
+    needed = needed_for_tables(layout, ["table8"])
+    encoder = config.encoder_of("control-10000")
+    assert encoder in needed.ctc_heads and (encoder, "train") in needed.cached
+    jobs = job_counts(layout, needed)
+    assert jobs["train_ctc_head"] == len(needed.ctc_heads)
+    ours, control = config.recipes["ctc"], config.recipes["beam"]
+    assert ours.control == "beam" and ours.checkpoint == control.checkpoint == "control-10000"
+    chosen = config.decodings[ours.decoding].consensus
+    assert chosen is not None and chosen.candidates == config.decodings[control.decoding].beams == 8
+    stages = [config.stages[name] for name in ("control-9000", "control-10000", "ckpt-9000", "ckpt-10000")]
+    assert stages[0].steps + stages[1].steps == stages[2].steps + stages[3].steps
+    made = make_plan(config)
+    planned = {(one.checkpoint, one.decoding) for one in made.decodings}
+    assert planned >= {(one.checkpoint, one.decoding) for one in config.recipes.values()}
+    assert all(one.peak_bytes < made.gpu.usable_bytes for one in made.decodings)
 
 
 def test_every_stage_of_the_paper_fits_the_documented_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,7 @@ def keep(
     if "trained" not in kinds:
         connection.execute("DELETE FROM training_log")
         connection.execute("DELETE FROM reinforcement_log")
+        connection.execute("DELETE FROM dev_curves")
     connection.execute("DELETE FROM intervals WHERE (system, split) NOT IN (SELECT system, split FROM session_errors)")
     connection.execute(
         "DELETE FROM comparisons WHERE (system_a, split) NOT IN (SELECT system, split FROM session_errors) "

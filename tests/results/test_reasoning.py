@@ -5,11 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from toy_queries import changed, make, query
 
 from mlcslm.errors import UserError
+from mlcslm.report.training_charts import training_sections
+from mlcslm.results.database import open_database
 
 pytestmark = pytest.mark.slow
 
@@ -103,6 +106,34 @@ def test_telemetry_is_a_row_a_step_and_column(reasoning_inputs: Any) -> None:
     expected = ["collapsed", "reward", "reward_format", "think_length", "well_formed_share"]
     assert query(reasoning_inputs, names) == [(BEST, name) for name in expected]
     assert query(reasoning_inputs, f"SELECT count(*) FROM training_log WHERE checkpoint = '{BEST}'") == [(4,)]
+
+
+def test_what_a_stage_measured_on_dev_is_a_curve_and_no_telemetry(reasoning_inputs: Any) -> None:
+    """Of a supervised stage, which has no telemetry, and of the reinforcement stage, which has."""
+    logs = list(reasoning_inputs.training_logs)
+    supervised = next(path for path in logs if "ckpt-7000" in str(path))
+    for path, losses in ((supervised, [None, 0.5, None, 0.25]), (next(p for p in logs if BEST in str(p)), [None] * 4)):
+        table = pq.read_table(path)
+        rates = ([None, 0.4, None, 0.2] * len(table))[: len(table)]
+        table = table.append_column("dev_error_rate", pa.array(rates, pa.float64()))
+        losses = (losses * len(table))[: len(table)]
+        pq.write_table(table.append_column("dev_loss", pa.array(losses, pa.float64())), path)
+    rows = query(reasoning_inputs, "SELECT * FROM dev_curves WHERE step <= 4 ORDER BY checkpoint DESC, step")
+    assert rows == [
+        ("ckpt-7000", 2, 0.4, 0.5),
+        ("ckpt-7000", 4, 0.2, 0.25),
+        (BEST, 2, 0.4, None),
+        (BEST, 4, 0.2, None),
+    ]
+    telemetry = query(reasoning_inputs, "SELECT DISTINCT checkpoint FROM reinforcement_log")
+    assert telemetry == [(BEST,)]
+    assert query(reasoning_inputs, "SELECT count(*) FROM reinforcement_log WHERE name LIKE 'dev%'") == [(0,)]
+    with open_database(reasoning_inputs.build()) as connection:
+        (section,) = (one for one in training_sections(connection) if one["heading"] == "On a slice of dev")
+    rate, loss = section["charts"]
+    assert [trace["name"] for trace in rate["figure"]["data"]] == ["ckpt-7000", BEST]
+    assert rate["figure"]["data"][0]["y"][:2] == [40.0, 20.0]
+    assert [trace["name"] for trace in loss["figure"]["data"]] == ["ckpt-7000"]
 
 
 def test_telemetry_that_is_no_number_is_refused(reasoning_inputs: Any) -> None:

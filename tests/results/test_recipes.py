@@ -6,6 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from toy_queries import changed, make, query
 
@@ -44,6 +46,17 @@ def test_a_recipe_is_compared_with_its_control(recipe_inputs: Any) -> None:
     assert ours["seconds_per_minute"] == str(round(60 * 6 * 0.25 / 16.3, 2))
     assert page.startswith("# Table 8: our recipes") and "**Cost**" in page
     assert "not measured" not in page and "Published" not in page
+
+
+def test_a_judge_counts_in_the_cost_of_the_recipes_that_it_judges(recipe_inputs: Any) -> None:
+    table = pq.read_table(recipe_inputs.stage_costs)
+    ctc = pa.array([7e11] * len(table), pa.float64())
+    pq.write_table(table.append_column("ctc_flop", ctc), recipe_inputs.stage_costs)
+    judged = {"method": "consensus", "consensus": {"candidates": 3, "weights": "ctc"}}
+    for greedy, flop in (({}, ["3.00", "6.00"]), (judged, ["3.70", "6.70"])):
+        config = recipe_inputs.config | {"decodings": recipe_inputs.config["decodings"] | {"greedy": greedy}}
+        rows, _ = make(recipe_inputs, "table8", config=config)
+        assert [row["training_tflop"] for row in rows] == flop
 
 
 def test_the_difference_has_the_recipes_sign_whatever_the_order(recipe_inputs: Any) -> None:

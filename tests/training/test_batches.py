@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcslm.training.batches import TEXT_S, BatchPlan, batches_of_pass, deal, even_cuts
+from mlcslm.training.batches import TEXT_S, BatchPlan, batches_of_pass, deal, even_cuts, language_counts
 
 LENGTHS = np.random.default_rng(0).uniform(0.3, 20, 997).tolist()
 
@@ -156,3 +156,44 @@ def test_processes_are_dealt_equally_many(lengths: list[float], processes: int) 
     assert max(totals) - min(totals) <= max(lengths)
     with pytest.raises(ValueError, match="cannot be shared evenly by 3"):
         deal(keys, lengths, 3)
+
+
+@given(
+    utterances=st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 400), min_size=1),
+    temperature=st.floats(0.2, 50),
+)
+def test_languages_share_a_pass_in_proportion_to_a_power_of_their_size(
+    utterances: dict[str, int], temperature: float
+) -> None:
+    counts, total = language_counts(utterances, temperature), sum(utterances.values())
+    assert sum(counts.values()) == total
+    weights = {name: count ** (1 / temperature) for name, count in utterances.items()}
+    for name, weight in weights.items():
+        assert counts[name] == pytest.approx(total * weight / sum(weights.values()), abs=1)
+    assert language_counts(utterances, 1.0) == utterances
+
+
+@pytest.mark.parametrize(("temperature", "rare"), [(1.0, 100), (2.0, 250), (1e9, 500)])
+def test_a_rare_language_is_drawn_as_often_as_its_temperature_says(temperature: float, rare: int) -> None:
+    languages = ["en"] * 900 + ["th"] * 100
+    lengths = [1 + index % 13 for index in range(1000)]
+    plan = BatchPlan(lengths, 10, 500, seed=3, languages=languages, temperature=temperature)
+    keys = [key for batch in plan for key in batch]
+    assert keys == [key for batch in plan for key in batch]
+    assert len(set(keys)) == len(keys), "each copy is augmented on its own"
+    passes = [keys[start : start + 1000] for start in range(0, 5000, 1000)]
+    for drawn in passes:
+        taken = np.bincount([index for _, index in drawn], minlength=1000)
+        assert taken[900:].sum() == rare
+        for share, size in ((taken[:900], 900), (taken[900:], 100)):
+            assert share.max() - share.min() <= 1, "none twice before all are drawn once"
+            assert share.sum() // size == share.min()
+    assert passes[0] != passes[1]
+    similar = [max(lengths[i] for _, i in batch) - min(lengths[i] for _, i in batch) for batch in plan]
+    assert np.mean(similar) < 1
+
+
+def test_a_temperature_of_one_changes_no_batch() -> None:
+    languages = ["a", "b"] * 500
+    plain = list(BatchPlan(LENGTHS, 16, 70, seed=3))
+    assert list(BatchPlan(LENGTHS, 16, 70, seed=3, languages=languages[:997], temperature=1.0)) == plain

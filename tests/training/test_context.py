@@ -17,6 +17,7 @@ from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.training.dataset import UtteranceDataset
 from mlcslm.training.turns import training_manifest
+from mlcslm.workflow.layout import Layout
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,91 @@ def test_context_dropout_is_redrawn_each_pass(tones: Path, rows: list[dict], pro
     assert (third == rendered(0.3, 1)).all()
     assert (third != rendered(0.3, 2)).any()
     assert not (third == third[0]).all()
+
+
+@pytest.fixture
+def heard(rows: list[dict], tmp_path: Path) -> Path:
+    """Hypotheses of all but the fourth utterance of the first session; the second is malformed, the third ran on."""
+    session = [row["utterance_id"] for row in rows if row["session_id"] == rows[0]["session_id"]]
+    found = [
+        {"utterance_id": row["utterance_id"], "transcript": f"Heard {row['turn']}!", "stop_reason": "end"}
+        for row in rows
+    ]
+    for one in found:
+        if one["utterance_id"] == session[1]:
+            one |= {"transcript": None, "stop_reason": "malformed"}
+        if one["utterance_id"] == session[2]:
+            one |= {"transcript": "on and on", "stop_reason": "length"}
+    return written([one for one in found if one["utterance_id"] != session[3]], tmp_path / "all.parquet")
+
+
+def test_hypotheses_are_context_as_in_decoding(
+    tones: Path, rows: list[dict], processor, heard: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Malformed and endless ones give no line; an utterance without one keeps its reference, and the log says so."""
+    dataset = UtteranceDataset(tones, processor, "tagged", context=1, context_source="hypotheses", hypotheses=[heard])
+    session = [place for place, row in enumerate(rows) if row["session_id"] == rows[0]["session_id"]]
+    lines = [prompt_lines(dataset, place) for place in session[:6]]
+    assert lines == [[], ["heard 0"], [], [], [rows[session[3]]["text"]], ["heard 4"]]
+    assert f"no hypothesis for 1 of {len(rows) - 2} utterances, e.g. " in capsys.readouterr().err
+
+
+def test_mixed_context_is_drawn_for_each_example_in_each_pass(tones: Path, rows: list[dict], processor, heard) -> None:
+    def drawn(seed: int) -> np.ndarray:
+        made = UtteranceDataset(
+            tones, processor, "tagged", context=2, context_source="mixed", hypotheses=[heard], seed=seed
+        )
+        possible = [place for place, row in enumerate(rows) if row["turn"] > 5]
+        for number, place in ((0, possible[0]), (1, possible[1])):
+            name = rows[place]["utterance_id"]
+            assert made.context((number, place)) in (made.contexts[name], made.heard_contexts[name])
+        return np.array([["heard" in " ".join(made.context((n, i))) for i in possible] for n in range(60)])
+
+    first = drawn(1)
+    # About 700 fair coins: five standard deviations are 0.095.
+    assert first.mean() == pytest.approx(0.5, abs=0.095)
+    assert (first == drawn(1)).all()
+    assert (first != drawn(2)).any() and not (first == first[0]).all()
+
+
+def test_a_stage_learns_from_its_hypotheses(make_config, train: Callable[..., Path], tmp_path: Path, heard) -> None:
+    """Its first loss differs from that of the stage with references; a changed hypothesis makes another checkpoint."""
+    stages = {name: {"steps": 1, "context": 2, "context_source": name} for name in ("references", "hypotheses")}
+    config = make_config({"ckpt-7000": {"steps": 1}, **stages})
+    folders = [train(config, "references", tmp_path), train(config, "hypotheses", tmp_path, hypotheses=(heard,))]
+    logs = [pq.read_table(folder / "training_log.parquet")["loss"].to_pylist() for folder in folders]
+    assert logs[0] != logs[1]
+    found = [read_checkpoint(folder).fingerprints.get("hypotheses") for folder in folders]
+    assert found[0] is None and found[1] is not None
+
+
+def test_only_what_needs_hypotheses_of_the_training_set_waits_for_them(make_config) -> None:
+    stages = {
+        name: {"steps": 1, "context": 2, "context_source": name} for name in ("references", "hypotheses", "mixed")
+    }
+    layout = Layout(make_config({"ckpt-7000": {"steps": 1}, **stages}))
+    files = ["results/reasoning/hypotheses/ckpt-7000/all.parquet"]
+    assert [layout.context_hypotheses(name) for name in stages] == [[], files, files]
+    assert [layout.reasoning_file(name) for name in stages] == [[], [], []]
+
+
+@pytest.mark.parametrize(
+    ("stages", "fault"),
+    [
+        ({"a": {"context_source": "mixed"}}, r"context_source is 'mixed', but context is 0"),
+        (
+            {"a": {"context": 1, "context_source": "mixed"}},
+            r"reasoning\.checkpoint names 'ckpt-7000'; expected one of a",
+        ),
+        (
+            {"a": {"context": 1, "context_source": "mixed"}, "ckpt-7000": {"parent": "a"}},
+            r"reasoning\.checkpoint names 'ckpt-7000', but a, from which it is trained, needs its hypotheses",
+        ),
+    ],
+)
+def test_hypotheses_that_cannot_be_there_are_refused(make_config, stages: dict, fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        make_config({name: {"steps": 1} | stage for name, stage in stages.items()})
 
 
 def test_a_stage_is_trained_with_its_context(make_config, train: Callable[..., Path], tmp_path: Path) -> None:

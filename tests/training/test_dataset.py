@@ -13,7 +13,9 @@ import torch
 from mlcslm.corpus.audio import read_segment
 from mlcslm.corpus.augmentation import Augmenter, generate_noises
 from mlcslm.errors import UserError
+from mlcslm.model.distortions import Distortions, Masks
 from mlcslm.model.encoder_cache import EncoderCache, write_encoder_cache
+from mlcslm.model.foundation import load_encoder
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.training.dataset import UtteranceDataset
 
@@ -79,7 +81,9 @@ def test_utterances_without_text_or_too_long_are_excluded(rows: list[dict], proc
 def test_each_pass_augments_differently_and_repeatably(tones: Path, processor: SpeechProcessor, tmp_path: Path) -> None:
     generate_noises(tmp_path / "noise", seed=0, count=2)
     augmenter = Augmenter(1.0, tmp_path / "noise", None)
-    datasets = [UtteranceDataset(tones, processor, "plain", augmenter=augmenter, seed=s) for s in (1, 1, 2)]
+    datasets = [
+        UtteranceDataset(tones, processor, "plain", distortions=Distortions(augmenter), seed=s) for s in (1, 1, 2)
+    ]
     first = datasets[0][0, 3]["input_features"]
     assert torch.equal(first, datasets[1][0, 3]["input_features"])
     assert not torch.equal(first, datasets[0][1, 3]["input_features"])
@@ -92,7 +96,12 @@ def test_cached_variants_take_turns_by_pass(
     generate_noises(tmp_path / "noise", seed=0, count=2)
     augmenter = Augmenter(1.0, tmp_path / "noise", None)
     write_encoder_cache(
-        tmp_path / "cache", tones, encoder=encoder_folder, augmenter=augmenter, variants=2, dtype="float16"
+        tmp_path / "cache",
+        tones,
+        encoder=encoder_folder,
+        distortions=Distortions(augmenter),
+        variants=2,
+        dtype="float16",
     )
     cache = EncoderCache(tmp_path / "cache", tones)
     dataset = UtteranceDataset(tones, processor, "plain", cache=cache)
@@ -101,6 +110,31 @@ def test_cached_variants_take_turns_by_pass(
     assert torch.equal(frames[0], frames[2])
     assert not torch.equal(frames[0], frames[1])
     assert np.array_equal(frames[1].numpy(), cache.read(rows[5]["utterance_id"], 1).frames.astype(np.float32))
+
+
+def test_speeds_and_masks_are_drawn_anew_in_each_pass_and_cached_as_they_are_heard(
+    tones: Path, processor: SpeechProcessor, encoder_folder: str, tmp_path: Path
+) -> None:
+    """A cached copy is what the encoder makes of the features of the pass with its number."""
+    drawn = Distortions(speeds=(0.8, 1.0, 1.25), masks=Masks(time=1, frames=20, share=0.5, bands=1, mels=20))
+    write_encoder_cache(tmp_path / "cache", tones, encoder=encoder_folder, distortions=drawn, variants=3, seed=4)
+    heard = UtteranceDataset(tones, processor, "plain", distortions=drawn, seed=4)
+    cached = UtteranceDataset(tones, processor, "plain", cache=EncoderCache(tmp_path / "cache", tones))
+    encoder = load_encoder(encoder_folder, dtype=torch.float32)[0].eval()
+    for index in (2, 3):
+        features = [heard[number, index]["input_features"] for number in range(3)]
+        assert torch.equal(features[0], heard[0, index]["input_features"])
+        assert any(one.shape != features[0].shape or not torch.equal(one, features[0]) for one in features[1:])
+        for number, one in enumerate(features):
+            with torch.inference_mode():
+                frames = encoder(one[None], torch.ones(1, one.shape[1], dtype=torch.bool))[0][0]
+            torch.testing.assert_close(cached[number, index]["encoder_frames"], frames, atol=2e-5, rtol=0)
+            assert cached[number, index]["input_ids"] == heard[number, index]["input_ids"]
+
+
+def test_times_in_answers_keep_their_speed(tones: Path, processor: SpeechProcessor) -> None:
+    dataset = UtteranceDataset(tones, processor, "diarized", distortions=Distortions(speeds=(2.0,)))
+    assert dataset.audio((0, 0))[1] == pytest.approx(16_000 * dataset.lengths[0], abs=1)
 
 
 @pytest.mark.parametrize("max_duration_s", [0.7, 60.0])

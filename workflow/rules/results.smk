@@ -13,6 +13,7 @@ rule stage_costs:
         "../../envs/mlcslm.yaml"
     params:
         stages={name: preset.stages[name].model_dump(mode="json") for name in layout.recipe_stages()},
+        ctc=layout.ctc_settings(),
     script:
         "../scripts/stage_costs.py"
 

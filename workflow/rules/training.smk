@@ -4,6 +4,8 @@ rule train:
         parent=lambda wildcards: layout.parent_file(wildcards.checkpoint),
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, "train"),
         reasoning=lambda wildcards: layout.reasoning_file(wildcards.checkpoint),
+        hypotheses=lambda wildcards: layout.context_hypotheses(wildcards.checkpoint),
+        dev=lambda wildcards: layout.measured_manifest(wildcards.checkpoint),
     output:
         checkpoint=layout.checkpoint_card("{checkpoint}"),
         log=layout.training_log("{checkpoint}"),

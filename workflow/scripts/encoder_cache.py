@@ -5,6 +5,7 @@ from mlcslm.workflow.job import job
 with job(snakemake) as (config, layout):
     from mlcslm.config.languages import read_languages
     from mlcslm.corpus.augmentation import make_augmenter
+    from mlcslm.model.distortions import make_distortions
     from mlcslm.model.encoder_cache import Adapted, write_encoder_cache
 
     split = snakemake.wildcards.split
@@ -21,7 +22,10 @@ with job(snakemake) as (config, layout):
         if snakemake.input.checkpoint
         else None,
         encoder_window=config.models.encoder_window,
-        augmenter=make_augmenter(config.augmentation, layout.noise("noise"), layout.noise("room_responses"))
+        distortions=make_distortions(
+            config.augmentation,
+            make_augmenter(config.augmentation, layout.noise("noise"), layout.noise("room_responses")),
+        )
         if training
         else None,
         boundaries_s=config.augmentation.boundaries_s if training else 0.0,

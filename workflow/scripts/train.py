@@ -16,5 +16,7 @@ with job(snakemake) as (config, layout):
         noise=layout.noise("noise"),
         room_responses=layout.noise("room_responses"),
         reasoning=Path(snakemake.input.reasoning[0]) if snakemake.input.reasoning else None,
+        hypotheses=tuple(map(Path, snakemake.input.hypotheses)),
+        dev=Path(snakemake.input.dev[0]) if snakemake.input.dev else None,
     )
     launch_stage(name, config, paths, tasks=tasks_of(snakemake.resources))

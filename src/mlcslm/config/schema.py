@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mlcslm.config.base import Name, Section
+from mlcslm.config.base import ExtendedSection, Name, Rate, Section, Share
 from mlcslm.config.decoding import CtcConfig, DecodingConfig
 from mlcslm.config.diarization import DiarizerConfig, EmbeddingConfig, SpeakerCorpusConfig
 from mlcslm.config.options import ReportConfig, ResourcesConfig, TrackingConfig
@@ -92,8 +92,15 @@ class CorpusConfig(Section):
         return every if self.kind == "demo" else tuple(split for split in every if split in self.folders)
 
 
-class AugmentationConfig(Section):
-    """Additive noise or reverberation of training samples (paper, section 2.3)."""
+class AugmentationConfig(ExtendedSection):
+    """Additive noise or reverberation of training samples (paper, section 2.3), and what the paper lacks."""
+
+    off: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("speeds", "time_masks", "time_mask_frames", "time_mask_share"),
+            *("frequency_masks", "frequency_mask_mels", "language_temperature"),
+        }
+    )
 
     probability: float = Field(0.7, ge=0, le=1, description="share of training samples that are augmented")
     noise: str | None = Field(None, description="folder of noises (MUSAN); none: the demo corpus's, or no noise")
@@ -109,6 +116,29 @@ class AugmentationConfig(Section):
         ge=0,
         description="move half of all starts and ends outwards, by up to this many seconds, as a diarizer does; drawn "
         "anew for each cached copy, or in each pass",
+    )
+    speeds: tuple[Rate, ...] = Field(
+        (),
+        description="speeds to draw from for each training sample, such as [0.9, 1.0, 1.1]; tempo and pitch change "
+        "together. Empty: as recorded. Not with template `diarized`, whose answers have times",
+    )
+    time_masks: int = Field(
+        0,
+        ge=0,
+        description="SpecAugment: number of stretches of the log-mel features that are replaced by their mean; drawn "
+        "anew for each cached copy, or in each pass, as all of these",
+    )
+    time_mask_frames: int = Field(50, ge=1, description="longest of these stretches, in frames of 10 ms")
+    time_mask_share: Share = Field(0.2, description="longest of them, as a share of the utterance")
+    frequency_masks: int = Field(
+        0, ge=0, description="SpecAugment: number of bands of the log-mel features that are replaced by their mean"
+    )
+    frequency_mask_mels: int = Field(15, ge=1, description="widest of these bands, in mel bins")
+    language_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="T: languages are drawn in proportion to n^(1/T), n being their utterances; above 1, those with "
+        "fewer are drawn more often than they are, 1: as often",
     )
 
     @model_validator(mode="after")
@@ -248,7 +278,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _reasoning_data_are_possible(self) -> Config:
-        if not any(map(self.needs_reasoning_data, self.stages)):
+        if not any(map(self.needs_training_hypotheses, self.stages)):
             return self
         if self.reasoning.decoding not in self.decodings:
             raise ValueError(
@@ -258,7 +288,7 @@ class Config(Section):
         for number, name in enumerate(checkpoints):
             if name not in self.stages:
                 raise ValueError(f"reasoning.checkpoint names {name!r}; expected one of {', '.join(self.stages)}")
-            if needing := next(filter(self.needs_reasoning_data, self.lineage(name)), None):
+            if needing := next(filter(self.needs_training_hypotheses, self.lineage(name)), None):
                 raise ValueError(
                     f"reasoning.checkpoint names {name!r}, but {needing}, from which it is trained, needs its "
                     "hypotheses; name an earlier stage"
@@ -340,6 +370,11 @@ class Config(Section):
         """Whether a stage is trained on reflections: supervised, with template `reasoning`."""
         stage = self.stages[checkpoint]
         return stage.kind == "supervised" and stage.template == "reasoning"
+
+    def needs_training_hypotheses(self, checkpoint: str) -> bool:
+        """Whether a stage learns from the training set's hypotheses: as reflections, or as context."""
+        source = getattr(self.stages[checkpoint], "context_source", "references")
+        return self.needs_reasoning_data(checkpoint) or source != "references"
 
     @property
     def decoded(self) -> list[tuple[str, str]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from mlcslm.config.base import Name, Rate, Section, Share
+from mlcslm.config.base import ExtendedSection, Name, Rate, Section, Share
 
 Part = Literal["projector", "embedding", "head", "new_rows", "lm_lora", "encoder_lora"]
 Reward = Literal["format", "accuracy", "error_type", "error_detail", "correction", "error_rate", "errors"]
@@ -26,8 +26,13 @@ _REWARD_WEIGHTS: dict[Reward, float] = {
 }
 
 
-class Stage(Section):
+_CHOOSING = ("eval_steps", "eval_utterances", "eval_max_new_tokens", "keep", "result", "mean_of", "patience")
+
+
+class Stage(ExtendedSection):
     """What every training stage has: a parent checkpoint, the parts it trains, its optimiser and schedule."""
+
+    off: ClassVar[frozenset[str]] = frozenset(_CHOOSING)
 
     parent: Name = Field(description="checkpoint to start from; `foundation` for the pretrained models")
     trains: tuple[Part, ...] = Field(
@@ -57,11 +62,43 @@ class Stage(Section):
     save_steps: int = Field(100, ge=1, description="steps between resumable states")
     max_duration_s: float = Field(30.0, gt=0, description="skip longer training utterances, in seconds")
     gradient_checkpointing: bool = Field(False, description="recompute activations to save memory")
+    eval_steps: int = Field(
+        0,
+        ge=0,
+        description="measure the loss and the error rate on a slice of dev every so many steps and after the last one; "
+        "0: never (docs/recipes.md)",
+    )
+    eval_utterances: int = Field(
+        150, ge=1, description="size of that slice, drawn once by the seed, as many from each group as possible"
+    )
+    eval_max_new_tokens: int = Field(180, ge=1, description="longest answer to its utterances, in tokens")
+    keep: int = Field(
+        0, ge=0, description="keep this many of the measured states, those with the fewest errors, as checkpoints"
+    )
+    result: Literal["last", "best", "mean_of_last", "mean_of_best"] = Field(
+        "last",
+        description="weights that the stage ends with: its last, those of the measured state with the fewest errors, "
+        "or the mean of the last or best `mean_of` measured states",
+    )
+    mean_of: int = Field(3, ge=2, description="number of states of `result: mean_of_last` or `mean_of_best`")
+    patience: int = Field(
+        0, ge=0, description="end the stage after this many measurements without a lower error rate; 0: never"
+    )
 
     @model_validator(mode="after")
     def _rows_are_trained_once(self) -> Stage:
         if "new_rows" in self.trains and (both := [part for part in ("embedding", "head") if part in self.trains]):
             raise ValueError(f"trains has new_rows, rows of embedding and head, and {' and '.join(both)}; remove one")
+        return self
+
+    @model_validator(mode="after")
+    def _states_are_measured(self) -> Stage:
+        if not self.eval_steps and (given := [key for key in _CHOOSING[1:] if key in self.model_fields_set]):
+            raise ValueError(f"{' and '.join(given)} without eval_steps: no state is measured; add eval_steps")
+        if self.eval_steps and getattr(self, "template", None) == "diarized":
+            raise ValueError(
+                "eval_steps with template 'diarized', whose answers no error rate is defined for; remove it"
+            )
         return self
 
     @model_validator(mode="after")
@@ -83,6 +120,8 @@ class PromptLossWeight(Section):
 class StageConfig(Stage):
     """One supervised training stage: cross entropy on the answer."""
 
+    off: ClassVar[frozenset[str]] = Stage.off | {"context_source"}
+
     kind: Literal["supervised"] = Field("supervised", description="supervised: cross entropy on the transcript")
     template: Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized"] = Field(
         description="prompt and target (docs/paper.md); reasoning: with reflections, made as `reasoning` says; "
@@ -99,6 +138,11 @@ class StageConfig(Stage):
     turns: bool = Field(False, description="also train on the whole turns that corpus.turns_s makes")
     context: int = Field(
         0, ge=0, description="number of preceding utterances whose transcripts are in the prompt (paper: 2)"
+    )
+    context_source: Literal["references", "hypotheses", "mixed"] = Field(
+        "references",
+        description="what these transcripts are: references; hypotheses, which reasoning.checkpoint decodes for the "
+        "training set; mixed: either, half of the time (docs/context.md)",
     )
     context_dropout: Share = Field(0.0, description="share of training samples whose context is omitted")
 
@@ -117,9 +161,11 @@ class StageConfig(Stage):
         return self
 
     @model_validator(mode="after")
-    def _dropped_context_exists(self) -> StageConfig:
+    def _context_exists(self) -> StageConfig:
         if self.context_dropout and not self.context:
             raise ValueError(f"context_dropout is {self.context_dropout}, but context is 0: nothing to drop")
+        if self.context_source != "references" and not self.context:
+            raise ValueError(f"context_source is {self.context_source!r}, but context is 0: there is none")
         return self
 
     @model_validator(mode="after")
@@ -129,11 +175,18 @@ class StageConfig(Stage):
         return self
 
 
-class CollapseConfig(Section):
-    """When a reinforcement stage counts as collapsed; the log and the results report it, training continues."""
+class CollapseConfig(ExtendedSection):
+    """When a reinforcement stage counts as collapsed; the log and the results report it."""
+
+    off: ClassVar[frozenset[str]] = frozenset({"stop"})
 
     format_below: Share = Field(0.5, description="mean format reward below this")
     steps: int = Field(20, ge=1, description="for this many consecutive steps")
+    stop: bool = Field(
+        False,
+        description="end the stage then, with the weights of its best measured state; needs eval_steps. Otherwise "
+        "training continues",
+    )
 
 
 class ReinforcementConfig(Stage):
@@ -189,6 +242,12 @@ class ReinforcementConfig(Stage):
             raise ValueError(f"rewards is {list(self.rewards)}: expected each only once")
         if missing := [name for name in self.rewards if name not in self.reward_weights]:
             raise ValueError(f"reward_weights lacks {', '.join(missing)}, named in rewards")
+        return self
+
+    @model_validator(mode="after")
+    def _a_collapse_leaves_a_best_state(self) -> ReinforcementConfig:
+        if self.collapse.stop and not self.eval_steps:
+            raise ValueError("collapse.stop without eval_steps: no state is known to be the best; add eval_steps")
         return self
 
     @model_validator(mode="after")

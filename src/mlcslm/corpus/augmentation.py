@@ -9,10 +9,10 @@ import numpy as np
 
 from mlcslm.config.schema import AugmentationConfig
 from mlcslm.corpus.acoustics import generate_noises, generate_room_responses
-from mlcslm.corpus.audio import Audio, count_samples, read_audio, read_samples
+from mlcslm.corpus.audio import SAMPLE_RATE, Audio, count_samples, read_audio, read_samples
 from mlcslm.errors import UserError
 
-__all__ = ["Augmenter", "add_noise", "generate_noises", "generate_room_responses", "reverberate"]
+__all__ = ["Augmenter", "add_noise", "at_speed", "generate_noises", "generate_room_responses", "reverberate"]
 
 SUFFIXES = (".wav", ".flac")
 SNR_DB = (0.0, 15.0)
@@ -98,6 +98,15 @@ def reverberate(audio: Audio, response: Audio) -> Audio:
     wet_power = _power(wet)
     scale = np.sqrt(_power(audio) / wet_power) if wet_power else 1.0
     return (scale * wet).astype(np.float32)
+
+
+def at_speed(audio: Audio, speed: float) -> Audio:
+    """`audio` (samples,) played so many times as fast, tempo and pitch alike: it becomes shorter by that factor."""
+    if speed == 1:
+        return audio
+    import soxr  # as above
+
+    return soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
 
 
 def _power(audio: Audio) -> float:

@@ -11,7 +11,7 @@ import torch
 
 from mlcslm.corpus.audio import Audio, read_segment
 from mlcslm.corpus.augmentation import Augmenter
-from mlcslm.model.encoder_cache import augmentation_rng
+from mlcslm.model.distortions import augmentation_rng
 from mlcslm.model.processor import SpeechProcessor
 
 _NOISE_STREAM = 2**32 - 1  # no training pass has this number, so a model never trained on this noise

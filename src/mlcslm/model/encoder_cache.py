@@ -21,10 +21,10 @@ from transformers import WhisperFeatureExtractor
 
 from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import SAMPLE_RATE, read_segment
-from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_folder, sha256
 from mlcslm.io.parquet import read_table, write_table
+from mlcslm.model.distortions import Distortions, augmentation_rng
 from mlcslm.model.encoder import SpeechEncoder
 from mlcslm.model.foundation import fingerprint_of, load_encoder
 from mlcslm.model.log_mel import EncoderWindow, LogMel
@@ -55,11 +55,6 @@ class CachedAudio:
     samples: int
 
 
-def augmentation_rng(seed: int, number: int, utterance_id: str) -> np.random.Generator:
-    """Random stream of one utterance in pass (or cached variant) `number`, independent of call order."""
-    return np.random.default_rng([seed, number, zlib.crc32(utterance_id.encode())])
-
-
 def moved_boundaries(
     row: Mapping[str, Any], boundaries_s: float, seed: int, number: int, longest_s: float
 ) -> tuple[float, float]:
@@ -70,7 +65,7 @@ def moved_boundaries(
     """
     if not boundaries_s:
         return row["start"], row["end"]
-    rng = np.random.default_rng([seed, number, zlib.crc32(row["utterance_id"].encode()), _BOUNDARY_STREAM])
+    rng = augmentation_rng(seed, number, row["utterance_id"], _BOUNDARY_STREAM)
     before, after = np.maximum(0.0, rng.uniform(-boundaries_s, boundaries_s, 2))
     start = max(0.0, row["start"] - before)
     return start, max(row["end"], min(row["end"] + after, start + longest_s))
@@ -83,13 +78,13 @@ def write_encoder_cache(
     encoder: str,
     adapted: Adapted | None = None,
     encoder_window: EncoderWindow = "true_length",
-    augmenter: Augmenter | None = None,
+    distortions: Distortions | None = None,
     boundaries_s: float = 0.0,
     variants: int = 1,
     seed: int = 0,
     dtype: str = "float32",
 ) -> None:
-    """Encode every utterance of `manifest` `variants` times, each time augmented differently by `augmenter`.
+    """Encode every utterance of `manifest` `variants` times, each time with other `distortions`; none by default.
 
     encoder: the foundation's, by hub id or folder; adapted: with the adapters of this checkpoint, merged.
     boundaries_s: see `moved_boundaries`.
@@ -105,6 +100,7 @@ def write_encoder_cache(
     model.to(device, precision).eval()  # type: ignore[arg-type] # transformers' wrapper hides the signature
     log_mel = LogMel(features, encoder_window=encoder_window, max_mel_frames=model.max_mel_frames)
     longest_s = log_mel.max_samples / SAMPLE_RATE
+    distortions = distortions or Distortions()
     work = sorted(
         ((row, variant) for row in rows for variant in range(variants)),
         key=lambda item: item[0]["end"] - item[0]["start"],
@@ -121,10 +117,12 @@ def write_encoder_cache(
                 for row, variant in batch:
                     start, end = moved_boundaries(row, boundaries_s, seed, variant, longest_s)
                     samples = read_segment(row["audio"], start, end)
-                    if augmenter is not None:
-                        samples = augmenter(samples, augmentation_rng(seed, variant, row["utterance_id"]))
-                    audio.append(samples)
+                    name, longest = row["utterance_id"], log_mel.max_samples
+                    audio.append(distortions.audio(samples, seed, variant, name, longest=longest))
                 mels, mask = log_mel(audio)
+                for place, ((row, variant), samples) in enumerate(zip(batch, audio, strict=True)):
+                    own = mels[place, :, : int(mask[place].sum())]
+                    own.copy_(distortions.log_mel(own, len(samples), seed, variant, row["utterance_id"]))
                 with torch.inference_mode():
                     frames, frames_mask = model(mels.to(device, precision), mask.to(device))
                 lengths = frames_mask.sum(1).tolist()

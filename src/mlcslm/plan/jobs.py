@@ -15,8 +15,8 @@ System = tuple[str, str, str]
 @dataclass(frozen=True)
 class Needed:
     """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split) pairs, embeddings to
-    train and their speaker corpora, checkpoints whose training-set hypotheses go into reflections, and splits with
-    cached encoder outputs, by encoder."""
+    train and their speaker corpora, checkpoints whose training-set hypotheses others learn from, encoders with CTC
+    heads, and splits with cached encoder outputs, by encoder."""
 
     tables: tuple[str, ...]
     checkpoints: tuple[str, ...]
@@ -25,6 +25,7 @@ class Needed:
     embeddings: tuple[str, ...]
     speaker_corpora: tuple[str, ...]
     reasoning: tuple[str, ...]
+    ctc_heads: tuple[str, ...]
     cached: tuple[tuple[str, str], ...]
 
 
@@ -36,10 +37,13 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
     diarized = dict.fromkeys(pair for table in tables for pair in layout.diarized(table))
     trained = [system for system in systems if system[0] in config.stages]
     checkpoints = {name for checkpoint, _, _ in trained for name in config.lineage(checkpoint)}
-    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_reasoning_data, checkpoints)) else ()
+    reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_training_hypotheses, checkpoints)) else ()
     checkpoints |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
     read = {(checkpoint, split) for checkpoint, _, split in trained} | {(name, "train") for name in checkpoints}
     cached = {(config.encoder_of(name), split) for name, split in read if layout.uses_cache(name, split)}
+    judged = (checkpoint for checkpoint, decoding, _ in trained if config.decodings[decoding].needs_ctc_head)
+    heads = tuple(dict.fromkeys(map(config.encoder_of, judged)))
+    cached |= {(encoder, "train") for encoder in heads}
     diarizers = dict.fromkeys(name for name, _ in diarized)
     embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
     return Needed(
@@ -52,6 +56,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
             dict.fromkeys(corpus for name in embeddings for corpus in config.embeddings[name].corpora)
         ),
         reasoning=reasoning,
+        ctc_heads=heads,
         cached=tuple(sorted(cached)),
     )
 
@@ -65,8 +70,9 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "training_manifest": int(layout.config.corpus.turns_s is not None and bool(needed.checkpoints)),
         "encoder_cache": len(needed.cached),
         "train": len(needed.checkpoints),
+        "train_ctc_head": len(needed.ctc_heads),
         "decode_training_set": len(needed.reasoning) * shards,
-        "reasoning_data": int(bool(needed.reasoning)),
+        "reasoning_data": int(any(map(layout.config.needs_reasoning_data, needed.checkpoints))),
         "decode": sum(checkpoint in layout.config.stages for checkpoint, _, _ in needed.systems) * shards,
         "recognize": sum(name in layout.config.recognizers for name, _, _ in needed.systems) * shards,
         "merge_hypotheses": len(needed.systems),

@@ -41,6 +41,21 @@ def training_sections(connection: duckdb.DuckDBPyConnection) -> list[dict[str, A
                 "charts": [chart(**loss, height=420)],
             }
         )
+    if measured := _dev_curves(connection):
+        colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(logs)}
+        sections.append(
+            {
+                "heading": "On a slice of dev",
+                "text": "What stages with eval_steps measured while they trained, against the running total of steps: "
+                "errors of greedy answers, and loss of the references in nats per token.",
+                "small": True,
+                "charts": [
+                    chart(**_dev_chart(measured, starts, colours, column), caption=caption, height=280)
+                    for column, caption in (("dev_error_rate", "WER/CER, percent"), ("dev_loss", "Loss"))
+                    if any(curves[column] for curves in measured.values())
+                ],
+            }
+        )
     if reinforced:
         sections.append(
             {
@@ -73,6 +88,39 @@ def _logs(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, list[flo
     ).fetchall()
     names = ("step", "loss", "learning_rate", "tokens_per_second")
     return {checkpoint: dict(zip(names, columns, strict=True)) for checkpoint, *columns in found}
+
+
+def _dev_curves(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """(step, percent) and (step, loss) of each checkpoint that was measured on dev."""
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for checkpoint, step, rate, loss in connection.execute("SELECT * FROM dev_curves ORDER BY rowid").fetchall():
+        curves = found.setdefault(checkpoint, {"dev_error_rate": [], "dev_loss": []})
+        curves["dev_error_rate"].append((step, 100 * rate))
+        if loss is not None:
+            curves["dev_loss"].append((step, loss))
+    return found
+
+
+def _dev_chart(
+    measured: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]],
+    starts: Mapping[str, int],
+    colours: Mapping[str, str],
+    column: str,
+) -> dict[str, Any]:
+    traces = [
+        go.Scatter(
+            x=[starts.get(name, 0) + step for step, _ in curves[column]],
+            y=[value for _, value in curves[column]],
+            name=name,
+            mode="lines+markers",
+            line={"width": 2, "color": colours.get(name, COLOURS[0])},
+            hovertemplate=f"%{{y:.4g}} at step %{{x}}<extra>{_plain(name)}</extra>",
+        )
+        for name, curves in measured.items()
+        if curves[column]
+    ]
+    legend = {"orientation": "h", "y": -0.25}
+    return {"traces": traces, "x": {"title": {"text": "step"}}, "y": {"rangemode": "tozero"}, "legend": legend}
 
 
 def _starts(connection: duckdb.DuckDBPyConnection, logs: Mapping[str, Any]) -> dict[str, int]:

@@ -140,7 +140,10 @@ def build_database(
                     connection,
                     "recipes",
                     [
-                        (name, f"{one.checkpoint}/{one.decoding}", one.checkpoint, one.control, one.note or None)
+                        (
+                            *(name, f"{one.checkpoint}/{one.decoding}", one.checkpoint, one.control, one.note or None),
+                            checked.decodings[one.decoding].needs_ctc_head,
+                        )
                         for name, one in checked.recipes.items()
                     ],
                 )
@@ -152,6 +155,7 @@ def build_database(
                 loading.load_oracles(connection, oracles)
                 loading.load_stage_costs(connection, stage_costs, checked.stages)
                 loading.load_training_logs(connection, training_logs)
+                loading.load_dev_curves(connection, training_logs)
                 loading.load_reinforcement_logs(connection, training_logs)
                 loading.load_diarization(connection, [*diarization, *counts_of(external, 2)])
                 loading.load_segments(connection, segments)

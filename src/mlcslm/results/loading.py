@@ -50,8 +50,12 @@ SEGMENTS = [
     ),
     _LOOP,
 ]
-STAGE_COSTS = _schema(["checkpoint", "parent?"], ["steps"], ["flop"])
+STAGE_COSTS = [
+    *_schema(["checkpoint", "parent?"], ["steps"], ["flop"]),
+    pa.field("ctc_flop", pa.float64(), metadata=MAY_BE_ABSENT),
+]
 TRAINING_LOG = _schema(["checkpoint"], ["step"], ["loss", "learning_rate", "tokens_per_second", "seconds"])
+DEV_CURVES = [*TRAINING_LOG[:2], pa.field("dev_error_rate", pa.float64()), pa.field("dev_loss", pa.float64())]
 
 # Each check is a query over `staged` (the files' rows, with the column `file`) that returns faults:
 # file, what was found, how often, and an example.
@@ -225,12 +229,21 @@ def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Pa
     insert_checked(connection, "training_log", stage_files((path, {}, TRAINING_LOG) for path in paths), checks)
 
 
+def load_dev_curves(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
+    """Fill `dev_curves` from the logs of stages that measured themselves while they trained."""
+    measured = [path for path in paths if "dev_error_rate" in pq.read_schema(path).names]
+    if measured:
+        connection.register("staged", pa.concat_tables(read_parquet(path, DEV_CURVES) for path in measured))
+        connection.execute("INSERT INTO dev_curves BY NAME SELECT * FROM staged WHERE dev_error_rate IS NOT NULL")
+        connection.unregister("staged")
+
+
 def load_reinforcement_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
-    """Fill `reinforcement_log` with the columns beyond a training log's own: one row per step and column.
+    """Fill `reinforcement_log` with the columns beyond those of other stages' logs: one row per step and column.
 
     Raises UserError for a column that does not hold numbers.
     """
-    usual = {field.name for field in TRAINING_LOG}
+    usual = {field.name for field in (*TRAINING_LOG, *DEV_CURVES)}
     for path in paths:
         if names := [name for name in pq.read_schema(path).names if name not in usual]:
             fields = [*TRAINING_LOG[:2], *(pa.field(name, pa.float64()) for name in names)]

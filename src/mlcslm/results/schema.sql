@@ -137,6 +137,16 @@ COMMENT ON COLUMN training_log.learning_rate IS 'Learning rate of the step';
 COMMENT ON COLUMN training_log.tokens_per_second IS 'Training throughput';
 COMMENT ON COLUMN training_log.seconds IS 'Seconds since the stage started';
 
+CREATE TABLE dev_curves (
+    checkpoint VARCHAR NOT NULL, step INTEGER NOT NULL, dev_error_rate DOUBLE NOT NULL, dev_loss DOUBLE,
+    PRIMARY KEY (checkpoint, step)
+);
+COMMENT ON TABLE dev_curves IS 'What stages with eval_steps measured on their slice of dev while they trained (docs/recipes.md)';
+COMMENT ON COLUMN dev_curves.checkpoint IS 'Checkpoint being trained';
+COMMENT ON COLUMN dev_curves.step IS 'Optimiser step within the stage';
+COMMENT ON COLUMN dev_curves.dev_error_rate IS 'WER/CER of greedy answers, pooled over the slice, as a fraction';
+COMMENT ON COLUMN dev_curves.dev_loss IS 'Loss of the references, nats per token; NULL where answers have reflections, which dev lacks';
+
 CREATE TABLE reinforcement_log (
     checkpoint VARCHAR NOT NULL, step INTEGER NOT NULL, name VARCHAR NOT NULL, value DOUBLE NOT NULL,
     PRIMARY KEY (checkpoint, step, name)
@@ -148,16 +158,18 @@ COMMENT ON COLUMN reinforcement_log.name IS 'reward (weighted sum), reward_<name
 COMMENT ON COLUMN reinforcement_log.value IS 'Its value over the step''s rollouts';
 
 CREATE TABLE stage_costs (
-    checkpoint VARCHAR PRIMARY KEY, parent VARCHAR, steps INTEGER NOT NULL, flop DOUBLE NOT NULL
+    checkpoint VARCHAR PRIMARY KEY, parent VARCHAR, steps INTEGER NOT NULL, flop DOUBLE NOT NULL, ctc_flop DOUBLE
 );
 COMMENT ON TABLE stage_costs IS 'What training the stages of the recipes takes, by the plan (docs/plan.md)';
 COMMENT ON COLUMN stage_costs.checkpoint IS 'Checkpoint being trained';
 COMMENT ON COLUMN stage_costs.parent IS 'Checkpoint that its training started from; NULL for the foundation models';
 COMMENT ON COLUMN stage_costs.steps IS 'Optimiser steps of the stage';
 COMMENT ON COLUMN stage_costs.flop IS 'Operations of all its steps, sampling included, for utterances of mean length';
+COMMENT ON COLUMN stage_costs.ctc_flop IS 'Operations of training the CTC head on its encoder, which its flop does not include; NULL if no decoding has one';
 
 CREATE TABLE recipes (
-    recipe VARCHAR PRIMARY KEY, system VARCHAR NOT NULL, checkpoint VARCHAR NOT NULL, control VARCHAR, note VARCHAR
+    recipe VARCHAR PRIMARY KEY, system VARCHAR NOT NULL, checkpoint VARCHAR NOT NULL, control VARCHAR, note VARCHAR,
+    ctc BOOLEAN NOT NULL
 );
 COMMENT ON TABLE recipes IS 'The config''s recipes (docs/recipes.md), the rows of Table 8';
 COMMENT ON COLUMN recipes.recipe IS 'Name';
@@ -165,6 +177,7 @@ COMMENT ON COLUMN recipes.system IS 'System that it is';
 COMMENT ON COLUMN recipes.checkpoint IS 'The system''s checkpoint';
 COMMENT ON COLUMN recipes.control IS 'Recipe of the same cost that it is compared with; NULL: none';
 COMMENT ON COLUMN recipes.note IS 'What readers should know about it';
+COMMENT ON COLUMN recipes.ctc IS 'Whether a CTC head judges its candidates; Table 8 adds what training it takes';
 
 CREATE TABLE intervals (
     measure VARCHAR NOT NULL CHECK (measure IN ('wer', 'tcpwer', 'der')), system VARCHAR NOT NULL, split VARCHAR NOT NULL,

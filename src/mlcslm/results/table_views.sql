@@ -156,7 +156,7 @@ SELECT
     coalesce(p.control, '-') AS control,
     decimals(d.difference) AS dev_difference, decimals(d.low) AS dev_difference_low, decimals(d.high) AS dev_difference_high,
     decimals(t.difference) AS test_difference, decimals(t.low) AS test_difference_low, decimals(t.high) AS test_difference_high,
-    decimals(c.tokens / 1e6) AS training_mtokens, decimals(c.flop / 1e12) AS training_tflop,
+    decimals(c.tokens / 1e6) AS training_mtokens, decimals((c.flop + CASE WHEN p.ctc THEN coalesce(s.ctc_flop, 0) ELSE 0 END) / 1e12) AS training_tflop,
     CAST(c.seconds / 60 AS DECIMAL(18, 1)) AS training_minutes,
     decimals(60 * a.real_time_factor) AS seconds_per_minute,
     coalesce(r.note, '-') AS note
@@ -168,7 +168,8 @@ LEFT JOIN paired_differences AS d
 LEFT JOIN paired_differences AS t
     ON t.measure = 'wer' AND t.split = 'test' AND t.grp = 'all' AND t.system = p.system AND t.control = o.system
 LEFT JOIN training_costs AS c ON c.checkpoint = p.checkpoint
+LEFT JOIN stage_costs AS s ON s.checkpoint = p.checkpoint
 LEFT JOIN answers_by_system AS a ON a.system = p.system AND a.split = 'dev'
 WHERE table_name = 'table8'
 ORDER BY position;
-COMMENT ON VIEW table8 IS 'Table 8, ours: recipes with their pooled WER/CER in percent and its 95 % interval, the paired difference to their control in points (negative: better), and what they cost (training_costs; seconds of computation per minute of speech on dev)';
+COMMENT ON VIEW table8 IS 'Table 8, ours: recipes with their pooled WER/CER in percent and its 95 % interval, the paired difference to their control in points (negative: better), and what they cost (training_costs; operations with those of the CTC head that judges its candidates, if any; seconds of computation per minute of speech on dev)';

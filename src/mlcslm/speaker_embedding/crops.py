@@ -6,12 +6,11 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-import soxr
 import torch
 from torch.utils.data import Dataset
 
 from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_segment
-from mlcslm.corpus.augmentation import Augmenter
+from mlcslm.corpus.augmentation import Augmenter, at_speed
 from mlcslm.errors import UserError
 from mlcslm.speaker_embedding.embedding import normalise
 from mlcslm.speaker_embedding.fbank import FbankSettings, fbank
@@ -92,7 +91,7 @@ class SpeakerCrops(Dataset[tuple[torch.Tensor, torch.Tensor]]):
                 if str(error) not in self._skipped:  # a speaker is drawn more than once
                     self._skipped.add(str(error))
                     print(f"mlcslm: skipped: {error}", file=sys.stderr)
-        return audio if speed == 1 else soxr.resample(audio, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
+        return at_speed(audio, speed)
 
     def _read(self, voice: int, seconds: float, rng: np.random.Generator) -> Audio:
         path, start, end = self.voices.segment(voice, seconds, rng)

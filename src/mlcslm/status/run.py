@@ -65,9 +65,11 @@ def _training(layout: Layout) -> Iterator[Part]:
     for name, stage in config.stages.items():
         if name not in needed:
             continue
-        if config.needs_reasoning_data(name) and not listed:
+        if config.needs_training_hypotheses(name) and not listed:
             listed = True
-            yield Part("training", "reasoning data", _reasoning(layout), "utterances")
+            reflections = any(map(config.needs_reasoning_data, needed))
+            what = "reasoning data" if reflections else "hypotheses of the training set"
+            yield Part("training", what, _reasoning(layout, reflections=reflections), "utterances")
         yield Part("training", name, _stage(layout, name, stage.steps), "steps")
 
 
@@ -85,12 +87,13 @@ def _stage(layout: Layout, name: str, steps: int) -> Trace:
     return DONE if provenance == expected else Trace("outdated")
 
 
-def _reasoning(layout: Layout) -> Trace:
-    if layout.reasoning().is_file():
+def _reasoning(layout: Layout, *, reflections: bool) -> Trace:
+    """The reasoning data, or only the hypotheses that they are made from."""
+    if reflections and layout.reasoning().is_file():
         return DONE
     files = layout.reasoning_hypotheses()
     if all(Path(path).is_file() for path in files):
-        return log_trace(layout.log("reasoning_data"))
+        return log_trace(layout.log("reasoning_data")) if reflections else DONE
     return decoding_trace([(Path(path), _utterances(layout, "train", Path(path).stem)) for path in files])
 
 
@@ -158,7 +161,7 @@ def needed_stages(layout: Layout) -> set[str]:
         name = waiting.pop()
         found.add(name)
         further = set(config.lineage(name))
-        if config.needs_reasoning_data(name):
+        if config.needs_training_hypotheses(name):
             further |= set(config.reasoning.checkpoints)
         waiting |= further - found
     return found

@@ -7,7 +7,8 @@ of processes changes nothing but how long the step takes.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -27,8 +28,54 @@ def batches_of_pass(lengths: Sequence[float], batch_size: int, seed: int, number
     True
     """
     rng = np.random.default_rng([seed, number])
+    return _bucketed(rng.permutation(len(lengths)), lengths, batch_size, rng)
+
+
+def keys_of_pass(
+    lengths: Sequence[float], batch_size: int, seed: int, number: int, languages: Sequence[str], temperature: float
+) -> list[list[Key]]:
+    """As `batches_of_pass`, with languages drawn in proportion to n^(1 / temperature), n being their utterances.
+
+    The pass is as long, but has some utterances several times, or not at all. Each copy counts as a pass of its own, so
+    that it is augmented differently.
+    """
+    rng = np.random.default_rng([seed, number])
+    of_language: dict[str, list[int]] = {}
+    for index, language in enumerate(languages):
+        of_language.setdefault(language, []).append(index)
+    counts = language_counts({name: len(indices) for name, indices in of_language.items()}, temperature)
+    copies = max(-(-counts[name] // len(indices)) for name, indices in of_language.items())
+    drawn: list[Key] = []
+    for name, indices in sorted(of_language.items()):
+        for start in range(0, counts[name], len(indices)):
+            chosen = rng.permutation(indices)[: counts[name] - start]
+            drawn += [(number * copies + start // len(indices), index) for index in chosen.tolist()]
+    order = rng.permutation(len(drawn))
+    batches = _bucketed(order, [lengths[index] for _, index in drawn], batch_size, rng)
+    return [[drawn[place] for place in batch] for batch in batches]
+
+
+def language_counts(utterances: Mapping[str, int], temperature: float) -> dict[str, int]:
+    """How often a pass draws each language, given its number of utterances: as often in all as there are utterances.
+
+    >>> language_counts({"en": 900, "th": 100}, 2.0), language_counts({"en": 900, "th": 100}, 1.0)
+    ({'en': 750, 'th': 250}, {'en': 900, 'th': 100})
+    """
+    total = sum(utterances.values())
+    weights = {name: math.exp(math.log(count) / temperature) for name, count in utterances.items()}
+    exact = {name: total * weight / sum(weights.values()) for name, weight in weights.items()}
+    counts = {name: int(share + 1e-9) for name, share in exact.items()}
+    # Largest remainders first; of equal ones, the first by name.
+    rest = sorted(exact, key=lambda name: (counts[name] - exact[name], name))[: total - sum(counts.values())]
+    return {name: count + (name in rest) for name, count in counts.items()}
+
+
+def _bucketed(
+    order: np.ndarray, lengths: Sequence[float], batch_size: int, rng: np.random.Generator
+) -> list[list[int]]:
+    """The utterances in batches of similar length, in random order; `order` says which share a pool."""
     # Drop the remainder before sorting: afterwards it would be the longest utterances in every pass.
-    order = rng.permutation(len(lengths))[: len(lengths) // batch_size * batch_size]
+    order = order[: len(order) // batch_size * batch_size]
     length_of = np.asarray(lengths)
     batches: list[list[int]] = []
     for start in range(0, len(order), batch_size * _BATCHES_PER_POOL):
@@ -42,10 +89,21 @@ class BatchPlan:
     """All `count` micro-batches of a stage, as a batch sampler of keys for a DataLoader.
 
     accumulation: micro-batches per step, over which the step's utterances are distributed so that each costs the same
-    (`even_cuts`); processes take them in turn. Raises ValueError if there are too few utterances for one micro-batch.
+    (`even_cuts`); processes take them in turn. languages, temperature: see `keys_of_pass`; by default each pass has
+    every utterance once. Raises ValueError if there are too few utterances for one micro-batch.
     """
 
-    def __init__(self, lengths: Sequence[float], batch_size: int, count: int, seed: int, accumulation: int = 1) -> None:
+    def __init__(
+        self,
+        lengths: Sequence[float],
+        batch_size: int,
+        count: int,
+        seed: int,
+        accumulation: int = 1,
+        *,
+        languages: Sequence[str] = (),
+        temperature: float = 1.0,
+    ) -> None:
         if len(lengths) < batch_size:
             raise ValueError(f"{len(lengths)} utterances do not fill a batch of {batch_size}")
         self.lengths = lengths
@@ -56,6 +114,8 @@ class BatchPlan:
         self.count = count
         self.seed = seed
         self.accumulation = accumulation
+        self.languages = languages
+        self.temperature = temperature
 
     def __len__(self) -> int:
         return self.count
@@ -76,10 +136,16 @@ class BatchPlan:
     def _drawn(self) -> Iterator[list[Key]]:
         left, number = self.count, 0
         while left > 0:
-            for batch in batches_of_pass(self.lengths, self.size, self.seed, number)[:left]:
-                yield [(number, index) for index in batch]
+            for batch in self._pass(number)[:left]:
+                yield batch
                 left -= 1
             number += 1
+
+    def _pass(self, number: int) -> list[list[Key]]:
+        drawn = self.lengths, self.size, self.seed, number
+        if self.temperature == 1:
+            return [[(number, index) for index in batch] for batch in batches_of_pass(*drawn)]
+        return keys_of_pass(*drawn, self.languages, self.temperature)
 
 
 def even_cuts(keys: Sequence[Key], lengths: Sequence[float], count: int) -> list[list[Key]]:

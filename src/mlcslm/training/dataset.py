@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from mlcslm.corpus.audio import SAMPLE_RATE, read_segment
-from mlcslm.corpus.augmentation import Augmenter
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
 from mlcslm.io.parquet import read_table
-from mlcslm.model.encoder_cache import EncoderCache, augmentation_rng, moved_boundaries
+from mlcslm.model.distortions import Distortions, augmentation_rng
+from mlcslm.model.encoder_cache import EncoderCache, moved_boundaries
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.runtime.progress import say
 from mlcslm.text.context import context_lines, utterances_before
@@ -25,24 +24,29 @@ from mlcslm.text.diarized import diarized_text
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
+from mlcslm.training.reasoning_data import transcripts_as_context
 from mlcslm.training.stretches import SAID, stretches_of
 from mlcslm.training.turns import FIRST
 
 _COLUMNS = ["utterance_id", "session_id", "grp", "turn", "speaker", "audio", "start", "end", "text"]
-_CONTEXT_STREAM = 1  # keeps this random stream apart from those that augment
+_CONTEXT_STREAM, _SOURCE_STREAM = 1, 3  # keep these random streams apart from those that augment
+
+ContextSource = Literal["references", "hypotheses", "mixed"]
 
 
 class UtteranceDataset(Dataset[dict[str, Any]]):
     """Utterances of `manifest` that have text, last at most `max_duration_s` and are in no session of `fold`.
 
     Item (pass, index) holds `input_ids`, `labels` and either `encoder_frames` (T, d) from `cache`, or `input_features`
-    (M, F) of the audio, augmented by `augmenter` with a random stream per (seed, pass, utterance). The target is the
-    reference under protocol `mlcslm-2025`, exactly as hypotheses are scored against it; with template "reasoning" it
-    follows the reflection from `reasoning` (see `reasoning_data`). The prompt contains the references of the previous
-    `context` utterances, except in a share of `context_dropout`, redrawn in each pass. turns: with the manifest's whole
-    turns (`mlcslm.training.turns`), if it has any. boundaries_s: without a cache, which has moved its own, half of all
-    starts and ends, redrawn in each pass, are moved outwards by up to this many seconds. With template "diarized"
-    examples are stretches of conversation (`stretches_of`), whose audio is read, not cached.
+    (M, F) of the audio with its `distortions`, drawn per (seed, pass, utterance). The target is the reference under
+    protocol `mlcslm-2025`, exactly as hypotheses are scored against it; with template "reasoning" it follows the
+    reflection from `reasoning` (see `reasoning_data`). The prompt contains the references of the previous `context`
+    utterances, except in a share of `context_dropout`, redrawn in each pass. context_source: with "hypotheses", those
+    in the files `hypotheses` take their place, and with "mixed" in half of the examples, redrawn in each pass; an
+    utterance without one keeps its reference. turns: with the manifest's whole turns (`mlcslm.training.turns`), if it
+    has any. boundaries_s: without a cache, which has moved its own, half of all starts and ends, redrawn in each pass,
+    are moved outwards by up to this many seconds. With template "diarized" examples are stretches of conversation
+    (`stretches_of`), whose audio is read, not cached.
     """
 
     def __init__(
@@ -52,13 +56,15 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         template: Template,
         *,
         cache: EncoderCache | None = None,
-        augmenter: Augmenter | None = None,
+        distortions: Distortions | None = None,
         seed: int = 0,
         max_duration_s: float = 30.0,
         fold: tuple[int, int] | None = None,
         reasoning: str | os.PathLike[str] | None = None,
         context: int = 0,
         context_dropout: float = 0.0,
+        context_source: ContextSource = "references",
+        hypotheses: Sequence[Path] = (),
         turns: bool = False,
         boundaries_s: float = 0.0,
     ) -> None:
@@ -97,18 +103,20 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
         self.context_dropout = context_dropout
+        self.context_source = context_source
         # A stretch has no context (`StageConfig`), and its id is no utterance's.
-        self.contexts = {
-            row["utterance_id"]: context_lines(
-                [other["text"] for other in before.get(row.get(FIRST) or row["utterance_id"], ())]
-            )
-            for row in self.rows
-        }
+        preceding = {row["utterance_id"]: before.get(row.get(FIRST) or row["utterance_id"], []) for row in self.rows}
+        self.contexts = {name: context_lines([other["text"] for other in others]) for name, others in preceding.items()}
+        self.heard_contexts: dict[str, list[str]] = {}
+        if context_source != "references":
+            self.heard_contexts = _heard_contexts(manifest, preceding, transcripts_as_context(hypotheses))
         self.boundaries_s = boundaries_s
         self.processor = processor
         self.template: Template = template
         self.cache = cache
-        self.augmenter = augmenter
+        self.distortions = distortions or Distortions()
+        if template == "diarized":  # whose answers say when
+            self.distortions = replace(self.distortions, speeds=())
         self.seed = seed
 
     def __len__(self) -> int:
@@ -118,6 +126,11 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     def lengths(self) -> Sequence[float]:
         """Duration of each utterance in seconds."""
         return [row["end"] - row["start"] for row in self.rows]
+
+    @property
+    def languages(self) -> Sequence[str]:
+        """Language token of each utterance."""
+        return [self.processor.groups[row["grp"]].token for row in self.rows]
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.rows[key[1]]
@@ -144,10 +157,15 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         number, index = key
         name = self.rows[index]["utterance_id"]
         if self.context_dropout:
-            rng = np.random.default_rng([self.seed, number, zlib.crc32(name.encode()), _CONTEXT_STREAM])
+            rng = augmentation_rng(self.seed, number, name, _CONTEXT_STREAM)
             if rng.random() < self.context_dropout:
                 return []
-        return self.contexts[name]
+        if self.context_source == "references":
+            return self.contexts[name]
+        if self.context_source == "mixed":
+            rng = augmentation_rng(self.seed, number, name, _SOURCE_STREAM)
+            return self.contexts[name] if rng.random() < 0.5 else self.heard_contexts[name]
+        return self.heard_contexts[name]
 
     def boundaries(self, key: Key) -> tuple[float, float]:
         """Start and end of what an example hears of its session, in seconds; the end may lie past the session's."""
@@ -162,10 +180,27 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         if self.cache is not None:
             cached = self.cache.read(row["utterance_id"], number)
             return {"encoder_frames": torch.from_numpy(cached.frames.astype("float32"))}, cached.samples
-        waveform = read_segment(row["audio"], *self.boundaries(key))
-        if self.augmenter is not None:
-            waveform = self.augmenter(waveform, augmentation_rng(self.seed, number, row["utterance_id"]))
-        return {"input_features": self.processor.log_mel([waveform])[0][0]}, len(waveform)
+        drawn = self.seed, number, row["utterance_id"]
+        longest = self.processor.features.max_samples
+        heard = self.distortions.audio(read_segment(row["audio"], *self.boundaries(key)), *drawn, longest=longest)
+        log_mel = self.distortions.log_mel(self.processor.log_mel([heard])[0][0], len(heard), *drawn)
+        return {"input_features": log_mel}, len(heard)
+
+
+def _heard_contexts(
+    manifest: str | os.PathLike[str], preceding: Mapping[str, Sequence[dict[str, Any]]], heard: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Context lines of each utterance from what was `heard` in those before it, or else from their references."""
+    needed = {other["utterance_id"] for others in preceding.values() for other in others}
+    if missing := needed - set(heard):
+        say(
+            f"{manifest}: no hypothesis for {len(missing)} of {len(needed)} utterances, e.g. {min(missing)}: "
+            "their references are the context"
+        )
+    return {
+        name: context_lines([heard.get(other["utterance_id"], other["text"]) for other in others])
+        for name, others in preceding.items()
+    }
 
 
 def _read_thoughts(path: Path, rows: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -93,7 +93,10 @@ def _job_file(name: str, config: Config, paths: StagePaths) -> Iterator[Path]:
     """The job of each process, as a file in a folder that all nodes see."""
     paths.work.mkdir(parents=True, exist_ok=True)
     job = paths.work / f"job-{uuid.uuid4().hex}.json"
-    folders = {key: str(value) if value else None for key, value in dataclasses.asdict(paths).items()}
+    folders = {
+        key: list(map(str, value)) if isinstance(value, tuple) else value and str(value)
+        for key, value in dataclasses.asdict(paths).items()
+    }
     job.write_text(json.dumps({"name": name, "config": config.model_dump(mode="json"), "paths": folders}), "utf-8")
     try:
         yield job
@@ -166,7 +169,10 @@ def _main(job_file: str, *options: str) -> None:
         os.environ["LOCAL_WORLD_SIZE"] = tasks[0] if tasks else "1"
 
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    folders: dict[str, Any] = {key: Path(value) if value else None for key, value in job["paths"].items()}
+    folders: dict[str, Any] = {
+        key: tuple(map(Path, value)) if isinstance(value, list) else value and Path(value)
+        for key, value in job["paths"].items()
+    }
     try:
         with raises_on_request():
             from mlcslm.training.stage import train_stage

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 class TrainingLog(TrainerCallback):
     """Appends a line per logged step to `path` (JSON lines); steps repeated after a resume replace their lines.
 
-    telemetry: of a reinforcement stage, to add its columns.
+    telemetry: of a reinforcement stage, to add its columns; columns: further ones of a step.
     """
 
     def __init__(self, path: str | os.PathLike[str], name: str, telemetry: Telemetry | None = None) -> None:
@@ -41,6 +41,8 @@ class TrainingLog(TrainerCallback):
         self.name = name
         self.telemetry = telemetry
         self.trainer: Any = None
+        self.columns: Callable[[int], Mapping[str, float | None]] = lambda step: {}
+        self._rows: list[dict[str, Any]] = []
         self._bar: tqdm[Any] | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -79,6 +81,7 @@ class TrainingLog(TrainerCallback):
         }
         if self.telemetry is not None:
             row |= self.telemetry(logs, self._rows)
+        row |= self.columns(state.global_step)
         self._rows.append(row)
         self._tokens = tokens
         with open(self.path, "a", encoding="utf-8") as file:
@@ -86,14 +89,21 @@ class TrainingLog(TrainerCallback):
         self._bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
         self._bar.update(state.global_step - self._bar.n)
 
+    @property
+    def is_collapsed(self) -> bool:
+        """Whether the last step's answers count as collapsed; never in processes that keep no log."""
+        return bool(self._rows and self._rows[-1].get("collapsed"))
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 
 
-def write_training_log(source: Path, out: Path, checkpoint: str, telemetry: Telemetry | None = None) -> None:
-    """Turn a log of JSON lines into `training_log.parquet`, with the columns of `telemetry` after the usual ones."""
-    schema = pa.schema([*SCHEMA, *(telemetry.fields if telemetry else ())])
+def write_training_log(
+    source: Path, out: Path, checkpoint: str, telemetry: Telemetry | None = None, fields: Sequence[pa.Field] = ()
+) -> None:
+    """Turn a log of JSON lines into `training_log.parquet`, with those of `telemetry` and `fields` as last columns."""
+    schema = pa.schema([*SCHEMA, *(telemetry.fields if telemetry else ()), *fields])
     rows = [{"checkpoint": checkpoint, **row} for row in read_rows(source)]
     write_table(pa.Table.from_pylist(rows, schema=schema), out)

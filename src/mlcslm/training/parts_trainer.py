@@ -52,18 +52,29 @@ class PartsTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Save the trained weights only: the rest of the model is in the parent checkpoint."""
-        tensors = {name: parameter.detach().cpu().contiguous() for name, parameter in self._trained_parameters()}
         folder = Path(output_dir) if output_dir else _output_folder(self.args)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / _WEIGHTS_FILE)
+        save_file(self.trained_weights(), folder / _WEIGHTS_FILE)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        tensors = load_file(Path(resume_from_checkpoint) / _WEIGHTS_FILE)
+        self.set_trained_weights(load_file(Path(resume_from_checkpoint) / _WEIGHTS_FILE))
+
+    def trained_weights(self) -> dict[str, torch.Tensor]:
+        """The trained weights by name, on the CPU; those of a model on the CPU are not copied."""
+        return {name: parameter.detach().cpu().contiguous() for name, parameter in self._trained_parameters()}
+
+    def set_trained_weights(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Give the model weights as `trained_weights` returns them."""
+        rest = dict(tensors)
         with torch.no_grad():
             for name, parameter in self._trained_parameters():
-                parameter.copy_(tensors.pop(name))
-        if tensors:
-            raise RuntimeError(f"{resume_from_checkpoint}: weights of parts that are not trained: {sorted(tensors)}")
+                parameter.copy_(rest.pop(name))
+        if rest:
+            raise RuntimeError(f"weights of parts that are not trained: {sorted(rest)}")
+
+    def resume(self, state: Path) -> None:
+        """Take the weights of a resumable state without training further."""
+        self._load_from_checkpoint(str(state))
 
     def _trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         assert self.model is not None
@@ -98,10 +109,14 @@ class Watch(TrainerCallback):
         write_json(folder / _WHOLE_MARKER, {"step": state.global_step, "files": files})
 
 
+def whole_states(folder: Path) -> dict[int, Path]:
+    """The complete states in `folder`, by step."""
+    return {int(path.parent.name.split("-")[1]): path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE_MARKER}")}
+
+
 def newest_state(folder: Path) -> Path | None:
     """The newest complete state in `folder` to resume from, or None. A damaged one is skipped with a message."""
-    whole = [path.parent for path in folder.glob(f"checkpoint-*/{_WHOLE_MARKER}")]
-    for state in sorted(whole, key=lambda path: int(path.name.split("-")[1]), reverse=True):
+    for _, state in sorted(whole_states(folder).items(), reverse=True):
         if (fault := _fault(state)) is None:
             return state
         say(f"{state}: skipped: damaged ({fault})")

@@ -106,17 +106,33 @@ def decoding_augmenter(config: Config, noise: Path | None, room_responses: Path 
     return Augmenter(1.0, noise, room_responses, config.reasoning.snr_db)
 
 
-def _read_hypotheses(manifest: Path, files: Sequence[Path]) -> dict[str, str]:
-    """Transcript of each utterance of `manifest`, white space collapsed."""
+def transcripts_as_context(files: Sequence[Path]) -> dict[str, str]:
+    """What utterances of the training set become in the prompts of the next ones, by id, as in decoding.
+
+    Empty for malformed answers and for those that never ended. Raises UserError for files of one folder that differ in
+    provenance.
+    """
+    rows = _read_files(files, "utterance_id", "transcript", "stop_reason")
+    return {row["utterance_id"]: "" if row["stop_reason"] == "length" else row["transcript"] or "" for row in rows}
+
+
+def _read_files(files: Sequence[Path], *columns: str) -> list[dict[str, Any]]:
+    """These columns of all hypotheses."""
     provenance: dict[Path, Any] = {}
-    names: list[str] = []
-    transcripts: list[str | None] = []
+    rows: list[dict[str, Any]] = []
     for file in files:
-        table = read_table(file, columns=["utterance_id", "transcript"])
+        table = read_table(file, columns=list(columns))
         if provenance.setdefault(file.parent, table.schema.metadata) != table.schema.metadata:
             raise UserError(f"{file}: made by a different checkpoint or decoding than its neighbours. {_REMEDY}")
-        names += table["utterance_id"].to_pylist()
-        transcripts += table["transcript"].to_pylist()
+        rows += table.to_pylist()
+    return rows
+
+
+def _read_hypotheses(manifest: Path, files: Sequence[Path]) -> dict[str, str]:
+    """Transcript of each utterance of `manifest`, white space collapsed."""
+    rows = _read_files(files, "utterance_id", "transcript")
+    names = [row["utterance_id"] for row in rows]
+    transcripts = [row["transcript"] for row in rows]
     expected = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()
     found = Counter(names)
     faults = {

@@ -49,7 +49,14 @@ def reinforcement_trainer(
         args=arguments,
         processor=processor,
         utterances=utterances,
-        plan=BatchPlan(utterances.lengths, size, stage.steps, config.seed),
+        plan=BatchPlan(
+            utterances.lengths,
+            size,
+            stage.steps,
+            config.seed,
+            languages=utterances.languages,
+            temperature=config.augmentation.language_temperature,
+        ),
         stage=stage,
         rewards={
             **{reward: reward_function(reward, stage) for reward in stage.rewards},

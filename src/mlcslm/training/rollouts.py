@@ -36,7 +36,7 @@ def roll_out(
     """
     if model.training:
         raise ValueError("the model is in training mode: its dropout would change the answers")
-    with _search_attention(model), merged_lora(model):
+    with search_attention(model), merged_lora(model):
         return [ids for group in _sample(model, prompts, utterance_ids, _requests(stage), seed) for ids in group]
 
 
@@ -73,7 +73,7 @@ def _sample(
 
 
 @contextmanager
-def _search_attention(model: SpeechLLM) -> Iterator[None]:
+def search_attention(model: SpeechLLM) -> Iterator[None]:
     """Restores afterwards the attention that the search has replaced."""
     language_model = model.model.language_model
     before = language_model.config._attn_implementation

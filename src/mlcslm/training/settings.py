@@ -13,6 +13,7 @@ from mlcslm.config.schema import Config
 from mlcslm.config.stages import Stage
 from mlcslm.corpus.augmentation import make_augmenter
 from mlcslm.errors import UserError
+from mlcslm.model.distortions import make_distortions
 from mlcslm.model.encoder_cache import open_cache
 from mlcslm.model.parts import part_parameters
 from mlcslm.model.precision import model_dtype, trains_in_bfloat16
@@ -64,7 +65,9 @@ def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: Sp
         raise UserError(f"{paths.cache}: holds outputs of an encoder as it is, but this stage trains the encoder.")
     return {
         "cache": open_cache(paths.cache, paths.manifest, model),
-        "augmenter": make_augmenter(config.augmentation, paths.noise, paths.room_responses),
+        "distortions": make_distortions(
+            config.augmentation, make_augmenter(config.augmentation, paths.noise, paths.room_responses)
+        ),
         "boundaries_s": config.augmentation.boundaries_s,
         "seed": config.seed,
         "max_duration_s": stage.max_duration_s,
@@ -86,7 +89,8 @@ def part_options(model: SpeechLLM, stage: Stage) -> dict[str, dict[str, float]]:
 class StagePaths:
     """Where a stage reads and writes.
 
-    parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections for template "reasoning".
+    parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections for template "reasoning";
+    hypotheses: of the training set, for stages whose context they are; dev: its manifest, for stages with `eval_steps`.
     """
 
     out: Path
@@ -97,3 +101,5 @@ class StagePaths:
     noise: Path | None = None
     room_responses: Path | None = None
     reasoning: Path | None = None
+    hypotheses: tuple[Path, ...] = ()
+    dev: Path | None = None

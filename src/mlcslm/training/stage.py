@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from transformers import TrainingArguments
@@ -30,9 +31,11 @@ from mlcslm.runtime.interruption import between_steps
 from mlcslm.text.templates import END_THINK, THINK
 from mlcslm.training.batches import BatchPlan
 from mlcslm.training.dataset import UtteranceDataset
+from mlcslm.training.dev_slice import DevSlice
 from mlcslm.training.log import TrainingLog, write_training_log
 from mlcslm.training.parts_trainer import PartsTrainer, StopOnRequest, Watch, newest_state
 from mlcslm.training.prompt_loss import LabelWeights
+from mlcslm.training.selection import FIELDS, Selection, remove_selection
 from mlcslm.training.settings import StagePaths, dataset_arguments, part_options, trainer_arguments
 from mlcslm.training.telemetry import Telemetry
 from mlcslm.training.tracking import tracked
@@ -60,6 +63,10 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
     }
     if paths.reasoning is not None:
         fingerprints["reasoning"] = sha256(paths.reasoning)
+    if paths.hypotheses:
+        fingerprints["hypotheses"] = fingerprint([sha256(path) for path in paths.hypotheses])
+    if paths.dev is not None:
+        fingerprints["dev"] = sha256(paths.dev)
     work = paths.work / fingerprint(fingerprints)[:16]
     work.mkdir(parents=True, exist_ok=True)
     with _sole_process(work) as waited:
@@ -70,13 +77,23 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
         _check_tokens(stage, model, name)
         set_trainable(model, stage.trains, lora=LoraSettings(**config.models.lora.model_dump()), seed=config.seed)
         with tracked(name, config):
-            _train(name, config, paths, work, model, processor)
+            selection = _train(name, config, paths, work, model, processor)
         if int(os.environ.get("RANK", "0")) == 0:
             paths.out.mkdir(parents=True, exist_ok=True)
             telemetry = Telemetry(stage, name) if isinstance(stage, ReinforcementConfig) else None
-            write_training_log(work / "log.jsonl", paths.out / "training_log.parquet", name, telemetry)
-            recipe = stage.model_dump(mode="json")
-            save_checkpoint(paths.out, model, name=name, parent=stage.parent, recipe=recipe, fingerprints=fingerprints)
+            fields = FIELDS if selection is not None else ()
+            write_training_log(work / "log.jsonl", paths.out / "training_log.parquet", name, telemetry, fields)
+            save = partial(
+                save_checkpoint,
+                model=model,
+                parent=stage.parent,
+                recipe=stage.model_dump(mode="json"),
+                fingerprints=fingerprints,
+            )
+            remove_selection(paths.out)
+            if selection is not None:
+                selection.finish(lambda folder: save(paths.out / folder, name=f"{name}/{folder}"), paths.out)
+            save(paths.out, name=name)
             shutil.rmtree(work)
 
 
@@ -117,9 +134,11 @@ def _check_tokens(stage: AnyStageConfig, model: SpeechLLM, name: str) -> None:
 
 def _train(
     name: str, config: Config, paths: StagePaths, work: Path, model: SpeechLLM, processor: SpeechProcessor
-) -> None:
+) -> Selection | None:
+    """Train the stage to its end; returns what chooses among its states, if it has `eval_steps`."""
     stage = config.stages[name]
     trainer: PartsTrainer
+    selection: Selection | None = None
     if isinstance(stage, ReinforcementConfig):
         from mlcslm.training.reinforcement import reinforcement_trainer  # trl alone takes seven seconds
 
@@ -131,14 +150,25 @@ def _train(
     log.trainer = trainer
     for callback in (log, Watch()):
         trainer.add_callback(callback)
+    if stage.eval_steps:
+        if paths.dev is None:
+            raise ValueError(f"stage {name} has eval_steps, but there is no manifest of dev")
+        dev = DevSlice(paths.dev, processor, stage, stage.template, config.seed)
+        selection = Selection(name, stage, work, dev, trainer, log)
+        log.columns = selection.columns
+        trainer.add_callback(selection)
     for unused in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(unused)
     state = newest_state(work)
+    if state is not None and selection is not None and selection.has_ended(int(state.name.split("-")[1])):
+        trainer.resume(state)
+        return selection
     if state is not None:
         print(f"{name}: resuming from step {state.name.split('-')[1]} of {stage.steps}", file=sys.stderr)
     with between_steps() as stop:
         trainer.add_callback(StopOnRequest(stop))
         trainer.train(resume_from_checkpoint=str(state) if state else None)
+    return selection
 
 
 def _supervised_trainer(
@@ -159,6 +189,8 @@ def _supervised_trainer(
         reasoning=paths.reasoning,
         context=stage.context,
         context_dropout=stage.context_dropout,
+        context_source=stage.context_source,
+        hypotheses=paths.hypotheses,
         turns=stage.turns,
         **options,
     )
@@ -179,6 +211,8 @@ def _supervised_trainer(
             stage.steps * stage.accumulation,
             config.seed,
             accumulation=stage.accumulation,
+            languages=dataset.languages,
+            temperature=config.augmentation.language_temperature,
         ),
         options=part_options(model, stage),
         label_weights=_label_weights(stage, processor),

@@ -173,6 +173,15 @@ class Layout(Paths):
         """The reflections, for stages that are trained on them."""
         return [str(self.reasoning())] if self.config.needs_reasoning_data(checkpoint) else []
 
+    def context_hypotheses(self, checkpoint: str) -> list[str]:
+        """Hypotheses of the training set, for stages whose context they are."""
+        source = getattr(self.config.stages[checkpoint], "context_source", "references")
+        return self.reasoning_hypotheses() if source != "references" else []
+
+    def measured_manifest(self, checkpoint: str) -> list[str]:
+        """Manifest of dev, for stages that measure themselves while they train."""
+        return [str(self.manifest("dev"))] if self.config.stages[checkpoint].eval_steps else []
+
     def shards(self) -> dict[str, list[str]]:
         """Groups of each decoding job, by the shard's name."""
         size = self.config.resources.languages_per_shard
@@ -279,6 +288,11 @@ class Layout(Paths):
         """All stages that the configuration's recipes are made of, in its order."""
         needed = {name for recipe in self.config.recipes.values() for name in self.config.lineage(recipe.checkpoint)}
         return [name for name in self.config.stages if name in needed]
+
+    def ctc_settings(self) -> dict[str, Any]:
+        """How CTC heads are trained; empty if no decoding has one."""
+        needed = any(decoding.needs_ctc_head for decoding in self.config.decodings.values())
+        return self.config.ctc.model_dump(mode="json") if needed else {}
 
     def has_candidates(self, decoding: str) -> bool:
         """Whether a decoding chooses among candidates, of which it keeps all."""
