@@ -93,14 +93,12 @@ def load_network(
         size, weights_path = card.size, path / WEIGHTS_FILE
     else:
         weights_path = _find_weights(source)
-    with torch.device("meta"):  # weights that would be drawn only to be replaced
-        model = build_network(network, size)
+    model = build_network(network, size)
     weights = _read_weights(weights_path)
     if network == "resnet101":
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith(CLASSIFIER)}
     _refuse_others(weights_path, network, model.state_dict(), weights)
-    own = {name: tensor.dtype for name, tensor in model.state_dict().items()}
-    model.load_state_dict({name: tensor.to(own[name], copy=True) for name, tensor in weights.items()}, assign=True)
+    model.load_state_dict(weights, strict=True)
     return model.eval()
 
 
