@@ -87,7 +87,9 @@ def diarizers(embedder: SpeakerEmbedder, segmentation: str | None) -> dict[str, 
         "silero": Diarizer(make_detector("silero", 8.0), embedder),
     }
     if segmentation:
-        found["segmentation"] = Diarizer(make_detector("segmentation", 8.0, segmentation), embedder)
+        detector = make_detector("segmentation", 8.0, segmentation)
+        found["segmentation, changes between windows"] = Diarizer(detector, embedder, resegment=False)
+        found["segmentation"] = Diarizer(detector, embedder)
     return found
 
 

@@ -10,6 +10,7 @@ from mlcslm.config.reading import parse_config
 from mlcslm.errors import FaultyInput
 
 ASR = {"checkpoint": "a", "decoding": "greedy"}
+ANSWERING = {"embedding": "ours", "stretch_s": 20, "asr": ASR | {"checkpoint": "answers"}}
 TRAINED = {"network": "resnet101", "training": {"steps": 1}}
 
 
@@ -20,7 +21,10 @@ def trained(**changes: Any) -> dict[str, Any]:
 
 VALUES: dict[str, Any] = {
     "models": {"encoder": "some/encoder", "language_model": "some/lm"},
-    "stages": {"a": {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 1}},
+    "stages": {
+        "a": {"parent": "foundation", "trains": ["projector"], "template": "plain", "steps": 1},
+        "answers": {"parent": "a", "trains": ["projector"], "template": "diarized", "steps": 1},
+    },
     "decodings": {"greedy": {}},
     "speaker_corpora": {"cnceleb": {"folder": "some/folder"}},
     "embeddings": {"public": {"network": "campplus", "checkpoint": "some/folder"}, "ours": TRAINED},
@@ -41,6 +45,10 @@ VALUES: dict[str, Any] = {
         ("diarizers", "one", {"embedding": "ours", "asr": ASR, "padding_s": -1}, "diarizers.one.padding_s"),
         ("diarizers", "one", {"embedding": "ours", "asr": ASR, "num_speakers": 2, "max_speakers": 3}, "or bounds"),
         ("diarizers", "one", {"embedding": "ours", "asr": ASR, "min_speakers": 3, "max_speakers": 2}, "at most max_sp"),
+        ("diarizers", "one", ANSWERING | {"asr": ASR}, "expected both stretch_s and template 'diarized'"),
+        ("diarizers", "one", ANSWERING | {"stretch_s": None}, "expected both stretch_s and template 'diarized'"),
+        ("diarizers", "one", ANSWERING | {"resegment": False}, "resegment false with stretch_s: the answers say"),
+        ("diarizers", "one", ANSWERING | {"max_segment_s": 60}, "max_segment_s is 60; expected at most stretch_s, 20"),
         ("embeddings", "ours", {"network": "campplus"}, "expected either checkpoint .* or training"),
         ("embeddings", "ours", TRAINED | {"checkpoint": "x"}, "expected either checkpoint .* or training"),
         ("embeddings", "ours", trained(corpora=["voxblink"]), "ours.training.corpora names 'voxblink'; .*: cnceleb"),
@@ -59,3 +67,8 @@ def test_an_embedding_is_trained_on_the_corpora_it_names() -> None:
     values = VALUES | {"embeddings": VALUES["embeddings"] | {"ours": trained(corpora=["cnceleb"], conversations=False)}}
     embeddings = parse_config(values).embeddings
     assert {name: embedding.corpora for name, embedding in embeddings.items()} == {"public": (), "ours": ("cnceleb",)}
+
+
+def test_an_answering_diarizer_may_know_how_many_speak() -> None:
+    known = ANSWERING | {"min_speakers": 2, "max_speakers": 4}
+    assert parse_config(VALUES | {"diarizers": {"one": known}}).diarizers["one"].stretch_s == 20

@@ -27,6 +27,14 @@ def test_other_voices_stay_apart_unless_their_number_is_bounded() -> None:
     assert link_speakers(TWO, [0, 1], most=1) == [1, 1]
 
 
+def test_no_more_are_joined_than_the_fewest_speakers_allow() -> None:
+    alike = [[1.0, 0.0], [1.0, 0.01], [1.0, 0.3]]
+    assert link_speakers(alike, [0, 1, 2]) == [1, 1, 1]
+    assert link_speakers(alike, [0, 1, 2], fewest=2) == [1, 1, 2]
+    assert link_speakers(alike, [0, 1, 2], fewest=2, most=2) == [1, 1, 2]
+    assert link_speakers(alike, [0, 1, 2], fewest=5) == [1, 2, 3]
+
+
 def test_none_and_one() -> None:
     assert link_speakers(np.zeros((0, 3)), []) == []
     assert link_speakers([[0.0, 0.0]], [4]) == [1]

@@ -17,10 +17,13 @@ pytestmark = pytest.mark.slow
 def test_jobs_are_those_of_a_dry_run(toy_config: dict[str, Any], make_toy: Any, tmp_path: Path) -> None:
     embedding = {"network": "resnet101", "size": {"channels": 8, "blocks": [1, 1, 1, 1]}, "training": {"steps": 1}}
     diarizer = {"embedding": "resnet101", "asr": {"checkpoint": "ckpt-7000", "decoding": "greedy"}}
+    stage = {"parent": "ckpt-7000", "trains": ["projector"], "template": "diarized", "steps": 1}
+    answering = {"embedding": "resnet101", "stretch_s": 20, "asr": {"checkpoint": "answers", "decoding": "greedy"}}
     toy = make_toy(tmp_path, toy_config).changed(
         {
+            "stages.answers": stage,
             "embeddings": {"resnet101": embedding},
-            "diarizers": {"baseline": diarizer, "resnet101-8": diarizer, "another": diarizer},
+            "diarizers": {"baseline": diarizer, "resnet101-8": diarizer, "another": diarizer, "answering": answering},
             "resources": {"languages_per_shard": 2},
             "decodings.choosing": {"method": "consensus", "consensus": {"candidates": 3}},
             "recipes": {

@@ -24,7 +24,7 @@ RULES = {
 }
 # On a CPU: the demo's own small foundation models, a manifest, and the single layer of a CTC head.
 ON_CPUS = "foundation|training_manifest|train_ctc_head"
-ON_GPUS = re.compile(rf"scripts/(?!{ON_CPUS})\w*(train|decode|encode|recognize|diarize|transcribe)\w*\.py")
+ON_GPUS = re.compile(rf"scripts/(?!{ON_CPUS})\w*(train|decode|encode|recognize|diarize|transcribe|answer)\w*\.py")
 
 
 def requests(rule: str) -> dict[str, Any]:

@@ -199,8 +199,14 @@ class DiarizerConfig(Section):
 
     @model_validator(mode="after")
     def _stretches_are_answered(self) -> DiarizerConfig:
-        if self.stretch_s is not None and self.asr.checkpoint is None:
+        if self.stretch_s is None:
+            return self
+        if self.asr.checkpoint is None:
             raise ValueError("stretch_s needs asr.checkpoint, a stage with template 'diarized'")
+        if idle := [key for key in ("keep_vad_boundaries", "resegment") if not getattr(self, key)]:
+            raise ValueError(f"{' and '.join(idle)} false with stretch_s: the answers say where turns end; remove")
+        if self.max_segment_s > self.stretch_s:
+            raise ValueError(f"max_segment_s is {self.max_segment_s:g}; expected at most stretch_s, {self.stretch_s:g}")
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,18 +70,29 @@ def answer_sessions(
     transcribe_segments(checkpoint, stretches, answers, decoding, languages, **options)
     rows = {row["utterance_id"]: row for row in read_table(stretches).to_pylist()}
     by_session: dict[str, list[dict[str, Any]]] = {}
-    malformed = 0
+    reasons: Counter[str] = Counter()
     for answer in read_table(answers).to_pylist():
         row = rows[answer["utterance_id"]]
-        said, wrong = said_in(answer["raw_text"], row["end"] - row["start"])
-        malformed += wrong > 0
+        said, _ = said_in(answer["raw_text"], row["end"] - row["start"])
+        reasons[answer["stop_reason"]] += 1
         by_session.setdefault(row["session_id"], []).append({"row": row, "answer": answer, "said": said})
-    say(f"{malformed:,} of {len(rows):,} answers are malformed, and were read as far as possible")
+    if reasons.total() > reasons["end"]:
+        say(f"{manifest.stem}: {describe_reasons(reasons)}, read as far as possible")
     found = [turn for name in by_session for turn in _turns(by_session[name], diarizer, languages)]
     write_table(pa.Table.from_pylist([segment for segment, _ in found], schema=SEGMENTS_SCHEMA), segments)
     schema = pa.unify_schemas([SCHEMA, pa.schema([SEGMENTS_SCHEMA.field(name) for name in SEGMENT_COLUMNS])])
     write_table(pa.Table.from_pylist([one for _, one in found], schema=schema), hypotheses)
     return recordings, faults
+
+
+def describe_reasons(reasons: Mapping[str, int]) -> str:
+    """How many answers are malformed or truncated, from the numbers of their `stop_reason`.
+
+    >>> describe_reasons({"end": 7, "length": 2, "malformed": 1})
+    '1 of 10 answers malformed, 2 truncated'
+    """
+    malformed, truncated = reasons.get("malformed", 0), reasons.get("length", 0)
+    return f"{malformed:,} of {sum(reasons.values()):,} answers malformed, {truncated:,} truncated"
 
 
 def _turns(
@@ -94,8 +106,13 @@ def _turns(
         for number, speaker in local
     ]
     voices = _voices(diarizer.embedder.embed_windows(waveform, [span for own in spans for span in own]), spans)
-    bounds = diarizer.num_speakers or diarizer.max_speakers
-    names = dict(zip(local, link_speakers(voices, [number for number, _ in local], most=bounds), strict=True))
+    linked = link_speakers(
+        voices,
+        [number for number, _ in local],
+        fewest=diarizer.num_speakers or diarizer.min_speakers or 1,
+        most=diarizer.num_speakers or diarizer.max_speakers,
+    )
+    names = dict(zip(local, linked, strict=True))
     merged: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for number, part in enumerate(stretches):
         row, answer = part["row"], part["answer"]

@@ -130,7 +130,7 @@ class Decoder:
     def hypothesis(self, row: dict[str, Any], ids: Sequence[int], audio_tokens: int, seconds: float) -> dict[str, Any]:
         """The hypothesis (a row of `SCHEMA`) that the generated `ids` spell."""
         ids, ended = self.processor.completion(ids)
-        answer = self.processor.parse(ids, self.template)
+        answer = self.processor.parse(ids, self.template, row["end"] - row["start"])
         reason = "length" if not ended else "end" if answer.well_formed else "malformed"
         return {
             "utterance_id": row["utterance_id"],

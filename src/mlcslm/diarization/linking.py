@@ -15,13 +15,14 @@ def link_speakers(
     stretches: Sequence[int],
     *,
     least: float = FEW_WINDOWS_COSINE,
+    fewest: int = 1,
     most: int | None = None,
 ) -> list[int]:
     """Speaker in the session, from 1 in order of appearance, of each speaker of a stretch.
 
     voices: (N, dim) embeddings, zero where there is none; stretches: the (N,) stretches that they are of. The two
     most alike are one again and again (average linkage of cosines), never two of one stretch, down to a cosine of
-    `least`; with `most`, down to so many speakers, as far as stretches allow.
+    `least`, but not to fewer speakers than `fewest`; with `most`, down to so many, as far as stretches allow.
 
     >>> link_speakers([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [1.0, 0.1]], [0, 0, 1, 1])
     [1, 2, 2, 1]
@@ -31,7 +32,7 @@ def link_speakers(
     cosines = vectors @ vectors.T
     sums = cosines.copy()
     apart = np.equal.outer(np.asarray(stretches), np.asarray(stretches))
-    while len(groups) > 1:
+    while len(groups) > max(fewest, 1):
         sizes = np.array([len(group) for group in groups])
         means = np.where(apart, -np.inf, sums / np.outer(sizes, sizes))
         first, second = sorted(int(place) for place in np.unravel_index(means.argmax(), means.shape))

@@ -22,7 +22,7 @@ from mlcslm.formats.segments import Segment
 FRAME = 512  # samples per probability: 32 ms
 CONTEXT = 64  # preceding samples that the network sees with a frame
 FRAME_MS = 1000 * FRAME // SAMPLE_RATE
-_BLOCK = 1024  # frames at once: 33 s of audio, whose activations stay in the cache
+_BLOCK = 512  # frames at once: 16 s of audio, whose activations stay in the cache
 _MODEL = "data/silero_vad.jit"
 # The parameters' names in the package's 16 kHz model.
 _PARTS = {
@@ -51,7 +51,7 @@ class SileroNetwork(nn.Module):
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """(frames, CONTEXT + FRAME) samples -> (frames, 128), each frame on its own."""
         spectrum = self.stft_conv(nn.functional.pad(frames[:, None], (0, CONTEXT), mode="reflect"))
-        hidden = torch.hypot(spectrum[:, :129], spectrum[:, 129:])
+        hidden = torch.addcmul(spectrum[:, :129].square(), spectrum[:, 129:], spectrum[:, 129:]).sqrt_()
         for convolution in (self.conv1, self.conv2, self.conv3, self.conv4):
             hidden = convolution(hidden).relu()
         return hidden.squeeze(-1)

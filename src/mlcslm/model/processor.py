@@ -140,10 +140,10 @@ class SpeechProcessor:
         text = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return cast("str", text)
 
-    def parse(self, ids: Sequence[int], template: Template) -> Answer:
+    def parse(self, ids: Sequence[int], template: Template, longest_s: float = float("inf")) -> Answer:
         """The answer in generated `ids`: `parse_answer` of their text up to the end token."""
         ids, ended = self.completion(ids)
-        return parse_answer(self.decode(ids[:-1] if ended else ids), template)
+        return parse_answer(self.decode(ids[:-1] if ended else ids), template, longest_s)
 
 
 def _pad_ids(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> torch.Tensor:

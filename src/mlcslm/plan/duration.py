@@ -34,7 +34,7 @@ OVERHEAD_S = {"train": 12.0, "decode": 8.0, "decode_training_set": 8.0, "encoder
 """Seconds that a job takes besides: importing, loading, writing (docs/log.md)."""
 _OTHER_S = 3.0
 _EMBEDDING_S = 60.0
-_DIARIZING = {"train_embedding", "diarize", "transcribe_segments"}
+_DIARIZING = {"train_embedding", "diarize", "transcribe_segments", "answer_sessions"}
 _FRAMES_A_SECOND, _FRAMES_A_TOKEN = 50, 5
 _SHAPES = Path(__file__).with_name("shapes.yaml")
 

@@ -64,6 +64,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
 def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
     """Number of jobs by rule, counting only those that the tables need, in execution order."""
     shards = len(layout.shards())
+    answering = sum(layout.config.diarizers[name].stretch_s is not None for name, _ in needed.diarized)
     counts = {
         "demo_corpus": int(layout.config.corpus.kind == "demo"),
         "manifest": len(layout.splits),
@@ -81,8 +82,9 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "stage_costs": int(RECIPES in needed.tables),
         "speaker_corpus": len(needed.speaker_corpora),
         "train_embedding": len(needed.embeddings),
-        "diarize": len(needed.diarized),
-        "transcribe_segments": len(needed.diarized),
+        "diarize": len(needed.diarized) - answering,
+        "transcribe_segments": len(needed.diarized) - answering,
+        "answer_sessions": answering,
         "score_diarization": len(needed.diarized),
         "evaluate": len(layout.external_inputs()),
         "database": int(bool(needed.tables)),

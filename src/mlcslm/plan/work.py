@@ -108,10 +108,12 @@ class Works:
         for diarizer, split in needed.diarized:
             checkpoint, decoding = self.config.transcriber(diarizer)
             size = self.splits[split]
-            hours["diarize"] += size.recordings_h * self.gpu.shares.diarization
+            answers = self.config.diarizers[diarizer].stretch_s is not None  # one job does both
+            hours["answer_sessions" if answers else "diarize"] += size.recordings_h * self.gpu.shares.diarization
             segments = size.hours * 3600 / SEGMENT_S
             if checkpoint in self.config.stages:
-                hours["transcribe_segments"] += self._decoding_hours(checkpoint, decoding, segments, cached=False)
+                rule = "answer_sessions" if answers else "transcribe_segments"
+                hours[rule] += self._decoding_hours(checkpoint, decoding, segments, cached=False)
         for embedding in needed.embeddings:
             hours["train_embedding"] += self._embedding_hours(self.config.embeddings[embedding])
         return {rule: value for rule, value in hours.items() if value}

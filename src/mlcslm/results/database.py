@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -100,6 +101,7 @@ def build_database(
     external: Sequence[ExternalSystem] = (),
     oracles: Sequence[Path] = (),
     stage_costs: Path | None = None,
+    stretch_answers: Mapping[tuple[str, str], Path] = MappingProxyType({}),
     renaming: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Write `out`, tables of schema.sql and the views over them, from the workflow's Parquet files.
@@ -109,9 +111,10 @@ def build_database(
     counts of each diarizer and split; segments: their transcripts, by diarizer and split; tables, languages:
     tables.yaml and languages.tsv; systems: all that the config decodes; left_out: diarizers and recognisers that cannot
     run here, whose rows are left out of tables; external: systems decoded elsewhere; oracles: of decodings with
-    candidates; stage_costs: of the recipes' stages, if they are known; renaming: context entered before the finished
-    file is renamed into place, and left afterwards. Raises UserError, and leaves `out` as it was, if the
-    files disagree (counts must cover exactly the manifest's utterances) or another process is writing to `out`.
+    candidates; stage_costs: of the recipes' stages, if they are known; stretch_answers: of diarizers with `stretch_s`,
+    by diarizer and split; renaming: context entered before the finished file is renamed into place, and left
+    afterwards. Raises UserError, and leaves `out` as it was, if the files disagree (counts must cover exactly the
+    manifest's utterances) or another process is writing to `out`.
     """
     checked, groups = parse_config(config), read_languages(languages)
     paper_tables = with_own_rows(read_paper_tables(tables), checked)
@@ -159,6 +162,7 @@ def build_database(
                 loading.load_reinforcement_logs(connection, training_logs)
                 loading.load_diarization(connection, [*diarization, *counts_of(external, 2)])
                 loading.load_segments(connection, segments)
+                loading.load_stretch_answers(connection, stretch_answers)
                 load_answers(connection, external)
                 _check_protocol(connection, settings["protocol"])
                 scoring = checked.scoring
@@ -383,6 +387,12 @@ def _found(config: Config, layout: Layout) -> dict[str, Any]:
         ],
         "external": [ExternalSystem.read(folder) for folder in layout.external_on_disk()],
         "oracles": [path for system in systems if (path := layout.oracles(*system)).exists()],
+        "stretch_answers": {
+            diarizer: path
+            for diarizer in diarizers
+            if config.diarizers[diarizer[0]].stretch_s is not None
+            and (path := layout.diarization_answers(*diarizer)).exists()
+        },
         "stage_costs": path if (path := layout.stage_costs()).exists() and config.recipes else None,
     }
 
@@ -393,7 +403,7 @@ def _stamps(found: Mapping[str, Any]) -> dict[Path, tuple[int, int, int] | None]
     for kind in ("scores", "reflections", "training_logs", "diarization", "oracles"):
         paths += found[kind]
     paths += [found["stage_costs"]] if found["stage_costs"] else []
-    for kind in ("hypotheses", "segments"):
+    for kind in ("hypotheses", "segments", "stretch_answers"):
         paths += found[kind].values()
     paths += [system.folder / CARD for system in found["external"]]
     stamps: dict[Path, tuple[int, int, int] | None] = {}

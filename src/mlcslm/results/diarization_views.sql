@@ -41,6 +41,15 @@ GROUP BY d.system, d.split
 ORDER BY d.system, d.split;
 COMMENT ON VIEW diarization_by_system IS 'Each diarizer pooled over all groups: DER with its 95 % interval and three parts, tcpWER/tcpCER with its interval (low, high), cpWER and tcORC-WER in percent; scored_speech in seconds; speakers_right: recordings with the right number of speakers; inexact_recordings: recordings whose tcORC-WER may be too high';
 
+CREATE VIEW stretch_answers_by_system AS
+SELECT
+    system, split, count(*) AS answers, count(*) FILTER (stop_reason = 'malformed') AS malformed,
+    count(*) FILTER (stop_reason = 'length') AS truncated, count(*) FILTER ("loop") AS loops, avg(tokens) AS mean_tokens
+FROM stretch_answers
+GROUP BY system, split
+ORDER BY system, split;
+COMMENT ON VIEW stretch_answers_by_system IS 'Answers of each diarizer that answers with speakers and times: how many, how many malformed, truncated at the length limit or looping, and mean tokens';
+
 CREATE VIEW tcpwer_breakdown AS
 SELECT
     system, split, coalesce(grp, 'all') AS grp, CAST(sum(tcp_length) AS BIGINT) AS length, error_rate(tcp_errors, tcp_length) AS tcpwer,

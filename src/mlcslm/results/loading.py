@@ -50,6 +50,10 @@ SEGMENTS = [
     ),
     _LOOP,
 ]
+STRETCHES = [
+    *_schema(["utterance_id", "recording", "grp", "raw_text", "stop_reason"], ["tokens"], ["start", "end", "seconds"]),
+    _LOOP,
+]
 STAGE_COSTS = [
     *_schema(["checkpoint", "parent?"], ["steps"], ["flop"]),
     pa.field("ctc_flop", pa.float64(), metadata=MAY_BE_ABSENT),
@@ -221,6 +225,15 @@ def load_segments(connection: duckdb.DuckDBPyConnection, paths: Mapping[tuple[st
     """
     files = ((path, {"system": diarizer, "split": split}, SEGMENTS) for (diarizer, split), path in paths.items())
     insert_checked(connection, "diarized_segments", stage_files(files), SEGMENTS_CHECKS)
+
+
+def load_stretch_answers(connection: duckdb.DuckDBPyConnection, paths: Mapping[tuple[str, str], Path]) -> None:
+    """Fill `stretch_answers` from the file of each diarizer and split whose answers say who speaks when.
+
+    Raises FaultyInput for recordings that the manifest lacks.
+    """
+    files = ((path, {"system": diarizer, "split": split}, STRETCHES) for (diarizer, split), path in paths.items())
+    insert_checked(connection, "stretch_answers", stage_files(files), SEGMENTS_CHECKS)
 
 
 def load_training_logs(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:

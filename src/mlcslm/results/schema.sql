@@ -293,6 +293,27 @@ COMMENT ON COLUMN diarized_segments.stop_reason IS 'As in hypotheses';
 COMMENT ON COLUMN diarized_segments.seconds IS 'The segment''s share of its batch''s wall time';
 COMMENT ON COLUMN diarized_segments."loop" IS 'As in hypotheses';
 
+CREATE TABLE stretch_answers (
+    system VARCHAR NOT NULL REFERENCES diarizers (diarizer), split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
+    recording VARCHAR NOT NULL, grp VARCHAR NOT NULL, "start" DOUBLE NOT NULL, "end" DOUBLE NOT NULL,
+    raw_text VARCHAR NOT NULL, tokens INTEGER NOT NULL,
+    stop_reason VARCHAR NOT NULL CHECK (stop_reason IN ('end', 'length', 'malformed')),
+    seconds DOUBLE NOT NULL, "loop" BOOLEAN
+);
+COMMENT ON TABLE stretch_answers IS 'Answers of diarizers that answer stretches of a session with speakers and times (stretch_s), one row per stretch; diarized_segments has what was read from them';
+COMMENT ON COLUMN stretch_answers.system IS 'Diarizer';
+COMMENT ON COLUMN stretch_answers.split IS 'Split of the recording';
+COMMENT ON COLUMN stretch_answers.utterance_id IS 'Id of the stretch';
+COMMENT ON COLUMN stretch_answers.recording IS 'Session';
+COMMENT ON COLUMN stretch_answers.grp IS 'Its language or accent';
+COMMENT ON COLUMN stretch_answers."start" IS 'Start in the session''s audio, seconds';
+COMMENT ON COLUMN stretch_answers."end" IS 'End in the session''s audio, seconds';
+COMMENT ON COLUMN stretch_answers.raw_text IS 'Everything generated, special tokens included';
+COMMENT ON COLUMN stretch_answers.tokens IS 'Tokens generated';
+COMMENT ON COLUMN stretch_answers.stop_reason IS 'As in hypotheses; malformed: also speakers or times that are missing or impossible';
+COMMENT ON COLUMN stretch_answers.seconds IS 'The stretch''s share of its batch''s wall time';
+COMMENT ON COLUMN stretch_answers."loop" IS 'As in hypotheses';
+
 CREATE TABLE token_pairs (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, grp VARCHAR NOT NULL REFERENCES groups (grp),
     reference VARCHAR, hypothesis VARCHAR, count INTEGER NOT NULL CHECK (count > 0)

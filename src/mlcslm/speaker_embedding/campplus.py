@@ -54,7 +54,8 @@ class CAMPPlus(SpeakerNetwork):
             self.xvector.add_module(f"transit{number}", Transition(channels, channels // 2))
             channels //= 2
         self.xvector.add_module("out_nonlinear", _normalise(channels))
-        self.xvector.add_module("stats", StatisticsPooling())
+        self.pooling = StatisticsPooling()
+        self.xvector.add_module("stats", self.pooling)
         self.xvector.add_module("dense", EmbeddingLayer(2 * channels, embedding_size))
         for module in self.modules():
             if isinstance(module, nn.Conv1d):
@@ -66,9 +67,9 @@ class CAMPPlus(SpeakerNetwork):
         """(B, T, F) -> (B, C, T / 2)."""
         return self.xvector[:_POOLING](self.head(features.transpose(1, 2)))
 
-    def pooled(self, frames: torch.Tensor) -> torch.Tensor:
-        """(B, C, T) -> (B, embedding_size)."""
-        return self.xvector[_POOLING:](frames)
+    def projected(self, statistics: torch.Tensor) -> torch.Tensor:
+        """(N, 2 C) -> (N, embedding_size)."""
+        return self.xvector[-1](statistics)
 
     def on_cpu(self) -> FrameNetwork:
         """`FoldedCAMPPlus`: a third less time."""

@@ -61,7 +61,7 @@ class ERes2Net(SpeakerNetwork):
         self.fuse_mode12 = Fusion(2 * outer)
         self.fuse_mode123 = Fusion(4 * outer)
         self.fuse_mode1234 = Fusion(8 * outer)
-        self.pool = StatisticsPooling(epsilon=1e-8)
+        self.pooling = StatisticsPooling(epsilon=1e-8)
         self.seg_1 = nn.Linear(2 * 8 * outer * (features // 8), embedding_size)
 
     def frames(self, features: torch.Tensor) -> torch.Tensor:
@@ -74,9 +74,9 @@ class ERes2Net(SpeakerNetwork):
         fused = self.fuse_mode123(third, self.layer2_downsample(fused))
         return self.fuse_mode1234(self.layer4(third), self.layer3_downsample(fused))
 
-    def pooled(self, frames: torch.Tensor) -> torch.Tensor:
-        """(B, C, F / 8, T) -> (B, embedding_size)."""
-        return self.seg_1(self.pool(frames))
+    def projected(self, statistics: torch.Tensor) -> torch.Tensor:
+        """(N, statistics) -> (N, embedding_size)."""
+        return self.seg_1(statistics)
 
 
 class Res2Block(nn.Module):

@@ -49,7 +49,7 @@ class ResNet(SpeakerNetwork):
                 stage.append(Bottleneck(width, inner, stride if block == 0 else 1))
                 width = inner * EXPANSION
             self.add_module(f"layer{number + 1}", stage)
-        self.pool = StatisticsPooling(epsilon=1e-7)
+        self.pooling = StatisticsPooling(epsilon=1e-7)
         self.seg_1 = nn.Linear(2 * width * (features // 8), embedding_size)
 
     def frames(self, features: torch.Tensor) -> torch.Tensor:
@@ -58,9 +58,9 @@ class ResNet(SpeakerNetwork):
         x = torch.relu(self.bn1(self.conv1(x)))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
-    def pooled(self, frames: torch.Tensor) -> torch.Tensor:
-        """(B, C, F / 8, T) -> (B, embedding_size)."""
-        return self.seg_1(self.pool(frames))
+    def projected(self, statistics: torch.Tensor) -> torch.Tensor:
+        """(N, statistics) -> (N, embedding_size)."""
+        return self.seg_1(statistics)
 
 
 class Bottleneck(nn.Module):

@@ -136,11 +136,10 @@ def _diarization(layout: Layout) -> Iterator[Part]:
             yield Part("diarization", f"embedding {embedding}", trace, "steps")
     for diarizer, split in needed:
         folder = layout.diarization_counts(diarizer, split).parent
-        steps = (
-            ("segments.parquet", "diarize", "sessions"),
-            ("hypothesis.stm", "transcribe_segments", "segments"),
-            ("counts.parquet", "score_diarization", "sessions"),
-        )
+        found = [("segments.parquet", "diarize", "sessions"), ("hypothesis.stm", "transcribe_segments", "segments")]
+        if layout.config.diarizers[diarizer].stretch_s is not None:
+            found = [("hypothesis.stm", "answer_sessions", "stretches")]
+        steps = [*found, ("counts.parquet", "score_diarization", "sessions")]
         # Of several consecutive jobs, the first unfinished one shows how far the diarizer is.
         waiting = [(rule, unit) for file, rule, unit in steps if not (folder / file).is_file()]
         trace = log_trace(layout.log(waiting[0][0], diarizer, split)) if waiting else DONE

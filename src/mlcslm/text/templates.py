@@ -118,11 +118,12 @@ def target_text(group: Group, template: Template, transcript: str, think: str | 
     return f" {group.token} {thought}{TRANSCRIBE} {transcript} {END_TRANSCRIBE}"
 
 
-def parse_answer(raw: str, template: Template) -> Answer:
+def parse_answer(raw: str, template: Template, longest_s: float = float("inf")) -> Answer:
     """Parse a generated text. Malformed text is parsed as far as possible: nothing that was transcribed is lost.
 
     The transcript is the text after `<transcribe>`, up to `</transcribe>` or the end; without that tag, everything
-    outside `<think>` that is not a tag. End and padding tokens are dropped. With "diarized" it is the words alone.
+    outside `<think>` that is not a tag. End and padding tokens are dropped. With "diarized" it is the words alone, and
+    times beyond `longest_s`, the length of what was heard in seconds, are malformed.
 
     >>> parse_answer("<LANG_FR><transcribe> Ça va ? </transcribe><|im_end|>", "tagged")
     Answer(language='<LANG_FR>', transcript='Ça va ?', think=None, well_formed=True)
@@ -141,7 +142,7 @@ def parse_answer(raw: str, template: Template) -> Answer:
         language=language.group() if language else None,
         transcript=transcript,
         think=plain_text(thought.group(1)) if thought else None,
-        well_formed=_is_well_formed(text, template),
+        well_formed=_is_well_formed(text, template, longest_s),
     )
 
 
@@ -161,13 +162,13 @@ def plain_text(text: str) -> str:
     return " ".join(_TAG.sub(" ", text).replace(AUDIO_TOKEN, " ").split())
 
 
-def _is_well_formed(text: str, template: Template) -> bool:
+def _is_well_formed(text: str, template: Template, longest_s: float) -> bool:
     if template == "plain":
         return _TAG.search(text) is None
     match = (_WELL_FORMED_REASONING if template == "reasoning" else _WELL_FORMED_TAGGED).fullmatch(text)
     if match is None or any(_TAG.search(section) for section in match.groups()):
         return False
-    return template != "diarized" or parse_diarized(plain_text(match.group(1)))[1] == 0
+    return template != "diarized" or parse_diarized(plain_text(match.group(1)), longest_s)[1] == 0
 
 
 def _check_template(template: str) -> None:

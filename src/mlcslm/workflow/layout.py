@@ -277,6 +277,11 @@ class Layout(Paths):
             "reflections": [str(self.reflections(*system)) for system in measured],
             "diarization": [str(self.diarization_counts(*diarizer)) for diarizer in self.diarized(table)],
             "segments": [str(self.diarization_hypotheses(*diarizer)) for diarizer in self.diarized(table)],
+            "stretch_answers": [
+                str(self.diarization_answers(*one))
+                for one in self.diarized(table)
+                if self.config.diarizers[one[0]].stretch_s is not None
+            ],
             "logs": [str(self.training_log(name)) for name in checkpoints if name in self.config.stages],
             "manifests": [str(self.manifest(split)) for split in self.splits],
             "oracles": [str(self.oracles(*system)) for system in measured if self.has_candidates(system[1])],
