@@ -124,7 +124,7 @@ def save_encoder(folder: Path, *, mels: int = 80, positions: int = 1500, seed: i
 
 
 def save_language_model(
-    folder: Path, *, kind: str = "qwen2", tied: bool = False, spare: int = 0, seed: int = 2
+    folder: Path, *, kind: str = "qwen2", tied: bool = False, spare: int = 0, seed: int = 2, width: int = 32
 ) -> Path:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
@@ -133,7 +133,7 @@ def save_language_model(
     size = save_tokenizer(folder)
     shared = {
         "vocab_size": size + spare,
-        "hidden_size": 32,
+        "hidden_size": width,
         "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,

@@ -140,7 +140,7 @@ def test_conda_environments_of_rules_exist() -> None:
     named = {
         (path.parent / name).resolve() for path in RULES for name in re.findall(r'"(\S+\.yaml)"', path.read_text())
     }
-    assert named == {REPOSITORY / "envs" / "mlcslm.yaml"}
+    assert named == {REPOSITORY / "envs" / name for name in ("mlcslm.yaml", "vllm.yaml")}
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -6,6 +6,7 @@ rule decode:
         manifest=rules.manifest.output[0],
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, wildcards.split),
         ctc=lambda wildcards: layout.ctc_file(wildcards.checkpoint, wildcards.decoding),
+        engine=lambda wildcards: layout.engine_file(wildcards.decoding),
     output:
         layout.shard_hypotheses("{checkpoint}", "{decoding}", "{split}", "{shard}"),
     log:
@@ -50,6 +51,7 @@ rule decode_training_set:
     input:
         checkpoint=rules.train.output.checkpoint,
         manifest=layout.training_manifest(),
+        engine=lambda wildcards: layout.engine_file(preset.reasoning.decoding),
     output:
         layout.training_hypotheses("{checkpoint}", "{shard}"),
     log:

@@ -32,6 +32,7 @@ rule transcribe_segments:
     input:
         checkpoint=lambda wildcards: layout.transcriber_file(wildcards.diarizer),
         ctc=lambda wildcards: layout.ctc_file(*preset.transcriber(wildcards.diarizer)),
+        engine=lambda wildcards: layout.engine_file(preset.transcriber(wildcards.diarizer)[1]),
         segments=rules.diarize.output.segments,
     output:
         hypotheses=layout.diarization_hypotheses("{diarizer}", "{split}"),

@@ -4,6 +4,7 @@ rule answer_sessions:
         manifest=rules.manifest.output[0],
         embedding=lambda wildcards: layout.embedding_file(wildcards.diarizer),
         checkpoint=lambda wildcards: layout.transcriber_file(wildcards.diarizer),
+        engine=lambda wildcards: layout.engine_file(preset.transcriber(wildcards.diarizer)[1]),
     output:
         stretches=layout.diarization_stretches("{diarizer}", "{split}"),
         answers=layout.diarization_answers("{diarizer}", "{split}"),

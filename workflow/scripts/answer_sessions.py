@@ -6,6 +6,7 @@ with job(snakemake) as (config, _):
     from mlcslm.config.languages import read_languages
     from mlcslm.corpus.faults import faults_path, write_faults
     from mlcslm.decoding.answered import answer_sessions
+    from mlcslm.decoding.engine_environment import read_engine
     from mlcslm.diarization.pipeline import make_diarizer
     from mlcslm.formats.diarizer_output import write_transcripts, write_turns
 
@@ -23,6 +24,7 @@ with job(snakemake) as (config, _):
         skip_faulty=config.corpus.skip_faulty,
         encoder=config.models.encoder,
         language_model=config.models.language_model,
+        engine=read_engine(Path(snakemake.input.engine[0])) if snakemake.input.engine else None,
         **files,
     )
     write_turns(files["segments"], recordings, Path(snakemake.output.rttm))

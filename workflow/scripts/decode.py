@@ -25,5 +25,6 @@ with job(snakemake) as (config, layout):
             compiled=config.resources.compile_decoding,
             groups=snakemake.params.groups,
             several=len(names) > 1,
+            engine=grid.engine(names[0]),
         )
         grid.collect(out)

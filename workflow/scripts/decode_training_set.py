@@ -4,6 +4,7 @@ from mlcslm.workflow.job import job
 
 with job(snakemake) as (config, layout):
     from mlcslm.config.languages import read_languages
+    from mlcslm.decoding.engine_environment import read_engine
     from mlcslm.decoding.generation import DecodingPaths, Noise, decode_split
     from mlcslm.training.reasoning_data import decoding_augmenter
 
@@ -21,5 +22,6 @@ with job(snakemake) as (config, layout):
         compiled=config.resources.compile_decoding,
         groups=snakemake.params.groups,
         unseen=True,
+        engine=read_engine(Path(snakemake.input.engine[0])) if snakemake.input.engine else None,
         noise=Noise(augmenter, config.seed) if augmenter else None,
     )

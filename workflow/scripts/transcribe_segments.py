@@ -15,6 +15,7 @@ with job(snakemake) as (config, _):
 
         recognize_split(config.recognizers[name], segments, hypotheses, languages, name=name, columns=SEGMENT_COLUMNS)
     else:
+        from mlcslm.decoding.engine_environment import read_engine
         from mlcslm.decoding.generation import transcribe_segments
 
         transcribe_segments(
@@ -27,5 +28,6 @@ with job(snakemake) as (config, _):
             encoder=config.models.encoder,
             language_model=config.models.language_model,
             compiled=config.resources.compile_decoding,
+            engine=read_engine(Path(snakemake.input.engine[0])) if snakemake.input.engine else None,
         )
     write_transcripts(hypotheses, Path(snakemake.output.stm), Path(snakemake.output.seglst))

@@ -51,6 +51,11 @@ class DecodingConfig(Section):
     batch_size: int = Field(
         32, ge=1, description="utterances per batch (each takes `beams` rows, or as many as it has samples)"
     )
+    engine: Literal["own", "vllm"] = Field(
+        "own",
+        description="what runs the language model: this package's search, or vLLM in an environment of its own "
+        "(docs/serving.md), for methods `greedy` and `multinomial`",
+    )
     stop_loops: bool = Field(
         False, description="stop answers that loop; they count as truncated. Off in the paper's settings"
     )
@@ -73,10 +78,12 @@ class DecodingConfig(Section):
 
     @model_serializer(mode="wrap")
     def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Hypotheses record their decoding: files made before a section existed remain up to date."""
+        """Hypotheses record their decoding: files made before a key existed remain up to date."""
         values: dict[str, Any] = handler(self)
         if self.consensus is None:
             values.pop("consensus", None)
+        if self.engine == "own":
+            values.pop("engine", None)
         return values
 
     @model_validator(mode="after")
@@ -93,6 +100,17 @@ class DecodingConfig(Section):
             raise ValueError(
                 f"method {self.method!r} with beams {self.beams}: beam searches need 2 or more, other methods 1"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _engine_can_do_it(self) -> DecodingConfig:
+        if self.engine == "vllm":
+            if self.method not in ("greedy", "multinomial"):
+                raise ValueError(
+                    f"engine 'vllm' with method {self.method!r}: it does greedy and multinomial; use engine 'own'"
+                )
+            if self.context == "hypotheses":
+                raise ValueError("engine 'vllm' with context 'hypotheses', which it cannot wait for; use engine 'own'")
         return self
 
     def _check_candidates(self, consensus: ConsensusConfig) -> None:

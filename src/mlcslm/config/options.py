@@ -33,6 +33,22 @@ class ResourcesConfig(Section):
     )
 
 
+class VllmConfig(Section):
+    """vLLM, which runs in an environment of its own: its dependencies exclude this package's."""
+
+    python: str = Field(
+        "",
+        description="the Python of a virtual environment that has vLLM, such as `/opt/vllm/bin/python`; without one, "
+        "envs/vllm.yaml is used, with `--software-deployment-method conda`",
+    )
+
+
+class EnginesConfig(Section):
+    """What may run the language model in place of this package's own search (`decodings.<name>.engine`)."""
+
+    vllm: VllmConfig = Field(default_factory=VllmConfig, description="vLLM")
+
+
 class ReportConfig(Section):
     """What `<results>/report` holds besides its pages, and whether tables show the paper's numbers."""
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from mlcslm.config.base import ExtendedSection, Name, Rate, Section, Share
 from mlcslm.config.decoding import CtcConfig, DecodingConfig
 from mlcslm.config.diarization import DiarizerConfig, EmbeddingConfig, SpeakerCorpusConfig
-from mlcslm.config.options import ReportConfig, ResourcesConfig, TrackingConfig
+from mlcslm.config.options import EnginesConfig, ReportConfig, ResourcesConfig, TrackingConfig
 from mlcslm.config.recipes import RecipeConfig
 from mlcslm.config.recognizers import RecognizerConfig
 from mlcslm.config.stages import AnyStageConfig
@@ -218,6 +218,7 @@ class Config(Section):
     decodings: dict[Name, DecodingConfig] = Field(
         default_factory=dict, description="decodings by name; required if there are stages"
     )
+    engines: EnginesConfig = Field(default_factory=EnginesConfig, description="engines of decodings")
     ctc: CtcConfig = Field(default_factory=CtcConfig, description="CTC heads, which weigh candidates of a consensus")
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
     speaker_corpora: dict[Name, SpeakerCorpusConfig] = Field(

@@ -13,6 +13,7 @@ from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.consensus import candidate_requests, consensus_hypothesis
 from mlcslm.decoding.encoded_audio import EncodedAudio
+from mlcslm.decoding.engine import Engine
 from mlcslm.decoding.loops import has_loop
 from mlcslm.decoding.search import search, search_candidates
 from mlcslm.model.ctc import CtcHead
@@ -49,7 +50,7 @@ class Decoder:
     A row's "context", if any, goes into its prompt: transcripts of the preceding utterances, oldest first.
     audio: source of encoder outputs, shared by a job's decodings; by default the audio is read and encoded.
     compiled_trees: for compiled steps, shared by a job's decodings. ctc: the head on the model's encoder that judges
-    candidates, if the decoding has one.
+    candidates, if the decoding has one. engine: what answers, for a decoding that does not search itself.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Decoder:
         audio: EncodedAudio | None = None,
         compiled_trees: CompiledTrees | None = None,
         ctc: CtcHead | None = None,
+        engine: Engine | None = None,
     ) -> None:
         if decoding.needs_ctc_head and ctc is None:
             raise ValueError("candidates are to be weighed by a CTC head, but there is none")
@@ -71,18 +73,46 @@ class Decoder:
         self.decoding = decoding
         self.audio = audio or EncodedAudio(model, processor)
         self.compiled_trees = compiled_trees
+        self.engine = engine
 
     def decode(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """One hypothesis (a row of `schema_of` the decoding) per manifest row, in order."""
         started = time.perf_counter()
+        names = [row["utterance_id"] for row in rows]
+        if self.engine is not None:
+            embedded, audio_tokens = self._embedded(rows)
+            answers = self.engine.answers(embedded, names, self.decoding)
+            return self._hypotheses(rows, answers, audio_tokens, started)
         examples, audio_tokens = self.examples(rows)
         batch = self.processor.collate(examples, side="left")
         prompts = {name: tensor.to(self.model.device) for name, tensor in batch.items()}
-        names = [row["utterance_id"] for row in rows]
         if self.decoding.consensus is not None:
             frames = [example["encoder_frames"] for example in examples]
             return self._choose(rows, prompts, names, frames, audio_tokens, started)
         answers = search(self.model, prompts, names, self.decoding, self.compiled_trees)
+        return self._hypotheses(rows, answers, audio_tokens, started)
+
+    @torch.inference_mode()
+    def _embedded(self, rows: Sequence[dict[str, Any]]) -> tuple[list[torch.Tensor], list[int]]:
+        """Each row's prompt as the language model reads it, (L, h), and its audio tokens; encoded batch by batch."""
+        prompts: list[torch.Tensor] = []
+        audio_tokens: list[int] = []
+        for start in range(0, len(rows), self.decoding.batch_size):
+            examples, tokens = self.examples(rows[start : start + self.decoding.batch_size])
+            batch = {name: one.to(self.model.device) for name, one in self.processor.collate(examples).items()}
+            lengths = batch.pop("attention_mask").sum(1).tolist()
+            embedded_BLh = self.model.model.embed_prompts(**batch)
+            prompts += [one[:length] for one, length in zip(embedded_BLh, lengths, strict=True)]
+            audio_tokens += tokens
+        return prompts, audio_tokens
+
+    def _hypotheses(
+        self,
+        rows: Sequence[dict[str, Any]],
+        answers: Sequence[Sequence[int]],
+        audio_tokens: Sequence[int],
+        started: float,
+    ) -> list[dict[str, Any]]:
         seconds = (time.perf_counter() - started) / len(rows)
         return [
             self.hypothesis(row, ids, tokens, seconds)

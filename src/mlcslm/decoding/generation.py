@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,16 +21,24 @@ from mlcslm.decoding.batching import FittingBatches, length_buckets, with_next
 from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.decoder import SCHEMA, Decoder, schema_of
 from mlcslm.decoding.encoded_audio import EncodedAudio
+from mlcslm.decoding.engine import Engine, running_engine
+from mlcslm.decoding.engine_environment import EngineInfo
 from mlcslm.decoding.hypothesis_files import complete_hypotheses, provenance, rows_to_decode
 from mlcslm.decoding.long_utterances import Pieces, reported_pieces
 from mlcslm.decoding.read_ahead import Noise
+from mlcslm.errors import UserError
 from mlcslm.io.locks import exclusive
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.ctc import load_ctc_head
 from mlcslm.model.encoder_cache import open_cache
+from mlcslm.model.exported import drop_adapters
 from mlcslm.model.lora import merge_lora
+from mlcslm.model.packed import pack_language_model
 from mlcslm.model.precision import model_dtype
+from mlcslm.model.speech_llm import SpeechLLM
+
+_ENGINE_BATCHES = 4
 
 __all__ = ["SCHEMA", "Decoder", "DecodingPaths", "Noise", "decode_split", "decode_with_all", "length_buckets"]
 
@@ -74,6 +83,7 @@ def decode_with_all(
     columns: Sequence[str] = (),
     compiled: bool = False,
     several: bool = True,
+    engine: EngineInfo | None = None,
 ) -> None:
     """Decode the utterances of `groups` (all by default) in `manifest` with each of `decodings`, one output each.
 
@@ -83,7 +93,8 @@ def decode_with_all(
     need one. unseen: decode only the fold of this manifest that the checkpoint was trained
     without. columns: manifest columns to append to the outputs' own (`schema_of`). compiled: use compiled steps on a
     GPU. several: `decodings` may yield more than one, so encoder outputs are kept on disk for the next. Answers that do
-    not match the template are kept and flagged; nothing is left out. A killed decoding resumes where it was.
+    not match the template are kept and flagged; nothing is left out. A killed decoding resumes where it was. engine:
+    for decodings with `engine: vllm`; it is started once, for the first of them.
     """
     recipe = read_checkpoint(checkpoint).recipe
     rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None, columns)
@@ -97,25 +108,49 @@ def decode_with_all(
         dtype=model_dtype(),
     )
     merge_lora(model)
+    drop_adapters(model)
     model = model.to("cuda" if cuda else "cpu")  # type: ignore[arg-type]  # transformers' decorator hides `self`
+    pack_language_model(model)
     encoder_cache, audio = open_cache(cache, manifest, model), None
     head = load_ctc_head(ctc, model) if ctc is not None else None
     compiled_trees = CompiledTrees() if compiled and cuda else None
     lengths: dict[str, int] = {}
-    for out, decoding in decodings:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent, reused=several)
-        by = provenance(checkpoint, manifest, decoding, ctc)
-        if noise is not None:
-            by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
-        answers = decoding.consensus.candidates if decoding.consensus is not None else decoding.beams
-        beams = f" {answers}" if answers > 1 else ""
-        label = f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}"
-        decoder = Decoder(model, processor, recipe["template"], decoding, audio, compiled_trees, head)
-        decode = partial(_decode, decoder, rows, recipe=recipe, manifest=manifest, label=label, lengths=lengths)
-        schema = pa.unify_schemas([schema_of(decoding), appended])
-        hypotheses = complete_hypotheses(out, by, rows, decode, schema=schema, label=label)
-        lengths = {row["utterance_id"]: row["tokens"] for row in hypotheses}
+    with ExitStack() as until_the_end:
+        running: Engine | None = None
+        for out, decoding in decodings:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent, reused=several)
+            by = provenance(checkpoint, manifest, decoding, ctc, engine)
+            if noise is not None:
+                by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
+            label = _label(checkpoint, manifest, decoding)
+            other = decoding.engine != "own"
+            if other and running is None:
+                running = until_the_end.enter_context(_started(engine, model, decoding, out, label))
+            decoder = Decoder(
+                model, processor, recipe["template"], decoding, audio, compiled_trees, head, running if other else None
+            )
+            decode = partial(_decode, decoder, rows, recipe=recipe, manifest=manifest, label=label, lengths=lengths)
+            schema = pa.unify_schemas([schema_of(decoding), appended])
+            hypotheses = complete_hypotheses(out, by, rows, decode, schema=schema, label=label)
+            lengths = {row["utterance_id"]: row["tokens"] for row in hypotheses}
+
+
+def _label(checkpoint: Path, manifest: Path, decoding: DecodingConfig) -> str:
+    answers = decoding.consensus.candidates if decoding.consensus is not None else decoding.beams
+    beams = f" {answers}" if answers > 1 else ""
+    by = f" by {decoding.engine}" if decoding.engine != "own" else ""
+    return f"decoding {checkpoint.name} {manifest.stem}, {decoding.method}{beams} up to {decoding.max_new_tokens}{by}"
+
+
+def _started(
+    engine: EngineInfo | None, model: SpeechLLM, decoding: DecodingConfig, out: Path, label: str
+) -> AbstractContextManager[Engine]:
+    if engine is None:
+        raise UserError(
+            f"{label}: no engine is given; name a Python that has vLLM as engines.vllm.python (docs/serving.md)."
+        )
+    return running_engine(engine, model, decoding, out)
 
 
 def _decode(
@@ -142,8 +177,10 @@ def _decode(
         for hypotheses in decode_with_hypothesis_context(decoder, [*known, *pieces.rows], context, dict(done)):
             yield pieces.join(hypotheses)
         return
-    decode = FittingBatches(decoder.decode, decoding.batch_size, label)
-    for batch, following in with_next(length_buckets(pieces.rows, decoding.batch_size, lengths)):
+    # An engine replaces answers that end by others: the more it has, the less often it waits for the longest.
+    size = decoding.batch_size * (_ENGINE_BATCHES if decoder.engine is not None else 1)
+    decode = FittingBatches(decoder.decode, size, label)
+    for batch, following in with_next(length_buckets(pieces.rows, size, lengths)):
         decoder.audio.prepare([*batch, *following])
         for hypotheses in decode(batch):
             yield pieces.join(hypotheses)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcslm.config.decoding import DecodingConfig
+from mlcslm.decoding.engine_environment import EngineInfo, read_engine
 from mlcslm.decoding.hypothesis_files import is_finished, provenance, reuse_finished, rows_to_decode
 from mlcslm.workflow.layout import Layout
 
@@ -22,16 +23,20 @@ from mlcslm.workflow.layout import Layout
 def grid_of(layout: Layout, checkpoint: str, decoding: str, split: str) -> list[str]:
     """Names of the decodings that a table measures on `checkpoint` and `split` alongside `decoding`, which comes first.
 
-    The first table that has it decides; if none has, it is alone. Those that need a CTC head are kept apart from those
-    that do not, and so do not wait for it.
+    The first table that has it decides; if none has, it is alone. Those that need a CTC head or an engine are kept
+    apart from those that do not, and so do not wait for it.
     """
     decodings = layout.config.decodings
     for table in layout.tables:
         names = [name for of, name, on in layout.measured(table) if (of, on) == (checkpoint, split)]
         if decoding in names:
-            alike = [name for name in names if decodings[name].needs_ctc_head == decodings[decoding].needs_ctc_head]
+            alike = [name for name in names if _needs(decodings[name]) == _needs(decodings[decoding])]
             return list(dict.fromkeys([decoding, *alike]))
     return [decoding]
+
+
+def _needs(decoding: DecodingConfig) -> tuple[bool, str]:
+    return decoding.needs_ctc_head, decoding.engine
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,13 @@ class Grid:
         """Expected provenance of a decoding's hypotheses, and the utterances they should answer."""
         folder, manifest = self.layout.checkpoint(self.checkpoint), self.layout.manifest(self.split)
         ctc = self.layout.ctc_head(self.layout.config.encoder_of(self.checkpoint))
-        expected = provenance(folder, manifest, self.layout.config.decodings[name], ctc)
+        expected = provenance(folder, manifest, self.layout.config.decodings[name], ctc, self.engine(name))
         return expected, rows_to_decode(manifest, self.layout.shards()[self.shard])
+
+    def engine(self, name: str) -> EngineInfo | None:
+        """What runs the language model of a decoding of another engine, which the workflow has found before."""
+        found = self.layout.engine_file(name)
+        return read_engine(Path(found[0])) if found else None
 
     def _pending(self, name: str) -> Path:
         return self.layout.pending_hypotheses(self.checkpoint, name, self.split, self.shard)

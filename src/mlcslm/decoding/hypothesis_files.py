@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.corpus.folds import sessions_of_fold
+from mlcslm.decoding.engine_environment import EngineInfo
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import atomic_path, read_rows, sha256
 from mlcslm.io.parquet import read_table, write_table
@@ -42,17 +43,26 @@ def rows_to_decode(
     ]
 
 
-def provenance(checkpoint: Path, manifest: Path, decoding: DecodingConfig, ctc: Path | None = None) -> dict[str, str]:
+def provenance(
+    checkpoint: Path,
+    manifest: Path,
+    decoding: DecodingConfig,
+    ctc: Path | None = None,
+    engine: EngineInfo | None = None,
+) -> dict[str, str]:
     """What hypotheses depend on, as stored in their file: checkpoint, decoding and manifest (the last two JSON).
 
-    ctc: folder of the CTC head, for a decoding that needs one.
+    ctc: folder of the CTC head, for a decoding that needs one; engine: what runs the language model, for a decoding
+    that does not do so itself.
     """
     head = {"ctc": sha256(ctc / "ctc.json")} if ctc is not None and decoding.needs_ctc_head else {}
+    by = {"engine": engine.version} if engine is not None and decoding.engine != "own" else {}
     return {
         "checkpoint": sha256(checkpoint / "checkpoint.json"),
         "decoding": json.dumps(decoding.model_dump(mode="json")),
         "manifest": json.dumps(sha256(manifest)),
         **head,
+        **by,
     }
 
 

@@ -82,6 +82,17 @@ def atomic_folder(
 
 
 @contextlib.contextmanager
+def temporary_folder(beside: Path, ending: str) -> Iterator[Path]:
+    """Yield a new hidden folder on the disk of the file `beside`, for what is too large for the system's own.
+
+    ending: of its name, one for each use. Leftovers of this machine's killed processes are removed.
+    """
+    with _temporary_beside(beside, ending) as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+@contextlib.contextmanager
 def restored_on_error(folder: Path) -> Iterator[None]:
     """If the block raises, restore a folder of ours as it was before, or remove it if it did not exist."""
     with _temporary_beside(folder, "before") as before:

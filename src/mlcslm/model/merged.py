@@ -84,7 +84,7 @@ def save_merged(
     if not model.lora_is_merged:
         merge_lora(model)
     drop_adapters(model)
-    plain, embedding = _plain(model)
+    plain, embedding = plain_language_model(model)
     audio = folder / AUDIO_FOLDER
     audio.mkdir()
     with quiet_transformers():
@@ -107,8 +107,11 @@ def save_merged(
     return describe_export(folder, model, checkpoint, decoding)
 
 
-def _plain(model: SpeechLLM) -> tuple[PreTrainedModel, str]:
-    """The language model as transformers' own class, sharing its weights, and the name of its token embedding."""
+def plain_language_model(model: SpeechLLM) -> tuple[PreTrainedModel, str]:
+    """The language model as transformers' own class, sharing its weights, and the name of its token embedding.
+
+    Raises UserError if there is no such class for it.
+    """
     with torch.device("meta"):
         plain = AutoModelForCausalLM.from_config(model.config.text_config, dtype=model.dtype)
     try:

@@ -126,6 +126,13 @@ class SpeechLLMModel(SpeechLLMPreTrainedModel):
             **kwargs,
         )
 
+    def embed_prompts(
+        self, input_ids: torch.LongTensor, encoder_frames: torch.Tensor, encoder_frames_mask: torch.Tensor
+    ) -> torch.Tensor:
+        """What the language model reads of prompts with audio, (B, L, h); arguments and errors as of `forward`."""
+        embedded = self.get_input_embeddings()(input_ids)
+        return self._insert_audio(input_ids, embedded, encoder_frames, encoder_frames_mask)
+
     def _insert_audio(
         self,
         input_ids: torch.LongTensor | None,

@@ -169,6 +169,11 @@ class Layout(Paths):
             return []
         return [str(self.ctc_card(self.config.encoder_of(checkpoint)))]
 
+    def engine_file(self, decoding: str) -> list[str]:
+        """The description of the engine that runs a decoding's language model; empty for this package's own search."""
+        engine = self.config.decodings[decoding].engine if decoding in self.config.decodings else "own"
+        return [] if engine == "own" else [str(self.engine(engine))]
+
     def reasoning_file(self, checkpoint: str) -> list[str]:
         """The reflections, for stages that are trained on them."""
         return [str(self.reasoning())] if self.config.needs_reasoning_data(checkpoint) else []

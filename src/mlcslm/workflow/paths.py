@@ -85,6 +85,10 @@ class Paths:
         """Folder of the resumable states of a stage under way."""
         return self.root / "work" / checkpoint
 
+    def engine(self, name: str) -> Path:
+        """Which engine there is on this machine, and where."""
+        return self.root / "work" / "engines" / f"{name}.json"
+
     def shard_hypotheses(self, checkpoint: str, decoding: str, split: str, shard: str) -> Path:
         """Hypotheses of one shard of a system."""
         return self.root / "hypotheses" / checkpoint / decoding / split / f"{shard}.parquet"
