@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from toy_queries import changed, make, query
 
@@ -195,6 +197,22 @@ def test_segments_are_there_to_look_at(diarization_inputs: Any) -> None:
     )
     assert rows == [("S1", 0.0, 1.5, "good morning"), ("S2", 1.5, 4.5, None)]
     assert query(diarization_inputs, "SELECT count(*) FROM diarized_segments") == [(4 * 6 + 2 * 3,)]
+
+
+def test_answers_with_speakers_and_times_are_counted(diarization_inputs: Any) -> None:
+    path = diarization_inputs.folder / "diarization/campplus-8/test/hypotheses.parquet"
+    answers = path.with_name("answers.parquet")
+    rows = [row | {"raw_text": "[0.0"} for row in pq.read_table(path).to_pylist()]
+    for row, reason in zip(rows, ("malformed", "length", "malformed"), strict=False):
+        row["stop_reason"] = reason
+    pq.write_table(pa.Table.from_pylist(rows, schema=pq.read_schema(path)), answers)
+    inputs = replace(diarization_inputs, stretch_answers={("campplus-8", "test"): answers})
+    assert query(inputs, "SELECT * EXCLUDE (loops, mean_tokens) FROM stretch_answers_by_system") == [
+        ("campplus-8", "test", len(rows), 2, 1)
+    ]
+    changed(answers, recording=["Thai_01"])
+    with pytest.raises(UserError, match="1 segments of recordings that are no sessions"):
+        inputs.build()
 
 
 def test_segments_of_no_session_are_refused(diarization_inputs: Any) -> None:

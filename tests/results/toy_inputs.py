@@ -47,6 +47,7 @@ class Inputs:
     reflections: list[Path] = field(default_factory=list)
     diarization: list[Path] = field(default_factory=list)
     segments: list[Path] = field(default_factory=list)
+    stretch_answers: dict[tuple[str, str], Path] = field(default_factory=dict)
     oracles: list[Path] = field(default_factory=list)
     stage_costs: Path | None = None
     tables: Path = ROOT / "config/tables.yaml"
@@ -97,6 +98,7 @@ class Inputs:
             systems=inputs.systems,
             oracles=inputs.oracles,
             stage_costs=inputs.stage_costs,
+            stretch_answers=inputs.stretch_answers,
         )
         return self.out
 

@@ -9,7 +9,13 @@ from torch import nn
 
 
 class FrameNetwork(Protocol):
-    """What embeds windows: frame by frame, then pooled over the window and over stretches of it."""
+    """What embeds windows: frame by frame, then pooled over the window and over stretches of it.
+
+    cpu_rows: windows in every call on a CPU. Its kernels round differently for different numbers of rows; a fixed
+    number makes an embedding bit-identical whatever else is in the batch.
+    """
+
+    cpu_rows: int
 
     def frames(self, features: torch.Tensor) -> torch.Tensor:
         """(B, T, F) mean-normalised fbank -> (B, ..., T / stride, rounded up), what is pooled over time."""
@@ -60,6 +66,7 @@ class StatisticsPooling(nn.Module):
 class PooledFrames:
     """`pooled` and `pooled_parts` of a `FrameNetwork` that maps statistics of frames to embeddings."""
 
+    cpu_rows = 32  # more are no faster
     pooling: StatisticsPooling
 
     def projected(self, statistics: torch.Tensor) -> torch.Tensor:

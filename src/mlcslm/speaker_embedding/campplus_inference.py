@@ -28,11 +28,12 @@ from mlcslm.speaker_embedding.campplus import (
 )
 
 _HEAD_ROWS = 4  # windows whose 2-D activations, 0.8 MB each, stay in the cache
-_ROWS = 8  # windows whose channels, 0.3 MB each in the widest block, stay in it
 
 
 class FoldedCAMPPlus(PooledFrames):
     """`frames` and `pooled` of a CAM++ in evaluation mode, from copies of its weights, for float32 on a CPU."""
+
+    cpu_rows = 8  # their channels, 0.3 MB a window in the widest block, stay in the cache
 
     def __init__(self, network: CAMPPlus) -> None:
         self._head = _FoldedFrontEnd(network.head)
@@ -48,11 +49,7 @@ class FoldedCAMPPlus(PooledFrames):
 
     def frames(self, features: torch.Tensor) -> torch.Tensor:
         """(B, T, F) -> (B, C, T / 2)."""
-        return torch.cat([self._frames(rows) for rows in features.transpose(1, 2).split(_ROWS)])
-
-    def _frames(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, F, T) -> (B, C, T / 2)."""
-        heads = [self._head(rows) for rows in features.split(_HEAD_ROWS)]
+        heads = [self._head(rows) for rows in features.transpose(1, 2).split(_HEAD_ROWS)]
         x = self._tdnn(torch.cat(heads)).relu_()  # (B, C, T / 2)
         windows, _, frames = x.shape
         x = x.transpose(0, 1).reshape(-1, windows * frames)

@@ -29,11 +29,6 @@ from mlcslm.speaker_embedding.networks import FBANK
 MIN_FRAMES = frame_count(24_000)
 """Frames of 1.5 s, the diarization window: shorter input is repeated up to it, as in 3D-Speaker."""
 
-CPU_ROWS = 32
-"""Rows in every call of the network on a CPU with windows of that length; longer ones run one by one. CPU kernels round
-differently for different numbers of rows; a fixed number makes an embedding bit-identical whatever else is in the
-batch. More rows are no faster."""
-
 Embeddings = npt.NDArray[np.float32]
 
 
@@ -53,7 +48,8 @@ class SpeakerEmbedder:
     """Maps 16 kHz speech to vectors whose cosine tells how similar two voices are.
 
     network: as returned by `build_network`, with the weights that it keeps; settings: the features it was trained on.
-    Batch sizes apply on a GPU only: a CPU uses its own (`CPU_ROWS`).
+    Batch sizes apply on a GPU only: a CPU takes windows of `MIN_FRAMES` in the network's own number (`cpu_rows`), and
+    longer ones one by one.
     """
 
     def __init__(
@@ -152,7 +148,7 @@ class SpeakerEmbedder:
         for number, (_, first, end) in enumerate(segments):
             by_length.setdefault(max(end - first, MIN_FRAMES), []).append(number)
         for length, members in by_length.items():
-            rows = batch_size if not on_cpu else CPU_ROWS if length == MIN_FRAMES else 1
+            rows = batch_size if not on_cpu else self._run.cpu_rows if length == MIN_FRAMES else 1
             for at in range(0, len(members), rows):
                 batch = members[at : at + rows]
                 features = np.stack([_slice(*segments[number], length) for number in batch])
