@@ -11,7 +11,9 @@ import torch
 from torch.utils.hooks import RemovableHandle
 
 from mlcslm.config.schema import DecodingConfig
+from mlcslm.decoding import prefix_tree
 from mlcslm.decoding.decoder import Decoder
+from mlcslm.decoding.kv_cache import layer_states
 from mlcslm.decoding.sampling import UtteranceStreams
 from mlcslm.decoding.search import search
 from mlcslm.errors import UserError
@@ -86,12 +88,27 @@ def test_the_prompt_is_read_once_however_many_beams(decoder, prompts) -> None:
         search(decoder.model, prompts["batch"], prompts["names"], decoding)
     finally:
         hook.remove()
-    utterances, length = prompts["batch"]["input_ids"].shape
-    assert shapes[0] == (utterances, length)
-    assert {beams for _, beams in shapes[1:]} == {5}
-    searched = [count for count, _ in shapes]
+    lengths = prompts["batch"]["attention_mask"].sum(1)
+    read = [shape for shape in shapes if shape[1] != 5]
+    assert shapes[: len(read)] == read
+    assert sum(count for count, _ in read) == len(lengths)
+    assert lengths.sum() <= sum(count * length for count, length in read) < prompts["batch"]["input_ids"].numel()
+    searched = [count for count, _ in shapes[len(read) :]]
     assert searched == sorted(searched, reverse=True)
-    assert searched[-1] < utterances
+    assert searched[0] == len(lengths) > searched[-1]
+
+
+def test_prompts_read_a_few_at_a_time_are_those_read_at_once(decoder, prompts, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for tokens in (10**6, 200, 1):
+        monkeypatch.setattr(prefix_tree, "_PROMPT_TOKENS", tokens)
+        with torch.inference_mode():
+            tree, hidden = prefix_tree.read_prompts(decoder.model, prompts["batch"])
+        seen = prompts["batch"]["attention_mask"].bool()
+        states = [states.transpose(1, 2)[seen] for pair in layer_states(tree.cache) for states in pair]
+        found.append([hidden, *states])
+    for others in found[1:]:
+        torch.testing.assert_close(others, found[0])
 
 
 def test_keys_and_values_of_beams_that_died_are_cleared(decoder, prompts) -> None:

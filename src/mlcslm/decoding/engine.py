@@ -28,7 +28,9 @@ from mlcslm.model.merged import plain_language_model
 from mlcslm.model.speech_llm import SpeechLLM
 
 _MOST_POSITIONS = 4096
-"""Longest prompt and answer, if the model can do more: a CPU's memory for that many is reserved."""
+"""Longest prompt and answer, if the model can do more: memory for one of them is reserved."""
+_USUAL_PROMPT = 512
+"""Positions of a prompt that memory is reserved for on a CPU, for each answer side by side: 30 s of speech take 300."""
 
 
 class Engine:
@@ -105,12 +107,13 @@ class Engine:
 
 
 @contextlib.contextmanager
-def running_engine(info: EngineInfo, model: SpeechLLM, sequences: int, beside: Path) -> Iterator[Engine]:
+def running_engine(info: EngineInfo, model: SpeechLLM, decoding: DecodingConfig, beside: Path) -> Iterator[Engine]:
     """vLLM with the language model of `model`, whose adapters are merged and then dropped; it ends with the block.
 
-    sequences: answers side by side; beside: the file that is decoded for, next to which a copy of the language model
+    decoding: what it is started for; beside: the file that is decoded for, next to which a copy of the language model
     lies meanwhile. Raises UserError if vLLM cannot run the model.
     """
+    sequences = decoding.batch_size
     drop_adapters(model)
     plain, _ = plain_language_model(model)
     text = cast("PreTrainedConfig", model.config.text_config)
@@ -126,6 +129,7 @@ def running_engine(info: EngineInfo, model: SpeechLLM, sequences: int, beside: P
             "threads": torch.get_num_threads(),
             "sequences": sequences,
             "positions": positions,
+            "cached_positions": max(positions, sequences * (_USUAL_PROMPT + decoding.max_new_tokens)),
             "position_bytes": 2 * text.num_hidden_layers * heads * width * model.dtype.itemsize,
             "ends": [ends] if isinstance(ends, int) else ends,
             "suppressed": model.generation_config.suppress_tokens or [],

@@ -32,7 +32,9 @@ from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.ctc import load_ctc_head
 from mlcslm.model.encoder_cache import open_cache
+from mlcslm.model.exported import drop_adapters
 from mlcslm.model.lora import merge_lora
+from mlcslm.model.packed import pack_language_model
 from mlcslm.model.precision import model_dtype
 from mlcslm.model.speech_llm import SpeechLLM
 
@@ -106,7 +108,9 @@ def decode_with_all(
         dtype=model_dtype(),
     )
     merge_lora(model)
+    drop_adapters(model)
     model = model.to("cuda" if cuda else "cpu")  # type: ignore[arg-type]  # transformers' decorator hides `self`
+    pack_language_model(model)
     encoder_cache, audio = open_cache(cache, manifest, model), None
     head = load_ctc_head(ctc, model) if ctc is not None else None
     compiled_trees = CompiledTrees() if compiled and cuda else None
@@ -146,7 +150,7 @@ def _started(
         raise UserError(
             f"{label}: no engine is given; name a Python that has vLLM as engines.vllm.python (docs/serving.md)."
         )
-    return running_engine(engine, model, decoding.batch_size, out)
+    return running_engine(engine, model, decoding, out)
 
 
 def _decode(

@@ -9,20 +9,23 @@ heads, G query heads per key-value head, D head width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface, Cache
+from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from mlcslm.decoding.kv_cache import layer_states
 from mlcslm.errors import UserError
 from mlcslm.model.speech_llm import SpeechLLM
 
 TREE_ATTENTION = "beam_tree"
 """The name to pass to `set_attn_implementation`."""
+_PROMPT_TOKENS = 512  # read at a time on a CPU: a product of so many rows is as fast as any, and its result is cached
 _MIN_GROWTH = 64  # positions that buffers grow by, at least
 _MAX_ACTIVE_SHARE = 0.9  # finished utterances are dropped once no more than this share of the batch is searched
 _MIN_LIVE_SHARE = 0.7  # dead branches are removed once less than this share is alive
@@ -113,6 +116,20 @@ class _Buffer(DynamicLayer):
             buffer[:, :, start : self._length] = new
         return self._set(*(buffer[:, :, : self._length] for buffer in self._buffers))
 
+    def write_prompts(
+        self, rows: list[int], states: tuple[torch.Tensor, torch.Tensor], utterances: int, end: int
+    ) -> None:
+        """Write keys and values of the prompts of `rows`, left-padded, so that they end at position `end`."""
+        if not self.is_initialized:
+            self.lazy_initialization(*states)
+            self._length = end
+            # Zeros, since masked values count as well, with a weight of 0, and must be numbers.
+            shape = (utterances, states[0].shape[1], end + _MIN_GROWTH, states[0].shape[3])
+            self._buffers = [tensor.new_zeros(shape) for tensor in states]
+            self._set(*(buffer[:, :, :end] for buffer in self._buffers))
+        for buffer, new in zip(self._buffers, states, strict=True):
+            buffer[rows, :, end - new.shape[2] : end] = new
+
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """Keep only these utterances."""
         self._buffers = [buffer[indices, :, :] for buffer in self._buffers]
@@ -134,7 +151,7 @@ class _Buffer(DynamicLayer):
 
     def _enlarged(self, old: torch.Tensor, new: torch.Tensor, start: int) -> torch.Tensor:
         batch, heads, _, width = new.shape
-        larger = new.new_zeros(batch, heads, self._length + max(_MIN_GROWTH, self._length // 2), width)
+        larger = new.new_empty(batch, heads, self._length + max(_MIN_GROWTH, self._length // 2), width)
         if start:
             larger[:, :, :start] = old[:, :, :start]
         return larger
@@ -142,6 +159,55 @@ class _Buffer(DynamicLayer):
     def _set(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.keys, self.values = keys, values
         return keys, values
+
+
+def read_prompts(model: SpeechLLM, prompts: Mapping[str, torch.Tensor]) -> tuple[PrefixTree, torch.Tensor]:
+    """The tree whose trunk is the prompts, and the hidden states (B, 1, h) at their ends.
+
+    prompts: a batch for `SpeechLLM`, padded on the left. On a CPU they are read a few at a time, of similar length and
+    without most of the padding: there it costs as much as anything else, and few rows keep it busy.
+    """
+    mask = prompts["attention_mask"]
+    trunk = PrefixTree(mask)
+    parts = _similar_lengths(mask.sum(1).tolist()) if mask.device.type == "cpu" else []
+    if len(parts) < 2:
+        hidden = model.model(**prompts, past_key_values=trunk.cache, use_cache=True).last_hidden_state
+        return trunk, hidden[:, -1:]
+    layers: list[_Buffer] = []
+    ends: list[torch.Tensor] = []
+    for rows in parts:
+        cache = DynamicCache()
+        hidden = model.model(**_rows_of(prompts, rows), past_key_values=cache, use_cache=True).last_hidden_state
+        ends.append(hidden[:, -1:])
+        layers = layers or [_Buffer() for _ in cache.layers]
+        for layer, states in zip(layers, layer_states(cache), strict=True):
+            layer.write_prompts(rows, states, *mask.shape)
+    trunk.cache = Cache(layers=[*layers])
+    order = torch.tensor([row for rows in parts for row in rows])
+    return trunk, torch.cat(ends)[order.argsort()]
+
+
+def _similar_lengths(lengths: list[int]) -> list[list[int]]:
+    """Rows by length, the longest first, in parts of up to `_PROMPT_TOKENS` tokens with padding."""
+    parts: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if not parts or lengths[parts[-1][0]] * (len(parts[-1]) + 1) > _PROMPT_TOKENS:
+            parts.append([])
+        parts[-1].append(row)
+    return parts
+
+
+def _rows_of(prompts: Mapping[str, torch.Tensor], rows: list[int]) -> dict[str, torch.Tensor]:
+    """Some prompts of a batch, without padding that none of them needs."""
+    chosen = {name: tensor[rows] for name, tensor in prompts.items()}
+    length = int(chosen["attention_mask"].sum(1).max())
+    for name in ("input_ids", "attention_mask"):
+        chosen[name] = chosen[name][:, -length:]
+    if "encoder_frames_mask" in chosen:
+        frames = int(chosen["encoder_frames_mask"].sum(1).max())
+        for name in ("encoder_frames", "encoder_frames_mask"):
+            chosen[name] = chosen[name][:, :frames]
+    return chosen
 
 
 def prepare_for_trees(model: SpeechLLM, longest: int) -> None:

@@ -18,7 +18,7 @@ import torch
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.compiled_tree import CompiledTree, CompiledTrees
 from mlcslm.decoding.loops import LOOP_STEPS, ends_in_loop
-from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees
+from mlcslm.decoding.prefix_tree import PrefixTree, prepare_for_trees, read_prompts
 from mlcslm.decoding.sampling import UtteranceStreams
 from mlcslm.model.speech_llm import SpeechLLM
 
@@ -58,7 +58,8 @@ def _search(
 ) -> list[list[int]]:
     trunk, logits = _read(model, prompts)
     tree = trunk if compiled_trees is None else compiled_trees.plant(trunk, decoding.beams, decoding.max_new_tokens)
-    scorer = _Scorer(model, utterance_ids, decoding, (decoding.seed,))
+    # The best of one beam's continuations is the same without their probabilities, which take longer to compute.
+    scorer = _Scorer(model, utterance_ids, decoding, (decoding.seed,), normalised=decoding.beams > 1)
     return [best for (best,) in _grow(model, tree, logits, scorer, _Beams(len(utterance_ids), decoding, model))]
 
 
@@ -158,9 +159,8 @@ def _several_answers(
 
 def _read(model: SpeechLLM, prompts: Mapping[str, torch.Tensor]) -> tuple[PrefixTree, torch.Tensor]:
     """The tree whose trunk is the prompts, and the logits (B, 1, V) after them."""
-    trunk = PrefixTree(prompts["attention_mask"])
-    hidden = model.model(**prompts, past_key_values=trunk.cache, use_cache=True).last_hidden_state
-    return trunk, model.compute_logits(hidden[:, -1:])
+    trunk, hidden = read_prompts(model, prompts)
+    return trunk, model.compute_logits(hidden)
 
 
 def _grow(
@@ -168,7 +168,9 @@ def _grow(
 ) -> list[list[list[int]]]:
     """Search from the end of the prompts, after which the logits are `logits` (B, 1, V)."""
     while True:
-        scores = scorer.log_probs(logits).add_(beams.bases.unsqueeze(-1))
+        scores = scorer.log_probs(logits)
+        if beams.bases is not None:
+            scores.add_(beams.bases.unsqueeze(-1))
         beams.extend(scores, scorer.order(scores))
         if (left := beams.leave(tree.size)) is not None:
             if not len(left):
@@ -184,19 +186,32 @@ def _is_sampled(decoding: DecodingConfig) -> bool:
 
 
 class _Scorer:
-    """Log-probabilities of next tokens, and the scores that candidates are chosen by."""
+    """Log-probabilities of next tokens, and the scores that candidates are chosen by.
+
+    normalised: whether they are that, or the same plus a constant per beam.
+    """
 
     def __init__(
-        self, model: SpeechLLM, utterance_ids: Sequence[str], decoding: DecodingConfig, seed: Sequence[int]
+        self,
+        model: SpeechLLM,
+        utterance_ids: Sequence[str],
+        decoding: DecodingConfig,
+        seed: Sequence[int],
+        *,
+        normalised: bool = True,
     ) -> None:
         sampled = _is_sampled(decoding)
         self.temperature = decoding.temperature if sampled else 1.0
+        self._normalised = normalised
         self._streams = UtteranceStreams(utterance_ids, seed, model.device) if sampled else None
         self._never = torch.tensor(model.generation_config.suppress_tokens or [], device=model.device).long()
 
     def log_probs(self, logits: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities (B, K, V) in float32, divided by the temperature; -inf for suppressed tokens."""
-        log_probs = logits.float().log_softmax(-1)
+        """Log-probabilities (B, K, V) in float32, divided by the temperature; -inf for suppressed tokens.
+
+        If they are not normalised, `logits` may be overwritten.
+        """
+        log_probs = logits.float().log_softmax(-1) if self._normalised else logits.float()
         log_probs[..., self._never] = -torch.inf
         return log_probs if self.temperature == 1.0 else log_probs.div_(self.temperature)
 
@@ -243,9 +258,9 @@ class _Beams:
         self._found = torch.zeros(utterances, dtype=torch.bool, device=device)
 
     @property
-    def bases(self) -> torch.Tensor:
-        """What next tokens' log-probabilities are added to: the totals, or zeros with one beam, to avoid rounding."""
-        return torch.zeros_like(self.totals) if self._beams == 1 else self.totals
+    def bases(self) -> torch.Tensor | None:
+        """What next tokens' log-probabilities are added to: the totals; nothing with one beam, to avoid rounding."""
+        return None if self._beams == 1 else self.totals
 
     def extend(self, scores: torch.Tensor, order: torch.Tensor) -> None:
         """Continue with the best candidates of `scores` (B, K, V), chosen by `order` (B, K, V)."""

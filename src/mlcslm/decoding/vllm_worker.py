@@ -4,8 +4,9 @@ It reads requests from standard input, each a line of JSON and the bytes of its 
 on standard output; whatever libraries print goes to standard error. `--version` only says which vLLM there is.
 
 The first request loads the model: `model` (its folder), `dtype`, `threads`, `sequences` (side by side), `positions`
-(prompt and answer), `ends` and `suppressed` (ids of tokens). Each further one has prompts: `lengths` (positions),
-`width`, `limit` (tokens), `temperature` (0: greedy) and `seeds`, followed by the embeddings of all prompts in a row.
+(prompt and answer, at most), `cached_positions` (of all side by side) of `position_bytes` each, `ends` and `suppressed`
+(ids of tokens). Each further one has prompts: `lengths` (positions), `width`, `limit` (tokens), `temperature` (0:
+greedy) and `seeds`, followed by the embeddings of all prompts in a row.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ def _load(settings: Message) -> Answer:
 
 
 def _cache_gigabytes(settings: Message) -> int:
-    """Memory on a CPU for keys and values of all answers side by side."""
-    return math.ceil(settings["sequences"] * settings["positions"] * settings["position_bytes"] / 2**30)
+    """Memory on a CPU for keys and values of all answers side by side; if they are longer, fewer are."""
+    return math.ceil(settings["cached_positions"] * settings["position_bytes"] / 2**30)
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:
