@@ -23,6 +23,7 @@ from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
 from mlcslm.model.ctc import CtcHead, load_ctc_head
 from mlcslm.model.exported import EXPORT_FILE, load_export
 from mlcslm.model.lora import merge_lora
+from mlcslm.model.packed import pack_language_model
 from mlcslm.model.precision import model_dtype
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -50,6 +51,7 @@ class Transcriber:
     ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = model.to(device)  # type: ignore[arg-type]  # transformers' decorator hides `self`
+        pack_language_model(self.model)
         self.processor = processor
         self.name = name
         self.recipe = dict(recipe)
