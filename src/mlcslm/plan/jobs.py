@@ -59,12 +59,15 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
 def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
     """Number of jobs by rule, counting only those that the tables need, in execution order."""
     shards = len(layout.shards())
+    decodings = [decoding for _, decoding, _ in needed.systems]
+    decodings += [layout.config.reasoning.decoding] if needed.reasoning else []
     counts = {
         "demo_corpus": int(layout.config.corpus.kind == "demo"),
         "manifest": len(layout.splits),
         "training_manifest": int(layout.config.corpus.turns_s is not None and bool(needed.checkpoints)),
         "encoder_cache": len(needed.cached),
         "train": len(needed.checkpoints),
+        "vllm": int(any(map(layout.engine_file, decodings))),
         "decode_training_set": len(needed.reasoning) * shards,
         "reasoning_data": int(bool(needed.reasoning)),
         "decode": sum(checkpoint in layout.config.stages for checkpoint, _, _ in needed.systems) * shards,
