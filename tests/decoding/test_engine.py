@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.decoding.engine_environment import EngineInfo, find_engine
-from mlcslm.decoding.generation import DecodingPaths, decode_split
+from mlcslm.decoding.generation import DecodingPaths, decode_split, decode_with_all
 from mlcslm.decoding.grids import Grid
 from mlcslm.errors import UserError
 from mlcslm.model.build import build_speech_llm
@@ -235,12 +235,16 @@ def test_vllm_itself_answers_as_our_search(
     model, _ = build_speech_llm(encoder=encoder_folder, language_model=language_model, languages=languages)
     checkpoint = tmp_path / "checkpoint"
     save_checkpoint(checkpoint, model, name="a", parent="foundation", recipe={"template": "tagged"}, fingerprints={})
-    found = []
-    for engine in ("own", "vllm"):
-        out = tmp_path / f"{engine}.parquet"
-        decoding = DecodingConfig(engine=engine, max_new_tokens=40)
-        info = find_engine(os.environ["MLCSLM_VLLM_PYTHON"])
-        decode_split(DecodingPaths(checkpoint, tones, out), decoding, languages, engine=info)
-        found.append(pq.read_table(out).drop_columns("seconds").to_pylist())
-    assert found[0] == found[1]
-    assert len({row["raw_text"] for row in found[0]}) > 3
+    decodings = {
+        "own": DecodingConfig(max_new_tokens=40),
+        "vllm": DecodingConfig(max_new_tokens=40, engine="vllm"),
+        "sampled": DecodingConfig(max_new_tokens=40, engine="vllm", method="multinomial"),
+        "alone": DecodingConfig(max_new_tokens=40, engine="vllm", method="multinomial", batch_size=1),
+    }
+    info = find_engine(os.environ["MLCSLM_VLLM_PYTHON"])
+    outs = [(tmp_path / f"{name}.parquet", decoding) for name, decoding in decodings.items()]
+    decode_with_all(checkpoint, tones, outs, languages, engine=info)
+    own, greedy, sampled, alone = (pq.read_table(out).drop_columns("seconds").to_pylist() for out, _ in outs)
+    assert greedy == own
+    assert len({row["raw_text"] for row in own}) > 3
+    assert sampled == alone != own

@@ -37,6 +37,7 @@ from mlcslm.model.lora import merge_lora
 from mlcslm.model.packed import pack_language_model
 from mlcslm.model.precision import model_dtype
 from mlcslm.model.speech_llm import SpeechLLM
+from mlcslm.runtime.progress import say
 
 _ENGINE_BATCHES = 4
 
@@ -150,6 +151,7 @@ def _started(
         raise UserError(
             f"{label}: no engine is given; name a Python that has vLLM as engines.vllm.python (docs/serving.md)."
         )
+    say(f"{label}: starting {engine.version}")
     return running_engine(engine, model, decoding, out)
 
 

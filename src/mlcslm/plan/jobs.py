@@ -65,6 +65,8 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
     """Number of jobs by rule, counting only those that the tables need, in execution order."""
     shards = len(layout.shards())
     answering = sum(layout.config.diarizers[name].stretch_s is not None for name, _ in needed.diarized)
+    decodings = [decoding for _, decoding, _ in needed.systems]
+    decodings += [layout.config.reasoning.decoding] if needed.reasoning else []
     counts = {
         "demo_corpus": int(layout.config.corpus.kind == "demo"),
         "manifest": len(layout.splits),
@@ -72,6 +74,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "encoder_cache": len(needed.cached),
         "train": len(needed.checkpoints),
         "train_ctc_head": len(needed.ctc_heads),
+        "vllm": int(any(map(layout.engine_file, decodings))),
         "decode_training_set": len(needed.reasoning) * shards,
         "reasoning_data": int(any(map(layout.config.needs_reasoning_data, needed.checkpoints))),
         "decode": sum(checkpoint in layout.config.stages for checkpoint, _, _ in needed.systems) * shards,
