@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import typer
@@ -12,6 +12,7 @@ import typer
 Format = Literal["text", "markdown", "csv", "json"]
 _PIPE_WIDTH = 400  # characters, where no terminal sets a limit
 _LABEL_WIDTH = 16  # longer labels may take several lines
+_GAP = 3  # between columns
 
 
 def print_grid(
@@ -54,27 +55,67 @@ def _print_text(
     width: int | None = None,
 ) -> None:
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(width=width or (None if sys.stdout.isatty() else _PIPE_WIDTH), highlight=False)
 
-    def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="bold", pad_edge=False)
-        for column, right in zip(columns, numeric, strict=True):
-            table.add_column(Text(column), justify="right" if right else "left", overflow="fold")
+    def grid(
+        columns: Sequence[str], rows: Sequence[Sequence[str]], chosen: Sequence[int], needed: Sequence[int] = ()
+    ) -> Table:
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            title=None if chosen[1:] and chosen[1] > 1 else Text(title),
+            title_justify="left",
+            title_style="bold",
+            pad_edge=False,
+        )
+        for number in chosen:
+            table.add_column(
+                Text(columns[number]),
+                justify="right" if numeric[number] else "left",
+                overflow="fold",
+                width=needed[number] if needed and numeric[number] else None,
+            )
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(row[number]) for number in chosen))
         return table
 
+    def widest(texts: Iterable[str]) -> int:
+        return max(map(cell_len, texts), default=0)
+
     shown = [[printable(cell) for cell in row] for row in rows]
-    table = grid(columns, shown)
-    if console.measure(table, options=console.options.update(width=_PIPE_WIDTH)).maximum > console.width:
-        table = grid(*_compact(columns, shown, numeric))
+    tables = [grid(columns, shown, range(len(columns)))]
+    if console.measure(tables[0], options=console.options.update(width=_PIPE_WIDTH)).maximum > console.width:
+        columns, shown = _compact(columns, shown, numeric)
+        needed = [
+            max(widest(line for row in shown for line in row[number].splitlines()), widest(columns[number].split()))
+            for number in range(len(columns))
+        ]
+        # Text without numbers can be broken between words.
+        needed = [width if right else min(width, _LABEL_WIDTH) for width, right in zip(needed, numeric, strict=True)]
+        tables = [grid(columns, shown, chosen, needed) for chosen in _side_by_side(needed, console.width)]
     with console.capture() as printed:
-        console.print(table)
+        for table in tables:
+            console.print(table)
     typer.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def _side_by_side(needed: Sequence[int], width: int) -> list[list[int]]:
+    """Which columns stand beside each other where each needs so many characters; the first has labels, and is in all.
+
+    >>> _side_by_side([10, 20, 20, 20, 8], 60)
+    [[0, 1, 2], [0, 3, 4]]
+    """
+    parts: list[list[int]] = []
+    for number in range(1, len(needed)):
+        if parts and needed[0] + sum(needed[one] + _GAP for one in [*parts[-1][1:], number]) + 1 <= width:
+            parts[-1].append(number)
+        else:
+            parts.append([0, number])
+    return parts or [[0]]
 
 
 def _compact(
