@@ -65,13 +65,7 @@ def _print_text(
     def grid(
         columns: Sequence[str], rows: Sequence[Sequence[str]], chosen: Sequence[int], needed: Sequence[int] = ()
     ) -> Table:
-        table = Table(
-            box=box.SIMPLE_HEAD,
-            title=None if chosen[1:] and chosen[1] > 1 else Text(title),
-            title_justify="left",
-            title_style="bold",
-            pad_edge=False,
-        )
+        table = Table(box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
         for number in chosen:
             table.add_column(
                 Text(columns[number]),
@@ -97,6 +91,7 @@ def _print_text(
         # Text without numbers can be broken between words.
         needed = [width if right else min(width, _LABEL_WIDTH) for width, right in zip(needed, numeric, strict=True)]
         tables = [grid(columns, shown, chosen, needed) for chosen in _side_by_side(needed, console.width)]
+    tables[0].title = Text(title)
     with console.capture() as printed:
         for table in tables:
             console.print(table)

@@ -21,8 +21,8 @@ class Section(BaseModel):
 class ExtendedSection(Section):
     """A section with keys that change nothing at their defaults; `off` names them.
 
-    They are written only where they are set: what was trained before a key existed is still the same recipe, and is not
-    trained again.
+    They are written only where they are set: what was trained or decoded before a key existed is still the same recipe,
+    and is not made again.
     """
 
     off: ClassVar[frozenset[str]] = frozenset()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from mlcslm.config.base import Rate, Section
+from mlcslm.config.base import ExtendedSection, Rate, Section
 
 
 class ConsensusConfig(Section):
@@ -37,8 +37,10 @@ class CtcConfig(Section):
     learning_rate: Rate = Field(1e-2, description="peak learning rate; it falls to 0 linearly")
 
 
-class DecodingConfig(Section):
+class DecodingConfig(ExtendedSection):
     """How a checkpoint is decoded (paper, section 4.2)."""
+
+    off: ClassVar[frozenset[str]] = frozenset({"consensus", "engine"})
 
     method: Literal["greedy", "multinomial", "beam", "beam+sampling", "consensus"] = Field(
         "greedy", description="search method; `consensus` takes the answer closest to all others (docs/decoding.md)"
@@ -75,16 +77,6 @@ class DecodingConfig(Section):
     def needs_ctc_head(self) -> bool:
         """Whether a CTC head on the encoder judges the candidates."""
         return self.consensus is not None and self.consensus.weights == "ctc"
-
-    @model_serializer(mode="wrap")
-    def _without_absent_sections(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Hypotheses record their decoding: files made before a key existed remain up to date."""
-        values: dict[str, Any] = handler(self)
-        if self.consensus is None:
-            values.pop("consensus", None)
-        if self.engine == "own":
-            values.pop("engine", None)
-        return values
 
     @model_validator(mode="after")
     def _beams_fit_the_method(self) -> DecodingConfig:

@@ -28,7 +28,8 @@ class PackedLinear(nn.Linear):
         """Outputs (…, o) of `x` (…, i)."""
         if x.numel() > _MOST_ROWS * self.in_features or torch.is_grad_enabled():
             return functional.linear(x, self.weight, self.bias)
-        return _product(x, self._packed, self.bias, "none", [], "")
+        product: Any = torch.ops.mkldnn._linear_pointwise  # not at import: builds without oneDNN lack it
+        return product(x, self._packed, self.bias, "none", [], "")
 
 
 def pack_language_model(model: SpeechLLM) -> None:
@@ -40,6 +41,3 @@ def pack_language_model(model: SpeechLLM) -> None:
             layer.__class__ = PackedLinear
             with torch.no_grad():
                 layer._packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach())
-
-
-_product: Any = torch.ops.mkldnn._linear_pointwise
