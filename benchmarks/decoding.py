@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -25,9 +23,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
-import transformers
 from decoding_variants import Job, transformers_search, unsorted_batches
-from reporting import measure
+from reporting import machine, measure
 from tqdm import tqdm
 
 from mlcslm.config.decoding import DecodingConfig
@@ -76,12 +73,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             measured |= _jobs(job, decodings, options.rounds, Path(work))
     return {
         "date": datetime.date.today().isoformat(),
-        "machine": {
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {platform.machine()}",
-            "cores": os.cpu_count(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "machine": machine(),
         "checkpoint": options.checkpoint.name,
         "utterances": options.utterances,
         "decodings": {name: one.model_dump(mode="json") for name, one in decodings.items()},
@@ -228,9 +220,9 @@ def _summary(times: Times) -> dict[str, Any]:
 
 def readable(report: dict[str, Any]) -> list[str]:
     """The report as lines of text."""
-    machine = report["machine"]
+    on = report["machine"]
     lines = [
-        f"{report['date']}: {machine['device']}, torch {machine['torch']}, transformers {machine['transformers']}",
+        f"{report['date']}: {on['device']}, torch {on['torch']}, transformers {on['transformers']}",
         f"{report['checkpoint']}: {report['utterances']} utterances, {len(report['decodings'])} decodings, "
         f"{report['rounds']} round(s)",
         f"{'':40} {'by clock':>9} {'by CPU time':>12} {'without s':>10} {'with s':>8}",

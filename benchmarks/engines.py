@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-import platform
 import resource
 import tempfile
 import time
@@ -23,11 +22,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-import transformers
 from decoding_variants import transformers_search
 from foundation import SIZES, foundation_folders
 from fullsize_inputs import never_ends
-from reporting import measure
+from reporting import machine, measure
 
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.languages import read_languages
@@ -93,13 +91,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     first = answers[options.variants[0]]
     return {
         "date": datetime.date.today().isoformat(),
-        "machine": {
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {platform.machine()}",
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "vllm": version,
-        },
+        "machine": machine() | {"threads": torch.get_num_threads(), "vllm": version},
         "language_model": Path(options.language_model).name if options.language_model else options.size,
         "utterances": options.utterances,
         "batch": options.batch,
@@ -195,15 +187,15 @@ def _model_and_batches(options: argparse.Namespace, work: Path) -> tuple[SpeechL
 
 def readable(report: dict[str, Any]) -> list[str]:
     """The report as lines of text."""
-    machine, seconds = report["machine"], report["seconds"]
+    on, seconds = report["machine"], report["seconds"]
     lines = [
-        f"{report['date']}: {machine['device']}, {machine['threads']} thread(s), {report['language_model']}: "
+        f"{report['date']}: {on['device']}, {on['threads']} thread(s), {report['language_model']}: "
         f"{report['utterances']} utterances in batches of {report['batch']}, {report['prompt_tokens']:,} tokens of "
         f"prompts, answers of {report['tokens']} tokens, {report['distinct']} of them distinct"
     ]
     slowest = median(seconds[next(iter(seconds))])
     for name, rounds in seconds.items():
-        what = machine["vllm"] if name == "vllm" else name
+        what = on["vllm"] if name == "vllm" else name
         lines.append(
             f"{what:20} {median(rounds):8.1f} s ({min(rounds):.1f} to {max(rounds):.1f}), "
             f"{slowest / median(rounds):5.2f} times as fast; {report['identical'][name]} answers identical"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from fullsize_inputs import Prompts, Utterances, never_ends, processor_of
+from reporting import machine
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -100,14 +98,10 @@ class Bench:
 
     def machine(self) -> dict[str, Any]:
         """The machine; the GPU's peak is the throughput table's, and a CPU has none."""
-        return {
-            "device": torch.cuda.get_device_name() if self.device == "cuda" else f"CPU {platform.machine()}",
-            "cores": os.cpu_count(),
+        return machine() | {
             "dtype": str(self.dtype).removeprefix("torch."),
             "peak_tflops": self.gpu.bfloat16_tflops if self.device == "cuda" else None,
-            "torch": torch.__version__,
             "cuda": torch.version.cuda,
-            "transformers": transformers.__version__,
         }
 
     def _attempt(self, measure: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""Shared by all benchmarks: writes the report as JSON, prints it as lines, and turns mistakes into messages."""
+"""Shared by all benchmarks: describes the machine, writes and prints the report, and turns mistakes into messages."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -32,3 +34,16 @@ def measure(
         sys.exit(1)
     print("\n".join(readable(report)))
     print(f"written: {out}")
+
+
+def machine() -> dict[str, Any]:
+    """What a report says of the machine and of the libraries that compute."""
+    import torch  # not of benchmarks that need neither
+    import transformers
+
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU {platform.machine()}",
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

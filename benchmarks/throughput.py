@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import platform
 import tempfile
 from collections.abc import Sequence
@@ -18,9 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 from foundation import SIZES, foundation_folders
-from reporting import measure
+from reporting import machine, measure
 from sampling import (
     TOKENS_PER_UNIT,
     Utterance,
@@ -76,7 +74,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     feeder = Feeder(model, processor, options.seed)
     return {
         "date": datetime.date.today().isoformat(),
-        "machine": _machine(device, dtype),
+        "machine": _machine(dtype),
         "model": {
             "size": options.size,
             "encoder": options.encoder or weights,
@@ -179,11 +177,11 @@ def _seconds(costs: list[list[Cost]], part: str) -> float:
 
 def readable(report: dict[str, Any]) -> list[str]:
     """The report as lines of text."""
-    machine, model, lengths = report["machine"], report["model"], report["lengths"]
+    on, model, lengths = report["machine"], report["model"], report["lengths"]
     millions = {name: f"{count / 1e6:.1f} M" for name, count in model["parameters"].items()}
     lines = [
-        f"{report['date']}: {machine['device']}, {machine['dtype']}, {machine['threads']} thread(s), "
-        f"torch {machine['torch']}, transformers {machine['transformers']}",
+        f"{report['date']}: {on['device']}, {on['dtype']}, {on['threads']} thread(s), "
+        f"torch {on['torch']}, transformers {on['transformers']}",
         f"model {model['size']}: encoder {millions['encoder']}, language model {millions['language_model']}",
         f"lengths: {lengths['utterances']} utterances ({lengths['source']}), mean {lengths['mean_s']:.2f} s, "
         f"p50 {lengths['p50_s']:.2f}, p90 {lengths['p90_s']:.2f}, p99 {lengths['p99_s']:.2f}",
@@ -209,16 +207,12 @@ def _spread(values: dict[str, float], name: str) -> str:
     return f"{values[f'{name}_low']:.2f}-{values[f'{name}_high']:.2f}"
 
 
-def _machine(device: torch.device, dtype: str) -> dict[str, Any]:
-    return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU {platform.machine()}",
+def _machine(dtype: str) -> dict[str, Any]:
+    return machine() | {
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "dtype": dtype,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
     }
 
 
