@@ -13,6 +13,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -177,10 +178,13 @@ def _hidden(target: Path, ending: str) -> Path:
 
 
 def _leftovers(target: Path, ending: str) -> list[Path]:
-    """Leftovers under a hidden name of `target` from ended processes on this machine."""
-    pattern = f".{glob.escape(target.name)}.{glob.escape(socket.gethostname())}.*.{ending}"
-    found = ((left, left.name.split(".")[-2]) for left in target.parent.glob(pattern))
-    return [left for left, process in found if process.isdecimal() and not _is_running(int(process))]
+    """Leftovers under a hidden name of `target` from ended processes on this machine, and of what they had beside them.
+
+    Beside them: with a further ending, such as the write-ahead log (.wal) of a database.
+    """
+    name = re.compile(rf"\.{re.escape(target.name)}\.{re.escape(socket.gethostname())}\.(\d+)\.{ending}(\..+)?")
+    found = ((left, name.fullmatch(left.name)) for left in target.parent.glob(f".{glob.escape(target.name)}.*"))
+    return [left for left, own in found if own and not _is_running(int(own[1]))]
 
 
 def _restore(target: Path) -> None:
