@@ -90,6 +90,7 @@ def diarizers(embedder: SpeakerEmbedder, segmentation: str | None) -> dict[str, 
         detector = make_detector("segmentation", 8.0, segmentation)
         found["segmentation, changes between windows"] = Diarizer(detector, embedder, resegment=False)
         found["segmentation"] = Diarizer(detector, embedder)
+        found["segmentation, overlap"] = Diarizer(detector, embedder, overlap=True)
     return found
 
 

@@ -24,7 +24,7 @@ EXAMPLES = """
     mlcslm diarize call.wav --num-speakers 2 > call.rttm
     mlcslm diarize meetings/*.m4a --max-speakers 6 --out turns
     mlcslm diarize call.wav --channels speakers --format textgrid --out turns
-    mlcslm diarize call.wav --vad segmentation --vad-model models/segmentation-3.0
+    mlcslm diarize call.wav --vad segmentation --vad-model models/segmentation-3.0 --overlap
 """
 
 AUDIO = "wav, flac, mp3, ogg or m4a files."
@@ -43,6 +43,9 @@ Vad = Annotated[
     typer.Option(help="Voice activity detector; segmentation also finds where speakers change."),
 ]
 VadModel = Annotated[str | None, typer.Option(help="Of fsmn and segmentation: folder or hub id; none: the public one.")]
+Overlap = Annotated[
+    bool, typer.Option("--overlap", help="With --vad segmentation: also the second speaker where two speak at once.")
+]
 Channels = Annotated[
     Literal["mean", "speakers"], typer.Option(help="mean: all channels as one; speakers: each channel is a speaker.")
 ]
@@ -70,6 +73,7 @@ def diarize(
     network: Network = "campplus",
     vad: Vad = "silero",
     vad_model: VadModel = None,
+    overlap: Overlap = False,
 ) -> None:
     """Print who speaks when in recordings, or write a file for each.
 
@@ -80,7 +84,9 @@ def diarize(
 
     check_output(audio, form, out)
     with waiting("loading the diarizer"):
-        find = load_for_channels(channels, embedding, network, vad, vad_model, num_speakers, min_speakers, max_speakers)
+        find = load_for_channels(
+            channels, embedding, network, vad, vad_model, num_speakers, min_speakers, max_speakers, overlap
+        )
     write_conversations(audio, lambda path: diarized(path, find, channels), lambda found: found.utterances(), form, out)
 
 
@@ -93,6 +99,7 @@ def load_for_channels(
     num_speakers: int | None,
     min_speakers: int | None,
     max_speakers: int | None,
+    overlap: bool,
 ) -> Diarizer | VoiceActivityDetector:
     """The diarizer; where each channel is a speaker, its detector is enough."""
     from mlcslm.diarization.recordings import load_diarizer
@@ -101,6 +108,8 @@ def load_for_channels(
     if channels == "speakers":
         if num_speakers or min_speakers or max_speakers:
             raise UserError("With --channels speakers there are as many speakers as channels: leave their number out.")
+        if overlap:
+            raise UserError("With --channels speakers, turns overlap where the speakers do: leave --overlap out.")
         return make_detector(vad, 8.0, vad_model)
     return load_diarizer(
         embedding,
@@ -110,6 +119,7 @@ def load_for_channels(
         num_speakers=num_speakers,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        overlap=overlap,
     )
 
 

@@ -17,6 +17,7 @@ from mlcslm.cli.diarize import (
     Network,
     NumSpeakers,
     Out,
+    Overlap,
     Vad,
     VadModel,
     check_output,
@@ -95,6 +96,7 @@ def transcribe(
     network: Network = "campplus",
     vad: Vad = "silero",
     vad_model: VadModel = None,
+    overlap: Overlap = False,
 ) -> None:
     """Print transcripts of recordings.
 
@@ -156,7 +158,7 @@ def transcribe(
         transcriber.find_group(group)  # what is wrong with the group is wrong for every file
         with waiting("loading the diarizer"):
             find = load_for_channels(
-                channels, embedding, network, vad, vad_model, num_speakers, min_speakers, max_speakers
+                channels, embedding, network, vad, vad_model, num_speakers, min_speakers, max_speakers, overlap
             )
         write_conversations(
             audio,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mlcslm.config.base import Name, Rate, Section, Share
+from mlcslm.config.base import ExtendedSection, Name, Rate, Section, Share
 
 Size = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -144,8 +144,10 @@ class SegmentTranscriptionConfig(Section):
         return self
 
 
-class DiarizerConfig(Section):
+class DiarizerConfig(ExtendedSection):
     """Who spoke what and when: voice activity, embeddings, clustering, transcription (paper, section 5)."""
+
+    off: ClassVar[frozenset[str]] = frozenset({"overlap", "stretch_s"})
 
     vad: Literal["silero", "fsmn", "segmentation"] = Field(
         "silero",
@@ -179,6 +181,9 @@ class DiarizerConfig(Section):
         description="whether a second, finer pass finds where speakers change; false: between windows, as in the "
         "stock recipe",
     )
+    overlap: bool = Field(
+        False, description="with vad segmentation: also write the second speaker where two speak at once"
+    )
     seed: int = Field(0, ge=0, description="seed of the clustering")
     stretch_s: float | None = Field(
         None,
@@ -195,6 +200,13 @@ class DiarizerConfig(Section):
             raise ValueError(
                 f"vad_model is {self.vad_model!r}, but vad is 'silero', whose package includes its weights"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _overlap_is_heard(self) -> DiarizerConfig:
+        if self.overlap and (self.vad != "segmentation" or self.stretch_s is not None):
+            found = f"vad is {self.vad!r}" if self.vad != "segmentation" else "stretch_s leaves turns to asr.checkpoint"
+            raise ValueError(f"overlap needs vad 'segmentation' and turns from embeddings, but {found}")
         return self
 
     @model_validator(mode="after")

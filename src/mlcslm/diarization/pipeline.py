@@ -18,9 +18,10 @@ from mlcslm.corpus.audio import SAMPLE_RATE, Audio, read_audio, read_header
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.diarization.clustering import cluster
+from mlcslm.diarization.overlap import with_second_speakers
 from mlcslm.diarization.repetition import period_of
 from mlcslm.diarization.resegmentation import PART_S, PART_STEP_S, clear_windows, resegment
-from mlcslm.diarization.vad import VoiceActivityDetector, make_detector
+from mlcslm.diarization.vad import OverlapDetector, VoiceActivityDetector, make_detector
 from mlcslm.diarization.windows import quietest, turns_of, windows_of
 from mlcslm.errors import FaultyInput, UserError
 from mlcslm.formats.segments import Segment
@@ -64,16 +65,30 @@ class Diarizer:
     max_speakers: int | None = None
     keep_vad_boundaries: bool = True
     resegment: bool = True
+    overlap: bool = False
     seed: int = 0
     batch_size: int = 64
 
-    def __call__(self, waveform: Audio) -> list[Segment]:
-        """Turns of a (samples,) float32 waveform at 16 kHz: disjoint, in order, in milliseconds, of speakers S1, S2, …
+    def __post_init__(self) -> None:
+        """Raises UserError for overlap with a detector that does not find it."""
+        if self.overlap and not isinstance(self.detector, OverlapDetector):
+            raise UserError("Only the detector `segmentation` hears two at once: choose it, or leave overlap out.")
 
-        Speakers are numbered in order of appearance. Silence gives no turns. The result depends on the waveform alone;
-        if that repeats itself, its speakers are those of the first period.
+    def __call__(self, waveform: Audio) -> list[Segment]:
+        """Turns of a (samples,) float32 waveform at 16 kHz: in order, in milliseconds, of speakers S1, S2, …
+
+        They are disjoint; with `overlap`, only those of each speaker are. Speakers are numbered in order of appearance.
+        Silence gives no turns. The result depends on the waveform alone; if that repeats itself, its speakers are
+        those of the first period.
         """
-        segments = self.detector(waveform)
+        if not (self.overlap and isinstance(self.detector, OverlapDetector)):
+            return self._turns(waveform, self.detector(waveform))
+        segments, overlaps = self.detector.with_overlaps(waveform)
+        longest = self.detector.max_segment_s if self.keep_vad_boundaries else float("inf")
+        return _numbered(with_second_speakers(self._turns(waveform, segments), overlaps, longest))
+
+    def _turns(self, waveform: Audio, segments: list[Segment]) -> list[Segment]:
+        """One speaker at a time, within the speech of `segments`."""
         windows = windows_of(segments)
         if not windows:
             return []
@@ -115,6 +130,14 @@ class Diarizer:
         return self.embedder.embed_windows(waveform, spans, self.batch_size), None
 
 
+def _numbered(turns: Sequence[Segment]) -> list[Segment]:
+    """Speakers renamed S1, S2, … in order of appearance."""
+    names: dict[str, str] = {}
+    return [
+        Segment(turn.start, turn.end, names.setdefault(turn.speaker, f"S{len(names) + 1}")) for turn in sorted(turns)
+    ]
+
+
 def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: Path | None = None) -> Diarizer:
     """The diarizer that `config` describes; trained: folder of its embedding, unless that is a public checkpoint."""
     from mlcslm.speaker_embedding.embedding import load_embedder
@@ -140,6 +163,7 @@ def make_diarizer(config: DiarizerConfig, embedding: EmbeddingConfig, trained: P
         max_speakers=config.max_speakers,
         keep_vad_boundaries=config.keep_vad_boundaries,
         resegment=config.resegment,
+        overlap=config.overlap,
         seed=config.seed,
         batch_size=embedding.batch_size,
     )

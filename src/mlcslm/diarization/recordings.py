@@ -48,9 +48,12 @@ def load_diarizer(
     num_speakers: int | None = None,
     min_speakers: int | None = None,
     max_speakers: int | None = None,
+    overlap: bool = False,
     seed: int = 0,
 ) -> Diarizer:
     """A diarizer of public or trained parts; embedding: file, folder or hub id of a `network`'s weights.
+
+    overlap: with vad "segmentation", also write the second speaker where two speak at once.
 
     Raises UserError for weights that are not there or are another network's, and for impossible numbers of speakers.
     """
@@ -60,6 +63,8 @@ def load_diarizer(
         raise UserError("The number of speakers and bounds for it: expected one or the other.")
     if min_speakers is not None and max_speakers is not None and min_speakers > max_speakers:
         raise UserError(f"At least {min_speakers} and at most {max_speakers} speakers: impossible.")
+    if overlap and vad != "segmentation":
+        raise UserError(f"Only the detector segmentation hears two at once, but the detector is {vad}.")
     if not Path(embedding).exists() and (str(embedding) == PUBLIC_EMBEDDING or str(embedding).startswith((".", "/"))):
         raise UserError(
             f"speaker embedding {embedding}: no such file or folder. Download CAM++'s weights "
@@ -71,6 +76,7 @@ def load_diarizer(
         num_speakers=num_speakers,
         min_speakers=min_speakers,
         max_speakers=max_speakers,
+        overlap=overlap,
         seed=seed,
     )
 

@@ -104,6 +104,17 @@ def speaker_changes(activity: SpeakerActivity, shortest_s: float) -> list[int]:
     return changes
 
 
+def overlaps(activity: SpeakerActivity, shortest_s: float = 0.1) -> list[tuple[float, float]]:
+    """Start and end, in seconds, of the stretches of at least `shortest_s` in which two are more likely than not.
+
+    Each frame's speakers add up to the number expected: what exceeds the probability of speech is that of a second one.
+    """
+    two = (activity.speakers.sum(axis=1) - activity.speech > 0.5).astype(np.int8)
+    edges = np.flatnonzero(np.diff(two, prepend=0, append=0)).reshape(-1, 2)
+    times = np.round(edges * FRAME_MS / 1000, 3)
+    return [(start, end) for start, end in times.tolist() if end - start >= shortest_s]
+
+
 class SegmentationDetector:
     """Speech in segments of at most `max_segment_s` seconds that end where the speaker changes.
 
@@ -119,10 +130,14 @@ class SegmentationDetector:
 
     def __call__(self, waveform: Audio) -> list[Segment]:
         """Speech of a (samples,) float32 waveform at 16 kHz: disjoint segments in order, in whole milliseconds."""
+        return self.with_overlaps(waveform)[0]
+
+    def with_overlaps(self, waveform: Audio) -> tuple[list[Segment], list[tuple[float, float]]]:
+        """The same, and start and end of the time in which two speak at once."""
         if not len(waveform):
-            return []
+            return [], []
         activity = speaker_activity(self._network, waveform)
-        return speech_segments(
+        segments = speech_segments(
             activity.speech,
             1000 * len(waveform) // SAMPLE_RATE,
             self.settings,
@@ -130,3 +145,4 @@ class SegmentationDetector:
             max_segment_s=self.max_segment_s,
             changes=speaker_changes(activity, self.settings.min_speech_s),
         )
+        return segments, overlaps(activity)

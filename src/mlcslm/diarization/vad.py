@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from mlcslm.corpus.audio import Audio
 from mlcslm.diarization.speech import SpeechSettings
@@ -31,6 +31,14 @@ class VoiceActivityDetector(Protocol):
 
         None is longer than `max_segment_s`; pieces of a segment that had to be split touch.
         """
+
+
+@runtime_checkable
+class OverlapDetector(VoiceActivityDetector, Protocol):
+    """Also finds when two speak at once."""
+
+    def with_overlaps(self, waveform: Audio) -> tuple[list[Segment], list[tuple[float, float]]]:
+        """The segments of a call, and the times (start, end in seconds) in which two speak."""
 
 
 def make_detector(
