@@ -177,6 +177,13 @@ def test_what_is_declared_and_true_is_taken(external: Path, languages) -> None:
     assert build_manifest(external, languages)[0].num_rows == 2
 
 
+def test_half_a_character_in_bytes_is_named(external: Path, languages) -> None:
+    path = external / "calls_supervisions_dev.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"u1", b"u\xed\xa0\xbd1"))  # UTF-8 has no halves of a pair
+    with pytest.raises(FaultyInput, match=r"calls_supervisions_dev\.jsonl:2: is not JSON \('utf-8' codec"):
+        build_manifest(external, languages)
+
+
 def test_lines_that_are_no_entries_are_named(external: Path, languages) -> None:
     path = external / "calls_supervisions_dev.jsonl"
     path.write_text(path.read_text() + '{"id": "u3"}\n[1]\n{oops\n')

@@ -164,7 +164,7 @@ def _entries(path: Path, corpus: ExternalCorpus, keys: Iterable[str]) -> Iterato
         location = Location(str(path), number)
         surrogate = None
         try:
-            entry = json.loads(line)
+            entry = json.loads(line.decode("utf-8-sig"))  # json itself lets surrogates pass in bytes
             if b"\\ud" in line.lower():
                 surrogate = _SURROGATE.search(json.dumps(entry, ensure_ascii=False))
         except (ValueError, RecursionError) as error:
