@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import Part, ReinforcementConfig, Stage, StageConfig
+from mlcslm.config.stages import AnyStageConfig, Part, ReinforcementConfig, Stage, StageConfig
 from mlcslm.model.parts import PARTS
 from mlcslm.plan import scaling
 from mlcslm.plan.fake_model import ADAPTERS, stage_bytes
@@ -60,6 +60,12 @@ class StagePlan:
     def gpu_hours(self) -> float:
         """Hours on one GPU for all steps."""
         return self.steps * self.seconds / 3600
+
+
+def transcripts_in_prompt(stage: AnyStageConfig, *, context: bool = True) -> int:
+    """Transcripts in a stage's prompts: of utterances before, if with `context`, and of the utterance itself."""
+    before = getattr(stage, "context", 0) if context else 0
+    return before + (getattr(stage, "first_pass", "none") != "none")
 
 
 @dataclass(frozen=True)
@@ -135,8 +141,8 @@ class Planner:
 
     def prompt_tokens(self, stage: StageConfig | ReinforcementConfig, seconds: float) -> int:
         """Prompt tokens without the audio."""
-        context = getattr(stage, "context", 0)
-        return self.text.prompt[stage.template] + round(context * self.text.tokens_a_second * seconds)
+        lines = transcripts_in_prompt(stage)
+        return self.text.prompt[stage.template] + round(lines * self.text.tokens_a_second * seconds)
 
     def cached(self, name: str) -> bool:
         """Whether a stage reads encoder outputs from the cache."""

@@ -177,7 +177,7 @@ COMMENT ON COLUMN recipes.system IS 'System that it is';
 COMMENT ON COLUMN recipes.checkpoint IS 'The system''s checkpoint';
 COMMENT ON COLUMN recipes.control IS 'Recipe of the same cost that it is compared with; NULL: none';
 COMMENT ON COLUMN recipes.note IS 'What readers should know about it';
-COMMENT ON COLUMN recipes.ctc IS 'Whether a CTC head judges its candidates; Table 8 adds what training it takes';
+COMMENT ON COLUMN recipes.ctc IS 'Whether a CTC head judges its candidates or hears its first pass; Table 8 adds what training it takes';
 
 CREATE TABLE intervals (
     measure VARCHAR NOT NULL CHECK (measure IN ('wer', 'tcpwer', 'der')), system VARCHAR NOT NULL, split VARCHAR NOT NULL,
