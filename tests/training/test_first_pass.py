@@ -125,7 +125,9 @@ def test_no_head_hears_what_it_was_trained_on(
     write_first_passes(manifest, cache, folders, tmp_path / "out.parquet")
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     names = {row["utterance_id"] for row in pq.read_table(manifest).to_pylist()}
-    assert sorted((row["utterance_id"], row["variant"]) for row in rows) == sorted((n, v) for n in names for v in (0, 1))
+    assert sorted((row["utterance_id"], row["variant"]) for row in rows) == sorted(
+        (n, v) for n in names for v in (0, 1)
+    )
     for row in rows:
         assert row["utterance_id"] not in read[str(row["fold"])]
     sessions = {str(fold): {name.split("-")[0] for name in heard} for fold, heard in read.items()}
