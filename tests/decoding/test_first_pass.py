@@ -1,4 +1,4 @@
-"""First passes at decoding: whose they are, that they do not depend on batches, and that exports take the head along."""
+"""First passes in decoding: whose they are, that batches do not change them, and that exports take the head along."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def results(
     languages: Any,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A results folder with a checkpoint that reads first passes, and with a head on its encoder that hears anything."""
+    """A results folder with a checkpoint that reads first passes, and with an untrained head on its encoder."""
     root = tmp_path_factory.mktemp("results")
     texts = pq.read_table(tones, columns=["utterance_id", "text"]).to_pylist()
     heard = [{"utterance_id": row["utterance_id"], "variant": 0, "first_pass": row["text"]} for row in texts]
