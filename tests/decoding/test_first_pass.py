@@ -74,6 +74,7 @@ def test_each_prompt_has_what_the_head_hears_of_its_utterance(results: Path, ton
     for example, text in zip(examples, texts, strict=True):
         prompt = processor.decode(example["input_ids"]).replace("<|audio|>", "")
         assert prompt.endswith(f"above<transcribe> {text}</transcribe> ASSISTANT:")
+    assert [one["first_pass"] for one in decoder.decode(rows)] == texts
     for row, text in zip(rows, texts, strict=True):  # alone, each is heard as in a batch
         assert head.transcribe(decoder.examples([row])[0][0]["encoder_frames"]) == text
 
@@ -82,7 +83,7 @@ def test_the_batch_changes_nothing_and_the_head_does(decode: Callable[..., Any],
     answers = {}
     for size in (1, 5, 32):
         hypotheses = decode(tmp_path / str(size), SEARCH.model_copy(update={"batch_size": size}))
-        answers[size] = [one["raw_text"] for one in hypotheses]
+        answers[size] = [(one["raw_text"], one["first_pass"]) for one in hypotheses]
     assert answers[1] == answers[5] == answers[32]
     deaf = tmp_path / "deaf"
     deaf.mkdir()
@@ -92,7 +93,9 @@ def test_the_batch_changes_nothing_and_the_head_does(decode: Callable[..., Any],
     card = (results / "ctc" / "foundation" / "ctc.json").read_text(encoding="utf-8")
     fingerprint = card.split('"encoder": "')[1].split('"')[0]
     save_ctc_head(deaf, head, encoder=fingerprint, adapters="", loss=1.0)
-    assert [one["raw_text"] for one in decode(tmp_path / "d", ctc=deaf)] != answers[1]
+    unheard = decode(tmp_path / "d", ctc=deaf)
+    assert {one["first_pass"] for one in unheard} == {""}
+    assert [one["raw_text"] for one in unheard] != [text for text, _ in answers[1]]
 
 
 def test_another_head_makes_hypotheses_outdated(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcslm.corpus.folds import sessions_of_fold
+from mlcslm.results.database import open_database
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +49,12 @@ def test_a_stage_reads_first_passes_of_folds_and_is_in_table_8(finished: Any, tm
         assert json.loads(head.read_text(encoding="utf-8"))["fold"] == [number, 3]
         ours = {session[row["utterance_id"]] for row in heard if row["fold"] == number}
         assert ours == sessions_of_fold(utterances, (number, 3))
+    with open_database(toy.results / "results.duckdb") as connection:
+        query = "SELECT system, count(first_pass), count(*) FROM hypotheses GROUP BY system"
+        counted = {system: (own, total) for system, own, total in connection.execute(query).fetchall()}
+    for system, (own, total) in counted.items():
+        assert own == (total if system.startswith("first-pass/") else 0)
+    assert {"first-pass/greedy", "first-pass/choosing"} <= counted.keys()
     card = json.loads((toy.results / "checkpoints" / "first-pass" / "checkpoint.json").read_text(encoding="utf-8"))
     assert card["recipe"]["first_pass"] == "ctc"
     assert toy.planned(table) == {}

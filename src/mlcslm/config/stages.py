@@ -311,3 +311,9 @@ AnyStageConfig = Annotated[
 """A training stage of either kind, told apart by `kind`, which defaults to `supervised`."""
 
 STAGE_KINDS: dict[str, type[Stage]] = {"supervised": StageConfig, "reinforcement": ReinforcementConfig}
+
+
+def transcripts_in_prompt(stage: AnyStageConfig, *, context: bool = True) -> int:
+    """Transcripts in a stage's prompts: of utterances before, if with `context`, and of the utterance itself."""
+    before = getattr(stage, "context", 0) if context else 0
+    return before + (getattr(stage, "first_pass", "none") != "none")

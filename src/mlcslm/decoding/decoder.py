@@ -40,9 +40,14 @@ CANDIDATES = pa.field("candidates", pa.list_(pa.string()))
 """Transcripts that a consensus chose from, the greedy one first if it is among them; other methods have none."""
 
 
-def schema_of(decoding: DecodingConfig) -> pa.Schema:
-    """Columns of a decoding's hypotheses: `SCHEMA`, and with `method: consensus` the candidates."""
-    return SCHEMA if decoding.consensus is None else SCHEMA.append(CANDIDATES)
+FIRST_PASS = pa.field("first_pass", pa.string())
+"""What the CTC head heard, which was in the prompt; checkpoints without a first pass have no such column."""
+
+
+def schema_of(decoding: DecodingConfig, *, first_pass: bool = False) -> pa.Schema:
+    """Columns of a decoding's hypotheses: `SCHEMA`, with `method: consensus` the candidates, and the first pass."""
+    schema = SCHEMA.append(FIRST_PASS) if first_pass else SCHEMA
+    return schema if decoding.consensus is None else schema.append(CANDIDATES)
 
 
 def needs_ctc_head(recipe: Mapping[str, Any], decoding: DecodingConfig) -> bool:
@@ -69,7 +74,7 @@ class Decoder:
     audio: source of encoder outputs, shared by a job's decodings; by default the audio is read and encoded.
     compiled_trees: for compiled steps, shared by a job's decodings. ctc: the head on the model's encoder that judges
     candidates, if the decoding has one. engine: what answers, for a decoding that does not search itself. first_pass:
-    the head whose transcript is in each prompt, for a model trained with `first_pass`.
+    the head whose transcript is in each prompt, for a model trained with `first_pass`; hypotheses have it too.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Decoder:
         self.model = model
         self.ctc = ctc
         self.first_pass = first_pass
+        self._heard: dict[str, str] = {}
         self.processor = processor
         self.template: Template = template
         self.decoding = decoding
@@ -175,12 +181,15 @@ class Decoder:
 
     def prompt(self, row: dict[str, Any], audio_tokens: int, frames: torch.Tensor) -> list[int]:
         """Token ids of a row's prompt; frames (T, d): what the encoder heard."""
+        heard = None
+        if self.first_pass is not None:
+            heard = self._heard[row["utterance_id"]] = self.first_pass.transcribe(frames)
         return self.processor.encode_prompt(
             row["grp"],
             self.template,
             audio_tokens=audio_tokens,
             context=row.get("context", ()),
-            first_pass=self.first_pass.transcribe(frames) if self.first_pass is not None else None,
+            first_pass=heard,
         )
 
     def hypothesis(self, row: dict[str, Any], ids: Sequence[int], audio_tokens: int, seconds: float) -> dict[str, Any]:
@@ -199,4 +208,5 @@ class Decoder:
             "stop_reason": reason,
             "loop": has_loop(ids),
             "seconds": seconds,
+            **({"first_pass": self._heard[row["utterance_id"]]} if self.first_pass is not None else {}),
         }

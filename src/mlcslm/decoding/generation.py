@@ -142,7 +142,7 @@ def decode_with_all(
                 head if hears else None,
             )
             decode = partial(_decode, decoder, rows, recipe=recipe, manifest=manifest, label=label, lengths=lengths)
-            schema = pa.unify_schemas([schema_of(decoding), appended])
+            schema = pa.unify_schemas([schema_of(decoding, first_pass=hears), appended])
             hypotheses = complete_hypotheses(out, by, rows, decode, schema=schema, label=label)
             lengths = {row["utterance_id"]: row["tokens"] for row in hypotheses}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import AnyStageConfig, Part, ReinforcementConfig, Stage, StageConfig
+from mlcslm.config.stages import Part, ReinforcementConfig, Stage, StageConfig, transcripts_in_prompt
 from mlcslm.model.parts import PARTS
 from mlcslm.plan import scaling
 from mlcslm.plan.fake_model import ADAPTERS, stage_bytes
@@ -60,12 +60,6 @@ class StagePlan:
     def gpu_hours(self) -> float:
         """Hours on one GPU for all steps."""
         return self.steps * self.seconds / 3600
-
-
-def transcripts_in_prompt(stage: AnyStageConfig, *, context: bool = True) -> int:
-    """Transcripts in a stage's prompts: of utterances before, if with `context`, and of the utterance itself."""
-    before = getattr(stage, "context", 0) if context else 0
-    return before + (getattr(stage, "first_pass", "none") != "none")
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ import torch
 
 from mlcslm.config.diarization import EmbeddingConfig
 from mlcslm.config.schema import Split
+from mlcslm.config.stages import transcripts_in_prompt
 from mlcslm.plan.fake_model import stage_bytes
 from mlcslm.plan.generation import Generating
 from mlcslm.plan.jobs import Needed
 from mlcslm.plan.micro_batch import Meter
-from mlcslm.plan.stages import StagePlan, transcripts_in_prompt
+from mlcslm.plan.stages import StagePlan
 from mlcslm.plan.tally import Tally
 from mlcslm.plan.throughput import Throughput
 from mlcslm.plan.workload import SplitSize
