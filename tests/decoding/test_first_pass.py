@@ -110,6 +110,31 @@ def test_another_head_makes_hypotheses_outdated(
         decode(tmp_path / "again", ctc=ctc / "other")
 
 
+def test_a_killed_decoding_resumes(decode: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, hear, heard = decode(tmp_path / "undisturbed"), CtcHead.transcribe, []
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self: CtcHead, frames: torch.Tensor) -> str:
+        if len(heard) == 9:
+            raise Killed
+        heard.append(frames)
+        return hear(self, frames)
+
+    few = SEARCH.model_copy(update={"batch_size": 4})
+    with monkeypatch.context() as patch:
+        patch.setattr(CtcHead, "transcribe", killed)
+        with pytest.raises(Killed):
+            decode(tmp_path, few)
+    rest: list[torch.Tensor] = []
+    monkeypatch.setattr(CtcHead, "transcribe", lambda self, frames: (rest.append(frames), hear(self, frames))[1])
+    again = decode(tmp_path, few)
+    assert [one["raw_text"] for one in again] == [one["raw_text"] for one in expected]
+    assert [one["first_pass"] for one in again] == [one["first_pass"] for one in expected]
+    assert len(rest) == len(expected) - 8
+
+
 def test_without_a_head_one_line_says_so(results: Path, tones: Path, languages: Any, tmp_path: Path) -> None:
     paths = DecodingPaths(results / "checkpoints" / "a", tones, tmp_path / "out.parquet")
     with pytest.raises(UserError, match=r"^a: its prompts contain what a CTC head hears, but there is none here\.$"):

@@ -205,7 +205,7 @@ def test_an_utterance_without_first_pass_is_reported(tones: Path, processor: Spe
         UtteranceDataset(tones, processor, "tagged", first_pass=heard)
 
 
-def test_a_stage_learns_from_them_and_resumes_with_the_same_ones_only(
+def test_a_stage_learns_from_them_and_its_card_says_so(
     tones: Path, make_config: Callable[..., Any], train: Callable[..., Path], heard: Path, tmp_path: Path
 ) -> None:
     from mlcslm.model.checkpoint_file import read_checkpoint
@@ -217,6 +217,47 @@ def test_a_stage_learns_from_them_and_resumes_with_the_same_ones_only(
     other = read_checkpoint(train(config, "b", tmp_path))
     assert "first_pass" not in other.recipe and "first_pass" not in other.fingerprints
     assert info.files["projector.safetensors"] != other.files["projector.safetensors"]
+
+
+def test_a_killed_stage_ends_with_the_same_weights(
+    make_config: Callable[..., Any],
+    train: Callable[..., Path],
+    heard: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And where the first passes have changed meanwhile, it starts anew instead of resuming."""
+    from mlcslm.model.checkpoint_file import read_checkpoint
+    from mlcslm.training.trainer import SpeechTrainer
+
+    stage = {"steps": 4, "save_steps": 2, "template": "tagged", "trains": ["projector", "embedding", "head"]}
+    config = make_config({"a": stage | {"first_pass": "ctc"}})
+    undisturbed = read_checkpoint(train(config, "a", tmp_path / "undisturbed", first_pass=heard))
+
+    class Killed(BaseException):
+        pass
+
+    step = SpeechTrainer.training_step
+
+    def killed(self: SpeechTrainer, *arguments: Any, **options: Any) -> Any:
+        if self.state.global_step == 3:
+            raise Killed
+        return step(self, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpeechTrainer, "training_step", killed)
+        with pytest.raises(Killed):
+            train(config, "a", tmp_path, first_pass=heard)
+    (work,) = (path for path in (tmp_path / "work" / "a").iterdir() if path.is_dir())
+    assert (work / "checkpoint-2" / "whole").exists()
+    other = tmp_path / "other.parquet"
+    table = pq.read_table(heard)
+    texts = pa.array(["other"] * len(table))
+    pq.write_table(table.set_column(table.schema.get_field_index("first_pass"), "first_pass", texts), other)
+    fresh = read_checkpoint(train(config, "a", tmp_path / "elsewhere", first_pass=other))
+    assert read_checkpoint(train(config, "a", tmp_path, first_pass=other)).files == fresh.files != undisturbed.files
+    assert (work / "checkpoint-2").exists(), "the state of the others is left alone"
+    assert read_checkpoint(train(config, "a", tmp_path, first_pass=heard)).files == undisturbed.files
 
 
 def test_folds_part_the_sessions() -> None:
