@@ -157,6 +157,13 @@ def test_heads_of_other_folds_or_encoders_are_refused(corpus: tuple[Path, Path],
     with pytest.raises(UserError, match=r"text outside fold \[0, 2\], but ctc.batch_size is 64; lower it"):
         train_ctc_head(tmp_path / "few", manifest, cache, CtcConfig(), seed=1, fold=(0, 2))
     assert not out.exists()
+    single = tmp_path / "single.parquet"
+    table = pq.read_table(manifest)
+    pq.write_table(table.filter([name in ("F0", "T0") for name in table["session_id"].to_pylist()]), single)
+    card = json.loads((cache / "cache.json").read_text(encoding="utf-8")) | {"manifest": sha256(single)}
+    (cache / "cache.json").write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(UserError, match=r"fold \[0, 2\] has all its sessions, as no group has more than one"):
+        train_ctc_head(tmp_path / "few", single, cache, CtcConfig(batch_size=2), seed=1, fold=(0, 2))
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,11 @@ def train_ctc_head(
     rows = read_table(manifest, columns=[*_COLUMNS, *(_FOLD_COLUMNS if fold else ())]).to_pylist()
     unheard = sessions_of_fold(rows, fold) if fold else set()
     rows = [row for row in rows if row["text"] and row.get("session_id") not in unheard]
+    if fold and not rows:
+        raise UserError(
+            f"{manifest}: fold {list(fold)} has all its sessions, as no group has more than one; none is left to train "
+            "the fold's CTC head on. Use more sessions, or leave first_pass out."
+        )
     if len(rows) < config.batch_size:
         outside = f" outside fold {list(fold)}" if fold else ""
         raise UserError(
