@@ -73,3 +73,12 @@ def test_a_head_costs_what_torch_counts(make_config: Callable[..., Any], tones: 
     mean_s = sum(one["end"] - one["start"] for one in rows) / len(rows)
     letters = len(set("yes no hello there"))
     assert row["ctc_flop"] == pytest.approx(ctc_flop(config.ctc, 32, letters, mean_s))
+    # A stage that reads first passes also costs the heads of its folds.
+    reading = {"steps": 1, "template": "tagged", "first_pass": "ctc"}
+    for folds in (2, 4):
+        config = make_config({"b": reading}, results=str(tmp_path), ctc={"steps": 5, "folds": folds})
+        write_stage_costs(Layout(config), ["b"], tmp_path / "costs.parquet", throughput=CONFIG / "throughput.yaml")
+        (reader,) = pq.read_table(tmp_path / "costs.parquet").to_pylist()
+        (stage,) = make_plan(config, throughput=CONFIG / "throughput.yaml").stages
+        assert reader["ctc_flop"] == row["ctc_flop"]
+        assert reader["flop"] == pytest.approx(stage.flops + folds * row["ctc_flop"])

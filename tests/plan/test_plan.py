@@ -281,6 +281,27 @@ def test_the_recommended_recipe_of_each_preset_is_planned(preset: str, monkeypat
     assert all(one.peak_bytes < made.gpu.usable_bytes for one in made.decodings)
 
 
+def test_a_first_pass_costs_prompt_tokens_and_the_heads_of_all_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    files = ["demo", "controls/demo", "recipes/demo", "recipes/demo-first-pass"]
+    config = read_config_files([Path(f"config/{name}.yaml") for name in files])
+    layout = Layout(config.model_copy(update={"diarizers": {}}), whole=True)
+    needed = needed_for_tables(layout, ["table8"])
+    jobs = job_counts(layout, needed)
+    assert needed.first_passes == ("ckpt-7000",) and (jobs["train_ctc_fold_head"], jobs["first_pass"]) == (2, 1)
+    stage, table = config.stages["first-pass-10000"], read_throughput(TABLE)
+    meter = Meter(read_shapes(config.models.encoder, config.models.language_model, config.languages), config.models)
+    train = SplitSize(100, 4.0, 9.0, 0.1, source="assumed")
+    planner = Planner(config, meter, table.text, train, table.gpus[table.gpu])
+    tokens = [
+        planner.prompt_tokens(stage.model_copy(update=changes), 4.0)
+        for changes in ({"first_pass": "none"}, {}, {"context": 2})
+    ]
+    line = 4.0 * table.text.tokens_a_second
+    assert [one - tokens[0] for one in tokens] == [0, round(line), round(3 * line)]
+    assert stage.steps <= config.stages["control-9000"].steps + config.stages["control-10000"].steps
+
+
 def test_every_stage_of_the_paper_fits_the_documented_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     config, table = read_config("config/paper.yaml"), read_throughput(TABLE)

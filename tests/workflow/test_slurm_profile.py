@@ -22,8 +22,8 @@ RULES = {
     for path in (REPOSITORY / "workflow" / "rules").glob("*.smk")
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 }
-# On a CPU: the demo's own small foundation models, a manifest, and the single layer of a CTC head.
-ON_CPUS = "foundation|training_manifest|train_ctc_head"
+# On a CPU: the demo's own small foundation models, a manifest, and the single layer of CTC heads.
+ON_CPUS = "foundation|training_manifest|train_ctc"
 ON_GPUS = re.compile(rf"scripts/(?!{ON_CPUS})\w*(train|decode|encode|recognize|diarize|transcribe|answer)\w*\.py")
 
 

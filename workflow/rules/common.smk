@@ -46,6 +46,7 @@ wildcard_constraints:
     of_dev="(dev/)?",
     external="|".join(map(re.escape, preset.systems)) or NONE,
     shard="[A-Za-z-]+",
+    fold="[0-9]+-of-[0-9]+",
     table="table[1-8]",
 
 

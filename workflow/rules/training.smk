@@ -5,7 +5,9 @@ rule train:
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, "train"),
         reasoning=lambda wildcards: layout.reasoning_file(wildcards.checkpoint),
         hypotheses=lambda wildcards: layout.context_hypotheses(wildcards.checkpoint),
+        first_pass=lambda wildcards: layout.first_pass_file(wildcards.checkpoint),
         dev=lambda wildcards: layout.measured_manifest(wildcards.checkpoint),
+        ctc=lambda wildcards: layout.measuring_ctc_file(wildcards.checkpoint),
     output:
         checkpoint=layout.checkpoint_card("{checkpoint}"),
         log=layout.training_log("{checkpoint}"),
@@ -25,27 +27,6 @@ rule train:
         seed=preset.seed,
     script:
         "../scripts/train.py"
-
-
-# A judge of what the language model answers, which hears letters: a linear layer on the encoder's cached outputs.
-rule train_ctc_head:
-    input:
-        manifest=layout.training_manifest(),
-        cache=layout.cache_card("{encoder}", "train"),
-    output:
-        layout.ctc_card("{encoder}"),
-    log:
-        layout.log("train_ctc_head", "{encoder}"),
-    benchmark:
-        layout.benchmark("train_ctc_head", "{encoder}")
-    conda:
-        "../../envs/mlcslm.yaml"
-    threads: preset.resources.training_threads
-    params:
-        ctc=preset.ctc.model_dump(mode="json"),
-        seed=preset.seed,
-    script:
-        "../scripts/train_ctc_head.py"
 
 
 rule reasoning_data:

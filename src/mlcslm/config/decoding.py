@@ -29,12 +29,20 @@ class ConsensusConfig(Section):
     )
 
 
-class CtcConfig(Section):
-    """How the CTC heads are trained that weigh candidates (`consensus.weights: ctc`), one per encoder."""
+class CtcConfig(ExtendedSection):
+    """How CTC heads are trained: one per encoder, and for training with `first_pass: ctc` one per fold besides."""
+
+    off: ClassVar[frozenset[str]] = frozenset({"folds"})
 
     steps: int = Field(300, ge=1, description="optimiser steps")
     batch_size: int = Field(64, ge=1, description="utterances per step")
     learning_rate: Rate = Field(1e-2, description="peak learning rate; it falls to 0 linearly")
+    folds: int = Field(
+        5,
+        ge=2,
+        description="for stages with `first_pass`: parts of the training set, by session, each heard by a head that is "
+        "trained on the others",
+    )
 
 
 class DecodingConfig(ExtendedSection):

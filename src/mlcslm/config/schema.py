@@ -219,7 +219,9 @@ class Config(Section):
         default_factory=dict, description="decodings by name; required if there are stages"
     )
     engines: EnginesConfig = Field(default_factory=EnginesConfig, description="engines of decodings")
-    ctc: CtcConfig = Field(default_factory=CtcConfig, description="CTC heads, which weigh candidates of a consensus")
+    ctc: CtcConfig = Field(
+        default_factory=CtcConfig, description="CTC heads, which weigh candidates of a consensus and hear first passes"
+    )
     reasoning: ReasoningConfig = Field(default_factory=ReasoningConfig, description="the reasoning data")
     speaker_corpora: dict[Name, SpeakerCorpusConfig] = Field(
         default_factory=dict, description="further speakers to train embeddings on, by name"
@@ -303,6 +305,22 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _first_passes_are_heard(self) -> Config:
+        for name, stage in self.stages.items():
+            if stage.kind == "reinforcement" and self.has_first_pass(stage.parent):
+                raise ValueError(
+                    f"stages.{name}.parent is {stage.parent!r}, whose prompts have a first pass; those of "
+                    "reinforcement stages have none; name another parent"
+                )
+        for name in self.reasoning.checkpoints if any(map(self.needs_training_hypotheses, self.stages)) else ():
+            if self.has_first_pass(name):
+                raise ValueError(
+                    f"reasoning.checkpoint names {name!r}, whose prompts have a first pass, which of the training set "
+                    "would be of speech that the CTC head has seen; name another stage"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _diarizers_refer_to_existing_names(self) -> Config:
         for name, diarizer in self.diarizers.items():
             for key, found, known in (
@@ -376,6 +394,15 @@ class Config(Section):
         """Whether a stage learns from the training set's hypotheses: as reflections, or as context."""
         source = getattr(self.stages[checkpoint], "context_source", "references")
         return self.needs_reasoning_data(checkpoint) or source != "references"
+
+    def has_first_pass(self, checkpoint: str) -> bool:
+        """Whether a stage's prompts say what a CTC head hears."""
+        return checkpoint in self.stages and getattr(self.stages[checkpoint], "first_pass", "none") != "none"
+
+    def needs_ctc_head(self, checkpoint: str, decoding: str) -> bool:
+        """Whether decoding a stage takes the CTC head on its encoder: for its prompts, or to judge candidates."""
+        judged = checkpoint in self.stages and self.decodings[decoding].needs_ctc_head
+        return judged or self.has_first_pass(checkpoint)
 
     @property
     def decoded(self) -> list[tuple[str, str]]:

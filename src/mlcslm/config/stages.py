@@ -120,7 +120,7 @@ class PromptLossWeight(Section):
 class StageConfig(Stage):
     """One supervised training stage: cross entropy on the answer."""
 
-    off: ClassVar[frozenset[str]] = Stage.off | {"context_source"}
+    off: ClassVar[frozenset[str]] = Stage.off | {"context_source", "first_pass"}
 
     kind: Literal["supervised"] = Field("supervised", description="supervised: cross entropy on the transcript")
     template: Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized"] = Field(
@@ -145,6 +145,11 @@ class StageConfig(Stage):
         "training set; mixed: either, half of the time (docs/context.md)",
     )
     context_dropout: Share = Field(0.0, description="share of training samples whose context is omitted")
+    first_pass: Literal["none", "ctc"] = Field(
+        "none",
+        description="what the prompt says of the utterance itself: ctc: what a CTC head on the encoder hears, in "
+        "training by a head that was trained without its session (docs/recipes.md)",
+    )
 
     @model_validator(mode="after")
     def _stretches_stand_alone(self) -> StageConfig:
@@ -166,6 +171,22 @@ class StageConfig(Stage):
             raise ValueError(f"context_dropout is {self.context_dropout}, but context is 0: nothing to drop")
         if self.context_source != "references" and not self.context:
             raise ValueError(f"context_source is {self.context_source!r}, but context is 0: there is none")
+        return self
+
+    @model_validator(mode="after")
+    def _first_pass_can_be_heard(self) -> StageConfig:
+        if self.first_pass == "none":
+            return self
+        if self.template in ("plain", "diarized"):
+            raise ValueError(
+                f"first_pass with template {self.template!r}: expected a template with <transcribe>, which marks it in "
+                "the prompt: tagged, tagged-own-language or reasoning"
+            )
+        if "encoder_lora" in self.trains:
+            raise ValueError(
+                "first_pass is of a CTC head on the encoder as it is, but trains has encoder_lora; train the encoder "
+                "in a stage before"
+            )
         return self
 
     @model_validator(mode="after")
@@ -290,3 +311,9 @@ AnyStageConfig = Annotated[
 """A training stage of either kind, told apart by `kind`, which defaults to `supervised`."""
 
 STAGE_KINDS: dict[str, type[Stage]] = {"supervised": StageConfig, "reinforcement": ReinforcementConfig}
+
+
+def transcripts_in_prompt(stage: AnyStageConfig, *, context: bool = True) -> int:
+    """Transcripts in a stage's prompts: of utterances before, if with `context`, and of the utterance itself."""
+    before = getattr(stage, "context", 0) if context else 0
+    return before + (getattr(stage, "first_pass", "none") != "none")

@@ -16,6 +16,7 @@ from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.engine import Engine
 from mlcslm.decoding.loops import has_loop
 from mlcslm.decoding.search import search, search_candidates
+from mlcslm.errors import UserError
 from mlcslm.model.ctc import CtcHead
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -39,9 +40,31 @@ CANDIDATES = pa.field("candidates", pa.list_(pa.string()))
 """Transcripts that a consensus chose from, the greedy one first if it is among them; other methods have none."""
 
 
-def schema_of(decoding: DecodingConfig) -> pa.Schema:
-    """Columns of a decoding's hypotheses: `SCHEMA`, and with `method: consensus` the candidates."""
-    return SCHEMA if decoding.consensus is None else SCHEMA.append(CANDIDATES)
+FIRST_PASS = pa.field("first_pass", pa.string())
+"""What the CTC head heard, which was in the prompt; checkpoints without a first pass have no such column."""
+
+
+def schema_of(decoding: DecodingConfig, *, first_pass: bool = False) -> pa.Schema:
+    """Columns of a decoding's hypotheses: `SCHEMA`, with `method: consensus` the candidates, and the first pass."""
+    schema = SCHEMA.append(FIRST_PASS) if first_pass else SCHEMA
+    return schema if decoding.consensus is None else schema.append(CANDIDATES)
+
+
+def needs_ctc_head(recipe: Mapping[str, Any], decoding: DecodingConfig) -> bool:
+    """Whether a checkpoint trained as `recipe` says needs a CTC head: for its prompts, or to judge its candidates."""
+    return decoding.needs_ctc_head or recipe.get("first_pass", "none") != "none"
+
+
+def hears_first_pass(recipe: Mapping[str, Any], head: CtcHead | None, name: str) -> bool:
+    """Whether the prompts of the checkpoint `name`, trained as `recipe` says, contain what a CTC head hears.
+
+    Raises UserError if they do, but there is no `head`.
+    """
+    if recipe.get("first_pass", "none") == "none":
+        return False
+    if head is None:
+        raise UserError(f"{name}: its prompts contain what a CTC head hears, but there is none here.")
+    return True
 
 
 class Decoder:
@@ -50,7 +73,8 @@ class Decoder:
     A row's "context", if any, goes into its prompt: transcripts of the preceding utterances, oldest first.
     audio: source of encoder outputs, shared by a job's decodings; by default the audio is read and encoded.
     compiled_trees: for compiled steps, shared by a job's decodings. ctc: the head on the model's encoder that judges
-    candidates, if the decoding has one. engine: what answers, for a decoding that does not search itself.
+    candidates, if the decoding has one. engine: what answers, for a decoding that does not search itself. first_pass:
+    the head whose transcript is in each prompt, for a model trained with `first_pass`; hypotheses have it too.
     """
 
     def __init__(
@@ -63,11 +87,14 @@ class Decoder:
         compiled_trees: CompiledTrees | None = None,
         ctc: CtcHead | None = None,
         engine: Engine | None = None,
+        first_pass: CtcHead | None = None,
     ) -> None:
         if decoding.needs_ctc_head and ctc is None:
             raise ValueError("candidates are to be weighed by a CTC head, but there is none")
         self.model = model
         self.ctc = ctc
+        self.first_pass = first_pass
+        self._heard: dict[str, str] = {}
         self.processor = processor
         self.template: Template = template
         self.decoding = decoding
@@ -147,15 +174,23 @@ class Decoder:
         encoded = self.audio.read(rows)
         audio_tokens = [one.audio_tokens for one in encoded]
         examples = [
-            {"input_ids": self.prompt(row, one.audio_tokens), "encoder_frames": one.frames}
+            {"input_ids": self.prompt(row, one.audio_tokens, one.frames), "encoder_frames": one.frames}
             for row, one in zip(rows, encoded, strict=True)
         ]
         return examples, audio_tokens
 
-    def prompt(self, row: dict[str, Any], audio_tokens: int) -> list[int]:
-        """Token ids of a row's prompt."""
-        context = row.get("context", ())
-        return self.processor.encode_prompt(row["grp"], self.template, audio_tokens=audio_tokens, context=context)
+    def prompt(self, row: dict[str, Any], audio_tokens: int, frames: torch.Tensor) -> list[int]:
+        """Token ids of a row's prompt; frames (T, d): what the encoder heard."""
+        heard = None
+        if self.first_pass is not None:
+            heard = self._heard[row["utterance_id"]] = self.first_pass.transcribe(frames)
+        return self.processor.encode_prompt(
+            row["grp"],
+            self.template,
+            audio_tokens=audio_tokens,
+            context=row.get("context", ()),
+            first_pass=heard,
+        )
 
     def hypothesis(self, row: dict[str, Any], ids: Sequence[int], audio_tokens: int, seconds: float) -> dict[str, Any]:
         """The hypothesis (a row of `SCHEMA`) that the generated `ids` spell."""
@@ -173,4 +208,5 @@ class Decoder:
             "stop_reason": reason,
             "loop": has_loop(ids),
             "seconds": seconds,
+            **({"first_pass": self._heard[row["utterance_id"]]} if self.first_pass is not None else {}),
         }

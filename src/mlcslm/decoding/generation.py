@@ -19,7 +19,7 @@ from mlcslm.config.languages import Group
 from mlcslm.corpus.audio import SAMPLE_RATE
 from mlcslm.decoding.batching import FittingBatches, length_buckets, with_next
 from mlcslm.decoding.compiled_tree import CompiledTrees
-from mlcslm.decoding.decoder import SCHEMA, Decoder, schema_of
+from mlcslm.decoding.decoder import SCHEMA, Decoder, hears_first_pass, needs_ctc_head, schema_of
 from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.engine import Engine, running_engine
 from mlcslm.decoding.engine_environment import EngineInfo
@@ -90,12 +90,12 @@ def decode_with_all(
 
     The model is loaded once, and each utterance encoded once. The next of `decodings` is requested only after the one
     before is written, so it may be chosen late. encoder, language_model: the foundation models, by default those that
-    the checkpoint was trained from. ctc: folder of the CTC head on its encoder, for decodings that
-    need one. unseen: decode only the fold of this manifest that the checkpoint was trained
-    without. columns: manifest columns to append to the outputs' own (`schema_of`). compiled: use compiled steps on a
-    GPU. several: `decodings` may yield more than one, so encoder outputs are kept on disk for the next. Answers that do
-    not match the template are kept and flagged; nothing is left out. A killed decoding resumes where it was. engine:
-    for decodings with `engine: vllm`; it is started once, for the first of them.
+    the checkpoint was trained from. ctc: folder of the CTC head on its encoder, for decodings and checkpoints that need
+    one. unseen: decode only the fold of this manifest that the checkpoint was trained without. columns: manifest
+    columns to append to the outputs' own (`schema_of`). compiled: use compiled steps on a GPU. several: `decodings` may
+    yield more than one, so encoder outputs are kept on disk for the next. Answers that do not match the template are
+    kept and flagged; nothing is left out. A killed decoding resumes where it was. engine: for decodings with `engine:
+    vllm`; it is started once, for the first of them.
     """
     recipe = read_checkpoint(checkpoint).recipe
     rows = rows_to_decode(manifest, groups, recipe.get("fold") if unseen else None, columns)
@@ -114,6 +114,7 @@ def decode_with_all(
     pack_language_model(model)
     encoder_cache, audio = open_cache(cache, manifest, model), None
     head = load_ctc_head(ctc, model) if ctc is not None else None
+    hears = hears_first_pass(recipe, head, checkpoint.name)
     compiled_trees = CompiledTrees() if compiled and cuda else None
     lengths: dict[str, int] = {}
     with ExitStack() as until_the_end:
@@ -121,7 +122,8 @@ def decode_with_all(
         for out, decoding in decodings:
             out.parent.mkdir(parents=True, exist_ok=True)
             audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent, reused=several)
-            by = provenance(checkpoint, manifest, decoding, ctc, engine)
+            needed = ctc if needs_ctc_head(recipe, decoding) else None
+            by = provenance(checkpoint, manifest, decoding, needed, engine)
             if noise is not None:
                 by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
             label = _label(checkpoint, manifest, decoding)
@@ -129,10 +131,18 @@ def decode_with_all(
             if other and running is None:
                 running = until_the_end.enter_context(_started(engine, model, decoding, out, label))
             decoder = Decoder(
-                model, processor, recipe["template"], decoding, audio, compiled_trees, head, running if other else None
+                model,
+                processor,
+                recipe["template"],
+                decoding,
+                audio,
+                compiled_trees,
+                head,
+                running if other else None,
+                head if hears else None,
             )
             decode = partial(_decode, decoder, rows, recipe=recipe, manifest=manifest, label=label, lengths=lengths)
-            schema = pa.unify_schemas([schema_of(decoding), appended])
+            schema = pa.unify_schemas([schema_of(decoding, first_pass=hears), appended])
             hypotheses = complete_hypotheses(out, by, rows, decode, schema=schema, label=label)
             lengths = {row["utterance_id"]: row["tokens"] for row in hypotheses}
 

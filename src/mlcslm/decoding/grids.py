@@ -76,7 +76,8 @@ class Grid:
     def _expected(self, name: str) -> tuple[dict[str, str], list[dict[str, Any]]]:
         """Expected provenance of a decoding's hypotheses, and the utterances they should answer."""
         folder, manifest = self.layout.checkpoint(self.checkpoint), self.layout.manifest(self.split)
-        ctc = self.layout.ctc_head(self.layout.config.encoder_of(self.checkpoint))
+        card = self.layout.ctc_file(self.checkpoint, name)
+        ctc = Path(card[0]).parent if card else None
         expected = provenance(folder, manifest, self.layout.config.decodings[name], ctc, self.engine(name))
         return expected, rows_to_decode(manifest, self.layout.shards()[self.shard])
 

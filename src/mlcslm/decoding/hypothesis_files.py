@@ -52,10 +52,10 @@ def provenance(
 ) -> dict[str, str]:
     """What hypotheses depend on, as stored in their file: checkpoint, decoding and manifest (the last two JSON).
 
-    ctc: folder of the CTC head, for a decoding that needs one; engine: what runs the language model, for a decoding
-    that does not do so itself.
+    ctc: folder of the CTC head, for a decoding or a checkpoint that needs one; engine: what runs the language model,
+    for a decoding that does not do so itself.
     """
-    head = {"ctc": sha256(ctc / "ctc.json")} if ctc is not None and decoding.needs_ctc_head else {}
+    head = {"ctc": sha256(ctc / "ctc.json")} if ctc is not None else {}
     by = {"engine": engine.version} if engine is not None and decoding.engine != "own" else {}
     return {
         "checkpoint": sha256(checkpoint / "checkpoint.json"),

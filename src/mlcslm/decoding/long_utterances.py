@@ -118,6 +118,7 @@ def _joined(name: str, parts: Sequence[Row]) -> Row:
         "stop_reason": max((part["stop_reason"] for part in parts), key=STOP_REASONS.index),
         "loop": any(part["loop"] for part in parts),
         "seconds": sum(part["seconds"] for part in parts),
+        **({"first_pass": " ".join(part["first_pass"] for part in parts)} if "first_pass" in parts[0] else {}),
         **({"candidates": _joined_candidates(transcript, parts)} if "candidates" in parts[0] else {}),
     }
 

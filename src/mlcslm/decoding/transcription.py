@@ -15,12 +15,12 @@ from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.samples import inspect_audio
 from mlcslm.decoding.batching import FittingBatches, length_buckets
 from mlcslm.decoding.context import context_size, decode_with_hypothesis_context
-from mlcslm.decoding.decoder import Decoder
+from mlcslm.decoding.decoder import Decoder, hears_first_pass, needs_ctc_head
 from mlcslm.decoding.generation import pieces_to_decode
 from mlcslm.errors import UserError
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import CHECKPOINT_FILE, read_checkpoint
-from mlcslm.model.ctc import CtcHead, load_ctc_head
+from mlcslm.model.ctc import CtcHead, head_beside, load_ctc_head
 from mlcslm.model.exported import EXPORT_FILE, load_export
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.packed import pack_language_model
@@ -78,7 +78,7 @@ class Transcriber:
         if (folder / EXPORT_FILE).is_file():
             model, processor, info = load_export(folder, dtype=None if torch.cuda.is_available() else "float32")
             found = decoding or DecodingConfig.model_validate(info.decoding)
-            head = load_ctc_head(folder) if found.needs_ctc_head else None
+            head = load_ctc_head(folder) if needs_ctc_head(info.recipe, found) else None
             return cls(model, processor, name=info.checkpoint, recipe=info.recipe, decoding=found, ctc=head)
         if not (folder / CHECKPOINT_FILE).is_file():
             raise UserError(
@@ -92,8 +92,9 @@ class Transcriber:
             folder, languages=languages, encoder=encoder, language_model=language_model, dtype=model_dtype()
         )
         merge_lora(model)
-        search = decoding or DecodingConfig()
-        return cls(model, processor, name=checkpoint.name, recipe=checkpoint.recipe, decoding=search)
+        search, recipe = decoding or DecodingConfig(), checkpoint.recipe
+        head = load_ctc_head(head_beside(folder, model), model) if needs_ctc_head(recipe, search) else None
+        return cls(model, processor, name=checkpoint.name, recipe=recipe, decoding=search, ctc=head)
 
     def __call__(self, audio: str | Path, group: str | None = None) -> str:
         """Transcript of a recording, in `group` (see `find_group`)."""
@@ -113,7 +114,10 @@ class Transcriber:
         """A hypothesis (`decoding.decoder.SCHEMA`) for each manifest row, in the order in which they are found."""
         for row in rows:
             self.find_group(row["grp"])
-        decoder = Decoder(self.model, self.processor, self.recipe["template"], self.decoding, ctc=self.ctc)
+        hears = hears_first_pass(self.recipe, self.ctc, self.name)
+        first_pass = self.ctc if hears else None
+        template = self.recipe["template"]
+        decoder = Decoder(self.model, self.processor, template, self.decoding, ctc=self.ctc, first_pass=first_pass)
         label = f"transcribing with {self.name}"
         pieces = pieces_to_decode(rows, decoder, label)
         with progress(len(rows), label, "utterance") as bar:

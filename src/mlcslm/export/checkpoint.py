@@ -10,13 +10,14 @@ from pathlib import Path
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.languages import read_languages
 from mlcslm.config.reading import parse_config
+from mlcslm.decoding.decoder import needs_ctc_head
 from mlcslm.errors import UserError
 from mlcslm.export.model_card import Measured, model_card, read_measured
 from mlcslm.io.files import atomic_folder
 from mlcslm.io.places import check_output_folder
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.checkpoint_file import CheckpointInfo, read_checkpoint
-from mlcslm.model.ctc import HEAD_FILE
+from mlcslm.model.ctc import head_beside
 from mlcslm.model.exported import EXPORT_FILE, save_export
 from mlcslm.model.lora import merge_lora
 from mlcslm.model.merged import save_merged
@@ -55,12 +56,19 @@ def export_checkpoint(
     info = read_checkpoint(checkpoint)
     measured = _measured(checkpoint, info, database, decoding)
     settings = _settings(measured, decoding, info)
-    ctc = _head_of(checkpoint, info, measured, decoding, merged=merged) if settings.needs_ctc_head else None
+    head = needs_ctc_head(info.recipe, settings)
+    if head and merged:
+        why = "chooses by" if settings.needs_ctc_head else "has a first pass in its prompts, of"
+        raise UserError(
+            f"{info.name} with decoding {decoding!r} {why} a CTC head, which engines that serve language models do not "
+            "have; export without --format merged, or choose another."
+        )
     groups = read_languages(languages)
     model, processor = load_checkpoint(
         checkpoint, languages=groups, encoder=encoder, language_model=language_model, dtype=dtype or model_dtype()
     )
     merge_lora(model)
+    ctc = head_beside(checkpoint, model) if head else None
     with atomic_folder(folder, _KIND, sign=EXPORT_FILE, force=force, inputs=inputs) as temporary:
         save = save_merged if merged else partial(save_export, ctc=ctc)
         exported = save(
@@ -88,24 +96,6 @@ def _database_of(checkpoint: Path) -> Path | None:
             found = folder.parent / _DATABASE
             return found if found.is_file() else None
     return None
-
-
-def _head_of(checkpoint: Path, info: CheckpointInfo, measured: Measured | None, decoding: str, *, merged: bool) -> Path:
-    """Folder of the CTC head that judges the candidates of `decoding`."""
-    if merged:
-        raise UserError(
-            f"decoding {decoding!r} chooses by a CTC head, which engines that serve language models do not have; "
-            "export without --format merged, or choose another decoding."
-        )
-    assert measured is not None  # where else is the decoding known from?
-    config = parse_config(measured.config, "results")
-    for folder in (Path.cwd() / checkpoint).parents:
-        if folder.name == _CHECKPOINTS:
-            head = folder.parent / "ctc" / config.encoder_of(info.name)
-            if (head / HEAD_FILE).is_file():
-                return head
-            raise UserError(f"{head / HEAD_FILE}: no such file; decode with {decoding!r} first, which trains the head.")
-    raise UserError(f"{checkpoint}: not in a results folder, which has the CTC head that {decoding!r} chooses by.")
 
 
 def _settings(measured: Measured | None, decoding: str, info: CheckpointInfo) -> DecodingConfig:

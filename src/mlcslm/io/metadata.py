@@ -6,7 +6,7 @@ Needs neither torch nor transformers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ Metadata = TypeVar("Metadata")
 
 
 def read_metadata(kind: type[Metadata], path: Path, version: int, remedy: str) -> Metadata:
-    """The JSON of `path` as `kind`, a dataclass; unknown keys are ignored.
+    """The JSON of `path` as `kind`, a dataclass; unknown keys are ignored, those with a default may be absent.
 
     Raises UserError, ending with `remedy`, if the file is not JSON, has another `format_version` or lacks a key.
     """
@@ -28,10 +28,10 @@ def read_metadata(kind: type[Metadata], path: Path, version: int, remedy: str) -
             f"{path}: format version {found!r} found, expected {version}. "
             f"Another version of mlcslm wrote it: use that version, or else: {remedy}"
         )
-    names = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
-    if missing := sorted(names - set(content)):
+    entries = fields(kind)  # type: ignore[arg-type]
+    if missing := sorted(one.name for one in entries if one.name not in content and one.default is MISSING):
         raise UserError(f"{path}: lacks {', '.join(missing)}. {remedy}")
-    return kind(**{name: content[name] for name in names})
+    return kind(**{one.name: content[one.name] for one in entries if one.name in content})
 
 
 def changed_files(folder: Path, files: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 A language model that answers from speech knows what people say and takes one plausible name for another; CTC (Graves et
 al., 2006) knows nothing of words, but hears letters. So it is a judge of the language model's answers
-(`mlcslm.decoding.consensus`), as in hybrid CTC/attention recognition (Watanabe et al., 2017).
+(`mlcslm.decoding.consensus`), as in hybrid CTC/attention recognition (Watanabe et al., 2017). And what it hears is a
+first pass, which a stage's prompt can contain (`first_pass: ctc`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mlcslm.errors import FaultyInput, UserError
 from mlcslm.io.files import sha256, write_json
 from mlcslm.io.metadata import changed_files, read_metadata
 from mlcslm.model.speech_llm import SpeechLLM
-from mlcslm.text.characters import characters
+from mlcslm.text.characters import characters, written
 
 BLANK = 0
 HEAD_FILE = "ctc.json"
@@ -29,6 +30,8 @@ _WEIGHTS = "ctc.safetensors"
 HEAD_FILES = (HEAD_FILE, _WEIGHTS)
 """What a head consists of, wherever it lies."""
 _REMEDY = "Delete the folder and run the workflow again."
+Fold = tuple[int, int]
+"""Number and count."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class CtcInfo:
 
     alphabet: the letters, the first of which is class 1; width: of the encoder's frames; encoder, adapters:
     fingerprints of the encoder whose frames the head reads; loss: mean per letter over the last tenth of training;
-    files: SHA-256 by file name.
+    files: SHA-256 by file name; fold: of the training set's sessions that it was trained without, none by default.
     """
 
     alphabet: str
@@ -46,6 +49,7 @@ class CtcInfo:
     adapters: str
     loss: float
     files: dict[str, str]
+    fold: Fold | None = None
     format_version: int = FORMAT_VERSION
 
 
@@ -87,20 +91,36 @@ class CtcHead(nn.Module):
         of = dict(zip(texts, (-losses).tolist(), strict=True))
         return [of[text] for text in transcripts]
 
+    @torch.inference_mode()
+    def transcribe(self, frames: torch.Tensor) -> str:
+        """The most probable letter of each of the frames (T, width) of an utterance: repetitions count once."""
+        best = self(frames).argmax(-1).unique_consecutive().tolist()
+        return written("".join(self.alphabet[one - 1] for one in best if one != BLANK))
 
-def save_ctc_head(folder: Path, head: CtcHead, *, encoder: str, adapters: str, loss: float) -> None:
+
+def save_ctc_head(
+    folder: Path, head: CtcHead, *, encoder: str, adapters: str, loss: float, fold: Fold | None = None
+) -> None:
     """Write a head's weights and, last, `ctc.json` (`CtcInfo`) into `folder`."""
     weights = folder / _WEIGHTS
     save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, weights)
-    info = CtcInfo(head.alphabet, head.linear.in_features, encoder, adapters, loss, {_WEIGHTS: sha256(weights)})
-    write_json(folder / HEAD_FILE, asdict(info))
+    files = {_WEIGHTS: sha256(weights)}
+    info = asdict(CtcInfo(head.alphabet, head.linear.in_features, encoder, adapters, loss, files, fold))
+    if fold is None:
+        del info["fold"]
+    write_json(folder / HEAD_FILE, info)
+
+
+def read_ctc_info(folder: Path) -> CtcInfo:
+    """`ctc.json` in `folder`. Raises UserError if there is none, or a damaged one."""
+    if not (folder / HEAD_FILE).is_file():
+        raise UserError(f"{folder / HEAD_FILE}: no such file, so {folder} has no finished CTC head. {_REMEDY}")
+    return read_metadata(CtcInfo, folder / HEAD_FILE, FORMAT_VERSION, _REMEDY)
 
 
 def load_ctc_head(folder: Path, model: SpeechLLM | None = None) -> CtcHead:
     """The head in `folder`, checked to be one of `model`'s encoder. Raises UserError naming the file at fault."""
-    if not (folder / HEAD_FILE).is_file():
-        raise UserError(f"{folder / HEAD_FILE}: no such file, so {folder} has no finished CTC head. {_REMEDY}")
-    info = read_metadata(CtcInfo, folder / HEAD_FILE, FORMAT_VERSION, _REMEDY)
+    info = read_ctc_info(folder)
     if faults := changed_files(folder, info.files):
         raise FaultyInput(f"{folder}: not as it was written. {_REMEDY}", faults)
     if model is not None:
@@ -113,3 +133,24 @@ def load_ctc_head(folder: Path, model: SpeechLLM | None = None) -> CtcHead:
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"{folder / _WEIGHTS}: damaged ({error}). {_REMEDY}") from None
     return head.eval()
+
+
+def head_beside(checkpoint: Path, model: SpeechLLM) -> Path:
+    """Folder of the head on `model`'s encoder in the results that the folder `checkpoint` lies in.
+
+    Raises UserError if there is none.
+    """
+    for folder in (Path.cwd() / checkpoint).parents:
+        if folder.name == "checkpoints":
+            heads = folder.parent / "ctc"
+            expected = model.foundation["encoder"]["fingerprint"], model.encoder_adapters
+            # A head's folder is named after a checkpoint, whose name may have several parts.
+            for card in sorted(heads.rglob(HEAD_FILE)):
+                info = read_ctc_info(card.parent)
+                if (info.encoder, info.adapters) == expected:
+                    return card.parent
+            raise UserError(
+                f"{heads}: no CTC head on the encoder of {checkpoint.name}, which it needs; decode it first: the "
+                "workflow then trains the head."
+            )
+    raise UserError(f"{checkpoint}: not in a results folder, which has the CTC head that it needs.")

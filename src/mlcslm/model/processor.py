@@ -70,13 +70,19 @@ class SpeechProcessor:
         return self.features(audio)
 
     def encode_prompt(
-        self, group: str, template: Template, *, audio_tokens: int, context: Sequence[str] = ()
+        self,
+        group: str,
+        template: Template,
+        *,
+        audio_tokens: int,
+        context: Sequence[str] = (),
+        first_pass: str | None = None,
     ) -> list[int]:
         """Ids of the prompt, with `audio_tokens` placeholders: exactly the prefix of training ids.
 
         Starts with a begin token if the language model's tokenizer adds one.
         """
-        ids = list(self.tokenizer(prompt_text(self.groups[group], template, context))["input_ids"])
+        ids = list(self.tokenizer(prompt_text(self.groups[group], template, context, first_pass))["input_ids"])
         if ids[-1] == self.end_token_id:
             ids.pop()
         position = ids.index(self.audio_token_id)
@@ -96,12 +102,13 @@ class SpeechProcessor:
         transcript: str,
         context: Sequence[str] = (),
         think: str | None = None,
+        first_pass: str | None = None,
     ) -> dict[str, Any]:
         """`input_ids` and `labels` of a training example: prompt and answer, labels -100 over the prompt.
 
         Its audio is added as `input_features` (M, F) or `encoder_frames` (T, d) before `collate`.
         """
-        prompt = self.encode_prompt(group, template, audio_tokens=audio_tokens, context=context)
+        prompt = self.encode_prompt(group, template, audio_tokens=audio_tokens, context=context, first_pass=first_pass)
         target = self.encode_target(group, template, transcript, think)
         return {"input_ids": prompt + target, "labels": [IGNORED_LABEL] * len(prompt) + target}
 

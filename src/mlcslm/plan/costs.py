@@ -35,22 +35,24 @@ def write_stage_costs(
     """Write operations of all steps of each of `stages`, in the configuration's order, as Parquet (`SCHEMA`).
 
     They are the plan's (`mlcslm plan`): of utterances of mean length, counted from the manifest if there is one. The
-    parent of the first stage is null. `ctc_flop`: of training the CTC head on the checkpoint's encoder, null if no
-    decoding has one or there is no manifest yet. Raises UserError for models that cannot be found.
+    parent of the first stage is null. Those of a stage with a first pass include its folds' CTC heads. `ctc_flop`: of
+    training the CTC head on the checkpoint's encoder, null if there is none or no manifest yet. Raises UserError for
+    models that cannot be found.
     """
     config = layout.config
     table = read_throughput(throughput)
     shapes = read_shapes(config.models.encoder, config.models.language_model, config.languages)
     train = split_sizes(layout, table.corpus)["train"]
     planner = Planner(config, Meter(shapes, config.models), table.text, train, table.gpus[table.gpu])
-    heads = any(decoding.needs_ctc_head for decoding in config.decodings.values())
+    heads = bool(layout.ctc_settings())
     alphabet = _letters(layout.training_manifest()) if heads else 0
     ctc = ctc_flop(config.ctc, shapes.encoder.d_model, alphabet, train.mean_s) if alphabet else None
     rows = []
     for name in (one for one in config.stages if one in stages):
         stage = planner(name)
         parent = None if stage.parent == "foundation" else stage.parent
-        flop = stage.steps * stage.flops
+        folds = config.ctc.folds if config.has_first_pass(name) else 0
+        flop = stage.steps * stage.flops + folds * (ctc or 0.0)
         rows.append({"checkpoint": name, "parent": parent, "steps": stage.steps, "flop": flop, "ctc_flop": ctc})
     write_table(pa.Table.from_pylist(rows, schema=SCHEMA), out)
 

@@ -19,7 +19,7 @@ import yaml
 
 from mlcslm.config.model_sources import split_source
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import ReinforcementConfig
+from mlcslm.config.stages import ReinforcementConfig, transcripts_in_prompt
 from mlcslm.errors import UserError
 from mlcslm.plan.throughput import Throughput, read_throughput
 from mlcslm.plan.workload import ASSUMED, SplitSize, split_sizes
@@ -30,8 +30,16 @@ SHARES = {"float32": 0.45, "bfloat16": 0.15}
 In bfloat16 the products are so fast that a step mostly waits for everything else."""
 DECODING_SHARE = 0.10
 """The same of decoding, whose products are with few columns."""
-OVERHEAD_S = {"train": 12.0, "decode": 8.0, "decode_training_set": 8.0, "encoder_cache": 8.0, "demo_corpus": 30.0}
-"""Seconds that a job takes besides: importing, loading, writing (docs/log.md)."""
+OVERHEAD_S = {
+    "train": 12.0,
+    "decode": 8.0,
+    "decode_training_set": 8.0,
+    "encoder_cache": 8.0,
+    "demo_corpus": 30.0,
+    "train_ctc_head": 30.0,
+    "train_ctc_fold_head": 30.0,
+}
+"""Seconds that a job takes besides: importing, loading, writing (docs/log.md); those of CTC heads, in all."""
 _OTHER_S = 3.0
 _EMBEDDING_S = 60.0
 _DIARIZING = {"train_embedding", "diarize", "transcribe_segments", "answer_sessions"}
@@ -111,8 +119,8 @@ class Operations:
         trained = {part for one in (name, *self.config.lineage(name)) for part in self.config.stages[one].trains}
         rows = utterances
         answer: float = self.text_lengths.answer_tokens(stage.template, seconds)
-        context = round(getattr(stage, "context", 0) * self.text_lengths.tokens_a_second * seconds)
-        prompt = self.text_lengths.prompt[stage.template] + context
+        lines = round(transcripts_in_prompt(stage) * self.text_lengths.tokens_a_second * seconds)
+        prompt = self.text_lengths.prompt[stage.template] + lines
         if isinstance(stage, ReinforcementConfig):
             rows, answer = utterances * stage.rollouts, min(answer, stage.max_new_tokens)
         positions = audio + prompt + answer
@@ -144,7 +152,9 @@ class Operations:
         settings, template = self.config.decodings[decoding], self.config.stages[checkpoint].template
         answer = min(1.5 * self.text_lengths.answer_tokens(template, split.mean_s), settings.max_new_tokens)
         audio = _FRAMES_A_SECOND * split.mean_s / _FRAMES_A_TOKEN
-        read = audio + self.text_lengths.prompt[template]
+        first_pass = transcripts_in_prompt(self.config.stages[checkpoint], context=False)
+        lines = first_pass * self.text_lengths.tokens_a_second * split.mean_s
+        read = audio + self.text_lengths.prompt[template] + lines
         encoder = 0.0 if self.layout.uses_cache(checkpoint, "dev") else self._encoding(split.mean_s)
         return encoder + 2 * self.language_model * (read + settings.rows * answer) + 2 * self.head * answer
 

@@ -16,7 +16,7 @@ System = tuple[str, str, str]
 class Needed:
     """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split) pairs, embeddings to
     train and their speaker corpora, checkpoints whose training-set hypotheses others learn from, encoders with CTC
-    heads, and splits with cached encoder outputs, by encoder."""
+    heads, those that hear first passes of the training set, and splits with cached encoder outputs, by encoder."""
 
     tables: tuple[str, ...]
     checkpoints: tuple[str, ...]
@@ -26,6 +26,7 @@ class Needed:
     speaker_corpora: tuple[str, ...]
     reasoning: tuple[str, ...]
     ctc_heads: tuple[str, ...]
+    first_passes: tuple[str, ...]
     cached: tuple[tuple[str, str], ...]
 
 
@@ -41,9 +42,12 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
     checkpoints |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
     read = {(checkpoint, split) for checkpoint, _, split in trained} | {(name, "train") for name in checkpoints}
     cached = {(config.encoder_of(name), split) for name, split in read if layout.uses_cache(name, split)}
-    judged = (checkpoint for checkpoint, decoding, _ in trained if config.decodings[decoding].needs_ctc_head)
+    judged = [checkpoint for checkpoint, decoding, _ in trained if config.needs_ctc_head(checkpoint, decoding)]
+    judged += [name for name in config.stages if name in checkpoints and layout.measuring_ctc_file(name)]
     heads = tuple(dict.fromkeys(map(config.encoder_of, judged)))
-    cached |= {(encoder, "train") for encoder in heads}
+    reading = [name for name in config.stages if name in checkpoints and config.has_first_pass(name)]
+    first_passes = tuple(dict.fromkeys(map(config.encoder_of, reading)))
+    cached |= {(encoder, "train") for encoder in (*heads, *first_passes)}
     diarizers = dict.fromkeys(name for name, _ in diarized)
     embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
     return Needed(
@@ -57,6 +61,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
         ),
         reasoning=reasoning,
         ctc_heads=heads,
+        first_passes=first_passes,
         cached=tuple(sorted(cached)),
     )
 
@@ -74,6 +79,8 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "encoder_cache": len(needed.cached),
         "train": len(needed.checkpoints),
         "train_ctc_head": len(needed.ctc_heads),
+        "train_ctc_fold_head": len(needed.first_passes) * len(layout.folds()),
+        "first_pass": len(needed.first_passes),
         "vllm": int(any(map(layout.engine_file, decodings))),
         "decode_training_set": len(needed.reasoning) * shards,
         "reasoning_data": int(any(map(layout.config.needs_reasoning_data, needed.checkpoints))),

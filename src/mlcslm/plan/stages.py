@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import Part, ReinforcementConfig, Stage, StageConfig
+from mlcslm.config.stages import Part, ReinforcementConfig, Stage, StageConfig, transcripts_in_prompt
 from mlcslm.model.parts import PARTS
 from mlcslm.plan import scaling
 from mlcslm.plan.fake_model import ADAPTERS, stage_bytes
@@ -135,8 +135,8 @@ class Planner:
 
     def prompt_tokens(self, stage: StageConfig | ReinforcementConfig, seconds: float) -> int:
         """Prompt tokens without the audio."""
-        context = getattr(stage, "context", 0)
-        return self.text.prompt[stage.template] + round(context * self.text.tokens_a_second * seconds)
+        lines = transcripts_in_prompt(stage)
+        return self.text.prompt[stage.template] + round(lines * self.text.tokens_a_second * seconds)
 
     def cached(self, name: str) -> bool:
         """Whether a stage reads encoder outputs from the cache."""

@@ -10,6 +10,7 @@ import torch
 
 from mlcslm.config.diarization import EmbeddingConfig
 from mlcslm.config.schema import Split
+from mlcslm.config.stages import transcripts_in_prompt
 from mlcslm.plan.fake_model import stage_bytes
 from mlcslm.plan.generation import Generating
 from mlcslm.plan.jobs import Needed
@@ -62,17 +63,16 @@ class Works:
         if cached is None:
             cached = self.layout.uses_cache(checkpoint, "dev")
         stage, decoding = self.config.stages[checkpoint], self.config.decodings[name]
-        context = getattr(stage, "context", 0) if decoding.context != "none" else 0
-        key = (stage.template, context, name, cached)
+        key = (stage.template, transcripts_in_prompt(stage, context=decoding.context != "none"), name, cached)
         if key not in self._plans:
             self._plans[key] = self._decoding(*key)
         return DecodingPlan(checkpoint, name, cached, *self._plans[key])
 
-    def _decoding(self, template: Template, context: int, name: str, cached: bool) -> tuple[dict[str, int], float]:
+    def _decoding(self, template: Template, lines: int, name: str, cached: bool) -> tuple[dict[str, int], float]:
         decoding, text, dev = self.config.decodings[name], self.throughput.text, self.splits["dev"]
 
         def generating(seconds: float, shared: bool = True) -> Generating:
-            prompt = text.prompt[template] + round(context * text.tokens_a_second * seconds)
+            prompt = text.prompt[template] + round(lines * text.tokens_a_second * seconds)
             return Generating(self.meter, (), decoding.batch_size, decoding.rows, prompt, shared, cached)
 
         # Beams share their prompt's keys and values; samples have copies, though it is read once.

@@ -145,7 +145,7 @@ def build_database(
                     [
                         (
                             *(name, f"{one.checkpoint}/{one.decoding}", one.checkpoint, one.control, one.note or None),
-                            checked.decodings[one.decoding].needs_ctc_head,
+                            checked.needs_ctc_head(one.checkpoint, one.decoding),
                         )
                         for name, one in checked.recipes.items()
                     ],

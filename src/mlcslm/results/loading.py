@@ -41,6 +41,7 @@ HYPOTHESES = [
         ["seconds"],
     ),
     _LOOP,
+    pa.field("first_pass", pa.string(), metadata=MAY_BE_ABSENT),
 ]
 SEGMENTS = [
     *_schema(

@@ -53,7 +53,7 @@ CREATE TABLE hypotheses (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL, raw_text VARCHAR NOT NULL,
     language VARCHAR, transcript VARCHAR NOT NULL, think VARCHAR, tokens INTEGER, audio_tokens INTEGER,
     stop_reason VARCHAR CHECK (stop_reason IN ('end', 'length', 'malformed')), seconds DOUBLE,
-    "loop" BOOLEAN, PRIMARY KEY (system, split, utterance_id)
+    "loop" BOOLEAN, first_pass VARCHAR, PRIMARY KEY (system, split, utterance_id)
 );
 COMMENT ON TABLE hypotheses IS 'Each system''s answers, one row per utterance; of external systems only the transcript is known, and the other columns are NULL';
 COMMENT ON COLUMN hypotheses.system IS 'System that answered';
@@ -68,6 +68,7 @@ COMMENT ON COLUMN hypotheses.audio_tokens IS 'Audio tokens in the prompt (10 per
 COMMENT ON COLUMN hypotheses.stop_reason IS 'end (end token), length (limit reached) or malformed (tags missing or out of order)';
 COMMENT ON COLUMN hypotheses.seconds IS 'The utterance''s share of its batch''s wall time';
 COMMENT ON COLUMN hypotheses."loop" IS 'Whether the answer runs into repetition (docs/decoding.md); NULL in files older than this column';
+COMMENT ON COLUMN hypotheses.first_pass IS 'What the CTC head heard, which was in the prompt (docs/recipes.md); NULL for systems without';
 
 CREATE TABLE asr_counts (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,
@@ -177,7 +178,7 @@ COMMENT ON COLUMN recipes.system IS 'System that it is';
 COMMENT ON COLUMN recipes.checkpoint IS 'The system''s checkpoint';
 COMMENT ON COLUMN recipes.control IS 'Recipe of the same cost that it is compared with; NULL: none';
 COMMENT ON COLUMN recipes.note IS 'What readers should know about it';
-COMMENT ON COLUMN recipes.ctc IS 'Whether a CTC head judges its candidates; Table 8 adds what training it takes';
+COMMENT ON COLUMN recipes.ctc IS 'Whether a CTC head judges its candidates or hears its first pass; Table 8 adds what training it takes';
 
 CREATE TABLE intervals (
     measure VARCHAR NOT NULL CHECK (measure IN ('wer', 'tcpwer', 'der')), system VARCHAR NOT NULL, split VARCHAR NOT NULL,

@@ -77,22 +77,29 @@ def added_tokens(groups: Iterable[Group]) -> list[str]:
     return [*languages, *PAIRED_TOKENS]
 
 
-def prompt_text(group: Group, template: Template, context: Sequence[str] = ()) -> str:
+def prompt_text(group: Group, template: Template, context: Sequence[str] = (), first_pass: str | None = None) -> str:
     r"""Text before the answer, `USER: <S> <P> ASSISTANT:`, with one `<|audio|>` for the speech.
 
     context: transcripts of the preceding utterances, oldest first; each becomes a line after the prompt (section 4.1).
+    first_pass: what another recogniser heard in this utterance, as the last line, marked as a transcript; None: the
+    stage has none.
 
     >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez le discours ci-dessus")
     >>> prompt_text(french, "plain")
     'USER: <|audio|> Transcribe the speech above ASSISTANT:'
     >>> prompt_text(french, "tagged-own-language", context=["Bonjour.", "Ça va ?"])
     'USER: <speech> <|audio|> </speech> Transcrivez le discours ci-dessus\nBonjour.\nÇa va ? ASSISTANT:'
+    >>> prompt_text(french, "tagged", first_pass="sa va")
+    'USER: <speech> <|audio|> </speech> Transcribe the speech above\n<transcribe> sa va </transcribe> ASSISTANT:'
     """
     _check_template(template)
     speech = AUDIO_TOKEN if template == "plain" else f"{SPEECH} {AUDIO_TOKEN} {END_SPEECH}"
     prompt = group.prompt if template in ("tagged-own-language", "reasoning", "diarized") else ENGLISH_PROMPT
-    lines = "\n".join([prompt, *(plain_text(line) for line in context)])
-    return f"USER: {speech} {lines} ASSISTANT:"
+    lines = [prompt, *(plain_text(line) for line in context)]
+    if first_pass is not None:
+        lines.append(" ".join(filter(None, [TRANSCRIBE, plain_text(first_pass), END_TRANSCRIBE])))
+    text = "\n".join(lines)
+    return f"USER: {speech} {text} ASSISTANT:"
 
 
 def target_text(group: Group, template: Template, transcript: str, think: str | None = None) -> str:

@@ -11,30 +11,43 @@ import torch
 from torch import nn
 
 from mlcslm.config.decoding import CtcConfig
+from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
 from mlcslm.io.files import atomic_folder
 from mlcslm.io.parquet import read_table
-from mlcslm.model.ctc import BLANK, HEAD_FILES, CtcHead, save_ctc_head
+from mlcslm.model.ctc import BLANK, HEAD_FILES, CtcHead, Fold, save_ctc_head
 from mlcslm.model.encoder_cache import EncoderCache
 from mlcslm.runtime.progress import progress
 from mlcslm.text.characters import characters
 from mlcslm.training.batches import Key, batches_of_pass
 
 _WARMUP = 10
+_COLUMNS = ("utterance_id", "start", "end", "text")
+_FOLD_COLUMNS = ("session_id", "grp")
 
 
-def train_ctc_head(folder: Path, manifest: Path, cache: Path, config: CtcConfig, *, seed: int) -> None:
+def train_ctc_head(
+    folder: Path, manifest: Path, cache: Path, config: CtcConfig, *, seed: int, fold: Fold | None = None
+) -> None:
     """Train a head on the frames that `cache` has of the utterances in `manifest`, and write it to `folder`.
 
-    Its alphabet is that of their transcripts. The same seed gives the same head. Raises UserError for a cache of
-    another manifest, or if there are too few utterances for a batch.
+    fold: without this fold's sessions. Its alphabet is that of the transcripts it is trained on. The same seed gives
+    the same head. Raises UserError for a cache of another manifest, or if there are too few utterances for a batch.
     """
     frames = EncoderCache(cache, manifest)
-    rows = read_table(manifest, columns=["utterance_id", "start", "end", "text"]).to_pylist()
-    rows = [row for row in rows if row["text"]]
-    if len(rows) < config.batch_size:
+    rows = read_table(manifest, columns=[*_COLUMNS, *(_FOLD_COLUMNS if fold else ())]).to_pylist()
+    unheard = sessions_of_fold(rows, fold) if fold else set()
+    rows = [row for row in rows if row["text"] and row.get("session_id") not in unheard]
+    if fold and not rows:
         raise UserError(
-            f"{manifest}: {len(rows)} utterances with text, but ctc.batch_size is {config.batch_size}; lower it."
+            f"{manifest}: fold {list(fold)} has all its sessions, as no group has more than one; none is left to train "
+            "the fold's CTC head on. Use more sessions, or leave first_pass out."
+        )
+    if len(rows) < config.batch_size:
+        outside = f" outside fold {list(fold)}" if fold else ""
+        raise UserError(
+            f"{manifest}: {len(rows)} utterances with text{outside}, but ctc.batch_size is {config.batch_size}; lower "
+            "it."
         )
     alphabet = "".join(sorted(set("".join(characters(row["text"]) for row in rows))))
     torch.manual_seed(seed)
@@ -65,7 +78,8 @@ def train_ctc_head(folder: Path, manifest: Path, cache: Path, config: CtcConfig,
     print(f"CTC head: {len(alphabet)} letters, {mean:.3f} nats a letter at the end", file=sys.stderr)
     with atomic_folder(folder, "CTC head", own=list(HEAD_FILES)) as temporary:
         of = frames.metadata
-        save_ctc_head(temporary, head, encoder=of["encoder"], adapters=of.get("adapters", ""), loss=mean)
+        adapters = of.get("adapters", "")
+        save_ctc_head(temporary, head, encoder=of["encoder"], adapters=adapters, loss=mean, fold=fold)
 
 
 def _batches(lengths: list[float], size: int, seed: int) -> Iterator[list[Key]]:

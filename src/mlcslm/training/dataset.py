@@ -24,6 +24,7 @@ from mlcslm.text.diarized import diarized_text
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
+from mlcslm.training.first_pass import FirstPasses
 from mlcslm.training.reasoning_data import transcripts_as_context
 from mlcslm.training.stretches import SAID, stretches_of
 from mlcslm.training.turns import FIRST
@@ -44,7 +45,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     utterances, except in a share of `context_dropout`, redrawn in each pass. context_source: with "hypotheses", those
     in the files `hypotheses` take their place, and with "mixed" in half of the examples, redrawn in each pass; an
     utterance without one keeps its reference. turns: with the manifest's whole turns (`mlcslm.training.turns`), if it
-    has any. boundaries_s: without a cache, which has moved its own, half of all starts and ends, redrawn in each pass,
+    has any. first_pass: file of what CTC heads heard of each utterance, for the prompt (`mlcslm.training.first_pass`).
+    boundaries_s: without a cache, which has moved its own, half of all starts and ends, redrawn in each pass,
     are moved outwards by up to this many seconds. With template "diarized" examples are stretches of conversation
     (`stretches_of`), whose audio is read, not cached.
     """
@@ -66,6 +68,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         context_source: ContextSource = "references",
         hypotheses: Sequence[Path] = (),
         turns: bool = False,
+        first_pass: Path | None = None,
         boundaries_s: float = 0.0,
     ) -> None:
         table = read_table(manifest)
@@ -102,6 +105,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
                 f"{max_duration_s} s."
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
+        self.first_passes = FirstPasses(first_pass, self.rows) if first_pass is not None else None
         self.context_dropout = context_dropout
         self.context_source = context_source
         # A stretch has no context (`StageConfig`), and its id is no utterance's.
@@ -142,6 +146,7 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             transcript=self.transcript(key),
             context=self.context(key),
             think=self.thoughts.get(row["utterance_id"]),
+            first_pass=self.first_passes.of(row["utterance_id"], key[0]) if self.first_passes is not None else None,
         )
         return example | audio
 

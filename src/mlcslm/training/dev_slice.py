@@ -22,6 +22,7 @@ from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.errors import UserError
 from mlcslm.io.parquet import read_table
+from mlcslm.model.ctc import CtcHead
 from mlcslm.model.lora import merged_lora
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -78,10 +79,19 @@ class DevSlice:
     """The slice of a stage. Measuring it changes neither weights nor the random streams of training.
 
     Answers are found by greedy search and end when they loop; a stage with context has the references of the utterances
-    before in its prompts. Raises UserError if `manifest` has no utterance that is short enough and has text.
+    before in its prompts; ctc: the head whose first passes are in the prompts, for a stage with `first_pass`. Raises
+    UserError if `manifest` has no utterance that is short enough and has text.
     """
 
-    def __init__(self, manifest: Path, processor: SpeechProcessor, stage: Stage, template: Template, seed: int) -> None:
+    def __init__(
+        self,
+        manifest: Path,
+        processor: SpeechProcessor,
+        stage: Stage,
+        template: Template,
+        seed: int,
+        ctc: CtcHead | None = None,
+    ) -> None:
         longest_s = min(stage.max_duration_s, processor.features.max_samples / SAMPLE_RATE)
         every = read_table(manifest, columns=_COLUMNS).to_pylist()
         rows = [row for row in every if row["text"] and row["end"] - row["start"] <= longest_s]
@@ -95,6 +105,7 @@ class DevSlice:
         )
         self.processor = processor
         self.template: Template = template
+        self.first_pass = ctc
         self.decoding = DecodingConfig(
             method="greedy", max_new_tokens=stage.eval_max_new_tokens, batch_size=_BATCH_SIZE, stop_loops=True
         )
@@ -121,7 +132,7 @@ class DevSlice:
         if model.model.encoder_is_trainable:  # what it gives has changed since the last time
             self._audio = None
         self._audio = self._audio or EncodedAudio(model, self.processor)
-        decoder = Decoder(model, self.processor, self.template, self.decoding, self._audio)
+        decoder = Decoder(model, self.processor, self.template, self.decoding, self._audio, first_pass=self.first_pass)
         decode = FittingBatches(decoder.decode, _BATCH_SIZE, "measuring on dev")
         with search_attention(model), merged_lora(model):
             transcripts = {
@@ -150,6 +161,7 @@ class DevSlice:
                 audio_tokens=encoded.audio_tokens,
                 transcript=normalise_reference(row["text"]),
                 context=row["context"],
+                first_pass=self.first_pass.transcribe(encoded.frames) if self.first_pass is not None else None,
             )
             | {"encoder_frames": encoded.frames}
             for row, encoded in zip(rows, audio.read(rows), strict=True)

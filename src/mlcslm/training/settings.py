@@ -90,7 +90,9 @@ class StagePaths:
     """Where a stage reads and writes.
 
     parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections for template "reasoning";
-    hypotheses: of the training set, for stages whose context they are; dev: its manifest, for stages with `eval_steps`.
+    hypotheses: of the training set, for stages whose context they are; dev: its manifest, for stages with `eval_steps`;
+    first_pass: what CTC heads heard in the training set, for stages with `first_pass`; ctc: folder of the head that
+    hears dev, for those with both.
     """
 
     out: Path
@@ -103,3 +105,5 @@ class StagePaths:
     reasoning: Path | None = None
     hypotheses: tuple[Path, ...] = ()
     dev: Path | None = None
+    first_pass: Path | None = None
+    ctc: Path | None = None

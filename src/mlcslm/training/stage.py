@@ -23,6 +23,7 @@ from mlcslm.model.build import build_speech_llm
 from mlcslm.model.checkpoint import load_checkpoint, save_checkpoint
 from mlcslm.model.checkpoint_file import read_checkpoint
 from mlcslm.model.configuration import LoraSettings
+from mlcslm.model.ctc import load_ctc_head
 from mlcslm.model.parts import set_trainable
 from mlcslm.model.precision import FLOAT32_ATTENTION, model_dtype, trains_in_bfloat16
 from mlcslm.model.processor import SpeechProcessor, token_id
@@ -65,6 +66,8 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
         fingerprints["reasoning"] = sha256(paths.reasoning)
     if paths.hypotheses:
         fingerprints["hypotheses"] = fingerprint([sha256(path) for path in paths.hypotheses])
+    if paths.first_pass is not None:
+        fingerprints["first_pass"] = sha256(paths.first_pass)
     if paths.dev is not None:
         fingerprints["dev"] = sha256(paths.dev)
     work = paths.work / fingerprint(fingerprints)[:16]
@@ -153,7 +156,8 @@ def _train(
     if stage.eval_steps:
         if paths.dev is None:
             raise ValueError(f"stage {name} has eval_steps, but there is no manifest of dev")
-        dev = DevSlice(paths.dev, processor, stage, stage.template, config.seed)
+        head = load_ctc_head(paths.ctc, model) if paths.ctc is not None else None
+        dev = DevSlice(paths.dev, processor, stage, stage.template, config.seed, head)
         selection = Selection(name, stage, work, dev, trainer, log)
         log.columns = selection.columns
         trainer.add_callback(selection)
@@ -191,6 +195,7 @@ def _supervised_trainer(
         context_dropout=stage.context_dropout,
         context_source=stage.context_source,
         hypotheses=paths.hypotheses,
+        first_pass=paths.first_pass,
         turns=stage.turns,
         **options,
     )

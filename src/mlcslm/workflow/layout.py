@@ -164,8 +164,29 @@ class Layout(Paths):
         return [str(self.cache_card(self.config.encoder_of(checkpoint), split))]
 
     def ctc_file(self, checkpoint: str, decoding: str) -> list[str]:
-        """`ctc.json` of the head that judges the candidates of a decoding, if it has one."""
-        if checkpoint not in self.config.stages or not self.config.decodings[decoding].needs_ctc_head:
+        """`ctc.json` of the head that judges the candidates of a decoding, or hears first passes, if there is one."""
+        if not self.config.needs_ctc_head(checkpoint, decoding):
+            return []
+        return [str(self.ctc_card(self.config.encoder_of(checkpoint)))]
+
+    def folds(self) -> list[str]:
+        """Names of the folds that CTC heads hear for the training set's first passes."""
+        count = self.config.ctc.folds
+        return [f"{number}-of-{count}" for number in range(count)]
+
+    def ctc_fold_files(self, encoder: str) -> list[str]:
+        """`ctc.json` of the heads of all folds."""
+        return [str(self.ctc_fold_card(encoder, fold)) for fold in self.folds()]
+
+    def first_pass_file(self, checkpoint: str) -> list[str]:
+        """What the heads hear in the training set, for stages whose prompts contain it."""
+        if not self.config.has_first_pass(checkpoint):
+            return []
+        return [str(self.first_passes(self.config.encoder_of(checkpoint)))]
+
+    def measuring_ctc_file(self, checkpoint: str) -> list[str]:
+        """`ctc.json` of the head that hears dev, for stages with a first pass that measure themselves."""
+        if not (self.config.has_first_pass(checkpoint) and self.config.stages[checkpoint].eval_steps):
             return []
         return [str(self.ctc_card(self.config.encoder_of(checkpoint)))]
 
@@ -300,8 +321,9 @@ class Layout(Paths):
         return [name for name in self.config.stages if name in needed]
 
     def ctc_settings(self) -> dict[str, Any]:
-        """How CTC heads are trained; empty if no decoding has one."""
+        """How CTC heads are trained; empty if neither a decoding nor a stage has one."""
         needed = any(decoding.needs_ctc_head for decoding in self.config.decodings.values())
+        needed = needed or any(map(self.config.has_first_pass, self.config.stages))
         return self.config.ctc.model_dump(mode="json") if needed else {}
 
     def has_candidates(self, decoding: str) -> bool:

@@ -69,6 +69,18 @@ class Paths:
         """`ctc.json` of the CTC head on an encoder, written last."""
         return self.ctc_head(encoder) / "ctc.json"
 
+    def ctc_fold_head(self, encoder: str, fold: str) -> Path:
+        """Folder of the CTC head on an encoder that was trained without a fold, such as `0-of-5`."""
+        return self.root / "first_pass" / encoder / fold
+
+    def ctc_fold_card(self, encoder: str, fold: str) -> Path:
+        """`ctc.json` of such a head, written last."""
+        return self.ctc_fold_head(encoder, fold) / "ctc.json"
+
+    def first_passes(self, encoder: str) -> Path:
+        """What the heads of all folds hear in the training set."""
+        return self.root / "first_pass" / encoder / "train.parquet"
+
     def checkpoint(self, name: str) -> Path:
         """Folder of a checkpoint."""
         return self.root / "checkpoints" / name
