@@ -159,9 +159,9 @@ def _temporary_beside(target: Path, ending: str = "tmp") -> Iterator[Path]:
     """A free hidden name beside `target`; afterwards its leftovers and those of killed processes are removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _hidden(target, ending)
-    for left in _leftovers(target, ending):
+    log = temporary.with_name(f"{temporary.name}.wal")  # DuckDB's, of a database that was not closed
+    for left in (*_leftovers(target, ending), *_leftovers(target, f"{ending}.wal"), temporary, log):
         _remove(left)
-    _remove(temporary)
     try:
         yield temporary
     except OSError as error:
@@ -170,6 +170,7 @@ def _temporary_beside(target: Path, ending: str = "tmp") -> Iterator[Path]:
         raise
     finally:
         _remove(temporary)
+        _remove(log)
 
 
 def _hidden(target: Path, ending: str) -> Path:
@@ -179,7 +180,7 @@ def _hidden(target: Path, ending: str) -> Path:
 def _leftovers(target: Path, ending: str) -> list[Path]:
     """Leftovers under a hidden name of `target` from ended processes on this machine."""
     pattern = f".{glob.escape(target.name)}.{glob.escape(socket.gethostname())}.*.{ending}"
-    found = ((left, left.name.split(".")[-2]) for left in target.parent.glob(pattern))
+    found = ((left, left.name.removesuffix(f".{ending}").split(".")[-1]) for left in target.parent.glob(pattern))
     return [left for left, process in found if process.isdecimal() and not _is_running(int(process))]
 
 
