@@ -6,6 +6,7 @@ processes of their own do the same is shown by the tests of tests/workflow that 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -75,6 +76,7 @@ def _context() -> Any:
 
 
 def _program(command: list[str], folder: str, *streams: Path) -> None:
+    gc.freeze()
     os.setsid()
     os.chdir(folder)
     for number, stream in enumerate(streams, 1):
@@ -104,6 +106,7 @@ def search_in(pythonpath: str) -> None:
 
 
 def _main(arguments: list[str], output: str, before: Setup | None, in_jobs: Mapping[str, Setup]) -> None:
+    gc.freeze()  # what is imported is no garbage; looking for some in it would copy its memory
     os.setsid()
     os.chdir(REPOSITORY)
     sys.argv = ["snakemake", *arguments]
