@@ -31,6 +31,14 @@ SLOW_FIXTURES = {"train", "trained", "finished", "undisturbed", "cluster", "brow
 """Fixtures that train, run the workflow, or start a browser or a program: what uses one is slow."""
 
 
+def pytest_configure() -> None:
+    """Let a property's examples take as long as they do: what else the machine does is no fault of the code."""
+    from hypothesis import settings
+
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark as slow what needs a slow fixture. With `-n` of pytest-xdist, keep together what shares costly fixtures, the

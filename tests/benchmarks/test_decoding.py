@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # --import-mode=importlib finds nothing beside a conftest
+from forked import run_program
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "decoding.py"
 
@@ -28,8 +31,7 @@ def benchmark(
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         files = ["--config", folder / "config.yaml", "--checkpoint", checkpoint, "--manifest", tones]
-        command = [sys.executable, SCRIPT, *files, "--out", folder / "out.json", *arguments]
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=folder, check=False)
+        done = run_program(SCRIPT, *files, "--out", folder / "out.json", *arguments, folder=folder)
         done.report = json.loads((folder / "out.json").read_text()) if done.returncode == 0 else None
         return done
 

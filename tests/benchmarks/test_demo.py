@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parents[1]))  # --import-mode=importlib finds nothing beside a conftest
+from forked import run_program
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "demo.py"
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
 
@@ -34,8 +36,7 @@ def test_a_finished_run_is_measured_by_what_snakemake_left(tmp_path: Path) -> No
     folder.mkdir(parents=True)
     pq.write_table(pa.table({"seconds": [40.0, 80.0]}), folder / "training_log.parquet")
     out = tmp_path / "out.json"
-    command = [sys.executable, "benchmarks/demo.py", "--results", str(results), "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_program(SCRIPT, "--results", results, "--out", out)
     assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text("utf-8"))
     assert (found["seconds"], found["one_run"], found["peak_mb"]) == (145.0, False, 700.0)
@@ -47,7 +48,6 @@ def test_a_finished_run_is_measured_by_what_snakemake_left(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_results_without_measurements_are_refused(tmp_path: Path) -> None:
-    command = [sys.executable, "benchmarks/demo.py", "--results", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_program(SCRIPT, "--results", tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith("demo: ") and "no benchmark files" in done.stderr

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # --import-mode=importlib finds nothing beside a conftest
+from forked import run_program
+
 pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "engines.py"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "--size", "tiny", "--utterances", "5", "--batch", "3", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_program(SCRIPT, "--size", "tiny", "--utterances", "5", "--batch", "3", *arguments)
 
 
 def test_all_answer_alike(tmp_path: Path) -> None:

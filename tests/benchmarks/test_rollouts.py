@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # --import-mode=importlib finds nothing beside a conftest
+from forked import run_program
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def report_of(out: Path, script: str, *arguments: str) -> tuple[dict, str]:
-    command = [sys.executable, str(BENCHMARKS / script), "--out", str(out), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_program(BENCHMARKS / script, "--out", out, *arguments)
     assert done.returncode == 0, done.stderr
     return json.loads(out.read_text(encoding="utf-8")), done.stdout
 

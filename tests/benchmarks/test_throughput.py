@@ -6,8 +6,6 @@ import csv
 import gzip
 import importlib
 import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # --import-mode=importlib finds nothing beside a conftest
+from forked import run_program
 
 from mlcslm.config.languages import Group, read_languages
 from mlcslm.errors import FaultyInput, UserError
@@ -63,8 +64,7 @@ def lengths_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(lengths_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("out") / "report.json"
     options = ["--utterances", "4", "--decode-batch", "2", "--train-batch", "2", "--rounds", "1"]
-    command = [sys.executable, SCRIPT, "--size", "tiny", "--lengths", lengths_file, "--out", out, *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = run_program(SCRIPT, "--size", "tiny", "--lengths", lengths_file, "--out", out, *options)
     assert done.returncode == 0, done.stderr
     for name in ("decode", "train_stage1", "train_stage3", REFERENCE, CACHED):
         assert name in done.stdout

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from mlcslm.config.languages import Group, read_languages
 from mlcslm.config.schema import DemoCorpusConfig, DemoGaps
@@ -19,7 +21,7 @@ from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice, speak_many
 from mlcslm.corpus.demo.voices import VARIANTS
 from mlcslm.corpus.layout import find_sessions, read_transcript
-from mlcslm.corpus.manifest import build_manifest
+from mlcslm.corpus.manifest import build_manifest, read_corpus
 
 SHEET = Path(__file__).parents[2] / "config" / "languages.tsv"
 SIZE = DemoCorpusConfig(
@@ -81,6 +83,18 @@ def test_the_reader_of_real_corpora_finds_no_fault(corpus: Path, groups: dict[st
     # The challenge's training set has a folder level more than its dev and test sets.
     assert all(path.parent.parent.name in ("Indian", "Japanese", "French") for path in corpus.glob("train/**/*.wav"))
     assert all(path.parent.name in ("Indian", "Japanese", "French") for path in corpus.glob("dev/**/*.wav"))
+
+
+def test_voices_that_are_off_centre_are_nobodys_fault(corpus: Path, groups: dict[str, Group], tmp_path: Path) -> None:
+    """As seven recordings of the demo are; the same recordings elsewhere are reported as anyone's."""
+    shutil.copytree(corpus, tmp_path / "demo")
+    moved, *_ = sorted((tmp_path / "demo" / "dev").rglob("*.wav"))
+    samples, rate = soundfile.read(moved)
+    soundfile.write(moved, samples + 0.03, rate)
+    assert read_corpus(tmp_path / "demo" / "dev", groups).notices == []
+    shutil.copytree(tmp_path / "demo" / "dev", tmp_path / "calls" / "dev")
+    (notice,) = read_corpus(tmp_path / "calls" / "dev", groups).notices
+    assert notice.startswith("1 recording is off centre") and moved.name in notice
 
 
 def test_the_description_counts_what_is_there(corpus: Path, groups: dict[str, Group]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,39 +157,32 @@ def test_shards_of_groups_are_the_whole(conversing: Path, manifest: Path, langua
     assert [by_id[row["utterance_id"]] for row in whole] == whole
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from mlcslm.decoding.hypothesis_files import PartialHypotheses
-add = PartialHypotheses.add
-calls = 0
-def dying(self, rows):
-    global calls
-    add(self, rows)
-    calls += 1
-    if calls == 4:
-        with open(self._path, "a") as file:
-            file.write('{"utterance_id": "cut sh')
-        os.kill(os.getpid(), signal.SIGKILL)
-PartialHypotheses.add = dying
-from mlcslm.config.decoding import DecodingConfig
-from mlcslm.decoding.generation import DecodingPaths, decode_split
-from mlcslm.config.languages import read_languages
-checkpoint, manifest, out, languages = map(Path, sys.argv[1:])
-decoding = DecodingConfig(max_new_tokens=12, context="hypotheses", batch_size=3)
-decode_split(DecodingPaths(checkpoint, manifest, out), decoding, read_languages(languages))
-"""
+def decode_until_killed(checkpoint: Path, manifest: Path, out: Path, languages: dict[str, Any]) -> None:
+    """Decode, and die after four batches, in the middle of a line."""
+    add, batches = PartialHypotheses.add, itertools.count(1)
+
+    def dying(self: PartialHypotheses, rows: list[dict[str, Any]]) -> None:
+        add(self, rows)
+        if next(batches) == 4:
+            with open(self._path, "a") as file:
+                file.write('{"utterance_id": "cut sh')
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    PartialHypotheses.add = dying  # type: ignore[method-assign]
+    decode(checkpoint, manifest, out, languages)
 
 
 def test_a_killed_decoding_goes_on_where_it_was(
     conversing: Path, manifest: Path, languages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = decode(conversing, manifest, tmp_path / "undisturbed.parquet", languages)
-    languages_table = Path(__file__).parents[2] / "config" / "languages.tsv"
-    arguments = [sys.executable, "-c", KILLED, conversing, manifest, tmp_path / "out.parquet", languages_table]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.run([str(part) for part in arguments], env=environment, capture_output=True, text=True)
-    assert process.returncode == -signal.SIGKILL, process.stderr
+    # Forked from this process: importing torch again would take most of the time.
+    process = multiprocessing.get_context("fork").Process(
+        target=decode_until_killed, args=(conversing, manifest, tmp_path / "out.parquet", languages)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (tmp_path / "out.parquet").exists()
     added: list[str] = []
     add = PartialHypotheses.add

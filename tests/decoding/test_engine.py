@@ -3,12 +3,16 @@ named by MLCSLM_VLLM_PYTHON."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -95,6 +99,49 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(python)
 
 
+class ForkedWorker:
+    """What the engine asks of `subprocess.Popen`, for its program in a process forked from this one."""
+
+    def __init__(self, command: list[str], stderr: Any, **_: Any) -> None:
+        python, *_, program = command
+        requests, replies = os.pipe(), os.pipe()
+        streams = [requests[0], replies[1], stderr.fileno()]
+        theirs = [requests[1], replies[0]]
+        self._process = multiprocessing.get_context("fork").Process(
+            target=run_worker, args=(str(Path(python).parent), program, streams, theirs)
+        )
+        self._process.start()
+        for handle in streams[:2]:
+            os.close(handle)
+        self.stdin, self.stdout = os.fdopen(requests[1], "wb"), os.fdopen(replies[0], "rb")
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        self._process.join(timeout)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def run_worker(packages: str, program: str, streams: list[int], theirs: list[int]) -> None:
+    for handle in theirs:
+        os.close(handle)
+    for number, handle in enumerate(streams):
+        os.dup2(handle, number)
+    sys.stdin = os.fdopen(0)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    sys.path.insert(0, packages)
+    sys.argv = [program]
+    runpy.run_path(program, run_name="__main__")
+
+
+@pytest.fixture
+def forked_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing torch and transformers again would take most of the time."""
+    names = {"PIPE": subprocess.PIPE, "TimeoutExpired": subprocess.TimeoutExpired}
+    monkeypatch.setattr("mlcslm.decoding.engine.subprocess", SimpleNamespace(Popen=ForkedWorker, **names))
+
+
 @pytest.fixture
 def decode(trained: Path, tones: Path, tmp_path: Path, languages, stand_in: str) -> Callable[..., list[dict]]:
     """Rows of the hypotheses that a decoding with the given settings writes."""
@@ -109,12 +156,14 @@ def decode(trained: Path, tones: Path, tmp_path: Path, languages, stand_in: str)
 
 
 @pytest.mark.parametrize("settings", [{}, {"stop_loops": True}, {"max_new_tokens": 5}], ids=str)
+@pytest.mark.usefixtures("forked_worker")
 def test_greedy_answers_are_those_of_our_search(decode, settings: dict) -> None:
     own = decode(**settings)
     assert len({row["raw_text"] for row in own}) > 1
     assert decode(**settings, engine="vllm", batch_size=5) == own
 
 
+@pytest.mark.usefixtures("forked_worker")
 def test_samples_are_by_seed_and_utterance(decode, tmp_path: Path) -> None:
     settings = {"engine": "vllm", "method": "multinomial", "temperature": 1.3}
     first, again, other = (decode(**settings, seed=seed) for seed in (1, 1, 2))
@@ -133,6 +182,7 @@ def test_hypotheses_record_the_engine_and_nothing_else_is_left(decode, tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == {"hypotheses.parquet", "hypotheses.lock"}
 
 
+@pytest.mark.usefixtures("forked_worker")
 def test_a_stopped_decoding_resumes_where_it_was(decode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from mlcslm.decoding.engine import Engine
 
@@ -161,6 +211,7 @@ def test_a_stopped_decoding_resumes_where_it_was(decode, monkeypatch: pytest.Mon
         ("die", r"^engine vllm: .*python ended with status 7 \(out of patience\)\.$"),
     ],
 )
+@pytest.mark.usefixtures("forked_worker")
 def test_a_failing_engine_is_one_line(decode, how, message, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("STAND_IN_FAILS", how)
     with pytest.raises(UserError, match=message):
@@ -168,6 +219,7 @@ def test_a_failing_engine_is_one_line(decode, how, message, monkeypatch: pytest.
     assert not list(tmp_path.glob("*.parquet")) and not list(tmp_path.glob(".*.engine"))
 
 
+@pytest.mark.usefixtures("forked_worker")
 def test_an_answer_longer_than_the_model_can_read_is_refused(decode) -> None:
     with pytest.raises(UserError, match=r"may take 10\d\d tokens; expected up to 1024\. Lower max_new_tokens"):
         decode(engine="vllm", max_new_tokens=1000)

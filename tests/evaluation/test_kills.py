@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import statistics
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -31,6 +31,9 @@ from mlcslm.corpus.manifest import read_manifest
 from mlcslm.io.places import MARKER
 from mlcslm.results.evaluate_external import join_results
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # --import-mode=importlib finds nothing beside a conftest
+from forked import program
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "results"))
 import toy_inputs as toy
 
@@ -39,7 +42,7 @@ sys.path.pop(0)
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("MLCSLM_KILLS", "6"))
-MAIN = "import sys; from mlcslm.cli import main; main()"
+MAIN = "from mlcslm.cli import main; main()"
 TABLE = """
 import sys
 from pathlib import Path
@@ -61,7 +64,7 @@ class Command:
     A reader raises if its piece is incomplete.
     """
 
-    program: str
+    program: Path
     versions: list[list[str]]
     pieces: dict[str, Callable[[], Any]]
 
@@ -92,10 +95,13 @@ def _commands(workspace: Any, root: Path) -> dict[str, Command]:
     database = toy.make_inputs(root / "toy").build()
     given = ["--configfile", str(workspace.configfile)]
     theirs, tables = workspace.layout.external("theirs", "dev"), results / "tables"
+    main, table = root / "main.py", root / "table.py"
+    main.write_text(MAIN, encoding="utf-8")
+    table.write_text(TABLE, encoding="utf-8")
     versions = []
     for words in ("ça va", "ça va hein"):
         corpus, listed = _corpus(root / "corpora" / words, words), root / f"{words}.parquet"
-        _run(MAIN, ["manifest", str(corpus), "--out", str(listed), *languages])
+        _run(main, ["manifest", str(corpus), "--out", str(listed), *languages])
         heard = workspace.write(f"{words}.txt", f"French-0001_001-O1-000050-000200 {words}\n")
         built = ["report", "--database", str(database), "--out", str(out / "www"), "--no-audio"]
         versions.append(
@@ -126,7 +132,7 @@ def _commands(workspace: Any, root: Path) -> dict[str, Command]:
         "report": {"report": lambda: _whole_folder(out / "www")},
     }
     return {
-        name: Command(TABLE if name == "table" else MAIN, [one[name] for one in versions], pieces)
+        name: Command(table if name == "table" else main, [one[name] for one in versions], pieces)
         for name, pieces in written.items()
     }
 
@@ -142,29 +148,35 @@ def _own_files(*folders: Path) -> dict[Path, bytes]:
     return own
 
 
-def _start(program: str, arguments: list[str]) -> subprocess.Popen[bytes]:
-    line = [sys.executable, "-c", program, *arguments]
-    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+def _start(script: Path, arguments: list[str]) -> Any:
+    """A process that has imported what is slow to import: it may be killed wherever the command is."""
+    process = program(script, *arguments, out=Path(os.devnull), err=script.with_suffix(".err"))
+    process.start()
+    return process
 
 
-def _run(program: str, arguments: list[str]) -> float:
+def _ended(process: Any, script: Path, *statuses: int) -> int:
+    process.join()
+    assert process.exitcode in statuses, script.with_suffix(".err").read_text(encoding="utf-8")
+    return process.exitcode
+
+
+def _run(script: Path, arguments: list[str]) -> float:
     """Run to the end; return the seconds that it took."""
     begun = time.monotonic()
-    process = _start(program, arguments)
-    _, said = process.communicate()
-    assert process.returncode == 0, said.decode()
+    _ended(_start(script, arguments), script, 0)
     return time.monotonic() - begun
 
 
-def _killed(program: str, arguments: list[str], after: float) -> bool:
+def _killed(script: Path, arguments: list[str], after: float) -> bool:
     """Whether the command was still running after so many seconds; then it and its children are killed."""
-    process = _start(program, arguments)
+    process = _start(script, arguments)
     time.sleep(after)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    _, said = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), said.decode()
-    return process.returncode < 0
+    if process.is_alive():
+        with contextlib.suppress(ProcessLookupError):  # that has not begun its session yet
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+    return _ended(process, script, 0, -signal.SIGKILL) < 0
 
 
 def test_what_stood_before_a_kill_still_stands(workspace: Any, tmp_path: Path) -> None:

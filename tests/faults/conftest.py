@@ -10,8 +10,9 @@ import pytest
 
 # Modules beside a conftest cannot be imported otherwise with --import-mode=importlib; the path stays, for what is
 # unpickled in the processes of these tests.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
-from forked_snakemake import REPOSITORY
+from forked import REPOSITORY
 from toy_runs import Toy, carry_a_secret, toy_config
 
 GROUPS = ("French", "Thai")

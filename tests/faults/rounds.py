@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forked_snakemake import Setup
+from forked import Setup
 from toy_runs import Toy
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
-from forked_snakemake import REPOSITORY, Setup, snakemake_process
+from forked import REPOSITORY, Setup, snakemake_process
 
 from mlcslm.io.files import sha256
 

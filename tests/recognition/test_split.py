@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -135,42 +134,39 @@ def test_a_random_model_answers_the_groups_it_is_given(saved, tones: Path, tmp_p
     assert all(row["stop_reason"] == "end" for row in found)
 
 
-DECODE = """
-import sys
-from pathlib import Path
-from mlcslm.config.languages import read_languages
-from mlcslm.config.recognizers import RecognizerConfig
-from mlcslm.recognition.split import recognize_split
-
-model, manifest, out, languages = sys.argv[1:]
-recognize_split(
-    RecognizerConfig(model=model, batch_size=1), Path(manifest), Path(out), read_languages(Path(languages)), name="it"
-)
-"""
-
-
 @pytest.mark.slow
-def test_decoding_killed_at_any_moment_resumes_to_the_same_hypotheses(saved, tones: Path, tmp_path: Path) -> None:
-    table = Path(__file__).parents[2] / "config" / "languages.tsv"
+def test_decoding_killed_at_any_moment_resumes_to_the_same_hypotheses(
+    saved, tones: Path, tmp_path: Path, languages
+) -> None:
+    config = RecognizerConfig(model=str(saved("whisper")), batch_size=1)
 
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", DECODE, str(saved("whisper")), str(tones), str(out), str(table)])
+    def start(out: Path) -> multiprocessing.Process:
+        """Decode in a process forked from this one: importing torch again would take most of the time."""
+        process = multiprocessing.get_context("fork").Process(
+            target=recognize_split, args=(config, tones, out, languages), kwargs={"name": "it"}
+        )
+        process.start()
+        return process
+
+    def end(process: multiprocessing.Process) -> int | None:
+        process.join()
+        return process.exitcode
 
     def lines(out: Path) -> int:
         partial = out.with_name(f".{out.name}.partial")
         return len(partial.read_bytes().splitlines()) if partial.exists() else 0
 
     undisturbed, out = tmp_path / "undisturbed.parquet", tmp_path / "out.parquet"
-    assert start(undisturbed).wait() == 0
+    assert end(start(undisturbed)) == 0
     chosen, kills = random.Random(), 0
     for _ in range(2):
         process, at_least = start(out), lines(out) + chosen.randint(1, 8)
-        while process.poll() is None and lines(out) < at_least:
+        while process.is_alive() and lines(out) < at_least:
             time.sleep(0.002)
         time.sleep(chosen.uniform(0, 0.02))  # anywhere within an utterance, or within its line
-        process.send_signal(signal.SIGKILL)
-        kills += process.wait() == -signal.SIGKILL
-    assert kills and start(out).wait() == 0
+        process.kill()
+        kills += end(process) == -signal.SIGKILL
+    assert kills and end(start(out)) == 0
     assert without_seconds(read_table(out).to_pylist()) == without_seconds(read_table(undisturbed).to_pylist())
     assert not list(tmp_path.glob(".out.parquet*"))
 

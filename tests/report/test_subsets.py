@@ -121,8 +121,8 @@ def check_texts(pages: dict[str, str], why: str) -> None:
         charts = "".join(re.findall(r"<script[^>]*>(.*?)</script>", page, flags=re.DOTALL))
         assert not re.search(r"\b(NaN|nan|inf|Infinity|None)\b", charts), (why, name)
         shown = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
-        found = re.search(r"[^\n]*\b(None|nan|NaN|inf|undefined|null)\b[^\n]*", shown)
-        assert not found, (why, name, found)
+        found = re.search(r"\b(None|nan|NaN|inf|undefined|null)\b", shown)
+        assert not found, (why, name, shown[max(found.start() - 200, 0) : found.end() + 200])
 
 
 def check(pages: dict[str, str], splits: tuple[str, ...], kinds: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,29 @@ def reasoning(tones: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("reasoning") / "reasoning.parquet"
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
+
+
+@pytest.fixture
+def forked_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torchrun fork a stage's processes from this one: importing torch again would take most of the time.
+
+    As processes of their own they are started in test_interruptions.py and test_stopping.py.
+    """
+    from torch.distributed.launcher import api
+
+    launch = api.elastic_launch
+
+    def forking(settings: api.LaunchConfig, _: str) -> Callable[..., Any]:
+        run = launch(dataclasses.replace(settings, start_method="fork"), _run_process)
+        return lambda *command: run(command[-1])
+
+    monkeypatch.setattr(api, "elastic_launch", forking)
+
+
+def _run_process(job: str) -> None:
+    from mlcslm.training.launch import _main
+
+    _main(job)
 
 
 @pytest.fixture

@@ -171,6 +171,7 @@ def test_two_processes_train_as_one_that_accumulates(
         assert all((found[name] - expected[name]).abs().max() < 1e-5 for name in expected), file
 
 
+@pytest.mark.usefixtures("forked_processes")
 def test_a_mistake_in_several_processes_is_reported_without_a_traceback(
     make_config, tmp_path: Path, tones: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

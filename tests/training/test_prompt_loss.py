@@ -172,6 +172,7 @@ def assert_alike(found: Path, expected: Path) -> None:
         assert all((other[name] - one[name]).abs().max() < 1e-3 for name in one), file
 
 
+@pytest.mark.usefixtures("forked_processes")
 def test_two_processes_weigh_as_one(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path, reasoning: Path
 ) -> None:

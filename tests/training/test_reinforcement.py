@@ -135,6 +135,7 @@ def test_each_reward_matches_its_name(make_config) -> None:
     assert found == {"think_length": 2.0, "well_formed_share": pytest.approx(1 / 3)}
 
 
+@pytest.mark.usefixtures("forked_processes")
 def test_two_processes_sample_and_learn_together(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path
 ) -> None:

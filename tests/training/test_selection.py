@@ -250,6 +250,7 @@ def test_a_collapse_ends_reinforcement_at_its_best_state(
     assert json.loads((made / "measured.json").read_text())["result"] == [0]
 
 
+@pytest.mark.usefixtures("forked_processes")
 def test_two_processes_measure_what_one_does(
     make_config, train: Callable[..., Path], tmp_path: Path, tones: Path
 ) -> None:

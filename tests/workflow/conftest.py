@@ -1,4 +1,4 @@
-"""The whole workflow at toy size, run as a user runs it: `snakemake` in the repository's root."""
+"""The whole workflow at toy size: `snakemake` in the repository's root."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ import psutil
 import pytest
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parents[1]))  # --import-mode=importlib finds nothing beside a conftest
+from forked import REPOSITORY, Setup, snakemake_process
+
 GROUPS = ("English-American", "French", "Thai")
+SNAKEMAKE = (sys.executable, "-m", "snakemake")
 PATIENCE_S = 1200  # half a minute on a machine that has nothing else to do
 
 
@@ -37,32 +40,48 @@ class Toy:
         return self.results / "tables" / "table6.csv"
 
     def command(self, *arguments: str | Path) -> list[str]:
+        """Arguments of Snakemake."""
         file = self.root / "config.yaml"
         file.write_text(yaml.safe_dump(self.config | {"results": str(self.results)}), encoding="utf-8")
         # Started in the repository's root, where the default profile is, but Snakemake's records are kept out of it.
         places = ["--configfile", str(file), "--directory", str(self.root)]
         targets = [] if any(not str(argument).startswith("--") for argument in arguments) else [self.table]
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *map(str, [*targets, *arguments]), *places]
+        return ["--cores", "2", *map(str, [*targets, *arguments]), *places]
 
-    def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run to the end; standard output and error together."""
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+    def run(
+        self, *arguments: str | Path, check: bool = True, forked: bool = True, before: Setup | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end; standard output and error together.
+
+        forked: with jobs that need not import all anew (`snakemake_process`, which has `before` too); else as a user.
+        """
+        command = self.command(*arguments)
+        if forked:
+            output = self.root / "forked.txt"
+            process = snakemake_process(command, output, before=before)
+            process.start()
+            process.join(PATIENCE_S)
+            assert process.exitcode is not None, "ran too long"
+            text = output.read_text(encoding="utf-8")
+            done = subprocess.CompletedProcess(command, process.exitcode, text)
+        else:
+            done = subprocess.run(
+                [*SNAKEMAKE, *command],
+                cwd=REPOSITORY,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
+            )
         assert not check or done.returncode == 0, done.stdout
         return done
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
+        """Begin a run as a user does."""
+        command = [*SNAKEMAKE, *self.command(*arguments)]
         with open(self.root / "output.txt", "ab") as output:
-            return subprocess.Popen(
-                self.command(*arguments), cwd=REPOSITORY, stdout=output, stderr=output, start_new_session=True
-            )
+            return subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=output, start_new_session=True)
 
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         """End Snakemake and all its jobs at once, as a machine's failure would."""
@@ -71,9 +90,9 @@ class Toy:
         for job in psutil.process_iter(["cmdline"]):
             assert str(self.root) not in " ".join(job.info["cmdline"] or []), "a job has outlived the kill"
 
-    def planned(self, *arguments: str | Path) -> dict[str, int]:
+    def planned(self, *arguments: str | Path, **options: Any) -> dict[str, int]:
         """Number of jobs by rule that a run would do; empty where it would do nothing."""
-        output = self.run("--dry-run", *arguments).stdout
+        output = self.run("--dry-run", *arguments, **options).stdout
         if "Nothing to be done" in output:
             return {}
         lines = output.split("Job stats:")[1].splitlines()[3:]

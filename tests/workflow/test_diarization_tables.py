@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # --import-mode=importlib finds nothing beside a conftest
+from forked import search_in
 from paper_diarization import PRESET, packages, paper_diarization
 
 TABLES = ("table5", "table7")
@@ -24,7 +25,7 @@ ANSWERING, STAGE, STRETCH_S = "answers-10", "diarized-8000", 10
 
 
 @pytest.fixture(scope="module")
-def diarized(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def diarized(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The toy workflow, with Tables 5 and 7 made by these diarizers, and the jobs that were planned."""
     root = tmp_path_factory.mktemp("diarized")
     best = yaml.safe_load(PRESET.read_text(encoding="utf-8"))["stages"][BEST]
@@ -43,12 +44,11 @@ def diarized(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     }
     del sections["embeddings"]["eres2net"]
     toy = finished.copied(root).changed(sections | {f"stages.{BEST}": best, f"stages.{STAGE}": answers})
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", packages(root))
-        tables = [toy.results / "tables" / f"{name}.csv" for name in TABLES]
-        planned = toy.planned(*tables)
-        output = toy.run(*tables).stdout
-        yield toy, planned, output
+    tables = [toy.results / "tables" / f"{name}.csv" for name in TABLES]
+    with_packages = partial(search_in, packages(root))
+    planned = toy.planned(*tables, before=with_packages)
+    output = toy.run(*tables, before=with_packages).stdout
+    return toy, planned, output
 
 
 def rows_of(toy: Any, table: str) -> list[dict[str, str]]:

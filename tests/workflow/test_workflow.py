@@ -200,7 +200,7 @@ def test_killed_in_training_and_in_decoding_the_results_are_the_same(finished: A
     assert not (toy.results / "hypotheses" / "ckpt-4000" / "greedy" / "dev" / "all.parquet").exists()
     assert "ckpt-4000: resuming from step" in (toy.results / "logs" / "train" / "ckpt-4000.log").read_text()
 
-    toy.run()
+    toy.run(forked=False)
     for name in CHECKPOINTS:
         theirs, ours = (place.results / "checkpoints" / name for place in (finished, toy))
         files = {path.name for path in theirs.iterdir()}

@@ -20,6 +20,8 @@ from mlcslm.io.files import atomic_path
 __all__ = ["Session", "Utterance", "find_sessions", "read_transcript", "write_session", "write_transcript"]
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+DEMO_MARKER = "made-by-mlcslm"
+"""File beside the splits of a demo corpus."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mlcslm.corpus.external import ExternalCorpus, Inspect, manifest_rows
 from mlcslm.corpus.faults import Fault, FaultKind, describe_faults, list_faults
 from mlcslm.corpus.identifiers import utterance_id
 from mlcslm.corpus.kaldi import is_kaldi_folder, read_kaldi_folder
-from mlcslm.corpus.layout import Session, find_sessions
+from mlcslm.corpus.layout import DEMO_MARKER, Session, find_sessions
 from mlcslm.corpus.lhotse import is_lhotse_folder, read_lhotse_folder
 from mlcslm.corpus.notices import notices_of
 from mlcslm.corpus.samples import Inspection, Samples, inspect_audio
@@ -105,7 +105,8 @@ def read_corpus(
         title = f"{root}: {'no utterances remain without the faulty ones' if faults else 'contains no utterances'}. \
 Expected <group's folder>/<session>.wav and .txt, with the folders {', '.join(g.folder for g in languages.values())}."
         raise FaultyInput(title, listed)
-    return CorpusReading(table, faults, notices_of(table, inspector.samples), inspector.samples)
+    notices = notices_of(table, inspector.samples, synthetic=(root.parent / DEMO_MARKER).is_file())
+    return CorpusReading(table, faults, notices, inspector.samples)
 
 
 @dataclass

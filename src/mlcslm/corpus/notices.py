@@ -21,13 +21,16 @@ _OFFSET = 0.02
 _INVISIBLE = re.compile("[\ufeff\ufffd\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e]")
 
 
-def notices_of(table: pa.Table, samples: Mapping[str, Samples]) -> list[str]:
-    """Lines on a manifest and on its recordings' samples (by `audio`); empty if there is nothing to report."""
+def notices_of(table: pa.Table, samples: Mapping[str, Samples], *, synthetic: bool = False) -> list[str]:
+    """Lines on a manifest and on its recordings' samples (by `audio`); empty if there is nothing to report.
+
+    synthetic: of the demo corpus, some of whose voices are off centre; its user can do nothing about it.
+    """
     lines = []
     used = set(table["audio"].to_pylist())
     if silent := sorted(path for path in used if path in samples and samples[path].peak == 0):
         lines.append(f"{_count(silent, 'recording')} digital silence (every sample 0): {_some(silent)}")
-    offsets = {path: samples[path].offset for path in sorted(used) if path in samples}
+    offsets = {} if synthetic else {path: samples[path].offset for path in sorted(used) if path in samples}
     if moved := [f"{path} ({100 * one:+.0f} %)" for path, one in offsets.items() if abs(one) >= _OFFSET]:
         what = f"off centre, by {100 * _OFFSET:.0f} % of full scale or more, which detectors of speech may take for"
         lines.append(

@@ -160,9 +160,9 @@ def _temporary_beside(target: Path, ending: str = "tmp") -> Iterator[Path]:
     """A free hidden name beside `target`; afterwards its leftovers and those of killed processes are removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _hidden(target, ending)
-    for left in _leftovers(target, ending):
+    log = temporary.with_name(f"{temporary.name}.wal")  # DuckDB's, of a database that was not closed
+    for left in (*_leftovers(target, ending), temporary, log):
         _remove(left)
-    _remove(temporary)
     try:
         yield temporary
     except OSError as error:
@@ -171,6 +171,7 @@ def _temporary_beside(target: Path, ending: str = "tmp") -> Iterator[Path]:
         raise
     finally:
         _remove(temporary)
+        _remove(log)
 
 
 def _hidden(target: Path, ending: str) -> Path:

@@ -22,16 +22,15 @@ def chart(
     **layout: Any,
 ) -> dict[str, Any]:
     """A chart as `charts.html.j2` expects it. x, y: settings of the axes; height in pixels."""
-    figure = go.Figure(list(traces))
-    figure.update_layout(
-        template="none",
-        margin={"l": 56, "r": 12, "t": 12, "b": 44},
-        xaxis={"automargin": True, **(x or {})},
-        yaxis={"automargin": True, **(y or {})},
-        hovermode="closest",
-        colorway=COLOURS,
-        **layout,
-    )
+    layout |= {
+        "template": "none",
+        "margin": {"l": 56, "r": 12, "t": 12, "b": 44},
+        "xaxis": {"automargin": True, **(x or {})},
+        "yaxis": {"automargin": True, **(y or {})},
+        "hovermode": "closest",
+        "colorway": COLOURS,
+    }
+    figure = go.Figure(list(traces), layout=layout)
     return {"caption": caption, "height": height, "figure": json.loads(figure.to_json())}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,18 +33,23 @@ def write_pages(
 
     corpus: splits of `corpus_splits`; published: whether the paper's numbers are shown.
     """
-    environment = Environment(
+    contents = _contents(connection, corpus, published)
+    run = _run(connection)
+    pages = [{"file": file, "title": title} for file, title, _, _ in contents]
+    for file, title, template, values in contents:
+        text = _templates().get_template(template).render(run=run, pages=pages, file=file, title=title, **values)
+        (folder / file).write_text(text, encoding="utf-8")
+
+
+@functools.cache
+def _templates() -> Environment:
+    """The package's templates, compiled once."""
+    return Environment(
         loader=PackageLoader("mlcslm.report"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    contents = _contents(connection, corpus, published)
-    run = _run(connection)
-    pages = [{"file": file, "title": title} for file, title, _, _ in contents]
-    for file, title, template, values in contents:
-        text = environment.get_template(template).render(run=run, pages=pages, file=file, title=title, **values)
-        (folder / file).write_text(text, encoding="utf-8")
 
 
 def _contents(

@@ -60,7 +60,7 @@ def _table(connection: duckdb.DuckDBPyConnection, name: str, title: str, publish
     if not published:
         rows = [{key: None if key.endswith("_published") else value for key, value in row.items()} for row in rows]
     measured = connection.execute(
-        "SELECT system, diarizer, note FROM rendered_rows WHERE table_name = ? ORDER BY position", [name]
+        "SELECT system, diarizer, note FROM table_rows WHERE table_name = ? AND measured ORDER BY position", [name]
     ).fetchall()
     ((values,),) = connection.execute("SELECT value_columns FROM paper_tables WHERE table_name = ?", [name]).fetchall()
     parts = {f"{value}{end}" for value in values for end in ("", "_low", "_high", "_published")}

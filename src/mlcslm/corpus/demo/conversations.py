@@ -18,7 +18,7 @@ from mlcslm.corpus.augmentation import generate_noises, generate_room_responses
 from mlcslm.corpus.demo.grammar import load_grammar, split_of
 from mlcslm.corpus.demo.synthesis import SAMPLE_RATE, Voice, speak_many
 from mlcslm.corpus.demo.voices import draw_voice
-from mlcslm.corpus.layout import Utterance, write_session
+from mlcslm.corpus.layout import DEMO_MARKER, Utterance, write_session
 from mlcslm.errors import UserError
 from mlcslm.io.files import write_json
 from mlcslm.runtime.progress import watched
@@ -36,7 +36,6 @@ _ACKNOWLEDGED_SHARE = 0.37
 # The profile `pauses`: 0.1 s and more, and one turn in ten begins before the other speaker has finished.
 _MEAN_PAUSE_S, _OVERLAP_SHARE, _LONGEST_OVERLAP_S = 0.35, 0.1, 0.4
 
-_MARKER = "made-by-mlcslm"
 _SPEECH_LEVEL, _NOISE_LEVEL = 0.08, 0.0008
 
 
@@ -92,13 +91,13 @@ def write_demo_corpus(
 def _remove_earlier(root: Path, splits: Sequence[str]) -> None:
     """Remove the splits of an earlier demo corpus; raises UserError if they may be the user's own recordings."""
     there = [root / split for split in splits if (root / split).exists()]
-    if there and not (root / _MARKER).is_file() and not (root / "corpus.json").is_file():
+    if there and not (root / DEMO_MARKER).is_file() and not (root / "corpus.json").is_file():
         raise UserError(
             f"{there[0]}: exists, but is not part of a demo corpus. Move it away, or set `results` to another folder."
         )
     root.mkdir(parents=True, exist_ok=True)
     # A marker of our own, since Snakemake removes corpus.json before its job begins.
-    (root / _MARKER).touch()
+    (root / DEMO_MARKER).touch()
     (root / "corpus.json").unlink(missing_ok=True)
     for folder in there:
         shutil.rmtree(folder)
