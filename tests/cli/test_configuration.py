@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -54,11 +55,14 @@ def test_the_database_is_the_configurations_unless_it_is_named(monkeypatch: pyte
 def test_presets_tables_and_models_are_the_checkouts_in_any_other_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for costs in ("Planner", "Works"):  # of what has been read, which takes seconds
+        monkeypatch.setattr(f"mlcslm.plan.plan.{costs}", MagicMock())
     monkeypatch.chdir(REPOSITORY)
     here = make_plan(configuration(None))
     monkeypatch.chdir(tmp_path)
     elsewhere = make_plan(configuration(None))
     assert (elsewhere.sizes, elsewhere.jobs) == (here.sizes, here.jobs)
+    assert elsewhere.throughput == here.throughput
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "languages.tsv").write_text("mine")
     assert configuration(None).languages == "config/languages.tsv"  # what is here goes before
