@@ -163,6 +163,14 @@ def test_what_is_no_audio_is_refused_by_name(tmp_path, content):
         read_header(path)
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg"])
+def test_a_text_named_as_audio_is_not_called_missing(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_text("hello")
+    with pytest.raises(UserError, match=rf"a\.{suffix}: cannot be read as audio \((?!.*(exist|Error opening))\S.*\);"):
+        read_header(path)
+
+
 @pytest.mark.parametrize("read", [read_header, read_audio, lambda path: read_segment(path, 0, 1)])
 def test_a_missing_file_is_named(tmp_path, read):
     with pytest.raises(UserError, match=r"none\.wav: .*no such file"):

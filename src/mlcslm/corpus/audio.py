@@ -198,7 +198,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
     try:
         file = soundfile.SoundFile(os.fspath(path))
     except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
-        raise _unreadable(path, str(error)) from error
+        raise _unreadable(path, _reason(error)) from error
     with file:
         _refuse_wrong_size(Path(path), file)
         if file.frames <= 0:
@@ -244,6 +244,13 @@ def _is_unknown(size: int) -> bool:
 
 def _unreadable(path: str | os.PathLike[str], reason: str) -> UserError:
     return UserError(f"{path}: cannot be read as audio ({reason}); expected a wav or flac file. Copy the file again.")
+
+
+def _reason(error: Exception) -> str:
+    """What libsndfile has against a file that is there, without its name."""
+    found: str = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+    # What it says of anything named .mp3 that is none.
+    return "not in a known format" if found.startswith("File does not exist") else found.rstrip(".")
 
 
 @dataclass(frozen=True)
