@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,16 @@ SLOW_FIXTURES = {"train", "trained", "finished", "undisturbed", "cluster", "brow
 
 
 def pytest_configure() -> None:
-    """Let a property's examples take as long as they do: what else the machine does is no fault of the code."""
+    """Let a property's examples take as long as they do: what else the machine does is no fault of the code.
+
+    And let processes be interrupted, also where the tests run in a shell's background, which ignores SIGINT for all.
+    """
     from hypothesis import settings
 
     settings.register_profile("patient", deadline=None)
     settings.load_profile("patient")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from slurm_cluster import Cluster
 
@@ -101,13 +102,36 @@ class Interrupter(threading.Thread):
         self.is_over = threading.Event()
 
     def run(self) -> None:
-        while self.waiting and not self.is_over.wait(0.1):
+        while self.waiting and not self.is_over.wait(0.03):
             for one in [one for one in self.waiting if one.reached()]:
-                numbers = {rule: number for number, rule in self.run_.submitted().items()}
-                if one.rule in numbers:
-                    one.job = numbers[one.rule]
-                    self.cluster.ask("scancel", "--signal=TERM", one.job)
-                    self.waiting.remove(one)
+                with _held(self.run_.root):
+                    numbers = {rule: number for number, rule in self.run_.submitted().items()}
+                    if one.rule in numbers:
+                        one.job = numbers[one.rule]
+                        self.cluster.ask("scancel", "--signal=TERM", one.job)
+                        self.waiting.remove(one)
+
+
+@contextlib.contextmanager
+def _held(root: Path) -> Iterator[None]:
+    """Hold the jobs of a run below `root`: what is left of a toy stage takes a second, as long as SLURM may need to
+    ask it to stop."""
+    held = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            line = process.cmdline()
+            is_job = any(word.startswith((f"{root}/.snakemake/scripts/", f"{root}/results/work/")) for word in line)
+            if is_job and line[0] == sys.executable:
+                process.suspend()
+                held.append(process)
+    try:
+        yield
+        if held:
+            time.sleep(2)
+    finally:
+        for process in held:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
 
 
 def rows_in(folder: Path, pattern: str, count: int) -> Callable[[], bool]:
