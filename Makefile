@@ -2,7 +2,7 @@
 # make tables       all seven tables of the demo and the report: results/report/index.html opens from disk
 # make pictures     the README's table and docs/images, from the demo's results.duckdb (needs Chromium)
 # make quick        the fast tests, a minute or two
-# make test         all tests, half an hour on two cores; in the same .venv
+# make test         all tests, a quarter of an hour on two cores; in the same .venv
 # make slurm-test   the workflow on a SLURM cluster of two nodes on this machine (Debian: slurm-wlm and munge), some minutes
 # make lint         style, types, layers, spelling, links: ruff, snakefmt, snakemake --lint, mypy, lint-imports, codespell
 # make reference    rewrite config/README.md from the descriptions in src/mlcslm/config/schema.py
