@@ -13,31 +13,21 @@ rule train_ctc_head:
         "../../envs/mlcslm.yaml"
     threads: preset.resources.training_threads
     params:
-        ctc=preset.ctc.model_dump(mode="json"),
+        # The number of folds is in their names: another leaves what is trained as it is.
+        ctc=preset.ctc.model_dump(mode="json", exclude={"folds"}),
         seed=preset.seed,
     script:
         "../scripts/train_ctc_head.py"
 
 
 # The same for each part of the training set: what a head hears of speech that it has seen has too few mistakes.
-rule train_ctc_fold_head:
-    input:
-        manifest=layout.training_manifest(),
-        cache=layout.cache_card("{encoder}", "train"),
+use rule train_ctc_head as train_ctc_fold_head with:
     output:
         layout.ctc_fold_card("{encoder}", "{fold}"),
     log:
         layout.log("train_ctc_fold_head", "{encoder}", "{fold}"),
     benchmark:
         layout.benchmark("train_ctc_fold_head", "{encoder}", "{fold}")
-    conda:
-        "../../envs/mlcslm.yaml"
-    threads: preset.resources.training_threads
-    params:
-        ctc=preset.ctc.model_dump(mode="json"),
-        seed=preset.seed,
-    script:
-        "../scripts/train_ctc_fold_head.py"
 
 
 rule first_pass:
