@@ -80,6 +80,16 @@ def test_a_resumed_plan_is_the_rest_of_the_plan(utterances: int, batch_size: int
     assert list(BatchPlan(plan.lengths, batch_size, count + 3, seed=9))[:count] == whole
 
 
+@given(
+    utterances=st.integers(5, 40), batch_size=st.integers(1, 5), count=st.integers(1, 40), before=st.integers(0, 40)
+)
+def test_a_stage_goes_on_where_its_parent_ended(utterances: int, batch_size: int, count: int, before: int) -> None:
+    """Two stages draw what one as long as both would: no part of the training set is left out."""
+    lengths = [float(i % 7) for i in range(utterances)]
+    both = list(BatchPlan(lengths, batch_size, before + count, seed=9))
+    assert list(BatchPlan(lengths, batch_size, count, seed=9, after=before * batch_size)) == both[before:]
+
+
 def test_keys_say_which_pass_they_belong_to() -> None:
     lengths = [1.0] * 10
     keys = [key for batch in BatchPlan(lengths, 2, 12, seed=4) for key in batch]

@@ -59,7 +59,7 @@ def test_a_killed_stage_ends_with_the_same_weights(
     """Killed twice, with dropout, accumulated gradients and a falling prompt-loss weight, which must be restored."""
     stage = {"trains": ["projector", "embedding", "head", "lm_lora"], "template": "reasoning", "steps": 60}
     stage |= {"batch_size": 2, "accumulation": 2, "save_steps": 7, "learning_rate": 3e-3}
-    stage |= {"prompt_loss_weight": {"steps": 40}}
+    stage |= {"prompt_loss_weight": {"steps": 40}, "optimizer": "muon"}  # AdamW for embedding and head
     stages = {"heard": {"steps": 1}, "a": stage}
     config = make_config(stages, models={"lora": {"dropout": 0.2}}, reasoning={"checkpoint": "heard"})
     undisturbed = train(config, "a", tmp_path / "undisturbed", reasoning=reasoning)

@@ -26,6 +26,7 @@ SAMPLED = {"max_new_tokens": 6, "rollouts": 4, "beam_rollouts": 0, "temperature"
 STAGES = {
     "supervised": COMMON | {"template": "tagged"},
     "reasoning": COMMON | {"template": "reasoning", "prompt_loss_weight": {"steps": 2}},
+    "muon": COMMON | {"template": "tagged", "optimizer": "muon"},
     "dr_grpo": COMMON
     | {
         "kind": "reinforcement",

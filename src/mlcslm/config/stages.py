@@ -10,6 +10,8 @@ from mlcslm.config.base import ExtendedSection, Name, Rate, Section, Share
 
 Part = Literal["projector", "embedding", "head", "new_rows", "lm_lora", "encoder_lora"]
 Reward = Literal["format", "accuracy", "error_type", "error_detail", "correction", "error_rate", "errors"]
+MUON_PARTS: tuple[Part, ...] = ("projector", "lm_lora", "encoder_lora")
+"""Parts whose matrices `optimizer: muon` steps."""
 ON_REFLECTIONS: frozenset[Reward] = frozenset({"error_type", "error_detail", "correction"})
 """Rewards of what is inside `<think>`."""
 Penalty = Literal["loop", "limit"]
@@ -32,7 +34,7 @@ _CHOOSING = ("eval_steps", "eval_utterances", "eval_max_new_tokens", "keep", "re
 class Stage(ExtendedSection):
     """What every training stage has: a parent checkpoint, the parts it trains, its optimiser and schedule."""
 
-    off: ClassVar[frozenset[str]] = frozenset(_CHOOSING)
+    off: ClassVar[frozenset[str]] = frozenset({"optimizer", *_CHOOSING})
 
     parent: Name = Field(description="checkpoint to start from; `foundation` for the pretrained models")
     trains: tuple[Part, ...] = Field(
@@ -52,6 +54,11 @@ class Stage(ExtendedSection):
         default_factory=dict,
         description="AdamW epsilons by part, default 1e-8; for embedding and head, one about as large as the gradients "
         "of known tokens' rows lets the added tokens' rows learn before the known ones move",
+    )
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="muon: Muon for the matrices of projector and adapters, AdamW for all other weights; in the demo, "
+        "half of the steps do (docs/recipes.md)",
     )
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
         "cosine", description="learning-rate schedule"

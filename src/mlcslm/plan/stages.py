@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import get_args
 
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import Part, ReinforcementConfig, Stage, StageConfig, transcripts_in_prompt
+from mlcslm.config.stages import MUON_PARTS, Part, ReinforcementConfig, Stage, StageConfig, transcripts_in_prompt
 from mlcslm.model.parts import PARTS
 from mlcslm.plan import scaling
 from mlcslm.plan.fake_model import ADAPTERS, stage_bytes
@@ -62,6 +62,11 @@ class StagePlan:
         return self.steps * self.seconds / 3600
 
 
+def _momentum_alone(stage: Stage, trained: Mapping[str, int]) -> int:
+    """Weights of which the optimiser keeps one moment instead of AdamW's two."""
+    return sum(trained.get(part, 0) for part in MUON_PARTS) if stage.optimizer == "muon" else 0
+
+
 @dataclass(frozen=True)
 class Planner:
     """Plans stages of `config` for `gpu`.
@@ -89,7 +94,7 @@ class Planner:
         memory = {
             "weights": stage_bytes(sizes, (*before, *stage.trains)),
             "gradients": FLOAT32 * trainable,
-            "optimiser": 2 * FLOAT32 * trainable,
+            "optimiser": FLOAT32 * (2 * trainable - _momentum_alone(stage, trained)),
         }
         if isinstance(stage, ReinforcementConfig):
             memory["reference"] = FLOAT32 * trainable if stage.kl_weight else 0

@@ -90,7 +90,8 @@ class BatchPlan:
 
     accumulation: micro-batches per step, over which the step's utterances are distributed so that each costs the same
     (`even_cuts`); processes take them in turn. languages, temperature: see `keys_of_pass`; by default each pass has
-    every utterance once. Raises ValueError if there are too few utterances for one micro-batch.
+    every utterance once. after: utterances drawn before, by the stages that this one goes on from: the plan goes on
+    where they ended. Raises ValueError if there are too few utterances for one micro-batch.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class BatchPlan:
         *,
         languages: Sequence[str] = (),
         temperature: float = 1.0,
+        after: int = 0,
     ) -> None:
         if len(lengths) < batch_size:
             raise ValueError(f"{len(lengths)} utterances do not fill a batch of {batch_size}")
@@ -116,6 +118,7 @@ class BatchPlan:
         self.accumulation = accumulation
         self.languages = languages
         self.temperature = temperature
+        self.after = after
 
     def __len__(self) -> int:
         return self.count
@@ -134,12 +137,13 @@ class BatchPlan:
                 yield from [*cuts[:half], *reversed(cuts[half:])]
 
     def _drawn(self) -> Iterator[list[Key]]:
-        left, number = self.count, 0
+        left = self.count
+        number, skipped = divmod(self.after // self.size, len(self.lengths) // self.size)
         while left > 0:
-            for batch in self._pass(number)[:left]:
+            for batch in self._pass(number)[skipped:][:left]:
                 yield batch
                 left -= 1
-            number += 1
+            number, skipped = number + 1, 0
 
     def _pass(self, number: int) -> list[list[Key]]:
         drawn = self.lengths, self.size, self.seed, number

@@ -1,4 +1,4 @@
-"""What all trainers share: AdamW options by part, resumable states of trained weights, stops on non-finite values."""
+"""What all trainers share: an optimiser with options by part, resumable trained weights, stops on non-finite values."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mlcslm.errors import UserError
 from mlcslm.io.files import sha256, write_json
 from mlcslm.runtime.interruption import Stop
 from mlcslm.runtime.progress import say
+from mlcslm.training.muon import Muon
 
 _WEIGHTS_FILE = "trained.safetensors"
 _WHOLE_MARKER = "whole"
@@ -26,21 +27,25 @@ _WHOLE_MARKER = "whole"
 class PartsTrainer(Trainer):
     """A Trainer of the weights that require a gradient.
 
-    options: AdamW's `lr` (peak) and `eps` by parameter name, where they differ from the defaults; tokens_seen:
-    trained on by this process.
+    options: the optimiser's `lr` (peak) and `eps` by parameter name, where they differ from the defaults, and
+    `matrices` of those that Muon steps; tokens_seen: trained on by this process.
     """
 
     options: Mapping[str, dict[str, float]] = MappingProxyType({})
     tokens_seen = 0
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW with one group per set of options."""
+        """AdamW with one group per set of options; Muon if any group has `matrices`."""
         alike: dict[tuple[tuple[str, float], ...], list[nn.Parameter]] = {}
         for name, parameter in self._trained_parameters():
             options = {"lr": self.args.learning_rate} | self.options.get(name, {})
             alike.setdefault(tuple(sorted(options.items())), []).append(parameter)
         groups = [{"params": parameters, **dict(options)} for options, parameters in alike.items()]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=self.args.weight_decay, fused=True)
+        shared: dict[str, Any] = {"betas": (0.9, 0.98), "weight_decay": self.args.weight_decay}
+        if any(group.get("matrices") for group in groups):
+            self.optimizer = Muon(groups, **shared)
+        else:
+            self.optimizer = torch.optim.AdamW(groups, fused=True, **shared)
         return self.optimizer
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:

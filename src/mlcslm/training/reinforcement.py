@@ -22,6 +22,7 @@ from mlcslm.training.settings import (
     dataset_arguments,
     part_options,
     trainer_arguments,
+    utterances_before,
 )
 
 
@@ -56,6 +57,7 @@ def reinforcement_trainer(
             config.seed,
             languages=utterances.languages,
             temperature=config.augmentation.language_temperature,
+            after=utterances_before(name, config),
         ),
         stage=stage,
         rewards={

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mlcslm.config.schema import Config
-from mlcslm.config.stages import Stage
+from mlcslm.config.stages import MUON_PARTS, Stage
 from mlcslm.corpus.augmentation import make_augmenter
 from mlcslm.errors import UserError
 from mlcslm.model.distortions import make_distortions
@@ -59,6 +59,19 @@ def micro_batches_per_process(stage: Stage) -> int:
     return stage.accumulation // int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def utterances_before(name: str, config: Config) -> int:
+    """Utterances that the stages before `name` draw in training, from the foundation models on.
+
+    A stage goes on where its parent ended: if each began anew, all would learn the same first part of a large training
+    set, and none the rest.
+    """
+    parent = config.stages.get(config.stages[name].parent)
+    if parent is None:
+        return 0
+    own = parent.steps * parent.batch_size * parent.accumulation
+    return own + utterances_before(config.stages[name].parent, config)
+
+
 def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: SpeechLLM) -> dict[str, Any]:
     """Keyword arguments of UtteranceDataset: how the stage reads audio, and the longest utterance it takes."""
     if paths.cache is not None and "encoder_lora" in stage.trains:
@@ -75,13 +88,19 @@ def dataset_arguments(stage: Stage, config: Config, paths: StagePaths, model: Sp
 
 
 def part_options(model: SpeechLLM, stage: Stage) -> dict[str, dict[str, float]]:
-    """AdamW's options by parameter name, for parts that override the stage's."""
+    """The optimiser's options by parameter name, for parts that override the stage's and matrices that Muon steps."""
     options: dict[str, dict[str, float]] = {}
     for key, values in (("lr", stage.part_learning_rates), ("eps", stage.part_epsilons)):
         chosen = {id(parameter): values[part] for part in values for parameter in part_parameters(model, part).values()}
         for name, parameter in model.named_parameters():
             if id(parameter) in chosen:
                 options.setdefault(name, {})[key] = chosen[id(parameter)]
+    if stage.optimizer == "muon":
+        parts = [part for part in MUON_PARTS if part in stage.trains]
+        matrices = {id(one) for part in parts for one in part_parameters(model, part).values() if one.dim() > 1}
+        for name, parameter in model.named_parameters():
+            if id(parameter) in matrices:
+                options.setdefault(name, {})["matrices"] = True
     return options
 
 

@@ -37,7 +37,7 @@ from mlcslm.training.log import TrainingLog, write_training_log
 from mlcslm.training.parts_trainer import PartsTrainer, StopOnRequest, Watch, newest_state
 from mlcslm.training.prompt_loss import LabelWeights
 from mlcslm.training.selection import FIELDS, Selection, remove_selection
-from mlcslm.training.settings import StagePaths, dataset_arguments, part_options, trainer_arguments
+from mlcslm.training.settings import StagePaths, dataset_arguments, part_options, trainer_arguments, utterances_before
 from mlcslm.training.telemetry import Telemetry
 from mlcslm.training.tracking import tracked
 from mlcslm.training.trainer import SpeechTrainer
@@ -218,6 +218,7 @@ def _supervised_trainer(
             accumulation=stage.accumulation,
             languages=dataset.languages,
             temperature=config.augmentation.language_temperature,
+            after=utterances_before(name, config),
         ),
         options=part_options(model, stage),
         label_weights=_label_weights(stage, processor),
