@@ -295,7 +295,7 @@ def test_a_first_pass_costs_prompt_tokens_and_the_heads_of_all_folds(monkeypatch
     planner = Planner(config, meter, table.text, train, table.gpus[table.gpu])
     tokens = [
         planner.prompt_tokens(stage.model_copy(update=changes), 4.0)
-        for changes in ({"first_pass": "none"}, {}, {"context": 2})
+        for changes in ({"first_pass": ()}, {}, {"context": 2})
     ]
     line = 4.0 * table.text.tokens_a_second
     assert [one - tokens[0] for one in tokens] == [0, round(line), round(3 * line)]

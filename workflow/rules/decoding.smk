@@ -6,6 +6,7 @@ rule decode:
         manifest=rules.manifest.output[0],
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, wildcards.split),
         ctc=lambda wildcards: layout.ctc_file(wildcards.checkpoint, wildcards.decoding),
+        first_passes=lambda wildcards: layout.first_pass_hypotheses(wildcards.checkpoint, wildcards.split),
         engine=lambda wildcards: layout.engine_file(wildcards.decoding),
     output:
         layout.shard_hypotheses("{checkpoint}", "{decoding}", "{split}", "{shard}"),
@@ -69,3 +70,21 @@ rule decode_training_set:
         groups=lambda wildcards: layout.shards()[wildcards.shard],
     script:
         "../scripts/decode_training_set.py"
+
+
+# The same for first passes in prompts: the checkpoint of each fold decodes the sessions that it has not seen, clean.
+use rule decode_training_set as decode_fold with:
+    input:
+        checkpoint=rules.train.output.checkpoint,
+        manifest=layout.training_manifest(),
+        engine=lambda wildcards: layout.engine_file(wildcards.decoding),
+    output:
+        layout.fold_hypotheses("{checkpoint}", "{decoding}", "{shard}"),
+    log:
+        layout.log("decode_fold", "{checkpoint}", "{decoding}", "{shard}"),
+    benchmark:
+        layout.benchmark("decode_fold", "{checkpoint}", "{decoding}", "{shard}")
+    params:
+        decoding=lambda wildcards: preset.decodings[wildcards.decoding].model_dump(mode="json"),
+        snr_db=None,
+        groups=lambda wildcards: layout.shards()[wildcards.shard],
