@@ -1,4 +1,4 @@
-"""A stage that chooses between another checkpoint's transcript and a CTC head's, through Snakemake, from one command."""
+"""A stage that chooses between a checkpoint's transcript and a CTC head's, through Snakemake, with one command."""
 
 from __future__ import annotations
 

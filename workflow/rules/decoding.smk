@@ -70,21 +70,3 @@ rule decode_training_set:
         groups=lambda wildcards: layout.shards()[wildcards.shard],
     script:
         "../scripts/decode_training_set.py"
-
-
-# The same for first passes in prompts: the checkpoint of each fold decodes the sessions that it has not seen, clean.
-use rule decode_training_set as decode_fold with:
-    input:
-        checkpoint=rules.train.output.checkpoint,
-        manifest=layout.training_manifest(),
-        engine=lambda wildcards: layout.engine_file(wildcards.decoding),
-    output:
-        layout.fold_hypotheses("{checkpoint}", "{decoding}", "{shard}"),
-    log:
-        layout.log("decode_fold", "{checkpoint}", "{decoding}", "{shard}"),
-    benchmark:
-        layout.benchmark("decode_fold", "{checkpoint}", "{decoding}", "{shard}")
-    params:
-        decoding=lambda wildcards: preset.decodings[wildcards.decoding].model_dump(mode="json"),
-        snr_db=None,
-        groups=lambda wildcards: layout.shards()[wildcards.shard],

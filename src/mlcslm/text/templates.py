@@ -145,7 +145,7 @@ def parse_answer(
     The transcript is the text after `<transcribe>`, up to `</transcribe>` or the end; without that tag, everything
     outside `<think>` that is not a tag. End and padding tokens are dropped. With "diarized" it is the words alone, and
     times beyond `longest_s`, the length of what was heard in seconds, are malformed. With "choose" it is the one of
-    `first_passes` that is chosen, and the first one if the answer is malformed. Raises ValueError if it then lacks them.
+    `first_passes` that is chosen, and the first if the answer is malformed. Raises ValueError if there are not two.
 
     >>> parse_answer("<LANG_FR><transcribe> Ça va ? </transcribe><|im_end|>", "tagged")
     Answer(language='<LANG_FR>', transcript='Ça va ?', think=None, well_formed=True)
