@@ -137,10 +137,10 @@ READING = {"checkpoint": "control", "folds": ["fold-0", "fold-1"]}
         ({"first_pass": READING | {"fold": 1}}, {}, {}, r"stages\.ours\.first_pass\.0\.fold: unknown key"),
         ({"first_pass": ["head"]}, {}, {}, r"stages\.ours\.first_pass\.0: .*'ctc'; found 'head'"),
         (
-            {"first_pass": READING | {"checkpoint": "contrl"}},
+            {"first_pass": READING | {"checkpoint": "controls"}},
             {},
             {},
-            r"stages\.ours\.first_pass\.checkpoint names 'contrl'; expected one of control, fold-0, fold-1, ours",
+            r"stages\.ours\.first_pass\.checkpoint names 'controls'; expected one of control, fold-0, fold-1, ours",
         ),
         (
             {"first_pass": READING | {"checkpoint": "fold-0"}},

@@ -111,7 +111,7 @@ def best_choice(
     >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez")
     >>> best_choice("choose", french, "Ça va ?", ["sa va", "ça va"], 0.0)
     'other'
-    >>> [best_choice("choose", french, "Ça va ?", ["sa va", "vas"], limit) for limit in (0.0, 0.5)]
+    >>> [best_choice("choose", french, "Ça va ?", ["sa va", "non"], limit) for limit in (0.0, 0.5)]
     ['rewrite', 'keep']
     """
     if template != "choose":
