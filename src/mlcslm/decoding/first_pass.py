@@ -17,18 +17,15 @@ Heard = CtcHead | Mapping[str, str]
 """A first pass: the head that hears it, or transcripts by utterance id."""
 
 
-def other_checkpoints(recipe: Mapping[str, Any]) -> list[str]:
-    """Checkpoints whose answers are in the prompts of one that was trained as `recipe` says."""
-    return [one["checkpoint"] for one in first_passes_of(recipe.get("first_pass", "none")) if one != "ctc"]
-
-
 def refuse_other_checkpoints(recipe: Mapping[str, Any], name: str) -> None:
-    """Raise UserError if the checkpoint `name` needs answers of others, which only the workflow has."""
-    if others := other_checkpoints(recipe):
-        raise UserError(
-            f"{name}: its prompts contain what {others[0]} answers to the same utterance, so it works only in the "
-            f"workflow, which decodes with both. Use {others[0]}, or another checkpoint without such a first pass."
-        )
+    """Raise UserError if the prompts of the checkpoint `name`, trained as `recipe` says, have answers of another."""
+    for one in first_passes_of(recipe.get("first_pass", "none")):
+        if one != "ctc":
+            other = one["checkpoint"]
+            raise UserError(
+                f"{name}: its prompts contain what {other} answers to the same utterance, so it works only in the "
+                f"workflow, which decodes with both. Use {other}, or another checkpoint without such a first pass."
+            )
 
 
 def open_first_passes(recipe: Mapping[str, Any], head: CtcHead | None, files: Sequence[Path], name: str) -> list[Heard]:
@@ -37,28 +34,21 @@ def open_first_passes(recipe: Mapping[str, Any], head: CtcHead | None, files: Se
     files: hypotheses of the other checkpoints among them, for the utterances to decode. Raises UserError if they or
     the `head` are missing.
     """
+    if not files:
+        refuse_other_checkpoints(recipe, name)
     found: list[Heard] = []
-    answered = list(files)
+    answered = iter(files)
     for one in first_passes_of(recipe.get("first_pass", "none")):
-        if one != "ctc":
-            if not answered:
-                refuse_other_checkpoints(recipe, name)
-            found.append(read_transcripts([answered.pop(0)]))
-            continue
-        if head is None:
+        if one == "ctc" and head is None:
             raise UserError(f"{name}: its prompts contain what a CTC head hears, but there is none here.")
-        found.append(head)
+        found.append(head if one == "ctc" and head is not None else _transcripts(next(answered)))
     return found
 
 
-def read_transcripts(files: Sequence[Path]) -> dict[str, str]:
+def _transcripts(file: Path) -> dict[str, str]:
     """Transcripts of hypotheses by utterance id, as they are scored: empty for an answer without one."""
-    tables = [read_table(file, columns=["utterance_id", "transcript"]).to_pydict() for file in files]
-    return {
-        name: transcript or ""
-        for table in tables
-        for name, transcript in zip(table["utterance_id"], table["transcript"], strict=True)
-    }
+    columns = read_table(file, columns=["utterance_id", "transcript"]).to_pydict()
+    return {name: transcript or "" for name, transcript in zip(*columns.values(), strict=True)}
 
 
 def heard_in(found: Sequence[Heard], utterance_id: str, frames: torch.Tensor) -> tuple[str, ...]:

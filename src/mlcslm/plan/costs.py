@@ -36,10 +36,9 @@ def write_stage_costs(
     """Write operations of all steps of each of `stages`, in the configuration's order, as Parquet (`SCHEMA`).
 
     They are the plan's (`mlcslm plan`): of utterances of mean length, counted from the manifest if there is one. The
-    parent of the first stage is null. Those of a stage with a first pass include its folds' CTC heads, or the training
-    of the other checkpoint and its folds, so far as that is not the stage's own or its parent's. `ctc_flop`: of
-    training the CTC head on the checkpoint's encoder, null if there is none or no manifest yet. Raises UserError for
-    models that cannot be found.
+    parent of the first stage is null. Those of a stage include its folds' CTC heads, and the stages whose hypotheses it
+    reads (`Config.read_by`) unless its parent takes them as well. `ctc_flop`: of training the CTC head on the
+    checkpoint's encoder, null if there is none or no manifest yet. Raises UserError for models that cannot be found.
     """
     config = layout.config
     table = read_throughput(throughput)

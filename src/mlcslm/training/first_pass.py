@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from mlcslm.config.languages import Group
@@ -79,8 +78,9 @@ class FirstPasses:
     """
 
     def __init__(self, files: Sequence[Path], rows: Sequence[Mapping[str, Any]]) -> None:
-        if "first_pass" in pq.read_schema(files[0]).names:
-            heard = read_table(files[0], columns=["utterance_id", "variant", "first_pass"]).to_pylist()
+        table = read_table(files[0])
+        if "first_pass" in table.column_names:
+            heard = table.select(["utterance_id", "variant", "first_pass"]).to_pylist()
         else:
             answered = read_hypotheses(files, "utterance_id", "transcript")
             heard = [one | {"variant": 0, "first_pass": one["transcript"] or ""} for one in answered]
