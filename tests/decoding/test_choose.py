@@ -22,10 +22,29 @@ from mlcslm.errors import UserError
 from mlcslm.export.checkpoint import export_checkpoint
 from mlcslm.model.checkpoint import load_checkpoint
 from mlcslm.model.ctc import CtcHead, load_ctc_head, save_ctc_head
+from mlcslm.scoring.error_counts import pool
+from mlcslm.scoring.wer import score_texts
+from mlcslm.text.protocols import get_protocol
 
 LANGUAGES = Path(__file__).parents[2] / "config" / "languages.tsv"
 SEARCH = DecodingConfig(max_new_tokens=20)
 CHOSEN = re.compile(r"\s*(keep|other|rewrite)")
+
+
+FIRST_PASS = {"checkpoint": "control", "folds": ["fold-0", "fold-1"]}
+CHOOSING = {"template": "choose", "trains": ["projector", "embedding", "head", "lm_lora"], "batch_size": 8}
+CHOOSING |= {"first_pass": [FIRST_PASS, "ctc"], "learning_rate": 5e-3}
+STAGES: dict[str, dict[str, Any]] = {
+    "control": {"steps": 1},
+    "fold-0": {"steps": 1, "fold": [0, 2]},
+    "fold-1": {"steps": 1, "fold": [1, 2]},
+    "a": CHOOSING | {"steps": 40},
+    "b": CHOOSING | {"parent": "a", "steps": 2, "eval_steps": 2, "eval_utterances": 24, "eval_max_new_tokens": 20},
+}
+
+
+def training_passes(root: Path) -> tuple[tuple[Path, ...], ...]:
+    return (root / "folds" / "all.parquet",), (root / "heard.parquet",)
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +66,7 @@ def results(
     (root / "folds").mkdir()
     pq.write_table(pa.Table.from_pylist(kept), root / "folds" / "all.parquet")
     pq.write_table(pa.Table.from_pylist(other), root / "heard.parquet")
-    first_pass = {"checkpoint": "control", "folds": ["fold-0", "fold-1"]}
-    stage = {"template": "choose", "trains": ["projector", "embedding", "head", "lm_lora"]}
-    stage |= {"first_pass": [first_pass, "ctc"], "steps": 40, "learning_rate": 5e-3, "batch_size": 8}
-    folds = {f"fold-{number}": {"steps": 1, "fold": [number, 2]} for number in range(2)}
-    config = make_config({"control": {"steps": 1}, **folds, "a": stage})
-    passes = ((root / "folds" / "all.parquet",), (root / "heard.parquet",))
-    folder = train(config, "a", root / "checkpoints", first_passes=passes)
+    folder = train(make_config(STAGES), "a", root / "checkpoints", first_passes=training_passes(root))
     model, _ = load_checkpoint(folder, languages=languages)
     torch.manual_seed(0)
     head = CtcHead(model.config.audio_config.d_model, "abcdefg ")
@@ -122,6 +135,31 @@ def test_a_malformed_answer_keeps_and_is_flagged(results: Path, tones: Path, lan
             found = decoder.hypothesis(row, [*ids, *([processor.end_token_id] if end else [])], 4, 0.0)
             assert (found["transcript"], found["stop_reason"]) == (expected, reason)
             assert found["first_pass"] == f"{answered[row['utterance_id']]}\n{other}"
+
+
+def test_a_stage_that_measures_itself_counts_what_is_chosen(
+    results: Path,
+    tones: Path,
+    make_config: Callable[..., Any],
+    train: Callable[..., Path],
+    languages: Any,
+    tmp_path: Path,
+) -> None:
+    """Its errors on dev are those of its own checkpoint, decoded."""
+    others = {"dev": tones, "ctc": results / "ctc" / "foundation", "dev_first_passes": (results / "control.parquet",)}
+    paths = others | {"parent": results / "checkpoints" / "a", "first_passes": training_passes(results)}
+    folder = train(make_config(STAGES), "b", tmp_path, **paths)
+    log = pq.read_table(folder / "training_log.parquet").to_pylist()[-1]
+    search = DecodingConfig(max_new_tokens=20, batch_size=16, stop_loops=True)
+    out = tmp_path / "out.parquet"
+    heard = {"ctc": others["ctc"], "first_passes": others["dev_first_passes"]}
+    decode_split(DecodingPaths(folder, tones, out), search, languages, **heard)
+    found = {row["utterance_id"]: row["transcript"] for row in pq.read_table(out).to_pylist()}
+    rows = pq.read_table(tones).to_pylist()
+    texts, groups = ({row["utterance_id"]: row[key] for row in rows} for key in ("text", "grp"))
+    units = {name: languages[group] for name, group in groups.items()}
+    counts = pool(score_texts(texts, found, get_protocol("mlcslm-2025"), units).values())
+    assert log["dev_error_rate"] == pytest.approx(counts.errors / counts.length) and log["dev_loss"] > 0
 
 
 def test_other_hypotheses_make_those_that_read_them_outdated(

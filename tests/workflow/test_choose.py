@@ -13,6 +13,8 @@ import pytest
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.results.database import open_database
 
+REPOSITORY = Path(__file__).parents[2]
+
 pytestmark = pytest.mark.slow
 
 
@@ -70,7 +72,10 @@ def test_a_stage_chooses_among_hypotheses_of_folds_and_is_in_table_8(
     assert set(rows) == {"plain", "corrected", "chosen"}
     with open_database(toy.results / "results.duckdb") as connection:
         costs = dict(connection.execute("SELECT checkpoint, flop FROM training_costs").fetchall())
+        counted = connection.execute(_documented_query().replace("choose-10200/greedy", "choose/sampled")).fetchall()
         flops = dict(connection.execute("SELECT checkpoint, flop FROM stage_costs").fetchall())
+    assert sum(answers for *_, answers, _, _ in counted) == 2 * len(controls)
+    assert {choice for _, choice, *_ in counted} <= {"", "keep", "other", "rewrite"}
     # Both take the folds' training too, whose stages are as long as the control's; the choice also its CTC heads.
     assert costs["corrected"] == pytest.approx(flops["plain"] + flops["control"] + flops["corrected"])
     assert flops["corrected"] > flops["fold-0"] + flops["fold-1"]
@@ -78,6 +83,11 @@ def test_a_stage_chooses_among_hypotheses_of_folds_and_is_in_table_8(
     card = json.loads((toy.results / "checkpoints" / "choose" / "checkpoint.json").read_text(encoding="utf-8"))
     assert card["recipe"]["first_pass"] == [first_pass, "ctc"] and "rewrite_above" not in card["recipe"]
     assert toy.planned(table) == {}
+
+
+def _documented_query() -> str:
+    text = (REPOSITORY / "docs" / "recipes.md").read_text(encoding="utf-8")
+    return text.split("```sql\n")[1].split("```")[0]
 
 
 def _transcripts(file: Path) -> dict[str, str]:
