@@ -82,6 +82,18 @@ def test_answers_that_choose(raw: str, expected: Answer) -> None:
     assert parse_answer(raw, "choose", first_passes=["first  one", "second"]) == expected
 
 
+@given(
+    raw=st.lists(st.sampled_from([" keep", " other", " rewrite", "<LANG_EN>", "<transcribe>", "x", "</transcribe>"]))
+)
+def test_whatever_is_answered_a_choice_is_one_of_three(raw: list[str]) -> None:
+    found = parse_answer("".join(raw), "choose", first_passes=["first", "second"])
+    rewritten = raw[:1] == [" rewrite"] and parse_answer("".join(raw[1:]), "tagged").well_formed
+    expected = {(" keep",): "first", (" other",): "second"}.get(tuple(raw))
+    assert found.well_formed == (rewritten or expected is not None)
+    if not rewritten:
+        assert found.transcript == (expected or "first") and found.language is None
+
+
 def test_a_choice_needs_two_first_passes() -> None:
     with pytest.raises(ValueError, match="with 1 first passes, needs two"):
         parse_answer("keep", "choose", first_passes=["one"])
