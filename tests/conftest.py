@@ -244,7 +244,7 @@ def make_config(encoder_folder: str, language_model_folder: str) -> Callable[...
 def train(tones: Path) -> Callable[..., Path]:
     """Train a stage of a configuration below a folder, in this process; returns the checkpoint's folder."""
 
-    def run(config: Any, name: str, root: Path, **paths: Path) -> Path:
+    def run(config: Any, name: str, root: Path, **paths: Any) -> Path:
         from mlcslm.training.settings import StagePaths
         from mlcslm.training.stage import train_stage
 

@@ -149,8 +149,9 @@ def test_conda_environments_of_rules_exist() -> None:
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_documented_templates_are_those_of_the_code(template: str) -> None:
     french = read_languages(REPOSITORY / "config" / "languages.tsv")["French"]
-    answer = target_text(french, template, "ça va", "…" if template == "reasoning" else None)
-    text = f"`{prompt_text(french, template)}{answer}`".replace("|", "\\|")
+    heard, choice = (["sa va", "ça va"], "other") if template == "choose" else ([], None)
+    answer = target_text(french, template, "ça va", "…" if template == "reasoning" else None, choice)
+    text = f"`{prompt_text(french, template, first_passes=heard)}{answer}`".replace("|", "\\|").replace("\n", "⏎")
     rows = (REPOSITORY / "docs" / "paper.md").read_text("utf-8").splitlines()
     assert any(row.startswith(f"| `{template}`") and text in row for row in rows), f"docs/paper.md should show {text}"
 

@@ -90,7 +90,7 @@ def test_unknown_key_is_rejected_with_its_path_and_the_known_keys(
         (
             "stages.first.template",
             "fancy",
-            "'plain', 'tagged', 'tagged-own-language', 'reasoning' or 'diarized'; found 'fancy'",
+            "'plain', 'tagged', 'tagged-own-language', 'reasoning', 'diarized' or 'choose'; found 'fancy'",
         ),
         ("augmentation.probability", 1.5, "less than or equal to 1; found 1.5"),
         ("models.lora.dropout", 1, "less than 1; found 1"),

@@ -41,7 +41,7 @@ def results(
     pq.write_table(pa.Table.from_pylist(heard), root / "heard.parquet")
     stage = {"template": "tagged", "trains": ["projector", "embedding", "head", "lm_lora"], "first_pass": "ctc"}
     config = make_config({"a": stage | {"steps": 40, "learning_rate": 5e-3, "batch_size": 8}})
-    folder = train(config, "a", root / "checkpoints", first_pass=root / "heard.parquet")
+    folder = train(config, "a", root / "checkpoints", first_passes=((root / "heard.parquet",),))
     model, _ = load_checkpoint(folder, languages=languages)
     for name, seed in (("foundation", 0), ("other", 1)):
         torch.manual_seed(seed)
@@ -66,7 +66,7 @@ def decode(results: Path, tones: Path, languages: Any) -> Callable[..., list[dic
 def test_each_prompt_has_what_the_head_hears_of_its_utterance(results: Path, tones: Path, languages: Any) -> None:
     model, processor = load_checkpoint(results / "checkpoints" / "a", languages=languages)
     head = load_ctc_head(results / "ctc" / "foundation", model)
-    decoder = Decoder(model, processor, "tagged", SEARCH, first_pass=head)
+    decoder = Decoder(model, processor, "tagged", SEARCH, first_passes=[head])
     rows = rows_to_decode(tones)[:6]
     examples, _ = decoder.examples(rows)
     texts = [head.transcribe(one["encoder_frames"]) for one in examples]

@@ -82,3 +82,22 @@ def test_a_head_costs_what_torch_counts(make_config: Callable[..., Any], tones: 
         (stage,) = make_plan(config, throughput=CONFIG / "throughput.yaml").stages
         assert reader["ctc_flop"] == row["ctc_flop"]
         assert reader["flop"] == pytest.approx(stage.flops + folds * row["ctc_flop"])
+
+
+def test_a_first_pass_of_another_checkpoint_costs_what_is_trained_for_it_once(
+    make_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    stages: dict[str, dict[str, Any]] = {"base": {"steps": 2}, "control": {"steps": 3, "parent": "base"}}
+    stages |= {f"fold-{number}": {"steps": 4 + number, "parent": "base", "fold": [number, 2]} for number in (0, 1)}
+    reading = {"steps": 1, "template": "tagged"}
+    reading["first_pass"] = {"checkpoint": "control", "folds": ["fold-0", "fold-1"]}
+    # From the control itself, which is not to be trained again; from elsewhere; and from one that has paid for all.
+    parents = {"ours": "control", "apart": "base", "next": "ours"}
+    config = make_config(stages | {name: reading | {"parent": parent} for name, parent in parents.items()})
+    write_stage_costs(Layout(config), list(parents), tmp_path / "costs.parquet", throughput=CONFIG / "throughput.yaml")
+    rows = {row["checkpoint"]: row["flop"] for row in pq.read_table(tmp_path / "costs.parquet").to_pylist()}
+    own = {one.name: one.steps * one.flops for one in make_plan(config, throughput=CONFIG / "throughput.yaml").stages}
+    folds = own["fold-0"] + own["fold-1"]
+    assert rows["ours"] == pytest.approx(own["ours"] + folds)
+    assert rows["apart"] == pytest.approx(own["apart"] + folds + own["control"])
+    assert rows["next"] == pytest.approx(own["next"])

@@ -35,6 +35,21 @@ def test_operations_are_those_of_the_model(preset: str, monkeypatch: pytest.Monk
         assert operations.step(name) == pytest.approx(planner(name).flops, rel=0.1)
 
 
+def test_each_fold_decodes_its_part_of_the_training_set(
+    make_config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    stages = {"whole": {"steps": 1}} | {f"fold-{number}": {"steps": 1, "fold": [number, 3]} for number in range(3)}
+    operations = Operations(make_config(stages), read_throughput("config/throughput.yaml"), {"train": SPLIT})
+
+    def of(rule: str, **wildcards: str) -> float:
+        return operations.of(PlannedJob(0, rule, wildcards | {"shard": "all"}))
+
+    whole = of("decode_training_set", checkpoint="whole")
+    assert of("decode_fold", checkpoint="fold-1", decoding="greedy") == pytest.approx(whole / 3)
+    assert of("decode_training_set", checkpoint="fold-1") == pytest.approx(whole / 3)
+
+
 def fixed(flops: float) -> Any:
     return SimpleNamespace(of=lambda job: flops)
 

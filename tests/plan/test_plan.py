@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from mlcslm.cli import plan as cli
 from mlcslm.config.reading import read_config, read_config_files
 from mlcslm.errors import FaultyInput, UserError
+from mlcslm.plan.costs import write_stage_costs
 from mlcslm.plan.jobs import job_counts, needed_for_tables
 from mlcslm.plan.micro_batch import Meter
 from mlcslm.plan.plan import Plan, make_plan
@@ -295,11 +296,34 @@ def test_a_first_pass_costs_prompt_tokens_and_the_heads_of_all_folds(monkeypatch
     planner = Planner(config, meter, table.text, train, table.gpus[table.gpu])
     tokens = [
         planner.prompt_tokens(stage.model_copy(update=changes), 4.0)
-        for changes in ({"first_pass": "none"}, {}, {"context": 2})
+        for changes in ({"first_pass": ()}, {}, {"context": 2})
     ]
     line = 4.0 * table.text.tokens_a_second
     assert [one - tokens[0] for one in tokens] == [0, round(line), round(3 * line)]
     assert stage.steps <= config.stages["control-9000"].steps + config.stages["control-10000"].steps
+
+
+def test_choosing_costs_the_folds_and_their_answers_and_its_control_as_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    files = ["demo", "controls/demo", "recipes/demo", "recipes/demo-choose"]
+    config = read_config_files([Path(f"config/{name}.yaml") for name in files])
+    config = config.model_copy(update={"diarizers": {}})
+    layout = Layout(config, whole=True)
+    needed = needed_for_tables(layout, ["table8"])
+    jobs = job_counts(layout, needed)
+    assert needed.folds == (("control-fold-0", "greedy"), ("control-fold-1", "greedy"))
+    assert {"control-fold-0", "control-fold-1"} <= set(needed.checkpoints)
+    assert {(f"{name}-10200", "greedy", "test") for name in ("corrected", "choose")} <= set(needed.systems)
+    assert (jobs["decode_fold"], jobs["train_ctc_fold_head"], jobs["first_pass"]) == (2, 2, 1)
+    made = make_plan(config)
+    assert made.gpu_hours["decode_fold"] == pytest.approx(made.gpu_hours["decode_training_set"])
+    write_stage_costs(layout, layout.recipe_stages(), tmp_path / "costs.parquet")
+    costs = {row["checkpoint"]: row["flop"] for row in pq.read_table(tmp_path / "costs.parquet").to_pylist()}
+    folds = costs["control-fold-0"] + costs["control-fold-1"]
+    assert costs["choose-10200"] > costs["corrected-10200"] > folds
+    assert costs["control-11200"] == pytest.approx(costs["choose-10200"], rel=0.05)
 
 
 def test_every_stage_of_the_paper_fits_the_documented_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

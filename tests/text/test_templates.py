@@ -45,6 +45,60 @@ def test_targets() -> None:
     )
 
 
+def test_a_choice_is_one_word_or_followed_by_a_tagged_answer() -> None:
+    prompt = "USER: <speech> <|audio|> </speech> 위의 음성을 받아 적으세요"
+    heard = "\n<transcribe> 안영 </transcribe>\n<transcribe> 안 <b> </transcribe> ASSISTANT:"
+    assert prompt_text(KOREAN, "choose", first_passes=["안영", "안 <think> <b>"]) == prompt + heard
+    targets = [target_text(KOREAN, "choose", "안녕", choice=choice) for choice in ("keep", "other", "rewrite")]
+    assert targets == [" keep", " other", " rewrite" + target_text(KOREAN, "tagged", "안녕")]
+
+
+@pytest.mark.parametrize(("template", "choice"), [("tagged", "keep"), ("choose", None)])
+def test_only_choose_has_a_choice(template, choice) -> None:
+    with pytest.raises(ValueError, match="only 'choose'"):
+        target_text(KOREAN, template, "안녕", choice=choice)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (" keep<|im_end|>", Answer(None, "first one", None, True)),
+        ("other", Answer(None, "second", None, True)),
+        (" rewrite<LANG_EN><transcribe> third </transcribe></s>", Answer("<LANG_EN>", "third", None, True)),
+        ("rewrite <LANG_EN> <transcribe> </transcribe>", Answer("<LANG_EN>", "", None, True)),
+        # malformed in any way: the first is kept
+        ("", Answer(None, "first one", None, False)),
+        ("keep other", Answer(None, "first one", None, False)),
+        ("others", Answer(None, "first one", None, False)),
+        (" other <LANG_EN> <transcribe> third </transcribe>", Answer(None, "first one", None, False)),
+        ("rewrite", Answer(None, "first one", None, False)),
+        ("rewrite third", Answer(None, "first one", None, False)),
+        ("rewrite <LANG_EN> <transcribe> third", Answer(None, "first one", None, False)),
+        ("rewrite <transcribe> third </transcribe>", Answer(None, "first one", None, False)),
+        ("<LANG_EN> <transcribe> third </transcribe>", Answer(None, "first one", None, False)),
+    ],
+)
+def test_answers_that_choose(raw: str, expected: Answer) -> None:
+    assert parse_answer(raw, "choose", first_passes=["first  one", "second"]) == expected
+
+
+@given(
+    raw=st.lists(st.sampled_from([" keep", " other", " rewrite", "<LANG_EN>", "<transcribe>", "x", "</transcribe>"]))
+)
+def test_whatever_is_answered_a_choice_is_one_of_three(raw: list[str]) -> None:
+    found = parse_answer("".join(raw), "choose", first_passes=["first", "second"])
+    rewritten = raw[:1] == [" rewrite"] and parse_answer("".join(raw[1:]), "tagged").well_formed
+    expected = {(" keep",): "first", (" other",): "second"}.get(tuple(raw))
+    assert found.well_formed == (rewritten or expected is not None)
+    if not rewritten:
+        assert found.transcript == (expected or "first") and found.language is None
+
+
+def test_a_choice_needs_two_first_passes() -> None:
+    with pytest.raises(ValueError, match="with 1 first passes, needs two"):
+        parse_answer("keep", "choose", first_passes=["one"])
+
+
 @pytest.mark.parametrize(("template", "think"), [("tagged", "x"), ("reasoning", None)])
 def test_only_reasoning_has_a_reflection(template, think) -> None:
     with pytest.raises(ValueError, match="only 'reasoning'"):
@@ -59,7 +113,7 @@ def test_context_cannot_forge_tags() -> None:
 words = st.text(st.characters(exclude_characters="<>|", exclude_categories=["Cs"]), max_size=30)
 
 
-@pytest.mark.parametrize("template", [one for one in TEMPLATES if one != "diarized"])
+@pytest.mark.parametrize("template", [one for one in TEMPLATES if one not in ("diarized", "choose")])
 @given(transcript=words, think=words)
 def test_targets_are_read_back(template, transcript: str, think: str) -> None:
     is_reasoning = template == "reasoning"

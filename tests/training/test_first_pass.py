@@ -18,7 +18,7 @@ import torch
 from mlcslm.config.decoding import CtcConfig
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
-from mlcslm.io.files import sha256
+from mlcslm.io.files import fingerprint, sha256
 from mlcslm.model.build import build_speech_llm
 from mlcslm.model.ctc import CtcHead, load_ctc_head, read_ctc_info, save_ctc_head
 from mlcslm.model.processor import SpeechProcessor
@@ -194,7 +194,7 @@ def prompt_of(dataset: UtteranceDataset, key: tuple[int, int]) -> str:
 def test_each_prompt_has_its_own_utterances_first_pass_last(
     tones: Path, processor: SpeechProcessor, heard: Path
 ) -> None:
-    dataset = UtteranceDataset(tones, processor, "tagged", first_pass=heard, context=1)
+    dataset = UtteranceDataset(tones, processor, "tagged", first_passes=[[heard]], context=1)
     plain = UtteranceDataset(tones, processor, "tagged", context=1)
     for index, row in enumerate(dataset.rows):
         for number in (0, 1, 2):
@@ -209,7 +209,7 @@ def test_each_prompt_has_its_own_utterances_first_pass_last(
 def test_an_utterance_without_first_pass_is_reported(tones: Path, processor: SpeechProcessor, heard: Path) -> None:
     pq.write_table(pq.read_table(heard).slice(2), heard)
     with pytest.raises(UserError, match=r"no first pass for 1 of \d+ training utterances, e.g. "):
-        UtteranceDataset(tones, processor, "tagged", first_pass=heard)
+        UtteranceDataset(tones, processor, "tagged", first_passes=[[heard]])
 
 
 def test_a_stage_learns_from_them_and_its_card_says_so(
@@ -219,8 +219,8 @@ def test_a_stage_learns_from_them_and_its_card_says_so(
 
     stage = {"steps": 2, "template": "tagged", "trains": ["projector", "embedding", "head"]}
     config = make_config({"a": stage | {"first_pass": "ctc"}, "b": stage})
-    info = read_checkpoint(train(config, "a", tmp_path, first_pass=heard))
-    assert info.recipe["first_pass"] == "ctc" and info.fingerprints["first_pass"] == sha256(heard)
+    info = read_checkpoint(train(config, "a", tmp_path, first_passes=((heard,),)))
+    assert info.recipe["first_pass"] == "ctc" and info.fingerprints["first_pass"] == fingerprint([[sha256(heard)]])
     other = read_checkpoint(train(config, "b", tmp_path))
     assert "first_pass" not in other.recipe and "first_pass" not in other.fingerprints
     assert info.files["projector.safetensors"] != other.files["projector.safetensors"]
@@ -239,7 +239,7 @@ def test_a_killed_stage_ends_with_the_same_weights(
 
     stage = {"steps": 4, "save_steps": 2, "template": "tagged", "trains": ["projector", "embedding", "head"]}
     config = make_config({"a": stage | {"first_pass": "ctc"}})
-    undisturbed = read_checkpoint(train(config, "a", tmp_path / "undisturbed", first_pass=heard))
+    undisturbed = read_checkpoint(train(config, "a", tmp_path / "undisturbed", first_passes=((heard,),)))
 
     class Killed(BaseException):
         pass
@@ -254,17 +254,21 @@ def test_a_killed_stage_ends_with_the_same_weights(
     with monkeypatch.context() as patch:
         patch.setattr(SpeechTrainer, "training_step", killed)
         with pytest.raises(Killed):
-            train(config, "a", tmp_path, first_pass=heard)
+            train(config, "a", tmp_path, first_passes=((heard,),))
     (work,) = (path for path in (tmp_path / "work" / "a").iterdir() if path.is_dir())
     assert (work / "checkpoint-2" / "whole").exists()
     other = tmp_path / "other.parquet"
     table = pq.read_table(heard)
     texts = pa.array(["other"] * len(table))
     pq.write_table(table.set_column(table.schema.get_field_index("first_pass"), "first_pass", texts), other)
-    fresh = read_checkpoint(train(config, "a", tmp_path / "elsewhere", first_pass=other))
-    assert read_checkpoint(train(config, "a", tmp_path, first_pass=other)).files == fresh.files != undisturbed.files
+    fresh = read_checkpoint(train(config, "a", tmp_path / "elsewhere", first_passes=((other,),)))
+    assert (
+        read_checkpoint(train(config, "a", tmp_path, first_passes=((other,),))).files
+        == fresh.files
+        != undisturbed.files
+    )
     assert (work / "checkpoint-2").exists(), "the state of the others is left alone"
-    assert read_checkpoint(train(config, "a", tmp_path, first_pass=heard)).files == undisturbed.files
+    assert read_checkpoint(train(config, "a", tmp_path, first_passes=((heard,),))).files == undisturbed.files
 
 
 def test_folds_part_the_sessions() -> None:
@@ -315,8 +319,8 @@ def test_what_a_stage_with_first_pass_waits_for(make_config: Callable[..., Any])
         ctc={"folds": 3},
     )
     layout = Layout(config)
-    assert layout.first_pass_file("old") == [] == layout.ctc_file("old", "greedy") == layout.measuring_ctc_file("a")
-    assert layout.first_pass_file("a") == ["results/first_pass/foundation/train.parquet"]
-    assert layout.first_pass_file("b") == ["results/first_pass/e/train.parquet"]
+    assert layout.first_pass_files("old") == [] == layout.ctc_file("old", "greedy") == layout.measuring_ctc_file("a")
+    assert layout.first_pass_files("a") == [["results/first_pass/foundation/train.parquet"]]
+    assert layout.first_pass_files("b") == [["results/first_pass/e/train.parquet"]]
     assert layout.ctc_fold_files("e") == [f"results/first_pass/e/{n}-of-3/ctc.json" for n in range(3)]
     assert layout.ctc_file("b", "greedy") == layout.measuring_ctc_file("b") == ["results/ctc/e/ctc.json"]

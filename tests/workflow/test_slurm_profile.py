@@ -22,6 +22,11 @@ RULES = {
     for path in (REPOSITORY / "workflow" / "rules").glob("*.smk")
     for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
 }
+# A rule made of another has its script.
+for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"):
+    RULES |= {
+        name: RULES[of] for of, name in re.findall(r"^use rule (\w+) as (\w+) with:", path.read_text("utf-8"), re.M)
+    }
 # On a CPU: the demo's own small foundation models, a manifest, and the single layer of CTC heads.
 ON_CPUS = "foundation|training_manifest|train_ctc"
 ON_GPUS = re.compile(rf"scripts/(?!{ON_CPUS})\w*(train|decode|encode|recognize|diarize|transcribe|answer)\w*\.py")

@@ -6,6 +6,7 @@ rule decode:
         manifest=rules.manifest.output[0],
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, wildcards.split),
         ctc=lambda wildcards: layout.ctc_file(wildcards.checkpoint, wildcards.decoding),
+        first_passes=lambda wildcards: layout.first_pass_hypotheses(wildcards.checkpoint, wildcards.split),
         engine=lambda wildcards: layout.engine_file(wildcards.decoding),
     output:
         layout.shard_hypotheses("{checkpoint}", "{decoding}", "{split}", "{shard}"),

@@ -5,9 +5,10 @@ rule train:
         cache=lambda wildcards: layout.cache_file(wildcards.checkpoint, "train"),
         reasoning=lambda wildcards: layout.reasoning_file(wildcards.checkpoint),
         hypotheses=lambda wildcards: layout.context_hypotheses(wildcards.checkpoint),
-        first_pass=lambda wildcards: layout.first_pass_file(wildcards.checkpoint),
+        first_passes=lambda wildcards: sum(layout.first_pass_files(wildcards.checkpoint), []),
         dev=lambda wildcards: layout.measured_manifest(wildcards.checkpoint),
         ctc=lambda wildcards: layout.measuring_ctc_file(wildcards.checkpoint),
+        dev_first_passes=lambda wildcards: layout.measuring_hypotheses(wildcards.checkpoint),
     output:
         checkpoint=layout.checkpoint_card("{checkpoint}"),
         log=layout.training_log("{checkpoint}"),

@@ -20,6 +20,7 @@ with job(snakemake) as (config, layout):
             read_languages(config.languages),
             cache=Path(snakemake.input.cache[0]).parent if snakemake.input.cache else None,
             ctc=Path(snakemake.input.ctc[0]).parent if snakemake.input.ctc else None,
+            first_passes=tuple(map(Path, snakemake.input.first_passes)),
             encoder=config.models.encoder,
             language_model=config.models.language_model,
             compiled=config.resources.compile_decoding,

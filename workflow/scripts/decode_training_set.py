@@ -8,14 +8,16 @@ with job(snakemake) as (config, layout):
     from mlcslm.decoding.generation import DecodingPaths, Noise, decode_split
     from mlcslm.training.reasoning_data import decoding_augmenter
 
-    augmenter = decoding_augmenter(config, layout.noise("noise"), layout.noise("room_responses"))
+    augmenter = None
+    if snakemake.params.snr_db is not None:
+        augmenter = decoding_augmenter(config, layout.noise("noise"), layout.noise("room_responses"))
     decode_split(
         DecodingPaths(
             checkpoint=Path(snakemake.input.checkpoint).parent,
             manifest=Path(snakemake.input.manifest),
             out=Path(snakemake.output[0]),
         ),
-        config.decodings[config.reasoning.decoding],
+        config.decodings[snakemake.wildcards.get("decoding", config.reasoning.decoding)],
         read_languages(config.languages),
         encoder=config.models.encoder,
         language_model=config.models.language_model,

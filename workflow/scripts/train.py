@@ -18,7 +18,8 @@ with job(snakemake) as (config, layout):
         reasoning=Path(snakemake.input.reasoning[0]) if snakemake.input.reasoning else None,
         hypotheses=tuple(map(Path, snakemake.input.hypotheses)),
         dev=Path(snakemake.input.dev[0]) if snakemake.input.dev else None,
-        first_pass=Path(snakemake.input.first_pass[0]) if snakemake.input.first_pass else None,
+        first_passes=tuple(tuple(map(Path, files)) for files in layout.first_pass_files(name)),
         ctc=Path(snakemake.input.ctc[0]).parent if snakemake.input.ctc else None,
+        dev_first_passes=tuple(map(Path, snakemake.input.dev_first_passes)),
     )
     launch_stage(name, config, paths, tasks=tasks_of(snakemake.resources))

@@ -91,6 +91,7 @@ def parse_config(values: Mapping[str, Any], source: str | os.PathLike[str] = "co
         for fault in error.errors():
             # Below a stage, pydantic names the kind first, which is not part of the path in the file.
             path = [str(part) for at, part in enumerate(fault["loc"]) if at != 2 or fault["loc"][0] != "stages"]
+            path = [part for part in path if not part.startswith("<")]  # tags of `FirstPass`
             key = ".".join(path) or "(whole file)"
             if fault["type"] == "extra_forbidden":
                 new = _new_name(path)

@@ -73,7 +73,7 @@ def _below(annotation: Any) -> tuple[list[type[Section]], bool]:
     """The kinds of sections that a key holds, if any, and whether it holds several of them by name."""
     if get_origin(annotation) is dict:
         return _below(get_args(annotation)[1])[0], True
-    if get_origin(annotation) is Annotated or get_origin(annotation) in (Union, types.UnionType):
+    if get_origin(annotation) in (Annotated, Union, types.UnionType, tuple):
         return [kind for argument in get_args(annotation) for kind in _below(argument)[0]], False
     return ([annotation] if _is_section(annotation) else []), False
 
@@ -96,7 +96,7 @@ def _section(path: str, section: type[Section]) -> str:
 
 def _row(key: str, field: FieldInfo) -> str:
     below, of_names = _below(field.annotation)
-    values = ("sections by name" if of_names else "section") if below else _values(field.annotation, field.metadata)
+    values = "sections by name" if of_names and below else _values(field.annotation, field.metadata)
     cells = (f"`{key}`", values, _default(field, below), field.description or "")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
@@ -139,6 +139,8 @@ def _values(annotation: Any, limits: list[Any]) -> str:
         return f"list of {_values(arguments[0], [])}"
     if origin is tuple:
         return f"{len(arguments)} × {_values(arguments[0], [])}"
+    if _is_section(annotation):
+        return "section"
     if origin is dict:
         return f"{_values(arguments[1], [])} for each of {_values(arguments[0], [])}"
     kind = {bool: "`true`, `false`", int: "integer", float: "number", str: "text"}[annotation]

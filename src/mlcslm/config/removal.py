@@ -16,6 +16,9 @@ _NAMED = (
 """Where the configuration has entries by name; `*` stands for any name."""
 _REFERENCES = (
     ("stages", "parent", "stages"),
+    ("stages", "first_pass.checkpoint", "stages"),
+    ("stages", "first_pass.folds", "stages"),
+    ("stages", "first_pass.decoding", "decodings"),
     ("diarizers", "embedding", "embeddings"),
     ("diarizers", "asr.checkpoint", "stages"),
     ("diarizers", "asr.decoding", "decodings"),
@@ -64,10 +67,11 @@ def _referring(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]
     """(path of the entry, key, section that is referred to, name in it) of every reference, unchecked."""
     for section, key, target in _REFERENCES:
         for name, entry in _mapping(values.get(section)).items():
-            found: Any = entry
+            found = [entry]
             for part in key.split("."):
-                found = _mapping(found).get(part)
-            for one in found if isinstance(found, (list, tuple)) else [found]:
+                values_of = [_mapping(one).get(part) for one in found]
+                found = [each for one in values_of for each in (one if isinstance(one, (list, tuple)) else [one])]
+            for one in found:
                 yield f"{section}.{name}", key, target, one
     if any(_mapping(stage).get("template") == "reasoning" for stage in _mapping(values.get("stages")).values()):
         reasoning = _mapping(values.get("reasoning"))

@@ -12,7 +12,7 @@ from mlcslm.config.diarization import DiarizerConfig, EmbeddingConfig, SpeakerCo
 from mlcslm.config.options import EnginesConfig, ReportConfig, ResourcesConfig, TrackingConfig
 from mlcslm.config.recipes import RecipeConfig
 from mlcslm.config.recognizers import RecognizerConfig
-from mlcslm.config.stages import AnyStageConfig
+from mlcslm.config.stages import AnyStageConfig, CheckpointFirstPass, FirstPass
 from mlcslm.config.systems import SystemConfig, SystemName
 
 Split = Literal["train", "dev", "test"]
@@ -287,36 +287,62 @@ class Config(Section):
             raise ValueError(
                 f"reasoning.decoding is {self.reasoning.decoding!r}; expected one of {', '.join(self.decodings)}"
             )
-        checkpoints = self.reasoning.checkpoints
-        for number, name in enumerate(checkpoints):
-            if name not in self.stages:
-                raise ValueError(f"reasoning.checkpoint names {name!r}; expected one of {', '.join(self.stages)}")
+        self._check_decoded("reasoning.checkpoint", self.reasoning.checkpoints)
+        for name in self.reasoning.checkpoints:
             if needing := next(filter(self.needs_training_hypotheses, self.lineage(name)), None):
                 raise ValueError(
                     f"reasoning.checkpoint names {name!r}, but {needing}, from which it is trained, needs its "
                     "hypotheses; name an earlier stage"
                 )
+        return self
+
+    def _check_decoded(self, key: str, checkpoints: tuple[str, ...]) -> None:
+        """Raise ValueError unless `key` may name these: one stage, or the stages of all folds in order."""
+        for number, name in enumerate(checkpoints):
+            if name not in self.stages:
+                raise ValueError(f"{key} names {name!r}; expected one of {', '.join(self.stages)}")
             expected = (number, len(checkpoints)) if len(checkpoints) > 1 else None
             if (found := getattr(self.stages[name], "fold", None)) != expected:
                 raise ValueError(
-                    f"reasoning.checkpoint names {name!r}, whose fold is {found}; expected {expected}: a single "
+                    f"{key} names {name!r}, whose fold is {found}; expected {expected}: a single "
                     "checkpoint is trained on all sessions, each of several leaves out its own fold"
                 )
-        return self
+            if self.first_passes(name):
+                raise ValueError(
+                    f"{key} names {name!r}, whose prompts have a first pass, which itself would be of speech that was "
+                    "trained on; name another stage"
+                )
 
     @model_validator(mode="after")
     def _first_passes_are_heard(self) -> Config:
         for name, stage in self.stages.items():
-            if stage.kind == "reinforcement" and self.has_first_pass(stage.parent):
+            if stage.kind == "reinforcement" and self.first_passes(stage.parent):
                 raise ValueError(
                     f"stages.{name}.parent is {stage.parent!r}, whose prompts have a first pass; those of "
                     "reinforcement stages have none; name another parent"
                 )
-        for name in self.reasoning.checkpoints if any(map(self.needs_training_hypotheses, self.stages)) else ():
-            if self.has_first_pass(name):
+            for one in self.checkpoint_first_passes(name):
+                self._check_decoded(f"stages.{name}.first_pass.checkpoint", (one.checkpoint,))
+                self._check_decoded(f"stages.{name}.first_pass.folds", one.folds)
+                found = self.decodings.get(one.decoding)
+                if found is None or found.needs_ctc_head or found.context != "none":
+                    suited = [key for key, each in self.decodings.items() if not each.needs_ctc_head]
+                    suited = [key for key in suited if self.decodings[key].context == "none"]
+                    raise ValueError(
+                        f"stages.{name}.first_pass.decoding is {one.decoding!r}; expected one without context and CTC "
+                        f"head: {', '.join(suited) or '(none)'}"
+                    )
+        for name in self.stages:
+            if reading := next((one for one in self.read_by(name) if name in self.needed(one)), None):
                 raise ValueError(
-                    f"reasoning.checkpoint names {name!r}, whose prompts have a first pass, which of the training set "
-                    "would be of speech that the CTC head has seen; name another stage"
+                    f"stages.{name} learns from hypotheses of {reading}, which is trained from it; name another stage"
+                )
+        for key, diarizer in self.diarizers.items():
+            for one in self.checkpoint_first_passes(diarizer.asr.checkpoint or ""):
+                raise ValueError(
+                    f"diarizers.{key}.asr.checkpoint is {diarizer.asr.checkpoint!r}, whose prompts have what "
+                    f"{one.checkpoint} answers to the same utterance; of a diarizer's segments there is none, so name "
+                    f"another stage, such as {one.checkpoint}"
                 )
         return self
 
@@ -395,14 +421,42 @@ class Config(Section):
         source = getattr(self.stages[checkpoint], "context_source", "references")
         return self.needs_reasoning_data(checkpoint) or source != "references"
 
-    def has_first_pass(self, checkpoint: str) -> bool:
+    def first_passes(self, checkpoint: str) -> tuple[FirstPass, ...]:
+        """Who heard an utterance before, in the prompts of a checkpoint; those of a recogniser have none."""
+        return getattr(self.stages.get(checkpoint), "first_pass", ())
+
+    def checkpoint_first_passes(self, checkpoint: str) -> list[CheckpointFirstPass]:
+        """Those first passes in its prompts that are of other checkpoints."""
+        return [one for one in self.first_passes(checkpoint) if isinstance(one, CheckpointFirstPass)]
+
+    def hears_ctc(self, checkpoint: str) -> bool:
         """Whether a stage's prompts say what a CTC head hears."""
-        return checkpoint in self.stages and getattr(self.stages[checkpoint], "first_pass", "none") != "none"
+        return "ctc" in self.first_passes(checkpoint)
 
     def needs_ctc_head(self, checkpoint: str, decoding: str) -> bool:
         """Whether decoding a stage takes the CTC head on its encoder: for its prompts, or to judge candidates."""
         judged = checkpoint in self.stages and self.decodings[decoding].needs_ctc_head
-        return judged or self.has_first_pass(checkpoint)
+        return judged or self.hears_ctc(checkpoint)
+
+    def fold_count(self, checkpoint: str) -> int:
+        """Parts of the training set of which a stage leaves one out, to decode it; 1: it decodes all."""
+        fold = getattr(self.stages[checkpoint], "fold", None)
+        return 1 if fold is None else fold[1]
+
+    def read_by(self, checkpoint: str) -> list[str]:
+        """Stages whose hypotheses a stage's prompts or reflections have, in training or in decoding."""
+        found = [name for one in self.checkpoint_first_passes(checkpoint) for name in (one.checkpoint, *one.folds)]
+        return [*found, *(self.reasoning.checkpoints if self.needs_training_hypotheses(checkpoint) else ())]
+
+    def needed(self, checkpoint: str) -> list[str]:
+        """`checkpoint` and all stages that it takes: its ancestors, those it reads, and theirs; in no fixed order."""
+        found: dict[str, None] = {}
+        waiting = [checkpoint]
+        while waiting:
+            if (name := waiting.pop()) not in found and name != "foundation":
+                found[name] = None
+                waiting += [self.stages[name].parent, *self.read_by(name)]
+        return list(found)
 
     @property
     def decoded(self) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
 from mlcslm.config.base import ExtendedSection, Name, Rate, Section, Share
 
@@ -124,15 +124,54 @@ class PromptLossWeight(Section):
     steps: int = Field(300, ge=1, description="steps over which it changes linearly")
 
 
+class CheckpointFirstPass(Section):
+    """A first pass by another checkpoint: what it answers to the same utterance."""
+
+    checkpoint: Name = Field(description="checkpoint whose hypotheses of dev and test are in the prompts there")
+    decoding: Name = Field("greedy", description="decoding of all these hypotheses, without context and CTC head")
+    folds: tuple[Name, ...] = Field(
+        min_length=2,
+        description="stages that stand for it in training, one per `fold`: the training set is decoded by them, each "
+        "the sessions that it was not trained on",
+    )
+
+
+FirstPass = Annotated[
+    Annotated[Literal["ctc"], Tag("<head>")] | Annotated[CheckpointFirstPass, Tag("<checkpoint>")],
+    Discriminator(lambda value: "<head>" if isinstance(value, str) else "<checkpoint>"),
+]
+"""Who heard an utterance before: a CTC head on the stage's encoder, or another checkpoint."""
+
+
+def first_passes_of(value: Any) -> tuple[Any, ...]:
+    """The first passes that a stage's `first_pass` names, checked or as it stands in a file or a checkpoint's recipe.
+
+    >>> first_passes_of("none"), first_passes_of("ctc"), first_passes_of([{"checkpoint": "a"}, "ctc"])
+    ((), ('ctc',), ({'checkpoint': 'a'}, 'ctc'))
+    """
+    if isinstance(value, (list, tuple)):
+        return tuple(value)
+    return () if value == "none" else (value,)
+
+
+def _as_written(value: tuple[Any, ...]) -> Any:
+    dumped = [one.model_dump(mode="json") if isinstance(one, CheckpointFirstPass) else one for one in value]
+    return dumped[0] if len(dumped) == 1 else dumped
+
+
+FirstPasses = Annotated[tuple[FirstPass, ...], BeforeValidator(first_passes_of), PlainSerializer(_as_written)]
+
+
 class StageConfig(Stage):
     """One supervised training stage: cross entropy on the answer."""
 
-    off: ClassVar[frozenset[str]] = Stage.off | {"context_source", "first_pass"}
+    off: ClassVar[frozenset[str]] = Stage.off | {"context_source", "first_pass", "rewrite_above"}
 
     kind: Literal["supervised"] = Field("supervised", description="supervised: cross entropy on the transcript")
-    template: Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized"] = Field(
+    template: Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized", "choose"] = Field(
         description="prompt and target (docs/paper.md); reasoning: with reflections, made as `reasoning` says; "
-        "diarized: stretches of conversation of up to max_duration_s, with who speaks when (docs/diarization.md)"
+        "diarized: stretches of conversation of up to max_duration_s, with who speaks when (docs/diarization.md); "
+        "choose: which of two first passes is the transcript, or a new one (docs/recipes.md)"
     )
     prompt_loss_weight: PromptLossWeight | None = Field(
         None, description="with template reasoning: loss weight of the reflection; none: 1 (the paper's plain loss)"
@@ -140,7 +179,7 @@ class StageConfig(Stage):
     fold: tuple[int, int] | None = Field(
         None,
         description="[number, count]: split the sessions into `count` parts and leave out part `number`, counted from "
-        "0, for reasoning.checkpoint to decode",
+        "0, for reasoning.checkpoint or a first pass to decode",
     )
     turns: bool = Field(False, description="also train on the whole turns that corpus.turns_s makes")
     context: int = Field(
@@ -152,10 +191,18 @@ class StageConfig(Stage):
         "training set; mixed: either, half of the time (docs/context.md)",
     )
     context_dropout: Share = Field(0.0, description="share of training samples whose context is omitted")
-    first_pass: Literal["none", "ctc"] = Field(
-        "none",
-        description="what the prompt says of the utterance itself: ctc: what a CTC head on the encoder hears, in "
-        "training by a head that was trained without its session (docs/recipes.md)",
+    first_pass: FirstPasses = Field(
+        (),
+        description="what the prompt says of the utterance itself, one or a list of: ctc: what a CTC head on the "
+        "encoder hears; a section: what another checkpoint answers; in training, what those do that were trained "
+        "without its session (docs/recipes.md)",
+    )
+    rewrite_above: float | None = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="with template choose: learn to write a new transcript where the better of the two first passes "
+        "has more errors per unit than this; 0: where both are wrong; none: never",
     )
 
     @model_validator(mode="after")
@@ -182,18 +229,29 @@ class StageConfig(Stage):
 
     @model_validator(mode="after")
     def _first_pass_can_be_heard(self) -> StageConfig:
-        if self.first_pass == "none":
-            return self
-        if self.template in ("plain", "diarized"):
+        if self.first_pass and self.template in ("plain", "diarized"):
             raise ValueError(
                 f"first_pass with template {self.template!r}: expected a template with <transcribe>, which marks it in "
-                "the prompt: tagged, tagged-own-language or reasoning"
+                "the prompt: tagged, tagged-own-language, reasoning or choose"
             )
-        if "encoder_lora" in self.trains:
+        if len(set(self.first_pass)) < len(self.first_pass):
+            raise ValueError("first_pass names the same twice; remove one")
+        if "ctc" in self.first_pass and "encoder_lora" in self.trains:
             raise ValueError(
                 "first_pass is of a CTC head on the encoder as it is, but trains has encoder_lora; train the encoder "
                 "in a stage before"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_a_choice(self) -> StageConfig:
+        if self.template == "choose" and len(self.first_pass) != 2:
+            raise ValueError(
+                f"template 'choose' with {len(self.first_pass)} first passes; expected first_pass to list two, the one "
+                "to keep and the other, such as [{checkpoint: NAME, folds: [NAME, NAME]}, ctc]"
+            )
+        if self.template != "choose" and "rewrite_above" in self.model_fields_set:
+            raise ValueError(f"rewrite_above with template {self.template!r}, which chooses nothing; remove it")
         return self
 
     @model_validator(mode="after")
@@ -323,4 +381,4 @@ STAGE_KINDS: dict[str, type[Stage]] = {"supervised": StageConfig, "reinforcement
 def transcripts_in_prompt(stage: AnyStageConfig, *, context: bool = True) -> int:
     """Transcripts in a stage's prompts: of utterances before, if with `context`, and of the utterance itself."""
     before = getattr(stage, "context", 0) if context else 0
-    return before + (getattr(stage, "first_pass", "none") != "none")
+    return before + len(getattr(stage, "first_pass", ()))

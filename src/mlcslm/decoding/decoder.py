@@ -10,13 +10,14 @@ import pyarrow as pa
 import torch
 
 from mlcslm.config.decoding import DecodingConfig
+from mlcslm.config.stages import first_passes_of
 from mlcslm.decoding.compiled_tree import CompiledTrees
 from mlcslm.decoding.consensus import candidate_requests, consensus_hypothesis
 from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.engine import Engine
+from mlcslm.decoding.first_pass import Heard, heard_in
 from mlcslm.decoding.loops import has_loop
 from mlcslm.decoding.search import search, search_candidates
-from mlcslm.errors import UserError
 from mlcslm.model.ctc import CtcHead
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -41,7 +42,7 @@ CANDIDATES = pa.field("candidates", pa.list_(pa.string()))
 
 
 FIRST_PASS = pa.field("first_pass", pa.string())
-"""What the CTC head heard, which was in the prompt; checkpoints without a first pass have no such column."""
+"""What was heard before, as in the prompt, a line each; checkpoints without a first pass have no such column."""
 
 
 def schema_of(decoding: DecodingConfig, *, first_pass: bool = False) -> pa.Schema:
@@ -52,19 +53,7 @@ def schema_of(decoding: DecodingConfig, *, first_pass: bool = False) -> pa.Schem
 
 def needs_ctc_head(recipe: Mapping[str, Any], decoding: DecodingConfig) -> bool:
     """Whether a checkpoint trained as `recipe` says needs a CTC head: for its prompts, or to judge its candidates."""
-    return decoding.needs_ctc_head or recipe.get("first_pass", "none") != "none"
-
-
-def hears_first_pass(recipe: Mapping[str, Any], head: CtcHead | None, name: str) -> bool:
-    """Whether the prompts of the checkpoint `name`, trained as `recipe` says, contain what a CTC head hears.
-
-    Raises UserError if they do, but there is no `head`.
-    """
-    if recipe.get("first_pass", "none") == "none":
-        return False
-    if head is None:
-        raise UserError(f"{name}: its prompts contain what a CTC head hears, but there is none here.")
-    return True
+    return decoding.needs_ctc_head or "ctc" in first_passes_of(recipe.get("first_pass", "none"))
 
 
 class Decoder:
@@ -73,8 +62,8 @@ class Decoder:
     A row's "context", if any, goes into its prompt: transcripts of the preceding utterances, oldest first.
     audio: source of encoder outputs, shared by a job's decodings; by default the audio is read and encoded.
     compiled_trees: for compiled steps, shared by a job's decodings. ctc: the head on the model's encoder that judges
-    candidates, if the decoding has one. engine: what answers, for a decoding that does not search itself. first_pass:
-    the head whose transcript is in each prompt, for a model trained with `first_pass`; hypotheses have it too.
+    candidates, if the decoding has one. engine: what answers, for a decoding that does not search itself.
+    first_passes: whose transcripts are in each prompt, for a model trained with `first_pass`; hypotheses have them too.
     """
 
     def __init__(
@@ -87,14 +76,14 @@ class Decoder:
         compiled_trees: CompiledTrees | None = None,
         ctc: CtcHead | None = None,
         engine: Engine | None = None,
-        first_pass: CtcHead | None = None,
+        first_passes: Sequence[Heard] = (),
     ) -> None:
         if decoding.needs_ctc_head and ctc is None:
             raise ValueError("candidates are to be weighed by a CTC head, but there is none")
         self.model = model
         self.ctc = ctc
-        self.first_pass = first_pass
-        self._heard: dict[str, str] = {}
+        self.first_passes = first_passes
+        self._heard: dict[str, tuple[str, ...]] = {}
         self.processor = processor
         self.template: Template = template
         self.decoding = decoding
@@ -181,21 +170,20 @@ class Decoder:
 
     def prompt(self, row: dict[str, Any], audio_tokens: int, frames: torch.Tensor) -> list[int]:
         """Token ids of a row's prompt; frames (T, d): what the encoder heard."""
-        heard = None
-        if self.first_pass is not None:
-            heard = self._heard[row["utterance_id"]] = self.first_pass.transcribe(frames)
+        heard = self._heard[row["utterance_id"]] = heard_in(self.first_passes, row["utterance_id"], frames)
         return self.processor.encode_prompt(
             row["grp"],
             self.template,
             audio_tokens=audio_tokens,
             context=row.get("context", ()),
-            first_pass=heard,
+            first_passes=heard,
         )
 
     def hypothesis(self, row: dict[str, Any], ids: Sequence[int], audio_tokens: int, seconds: float) -> dict[str, Any]:
         """The hypothesis (a row of `SCHEMA`) that the generated `ids` spell."""
         ids, ended = self.processor.completion(ids)
-        answer = self.processor.parse(ids, self.template, row["end"] - row["start"])
+        heard = self._heard[row["utterance_id"]]
+        answer = self.processor.parse(ids, self.template, row["end"] - row["start"], heard)
         reason = "length" if not ended else "end" if answer.well_formed else "malformed"
         return {
             "utterance_id": row["utterance_id"],
@@ -208,5 +196,5 @@ class Decoder:
             "stop_reason": reason,
             "loop": has_loop(ids),
             "seconds": seconds,
-            **({"first_pass": self._heard[row["utterance_id"]]} if self.first_pass is not None else {}),
+            **({"first_pass": "\n".join(heard)} if heard else {}),
         }

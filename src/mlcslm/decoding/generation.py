@@ -16,13 +16,14 @@ import torch
 
 from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.languages import Group
-from mlcslm.corpus.audio import SAMPLE_RATE
+from mlcslm.corpus.audio import SAMPLE_RATE, segment_samples
 from mlcslm.decoding.batching import FittingBatches, length_buckets, with_next
 from mlcslm.decoding.compiled_tree import CompiledTrees
-from mlcslm.decoding.decoder import SCHEMA, Decoder, hears_first_pass, needs_ctc_head, schema_of
+from mlcslm.decoding.decoder import SCHEMA, Decoder, needs_ctc_head, schema_of
 from mlcslm.decoding.encoded_audio import EncodedAudio
 from mlcslm.decoding.engine import Engine, running_engine
 from mlcslm.decoding.engine_environment import EngineInfo
+from mlcslm.decoding.first_pass import open_first_passes
 from mlcslm.decoding.hypothesis_files import complete_hypotheses, provenance, rows_to_decode
 from mlcslm.decoding.long_utterances import Pieces, reported_pieces
 from mlcslm.decoding.read_ahead import Noise
@@ -76,6 +77,7 @@ def decode_with_all(
     *,
     cache: Path | None = None,
     ctc: Path | None = None,
+    first_passes: Sequence[Path] = (),
     encoder: str | None = None,
     language_model: str | None = None,
     groups: Sequence[str] | None = None,
@@ -91,7 +93,8 @@ def decode_with_all(
     The model is loaded once, and each utterance encoded once. The next of `decodings` is requested only after the one
     before is written, so it may be chosen late. encoder, language_model: the foundation models, by default those that
     the checkpoint was trained from. ctc: folder of the CTC head on its encoder, for decodings and checkpoints that need
-    one. unseen: decode only the fold of this manifest that the checkpoint was trained without. columns: manifest
+    one. first_passes: hypotheses for this manifest of the checkpoints whose answers are in the prompts of this one.
+    unseen: decode only the fold of this manifest that the checkpoint was trained without. columns: manifest
     columns to append to the outputs' own (`schema_of`). compiled: use compiled steps on a GPU. several: `decodings` may
     yield more than one, so encoder outputs are kept on disk for the next. Answers that do not match the template are
     kept and flagged; nothing is left out. A killed decoding resumes where it was. engine: for decodings with `engine:
@@ -114,7 +117,7 @@ def decode_with_all(
     pack_language_model(model)
     encoder_cache, audio = open_cache(cache, manifest, model), None
     head = load_ctc_head(ctc, model) if ctc is not None else None
-    hears = hears_first_pass(recipe, head, checkpoint.name)
+    heard = open_first_passes(recipe, head, first_passes, checkpoint.name)
     compiled_trees = CompiledTrees() if compiled and cuda else None
     lengths: dict[str, int] = {}
     with ExitStack() as until_the_end:
@@ -123,7 +126,7 @@ def decode_with_all(
             out.parent.mkdir(parents=True, exist_ok=True)
             audio = audio or EncodedAudio(model, processor, encoder_cache, noise, out.parent, reused=several)
             needed = ctc if needs_ctc_head(recipe, decoding) else None
-            by = provenance(checkpoint, manifest, decoding, needed, engine)
+            by = provenance(checkpoint, manifest, decoding, needed, engine, first_passes)
             if noise is not None:
                 by["noise"] = json.dumps([noise.augmenter.snr_db, noise.seed])
             label = _label(checkpoint, manifest, decoding)
@@ -139,10 +142,10 @@ def decode_with_all(
                 compiled_trees,
                 head,
                 running if other else None,
-                head if hears else None,
+                heard,
             )
             decode = partial(_decode, decoder, rows, recipe=recipe, manifest=manifest, label=label, lengths=lengths)
-            schema = pa.unify_schemas([schema_of(decoding, first_pass=hears), appended])
+            schema = pa.unify_schemas([schema_of(decoding, first_pass=bool(heard)), appended])
             hypotheses = complete_hypotheses(out, by, rows, decode, schema=schema, label=label)
             lengths = {row["utterance_id"]: row["tokens"] for row in hypotheses}
 
@@ -183,6 +186,10 @@ def _decode(
     waiting = [row for row in rows if row["utterance_id"] not in done]
     if decoding.context == "reference":
         waiting = with_reference_context(waiting, manifest, context)
+    whole, waiting = answered_before(waiting, decoder, label)
+    if whole:
+        done = {**done, **{one["utterance_id"]: one for one in whole}}
+        yield whole
     pieces = pieces_to_decode(waiting, decoder, label)
     if decoding.context == "hypotheses":
         known = [row for row in rows if row["utterance_id"] in done]
@@ -196,6 +203,32 @@ def _decode(
         decoder.audio.prepare([*batch, *following])
         for hypotheses in decode(batch):
             yield pieces.join(hypotheses)
+
+
+def answered_before(
+    rows: Sequence[dict[str, Any]], decoder: Decoder, label: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Hypotheses of utterances longer than the encoder's window that another checkpoint has answered, and other rows.
+
+    Nobody knows which part of such an answer would be a piece's.
+    """
+    answered = next((one for one in decoder.first_passes if isinstance(one, Mapping)), None)
+    if answered is None:
+        return [], list(rows)
+    longest = decoder.processor.features.max_samples
+    long = {row["utterance_id"] for row in rows if segment_samples(row["start"], row["end"]) > longest}
+    if long:
+        say(
+            f"{label}: of {len(long):,} of {len(rows):,} utterances, longer than the encoder's window, the first pass "
+            f"is the answer: e.g. {min(long)}"
+        )
+    empty: dict[str, Any] = {"raw_text": "", "language": None, "think": None, "tokens": 0, "audio_tokens": 0}
+    empty |= {"stop_reason": "end", "loop": False, "seconds": 0.0}
+    kept = [
+        empty | {"utterance_id": name, "transcript": answered[name], "first_pass": answered[name]}
+        for name in sorted(long)
+    ]
+    return kept, [row for row in rows if row["utterance_id"] not in long]
 
 
 def pieces_to_decode(rows: Sequence[dict[str, Any]], decoder: Decoder, label: str) -> Pieces:

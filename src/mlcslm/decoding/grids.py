@@ -78,7 +78,8 @@ class Grid:
         folder, manifest = self.layout.checkpoint(self.checkpoint), self.layout.manifest(self.split)
         card = self.layout.ctc_file(self.checkpoint, name)
         ctc = Path(card[0]).parent if card else None
-        expected = provenance(folder, manifest, self.layout.config.decodings[name], ctc, self.engine(name))
+        heard = [Path(file) for file in self.layout.first_pass_hypotheses(self.checkpoint, self.split)]
+        expected = provenance(folder, manifest, self.layout.config.decodings[name], ctc, self.engine(name), heard)
         return expected, rows_to_decode(manifest, self.layout.shards()[self.shard])
 
     def engine(self, name: str) -> EngineInfo | None:

@@ -49,20 +49,23 @@ def provenance(
     decoding: DecodingConfig,
     ctc: Path | None = None,
     engine: EngineInfo | None = None,
+    first_passes: Sequence[Path] = (),
 ) -> dict[str, str]:
     """What hypotheses depend on, as stored in their file: checkpoint, decoding and manifest (the last two JSON).
 
     ctc: folder of the CTC head, for a decoding or a checkpoint that needs one; engine: what runs the language model,
-    for a decoding that does not do so itself.
+    for a decoding that does not do so itself; first_passes: hypotheses of other checkpoints, which are in the prompts.
     """
     head = {"ctc": sha256(ctc / "ctc.json")} if ctc is not None else {}
     by = {"engine": engine.version} if engine is not None and decoding.engine != "own" else {}
+    heard = {"first_passes": json.dumps([sha256(path) for path in first_passes])} if first_passes else {}
     return {
         "checkpoint": sha256(checkpoint / "checkpoint.json"),
         "decoding": json.dumps(decoding.model_dump(mode="json")),
         "manifest": json.dumps(sha256(manifest)),
         **head,
         **by,
+        **heard,
     }
 
 

@@ -15,7 +15,8 @@ from mlcslm.corpus.faults import FaultKind
 from mlcslm.corpus.samples import inspect_audio
 from mlcslm.decoding.batching import FittingBatches, length_buckets
 from mlcslm.decoding.context import context_size, decode_with_hypothesis_context
-from mlcslm.decoding.decoder import Decoder, hears_first_pass, needs_ctc_head
+from mlcslm.decoding.decoder import Decoder, needs_ctc_head
+from mlcslm.decoding.first_pass import open_first_passes, refuse_other_checkpoints
 from mlcslm.decoding.generation import pieces_to_decode
 from mlcslm.errors import UserError
 from mlcslm.model.checkpoint import load_checkpoint
@@ -72,7 +73,8 @@ class Transcriber:
         """The model in `folder`: one that `mlcslm export` wrote, which needs nothing else, or a checkpoint.
 
         decoding: by default the export's own, or greedy search for a checkpoint; languages, encoder, language_model:
-        for a checkpoint, as in `load_checkpoint`. Raises UserError for a folder that is neither.
+        for a checkpoint, as in `load_checkpoint`. Raises UserError for a folder that is neither, and for a checkpoint
+        whose prompts have answers of another.
         """
         folder = Path(folder)
         if (folder / EXPORT_FILE).is_file():
@@ -88,6 +90,7 @@ class Transcriber:
         if languages is None:
             raise UserError(f"{folder}: a checkpoint needs the languages table that it was trained with.")
         checkpoint = read_checkpoint(folder, verify=False)
+        refuse_other_checkpoints(checkpoint.recipe, checkpoint.name)
         model, processor = load_checkpoint(
             folder, languages=languages, encoder=encoder, language_model=language_model, dtype=model_dtype()
         )
@@ -114,10 +117,9 @@ class Transcriber:
         """A hypothesis (`decoding.decoder.SCHEMA`) for each manifest row, in the order in which they are found."""
         for row in rows:
             self.find_group(row["grp"])
-        hears = hears_first_pass(self.recipe, self.ctc, self.name)
-        first_pass = self.ctc if hears else None
+        heard = open_first_passes(self.recipe, self.ctc, (), self.name)
         template = self.recipe["template"]
-        decoder = Decoder(self.model, self.processor, template, self.decoding, ctc=self.ctc, first_pass=first_pass)
+        decoder = Decoder(self.model, self.processor, template, self.decoding, ctc=self.ctc, first_passes=heard)
         label = f"transcribing with {self.name}"
         pieces = pieces_to_decode(rows, decoder, label)
         with progress(len(rows), label, "utterance") as bar:

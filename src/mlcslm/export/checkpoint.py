@@ -11,6 +11,7 @@ from mlcslm.config.decoding import DecodingConfig
 from mlcslm.config.languages import read_languages
 from mlcslm.config.reading import parse_config
 from mlcslm.decoding.decoder import needs_ctc_head
+from mlcslm.decoding.first_pass import refuse_other_checkpoints
 from mlcslm.errors import UserError
 from mlcslm.export.model_card import Measured, model_card, read_measured
 from mlcslm.io.files import atomic_folder
@@ -48,12 +49,14 @@ def export_checkpoint(
     database: a results database for the card, by default that of the results which the checkpoint lies in; decoding:
     name of the default one, whose settings are the database's; merged: as a plain language model with its audio side
     beside it (`save_merged`), instead of one model; others as `load_checkpoint` takes them. Raises UserError
-    for a checkpoint that cannot be loaded, and as `check_output_folder` does, which takes `force`.
+    for a checkpoint that cannot be loaded or needs answers of another, and as `check_output_folder` does, which takes
+    `force`.
     """
     given = (checkpoint, languages, database, encoder, language_model)
     inputs = [one for one in given if one is not None and Path(one).exists()]
     check_output_folder(folder, _KIND, sign=EXPORT_FILE, force=force, inputs=inputs)
     info = read_checkpoint(checkpoint)
+    refuse_other_checkpoints(info.recipe, info.name)
     measured = _measured(checkpoint, info, database, decoding)
     settings = _settings(measured, decoding, info)
     head = needs_ctc_head(info.recipe, settings)

@@ -14,7 +14,16 @@ from transformers import AddedToken, PreTrainedTokenizerBase, WhisperFeatureExtr
 
 from mlcslm.config.languages import Group
 from mlcslm.model.log_mel import EncoderWindow, LogMel, pad_features
-from mlcslm.text.templates import AUDIO_TOKEN, Answer, Template, added_tokens, parse_answer, prompt_text, target_text
+from mlcslm.text.templates import (
+    AUDIO_TOKEN,
+    Answer,
+    Choice,
+    Template,
+    added_tokens,
+    parse_answer,
+    prompt_text,
+    target_text,
+)
 
 IGNORED_LABEL = -100
 
@@ -76,21 +85,28 @@ class SpeechProcessor:
         *,
         audio_tokens: int,
         context: Sequence[str] = (),
-        first_pass: str | None = None,
+        first_passes: Sequence[str] = (),
     ) -> list[int]:
         """Ids of the prompt, with `audio_tokens` placeholders: exactly the prefix of training ids.
 
         Starts with a begin token if the language model's tokenizer adds one.
         """
-        ids = list(self.tokenizer(prompt_text(self.groups[group], template, context, first_pass))["input_ids"])
+        ids = list(self.tokenizer(prompt_text(self.groups[group], template, context, first_passes))["input_ids"])
         if ids[-1] == self.end_token_id:
             ids.pop()
         position = ids.index(self.audio_token_id)
         return [*ids[:position], *[self.audio_token_id] * audio_tokens, *ids[position + 1 :]]
 
-    def encode_target(self, group: str, template: Template, transcript: str, think: str | None = None) -> list[int]:
+    def encode_target(
+        self,
+        group: str,
+        template: Template,
+        transcript: str,
+        think: str | None = None,
+        choice: Choice | None = None,
+    ) -> list[int]:
         """Ids of the answer to train on, the end token last."""
-        text = target_text(self.groups[group], template, transcript, think)
+        text = target_text(self.groups[group], template, transcript, think, choice)
         return [*self.tokenizer(text, add_special_tokens=False)["input_ids"], self.end_token_id]
 
     def encode_example(
@@ -102,14 +118,17 @@ class SpeechProcessor:
         transcript: str,
         context: Sequence[str] = (),
         think: str | None = None,
-        first_pass: str | None = None,
+        first_passes: Sequence[str] = (),
+        choice: Choice | None = None,
     ) -> dict[str, Any]:
         """`input_ids` and `labels` of a training example: prompt and answer, labels -100 over the prompt.
 
         Its audio is added as `input_features` (M, F) or `encoder_frames` (T, d) before `collate`.
         """
-        prompt = self.encode_prompt(group, template, audio_tokens=audio_tokens, context=context, first_pass=first_pass)
-        target = self.encode_target(group, template, transcript, think)
+        prompt = self.encode_prompt(
+            group, template, audio_tokens=audio_tokens, context=context, first_passes=first_passes
+        )
+        target = self.encode_target(group, template, transcript, think, choice)
         return {"input_ids": prompt + target, "labels": [IGNORED_LABEL] * len(prompt) + target}
 
     def collate(
@@ -147,10 +166,16 @@ class SpeechProcessor:
         text = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return cast("str", text)
 
-    def parse(self, ids: Sequence[int], template: Template, longest_s: float = float("inf")) -> Answer:
+    def parse(
+        self,
+        ids: Sequence[int],
+        template: Template,
+        longest_s: float = float("inf"),
+        first_passes: Sequence[str] = (),
+    ) -> Answer:
         """The answer in generated `ids`: `parse_answer` of their text up to the end token."""
         ids, ended = self.completion(ids)
-        return parse_answer(self.decode(ids[:-1] if ended else ids), template, longest_s)
+        return parse_answer(self.decode(ids[:-1] if ended else ids), template, longest_s, first_passes)
 
 
 def _pad_ids(rows: Sequence[Sequence[int]], value: int, side: Literal["left", "right"]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from pathlib import Path
 
@@ -35,9 +36,9 @@ def write_stage_costs(
     """Write operations of all steps of each of `stages`, in the configuration's order, as Parquet (`SCHEMA`).
 
     They are the plan's (`mlcslm plan`): of utterances of mean length, counted from the manifest if there is one. The
-    parent of the first stage is null. Those of a stage with a first pass include its folds' CTC heads. `ctc_flop`: of
-    training the CTC head on the checkpoint's encoder, null if there is none or no manifest yet. Raises UserError for
-    models that cannot be found.
+    parent of the first stage is null. Those of a stage include its folds' CTC heads, and the stages whose hypotheses it
+    reads (`Config.read_by`) unless its parent takes them as well. `ctc_flop`: of training the CTC head on the
+    checkpoint's encoder, null if there is none or no manifest yet. Raises UserError for models that cannot be found.
     """
     config = layout.config
     table = read_throughput(throughput)
@@ -48,11 +49,13 @@ def write_stage_costs(
     alphabet = _letters(layout.training_manifest()) if heads else 0
     ctc = ctc_flop(config.ctc, shapes.encoder.d_model, alphabet, train.mean_s) if alphabet else None
     rows = []
+    planned = functools.cache(planner)
     for name in (one for one in config.stages if one in stages):
-        stage = planner(name)
+        stage = planned(name)
         parent = None if stage.parent == "foundation" else stage.parent
-        folds = config.ctc.folds if config.has_first_pass(name) else 0
-        flop = stage.steps * stage.flops + folds * (ctc or 0.0)
+        folds = config.ctc.folds if config.hears_ctc(name) else 0
+        besides = set(config.needed(name)) - {*config.lineage(name), *(config.needed(parent) if parent else ())}
+        flop = sum(planned(one).steps * planned(one).flops for one in (name, *besides)) + folds * (ctc or 0.0)
         rows.append({"checkpoint": name, "parent": parent, "steps": stage.steps, "flop": flop, "ctc_flop": ctc})
     write_table(pa.Table.from_pylist(rows, schema=SCHEMA), out)
 

@@ -34,6 +34,7 @@ OVERHEAD_S = {
     "train": 12.0,
     "decode": 8.0,
     "decode_training_set": 8.0,
+    "decode_fold": 8.0,
     "encoder_cache": 8.0,
     "demo_corpus": 30.0,
     "train_ctc_head": 30.0,
@@ -103,10 +104,13 @@ class Operations:
             split = self.splits[wildcards["split"]]
             variants = self.config.augmentation.cached_variants if wildcards["split"] == "train" else 1
             return variants * split.utterances * self._encoding(split.mean_s)
-        if job.rule in ("decode", "decode_training_set"):
+        if job.rule in ("decode", "decode_training_set", "decode_fold"):
             split = self.splits[wildcards.get("split", "train")]
             name = wildcards.get("decoding", self.config.reasoning.decoding)
-            return split.utterances / len(self.layout.shards()) * self.answering(wildcards["checkpoint"], name, split)
+            parts = len(self.layout.shards())
+            if "split" not in wildcards:
+                parts *= self.config.fold_count(wildcards["checkpoint"])
+            return split.utterances / parts * self.answering(wildcards["checkpoint"], name, split)
         return 0.0
 
     def step(self, name: str) -> float:

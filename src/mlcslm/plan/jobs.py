@@ -16,7 +16,8 @@ System = tuple[str, str, str]
 class Needed:
     """What the tables need: checkpoints in the configuration's order, systems, (diarizer, split) pairs, embeddings to
     train and their speaker corpora, checkpoints whose training-set hypotheses others learn from, encoders with CTC
-    heads, those that hear first passes of the training set, and splits with cached encoder outputs, by encoder."""
+    heads, those that hear first passes of the training set, (checkpoint, decoding) pairs whose answers to their fold of
+    it are first passes, and splits with cached encoder outputs, by encoder."""
 
     tables: tuple[str, ...]
     checkpoints: tuple[str, ...]
@@ -27,6 +28,7 @@ class Needed:
     reasoning: tuple[str, ...]
     ctc_heads: tuple[str, ...]
     first_passes: tuple[str, ...]
+    folds: tuple[tuple[str, str], ...]
     cached: tuple[tuple[str, str], ...]
 
 
@@ -37,16 +39,16 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
     systems = dict.fromkeys(system for table in tables for system in layout.measured(table))
     diarized = dict.fromkeys(pair for table in tables for pair in layout.diarized(table))
     trained = [system for system in systems if system[0] in config.stages]
-    checkpoints = {name for checkpoint, _, _ in trained for name in config.lineage(checkpoint)}
+    checkpoints = {name for checkpoint, _, _ in trained for name in config.needed(checkpoint)}
     reasoning = tuple(config.reasoning.checkpoints) if any(map(config.needs_training_hypotheses, checkpoints)) else ()
-    checkpoints |= {name for checkpoint in reasoning for name in config.lineage(checkpoint)}
     read = {(checkpoint, split) for checkpoint, _, split in trained} | {(name, "train") for name in checkpoints}
     cached = {(config.encoder_of(name), split) for name, split in read if layout.uses_cache(name, split)}
     judged = [checkpoint for checkpoint, decoding, _ in trained if config.needs_ctc_head(checkpoint, decoding)]
     judged += [name for name in config.stages if name in checkpoints and layout.measuring_ctc_file(name)]
     heads = tuple(dict.fromkeys(map(config.encoder_of, judged)))
-    reading = [name for name in config.stages if name in checkpoints and config.has_first_pass(name)]
-    first_passes = tuple(dict.fromkeys(map(config.encoder_of, reading)))
+    trained_here = [name for name in config.stages if name in checkpoints]
+    first_passes = tuple(dict.fromkeys(config.encoder_of(name) for name in trained_here if config.hears_ctc(name)))
+    others = [one for name in trained_here for one in config.checkpoint_first_passes(name)]
     cached |= {(encoder, "train") for encoder in (*heads, *first_passes)}
     diarizers = dict.fromkeys(name for name, _ in diarized)
     embeddings = dict.fromkeys(config.diarizers[name].embedding for name in diarizers if layout.embedding_file(name))
@@ -62,6 +64,7 @@ def needed_for_tables(layout: Layout, tables: Iterable[str] | None = None) -> Ne
         reasoning=reasoning,
         ctc_heads=heads,
         first_passes=first_passes,
+        folds=tuple(dict.fromkeys((fold, one.decoding) for one in others for fold in one.folds)),
         cached=tuple(sorted(cached)),
     )
 
@@ -72,6 +75,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
     answering = sum(layout.config.diarizers[name].stretch_s is not None for name, _ in needed.diarized)
     decodings = [decoding for _, decoding, _ in needed.systems]
     decodings += [layout.config.reasoning.decoding] if needed.reasoning else []
+    decodings += [decoding for _, decoding in needed.folds]
     counts = {
         "demo_corpus": int(layout.config.corpus.kind == "demo"),
         "manifest": len(layout.splits),
@@ -83,6 +87,7 @@ def job_counts(layout: Layout, needed: Needed) -> dict[str, int]:
         "first_pass": len(needed.first_passes),
         "vllm": int(any(map(layout.engine_file, decodings))),
         "decode_training_set": len(needed.reasoning) * shards,
+        "decode_fold": len(needed.folds) * shards,
         "reasoning_data": int(any(map(layout.config.needs_reasoning_data, needed.checkpoints))),
         "decode": sum(checkpoint in layout.config.stages for checkpoint, _, _ in needed.systems) * shards,
         "recognize": sum(name in layout.config.recognizers for name, _, _ in needed.systems) * shards,

@@ -102,6 +102,9 @@ class Works:
             utterances = share * self.splits["train"].utterances
             decoding = self.config.reasoning.decoding
             hours["decode_training_set"] += self._decoding_hours(checkpoint, decoding, utterances, cached=False)
+        for checkpoint, decoding in needed.folds:
+            utterances = self.splits["train"].utterances / self.config.fold_count(checkpoint)
+            hours["decode_fold"] += self._decoding_hours(checkpoint, decoding, utterances, cached=False)
         for _, split in needed.cached:
             variants = self.config.augmentation.cached_variants if split == "train" else 1
             hours["encoder_cache"] += variants * self._encoder_hours(self.splits[split].hours)

@@ -68,7 +68,7 @@ COMMENT ON COLUMN hypotheses.audio_tokens IS 'Audio tokens in the prompt (10 per
 COMMENT ON COLUMN hypotheses.stop_reason IS 'end (end token), length (limit reached) or malformed (tags missing or out of order)';
 COMMENT ON COLUMN hypotheses.seconds IS 'The utterance''s share of its batch''s wall time';
 COMMENT ON COLUMN hypotheses."loop" IS 'Whether the answer runs into repetition (docs/decoding.md); NULL in files older than this column';
-COMMENT ON COLUMN hypotheses.first_pass IS 'What the CTC head heard, which was in the prompt (docs/recipes.md); NULL for systems without';
+COMMENT ON COLUMN hypotheses.first_pass IS 'What was heard before, by a CTC head or another checkpoint, as in the prompt, a line each (docs/recipes.md); NULL for systems without';
 
 CREATE TABLE asr_counts (
     system VARCHAR NOT NULL, split VARCHAR NOT NULL, protocol VARCHAR NOT NULL, utterance_id VARCHAR NOT NULL,

@@ -154,16 +154,8 @@ def _tables(layout: Layout) -> Iterator[Part]:
 def needed_stages(layout: Layout) -> set[str]:
     """Stages that the tables need, including all those they continue or learn from."""
     config: Config = layout.config
-    waiting = {checkpoint for checkpoint, _, _ in _systems(layout) if checkpoint in config.stages}
-    found: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        found.add(name)
-        further = set(config.lineage(name))
-        if config.needs_training_hypotheses(name):
-            further |= set(config.reasoning.checkpoints)
-        waiting |= further - found
-    return found
+    measured = {checkpoint for checkpoint, _, _ in _systems(layout) if checkpoint in config.stages}
+    return {name for checkpoint in measured for name in config.needed(checkpoint)}
 
 
 def _systems(layout: Layout) -> list[tuple[str, str, str]]:

@@ -8,6 +8,8 @@ The frame is `USER: <S> <P> ASSISTANT: <T>`: the speech, the prompt, and the exp
 - tagged-own-language: the same with the prompt in the utterance's language
 - reasoning: the same with `<think> … </think>` between the language token and `<transcribe>`
 - diarized: tagged-own-language for a stretch of a conversation; TEXT says who speaks when (`mlcslm.text.diarized`)
+- choose: tagged-own-language with two first passes in the prompt; the answer is ` keep` for the first, ` other` for the
+  second, or ` rewrite` before an answer of tagged
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from mlcslm.config.languages import Group
 from mlcslm.errors import UserError
 from mlcslm.text.diarized import Said, parse_diarized
 
-Template = Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized"]
+Template = Literal["plain", "tagged", "tagged-own-language", "reasoning", "diarized", "choose"]
 TEMPLATES: tuple[Template, ...] = get_args(Template)
+Choice = Literal["keep", "other", "rewrite"]
+"""What an answer of template "choose" begins with: the first pass that it takes, in their order, or neither."""
+CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 ENGLISH_PROMPT = "Transcribe the speech above"
 """The prompt of stages 1 and 2, whatever the language (paper, section 3.1)."""
@@ -42,6 +47,7 @@ _CONTROL = re.compile(r"<\|[^<>|\s]+\|>|</?s>|<pad>|<[be]os>|<unk>")
 _THOUGHT = re.compile(rf"{THINK}(.*?)(?:{END_THINK}|(?={TRANSCRIBE})|\Z)", re.DOTALL)
 _TRANSCRIPT = re.compile(rf"{TRANSCRIBE}(.*?)(?:{END_TRANSCRIBE}|\Z)", re.DOTALL)
 _WELL_FORMED_TAGGED = re.compile(rf"\s*{_LANGUAGE}\s*{TRANSCRIBE}(.*){END_TRANSCRIBE}\s*", re.DOTALL)
+_CHOSEN = re.compile(r"\s*(?:(?P<choice>keep|other)|rewrite(?P<answer>.*))\s*", re.DOTALL)
 _WELL_FORMED_REASONING = re.compile(
     rf"\s*{_LANGUAGE}\s*{THINK}(.*){END_THINK}\s*{TRANSCRIBE}(.*){END_TRANSCRIBE}\s*", re.DOTALL
 )
@@ -77,43 +83,49 @@ def added_tokens(groups: Iterable[Group]) -> list[str]:
     return [*languages, *PAIRED_TOKENS]
 
 
-def prompt_text(group: Group, template: Template, context: Sequence[str] = (), first_pass: str | None = None) -> str:
+def prompt_text(group: Group, template: Template, context: Sequence[str] = (), first_passes: Sequence[str] = ()) -> str:
     r"""Text before the answer, `USER: <S> <P> ASSISTANT:`, with one `<|audio|>` for the speech.
 
     context: transcripts of the preceding utterances, oldest first; each becomes a line after the prompt (section 4.1).
-    first_pass: what another recogniser heard in this utterance, as the last line, marked as a transcript; None: the
-    stage has none.
+    first_passes: what other recognisers heard in this utterance, as the last lines, marked as transcripts.
 
     >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez le discours ci-dessus")
     >>> prompt_text(french, "plain")
     'USER: <|audio|> Transcribe the speech above ASSISTANT:'
     >>> prompt_text(french, "tagged-own-language", context=["Bonjour.", "Ça va ?"])
     'USER: <speech> <|audio|> </speech> Transcrivez le discours ci-dessus\nBonjour.\nÇa va ? ASSISTANT:'
-    >>> prompt_text(french, "tagged", first_pass="sa va")
+    >>> prompt_text(french, "tagged", first_passes=["sa va"])
     'USER: <speech> <|audio|> </speech> Transcribe the speech above\n<transcribe> sa va </transcribe> ASSISTANT:'
     """
     _check_template(template)
     speech = AUDIO_TOKEN if template == "plain" else f"{SPEECH} {AUDIO_TOKEN} {END_SPEECH}"
-    prompt = group.prompt if template in ("tagged-own-language", "reasoning", "diarized") else ENGLISH_PROMPT
-    lines = [prompt, *(plain_text(line) for line in context)]
-    if first_pass is not None:
-        lines.append(" ".join(filter(None, [TRANSCRIBE, plain_text(first_pass), END_TRANSCRIBE])))
-    text = "\n".join(lines)
+    prompt = ENGLISH_PROMPT if template in ("plain", "tagged") else group.prompt
+    heard = (" ".join(filter(None, [TRANSCRIBE, plain_text(one), END_TRANSCRIBE])) for one in first_passes)
+    text = "\n".join([prompt, *(plain_text(line) for line in context), *heard])
     return f"USER: {speech} {text} ASSISTANT:"
 
 
-def target_text(group: Group, template: Template, transcript: str, think: str | None = None) -> str:
+def target_text(
+    group: Group, template: Template, transcript: str, think: str | None = None, choice: Choice | None = None
+) -> str:
     """The text that the model is trained to answer; the end token follows it.
 
-    think: the reflection, for the template "reasoning" only. With "diarized", the transcript is `diarized_text`.
+    think: the reflection, for the template "reasoning" only; choice: for "choose" only. With "diarized", the transcript
+    is `diarized_text`.
 
     >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez le discours ci-dessus")
     >>> target_text(french, "plain", "Ça va ?")
     ' Ça va ?'
     >>> target_text(french, "tagged", "Ça va ?")
     ' <LANG_FR> <transcribe> Ça va ? </transcribe>'
+    >>> [target_text(french, "choose", "Oui", choice=choice) for choice in ("keep", "rewrite")]
+    [' keep', ' rewrite <LANG_FR> <transcribe> Oui </transcribe>']
     """
     _check_template(template)
+    if (choice is not None) != (template == "choose"):
+        raise ValueError(f"template {template!r} with choice={choice!r}: only 'choose' has a choice, and needs one")
+    if choice is not None:
+        return f" {choice}" + (target_text(group, "tagged", transcript) if choice == "rewrite" else "")
     if (think is not None) != (template == "reasoning"):
         raise ValueError(
             f"template {template!r} with think={think!r}: only 'reasoning' has a reflection, and needs one"
@@ -125,20 +137,27 @@ def target_text(group: Group, template: Template, transcript: str, think: str | 
     return f" {group.token} {thought}{TRANSCRIBE} {transcript} {END_TRANSCRIBE}"
 
 
-def parse_answer(raw: str, template: Template, longest_s: float = float("inf")) -> Answer:
+def parse_answer(
+    raw: str, template: Template, longest_s: float = float("inf"), first_passes: Sequence[str] = ()
+) -> Answer:
     """Parse a generated text. Malformed text is parsed as far as possible: nothing that was transcribed is lost.
 
     The transcript is the text after `<transcribe>`, up to `</transcribe>` or the end; without that tag, everything
     outside `<think>` that is not a tag. End and padding tokens are dropped. With "diarized" it is the words alone, and
-    times beyond `longest_s`, the length of what was heard in seconds, are malformed.
+    times beyond `longest_s`, the length of what was heard in seconds, are malformed. With "choose" it is the one of
+    `first_passes` that is chosen, and the first if the answer is malformed. Raises ValueError if there are not two.
 
     >>> parse_answer("<LANG_FR><transcribe> Ça va ? </transcribe><|im_end|>", "tagged")
     Answer(language='<LANG_FR>', transcript='Ça va ?', think=None, well_formed=True)
     >>> parse_answer("<LANG_FR> <transcribe> Ça va", "tagged")
     Answer(language='<LANG_FR>', transcript='Ça va', think=None, well_formed=False)
+    >>> parse_answer(" other", "choose", first_passes=["Sava ?", "Ça va ?"])
+    Answer(language=None, transcript='Ça va ?', think=None, well_formed=True)
     """
     _check_template(template)
     text = _CONTROL.sub(" ", raw)
+    if template == "choose":
+        return _parse_choice(text, first_passes)
     language = re.search(_LANGUAGE, text)
     thought = _THOUGHT.search(text)
     marked = _TRANSCRIPT.search(text, thought.end() if thought else 0) or _TRANSCRIPT.search(text)
@@ -151,6 +170,19 @@ def parse_answer(raw: str, template: Template, longest_s: float = float("inf")) 
         think=plain_text(thought.group(1)) if thought else None,
         well_formed=_is_well_formed(text, template, longest_s),
     )
+
+
+def _parse_choice(text: str, first_passes: Sequence[str]) -> Answer:
+    if len(first_passes) != 2:
+        raise ValueError(f"template 'choose' with {len(first_passes)} first passes, needs two")
+    match = _CHOSEN.fullmatch(text)
+    if match is not None and match["answer"] is not None:
+        rewritten = parse_answer(match["answer"], "tagged")
+        if rewritten.well_formed:
+            return rewritten
+    choice = match["choice"] if match is not None else None
+    chosen = first_passes[CHOICES.index(choice or "keep")]
+    return Answer(language=None, transcript=plain_text(chosen), think=None, well_formed=choice is not None)
 
 
 def said_in(raw: str, longest_s: float) -> tuple[list[Said], int]:

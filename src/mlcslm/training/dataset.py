@@ -24,7 +24,7 @@ from mlcslm.text.diarized import diarized_text
 from mlcslm.text.protocols import normalise_reference
 from mlcslm.text.templates import Template
 from mlcslm.training.batches import Key
-from mlcslm.training.first_pass import FirstPasses
+from mlcslm.training.first_pass import FirstPasses, best_choice
 from mlcslm.training.reasoning_data import transcripts_as_context
 from mlcslm.training.stretches import SAID, stretches_of
 from mlcslm.training.turns import FIRST
@@ -45,10 +45,11 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     utterances, except in a share of `context_dropout`, redrawn in each pass. context_source: with "hypotheses", those
     in the files `hypotheses` take their place, and with "mixed" in half of the examples, redrawn in each pass; an
     utterance without one keeps its reference. turns: with the manifest's whole turns (`mlcslm.training.turns`), if it
-    has any. first_pass: file of what CTC heads heard of each utterance, for the prompt (`mlcslm.training.first_pass`).
-    boundaries_s: without a cache, which has moved its own, half of all starts and ends, redrawn in each pass,
-    are moved outwards by up to this many seconds. With template "diarized" examples are stretches of conversation
-    (`stretches_of`), whose audio is read, not cached.
+    has any. first_passes: files of what was heard of each utterance by whom, for the prompt
+    (`mlcslm.training.first_pass`). rewrite_above: with template "choose", see `best_choice`. boundaries_s: without a
+    cache, which has moved its own, half of all starts and ends, redrawn in each pass, are moved outwards by up to this
+    many seconds. With template "diarized" examples are stretches of conversation (`stretches_of`), whose audio is read,
+    not cached.
     """
 
     def __init__(
@@ -68,7 +69,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
         context_source: ContextSource = "references",
         hypotheses: Sequence[Path] = (),
         turns: bool = False,
-        first_pass: Path | None = None,
+        first_passes: Sequence[Sequence[Path]] = (),
+        rewrite_above: float | None = 0.0,
         boundaries_s: float = 0.0,
     ) -> None:
         table = read_table(manifest)
@@ -105,7 +107,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
                 f"{max_duration_s} s."
             )
         self.thoughts = _read_thoughts(Path(reasoning), self.rows) if reasoning is not None else {}
-        self.first_passes = FirstPasses(first_pass, self.rows) if first_pass is not None else None
+        self.first_passes = [FirstPasses(files, self.rows) for files in first_passes]
+        self.rewrite_above = rewrite_above
         self.context_dropout = context_dropout
         self.context_source = context_source
         # A stretch has no context (`StageConfig`), and its id is no utterance's.
@@ -139,6 +142,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.rows[key[1]]
         audio, samples = self.audio(key)
+        heard = [one.of(row["utterance_id"], key[0]) for one in self.first_passes]
+        group = self.processor.groups[row["grp"]]
         example = self.processor.encode_example(
             row["grp"],
             self.template,
@@ -146,7 +151,8 @@ class UtteranceDataset(Dataset[dict[str, Any]]):
             transcript=self.transcript(key),
             context=self.context(key),
             think=self.thoughts.get(row["utterance_id"]),
-            first_pass=self.first_passes.of(row["utterance_id"], key[0]) if self.first_passes is not None else None,
+            first_passes=heard,
+            choice=best_choice(self.template, group, row["text"], heard, self.rewrite_above),
         )
         return example | audio
 

@@ -20,9 +20,9 @@ from mlcslm.corpus.audio import SAMPLE_RATE
 from mlcslm.decoding.batching import FittingBatches
 from mlcslm.decoding.decoder import Decoder
 from mlcslm.decoding.encoded_audio import EncodedAudio
+from mlcslm.decoding.first_pass import Heard, heard_in
 from mlcslm.errors import UserError
 from mlcslm.io.parquet import read_table
-from mlcslm.model.ctc import CtcHead
 from mlcslm.model.lora import merged_lora
 from mlcslm.model.processor import SpeechProcessor
 from mlcslm.model.speech_llm import SpeechLLM
@@ -31,6 +31,7 @@ from mlcslm.scoring.wer import score_texts
 from mlcslm.text.context import context_lines, utterances_before
 from mlcslm.text.protocols import get_protocol, normalise_reference
 from mlcslm.text.templates import Template
+from mlcslm.training.first_pass import best_choice
 from mlcslm.training.parts_trainer import PartsTrainer
 from mlcslm.training.rollouts import search_attention
 
@@ -79,7 +80,7 @@ class DevSlice:
     """The slice of a stage. Measuring it changes neither weights nor the random streams of training.
 
     Answers are found by greedy search and end when they loop; a stage with context has the references of the utterances
-    before in its prompts; ctc: the head whose first passes are in the prompts, for a stage with `first_pass`. Raises
+    before in its prompts; first_passes: whose transcripts are in them, for a stage with `first_pass`. Raises
     UserError if `manifest` has no utterance that is short enough and has text.
     """
 
@@ -90,7 +91,7 @@ class DevSlice:
         stage: Stage,
         template: Template,
         seed: int,
-        ctc: CtcHead | None = None,
+        first_passes: Sequence[Heard] = (),
     ) -> None:
         longest_s = min(stage.max_duration_s, processor.features.max_samples / SAMPLE_RATE)
         every = read_table(manifest, columns=_COLUMNS).to_pylist()
@@ -105,7 +106,8 @@ class DevSlice:
         )
         self.processor = processor
         self.template: Template = template
-        self.first_pass = ctc
+        self.first_passes = first_passes
+        self.rewrite_above: float | None = getattr(stage, "rewrite_above", None)
         self.decoding = DecodingConfig(
             method="greedy", max_new_tokens=stage.eval_max_new_tokens, batch_size=_BATCH_SIZE, stop_loops=True
         )
@@ -132,7 +134,9 @@ class DevSlice:
         if model.model.encoder_is_trainable:  # what it gives has changed since the last time
             self._audio = None
         self._audio = self._audio or EncodedAudio(model, self.processor)
-        decoder = Decoder(model, self.processor, self.template, self.decoding, self._audio, first_pass=self.first_pass)
+        decoder = Decoder(
+            model, self.processor, self.template, self.decoding, self._audio, first_passes=self.first_passes
+        )
         decode = FittingBatches(decoder.decode, _BATCH_SIZE, "measuring on dev")
         with search_attention(model), merged_lora(model):
             transcripts = {
@@ -154,18 +158,21 @@ class DevSlice:
         return counts.errors, counts.length, loss, tokens
 
     def _examples(self, rows: Sequence[dict[str, Any]], audio: EncodedAudio) -> list[dict[str, Any]]:
-        return [
-            self.processor.encode_example(
+        examples = []
+        for row, encoded in zip(rows, audio.read(rows), strict=True):
+            heard = heard_in(self.first_passes, row["utterance_id"], encoded.frames)
+            group = self.processor.groups[row["grp"]]
+            example = self.processor.encode_example(
                 row["grp"],
                 self.template,
                 audio_tokens=encoded.audio_tokens,
                 transcript=normalise_reference(row["text"]),
                 context=row["context"],
-                first_pass=self.first_pass.transcribe(encoded.frames) if self.first_pass is not None else None,
+                first_passes=heard,
+                choice=best_choice(self.template, group, row["text"], heard, self.rewrite_above),
             )
-            | {"encoder_frames": encoded.frames}
-            for row, encoded in zip(rows, audio.read(rows), strict=True)
-        ]
+            examples.append(example | {"encoder_frames": encoded.frames})
+        return examples
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """First passes of the training set: what CTC heads hear in it, each in sessions that it was trained without.
 
 A head hears what it was trained on better than anything else. A model that reads such first passes learns to copy them;
-one that reads those of unseen speech learns where they go wrong.
+one that reads those of unseen speech learns where they go wrong. The same is true of another checkpoint's answers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from mlcslm.config.languages import Group
 from mlcslm.corpus.folds import sessions_of_fold
 from mlcslm.errors import UserError
 from mlcslm.io.files import sha256
@@ -20,6 +21,10 @@ from mlcslm.io.parquet import read_table, write_table
 from mlcslm.model.ctc import HEAD_FILE, CtcHead, load_ctc_head, read_ctc_info
 from mlcslm.model.encoder_cache import EncoderCache
 from mlcslm.runtime.progress import watched
+from mlcslm.scoring.wer import align_counts
+from mlcslm.text.protocols import get_protocol
+from mlcslm.text.templates import CHOICES, Choice, Template
+from mlcslm.training.reasoning_data import read_hypotheses
 
 SCHEMA = pa.schema(
     [("utterance_id", pa.string()), ("variant", pa.int32()), ("fold", pa.int32()), ("first_pass", pa.string())]
@@ -66,23 +71,55 @@ def _head(folder: Path, fold: tuple[int, int], frames: EncoderCache) -> CtcHead:
 
 
 class FirstPasses:
-    """First passes of the utterances of the training set, read from the file of `write_first_passes`.
+    """First passes of the utterances of the training set.
 
-    Raises UserError if any of `rows`, those to train on, has none.
+    files: the file of `write_first_passes`, or hypotheses of all folds' checkpoints, which are of the audio as it is
+    and so the same in each variant. Raises UserError if any of `rows`, those to train on, has none.
     """
 
-    def __init__(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        columns = read_table(path, columns=["utterance_id", "variant", "first_pass"]).to_pydict()
+    def __init__(self, files: Sequence[Path], rows: Sequence[Mapping[str, Any]]) -> None:
+        table = read_table(files[0])
+        if "first_pass" in table.column_names:
+            heard = table.select(["utterance_id", "variant", "first_pass"]).to_pylist()
+        else:
+            answered = read_hypotheses(files, "utterance_id", "transcript")
+            heard = [one | {"variant": 0, "first_pass": one["transcript"] or ""} for one in answered]
         self._texts: dict[tuple[str, int], str] = {
-            (name, variant): text for name, variant, text in zip(*columns.values(), strict=True)
+            (one["utterance_id"], one["variant"]): one["first_pass"] for one in heard
         }
-        self._variants = 1 + max(columns["variant"], default=0)
+        self._variants = 1 + max((one["variant"] for one in heard), default=0)
         if missing := [row["utterance_id"] for row in rows if (row["utterance_id"], 0) not in self._texts]:
             raise UserError(
-                f"{path}: no first pass for {len(missing)} of {len(rows)} training utterances, e.g. {missing[0]}. "
+                f"{files[0]}: no first pass for {len(missing)} of {len(rows)} training utterances, e.g. {missing[0]}. "
                 f"{_REMEDY}"
             )
 
     def of(self, utterance_id: str, number: int) -> str:
         """What was heard in the variant of an utterance that pass `number` over the training set takes."""
         return self._texts[utterance_id, number % self._variants]
+
+
+def best_choice(
+    template: Template, group: Group, reference: str, heard: Sequence[str], rewrite_above: float | None
+) -> Choice | None:
+    """What an answer of template "choose" is to begin with; None with another template.
+
+    It is the one of the two first passes `heard` with fewer errors, counted as `mlcslm-2025` counts those of `group`,
+    the first if both have as many; but a rewrite if even that has more than `rewrite_above` per unit of the reference
+    (None: never).
+
+    >>> french = Group("French", "French", "fr", "<LANG_FR>", "word", "Transcrivez")
+    >>> best_choice("choose", french, "Ça va ?", ["sa va", "ça va"], 0.0)
+    'other'
+    >>> [best_choice("choose", french, "Ça va ?", ["sa va", "non"], limit) for limit in (0.0, 0.5)]
+    ['rewrite', 'keep']
+    """
+    if template != "choose":
+        return None
+    protocol = get_protocol("mlcslm-2025")
+    meant = protocol.reference_tokens(reference, group)
+    errors = [align_counts(meant, protocol.hypothesis_tokens(text, group)).errors for text in heard]
+    fewest = min(errors)
+    if rewrite_above is not None and fewest > rewrite_above * len(meant):
+        return "rewrite"
+    return CHOICES[errors.index(fewest)]

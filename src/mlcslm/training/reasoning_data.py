@@ -112,12 +112,12 @@ def transcripts_as_context(files: Sequence[Path]) -> dict[str, str]:
     Empty for malformed answers and for those that never ended. Raises UserError for files of one folder that differ in
     provenance.
     """
-    rows = _read_files(files, "utterance_id", "transcript", "stop_reason")
+    rows = read_hypotheses(files, "utterance_id", "transcript", "stop_reason")
     return {row["utterance_id"]: "" if row["stop_reason"] == "length" else row["transcript"] or "" for row in rows}
 
 
-def _read_files(files: Sequence[Path], *columns: str) -> list[dict[str, Any]]:
-    """These columns of all hypotheses."""
+def read_hypotheses(files: Sequence[Path], *columns: str) -> list[dict[str, Any]]:
+    """These columns of all hypotheses. Raises UserError for files of one folder that differ in provenance."""
     provenance: dict[Path, Any] = {}
     rows: list[dict[str, Any]] = []
     for file in files:
@@ -130,7 +130,7 @@ def _read_files(files: Sequence[Path], *columns: str) -> list[dict[str, Any]]:
 
 def _read_hypotheses(manifest: Path, files: Sequence[Path]) -> dict[str, str]:
     """Transcript of each utterance of `manifest`, white space collapsed."""
-    rows = _read_files(files, "utterance_id", "transcript")
+    rows = read_hypotheses(files, "utterance_id", "transcript")
     names = [row["utterance_id"] for row in rows]
     transcripts = [row["transcript"] for row in rows]
     expected = read_table(manifest, columns=["utterance_id"])["utterance_id"].to_pylist()

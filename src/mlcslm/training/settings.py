@@ -110,8 +110,8 @@ class StagePaths:
 
     parent: a checkpoint's folder (None: the foundation models); reasoning: the reflections for template "reasoning";
     hypotheses: of the training set, for stages whose context they are; dev: its manifest, for stages with `eval_steps`;
-    first_pass: what CTC heads heard in the training set, for stages with `first_pass`; ctc: folder of the head that
-    hears dev, for those with both.
+    first_passes: for stages with `first_pass`, files of what was heard in the training set, by each that heard it; ctc:
+    folder of the head that hears dev, and dev_first_passes: hypotheses of dev, for those with both.
     """
 
     out: Path
@@ -124,5 +124,6 @@ class StagePaths:
     reasoning: Path | None = None
     hypotheses: tuple[Path, ...] = ()
     dev: Path | None = None
-    first_pass: Path | None = None
+    first_passes: tuple[tuple[Path, ...], ...] = ()
     ctc: Path | None = None
+    dev_first_passes: tuple[Path, ...] = ()

@@ -17,6 +17,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from mlcslm.config.languages import read_languages
 from mlcslm.config.schema import Config
 from mlcslm.config.stages import AnyStageConfig, ReinforcementConfig, StageConfig
+from mlcslm.decoding.first_pass import open_first_passes
 from mlcslm.errors import UserError
 from mlcslm.io.files import fingerprint, sha256
 from mlcslm.model.build import build_speech_llm
@@ -66,8 +67,8 @@ def train_stage(name: str, config: Config, paths: StagePaths) -> None:
         fingerprints["reasoning"] = sha256(paths.reasoning)
     if paths.hypotheses:
         fingerprints["hypotheses"] = fingerprint([sha256(path) for path in paths.hypotheses])
-    if paths.first_pass is not None:
-        fingerprints["first_pass"] = sha256(paths.first_pass)
+    if paths.first_passes:
+        fingerprints["first_pass"] = fingerprint([[sha256(path) for path in files] for files in paths.first_passes])
     if paths.dev is not None:
         fingerprints["dev"] = sha256(paths.dev)
     work = paths.work / fingerprint(fingerprints)[:16]
@@ -157,7 +158,8 @@ def _train(
         if paths.dev is None:
             raise ValueError(f"stage {name} has eval_steps, but there is no manifest of dev")
         head = load_ctc_head(paths.ctc, model) if paths.ctc is not None else None
-        dev = DevSlice(paths.dev, processor, stage, stage.template, config.seed, head)
+        heard = open_first_passes(stage.model_dump(mode="json"), head, paths.dev_first_passes, name)
+        dev = DevSlice(paths.dev, processor, stage, stage.template, config.seed, heard)
         selection = Selection(name, stage, work, dev, trainer, log)
         log.columns = selection.columns
         trainer.add_callback(selection)
@@ -195,7 +197,8 @@ def _supervised_trainer(
         context_dropout=stage.context_dropout,
         context_source=stage.context_source,
         hypotheses=paths.hypotheses,
-        first_pass=paths.first_pass,
+        first_passes=paths.first_passes,
+        rewrite_above=stage.rewrite_above,
         turns=stage.turns,
         **options,
     )

@@ -178,17 +178,29 @@ class Layout(Paths):
         """`ctc.json` of the heads of all folds."""
         return [str(self.ctc_fold_card(encoder, fold)) for fold in self.folds()]
 
-    def first_pass_file(self, checkpoint: str) -> list[str]:
-        """What the heads hear in the training set, for stages whose prompts contain it."""
-        if not self.config.has_first_pass(checkpoint):
-            return []
-        return [str(self.first_passes(self.config.encoder_of(checkpoint)))]
+    def first_pass_files(self, checkpoint: str) -> list[list[str]]:
+        """What was heard in the training set, for stages whose prompts contain it: files of each first pass."""
+        return [
+            [str(self.first_passes(self.config.encoder_of(checkpoint)))]
+            if one == "ctc"
+            else [str(self.fold_hypotheses(fold, one.decoding, shard)) for fold in one.folds for shard in self.shards()]
+            for one in self.config.first_passes(checkpoint)
+        ]
+
+    def first_pass_hypotheses(self, checkpoint: str, split: str) -> list[str]:
+        """Hypotheses of the other checkpoints that a checkpoint's prompts contain on a split."""
+        read = self.config.checkpoint_first_passes(checkpoint)
+        return [str(self.hypotheses(one.checkpoint, one.decoding, split)) for one in read]
 
     def measuring_ctc_file(self, checkpoint: str) -> list[str]:
-        """`ctc.json` of the head that hears dev, for stages with a first pass that measure themselves."""
-        if not (self.config.has_first_pass(checkpoint) and self.config.stages[checkpoint].eval_steps):
+        """`ctc.json` of the head that hears dev, for stages with its first pass that measure themselves."""
+        if not (self.config.hears_ctc(checkpoint) and self.config.stages[checkpoint].eval_steps):
             return []
         return [str(self.ctc_card(self.config.encoder_of(checkpoint)))]
+
+    def measuring_hypotheses(self, checkpoint: str) -> list[str]:
+        """`first_pass_hypotheses` of dev, for stages that measure themselves."""
+        return self.first_pass_hypotheses(checkpoint, "dev") if self.config.stages[checkpoint].eval_steps else []
 
     def engine_file(self, decoding: str) -> list[str]:
         """The description of the engine that runs a decoding's language model; empty for this package's own search."""
@@ -251,7 +263,7 @@ class Layout(Paths):
         Besides its rows: their ancestors on dev, with the same decoding, to show the effect of each stage; and the
         systems that transcribe its diarizers' segments, to show what the segments cost. Ancestors are left out where a
         table compares decodings of one checkpoint, or context, which only one checkpoint was trained with, and for
-        recipes, which have their controls.
+        recipes, which have their controls. Last come those whose answers are in the prompts of others.
         """
         needed: dict[tuple[str, str, str], None] = {}
         for diarizer, split in self.diarized(table):
@@ -268,6 +280,9 @@ class Layout(Paths):
             if compared[checkpoint] == 1 and self.config.decodings[decoding].context == "none":
                 for ancestor in self.config.lineage(checkpoint):
                     needed[ancestor, decoding, "dev"] = None
+        for checkpoint, _, split in list(needed):
+            for one in self.config.checkpoint_first_passes(checkpoint):
+                needed[one.checkpoint, one.decoding, split] = None
         return list(needed)
 
     def diarized(self, table: str) -> list[tuple[str, str]]:
@@ -317,13 +332,13 @@ class Layout(Paths):
 
     def recipe_stages(self) -> list[str]:
         """All stages that the configuration's recipes are made of, in its order."""
-        needed = {name for recipe in self.config.recipes.values() for name in self.config.lineage(recipe.checkpoint)}
+        needed = {name for recipe in self.config.recipes.values() for name in self.config.needed(recipe.checkpoint)}
         return [name for name in self.config.stages if name in needed]
 
     def ctc_settings(self) -> dict[str, Any]:
         """How CTC heads are trained; empty if neither a decoding nor a stage has one."""
         needed = any(decoding.needs_ctc_head for decoding in self.config.decodings.values())
-        needed = needed or any(map(self.config.has_first_pass, self.config.stages))
+        needed = needed or any(map(self.config.hears_ctc, self.config.stages))
         return self.config.ctc.model_dump(mode="json") if needed else {}
 
     def has_candidates(self, decoding: str) -> bool:

@@ -81,6 +81,10 @@ class Paths:
         """What the heads of all folds hear in the training set."""
         return self.root / "first_pass" / encoder / "train.parquet"
 
+    def fold_hypotheses(self, checkpoint: str, decoding: str, shard: str) -> Path:
+        """What a fold's checkpoint answers to the training sessions that it has not seen, one shard of them."""
+        return self.root / "first_pass" / "hypotheses" / checkpoint / decoding / f"{shard}.parquet"
+
     def checkpoint(self, name: str) -> Path:
         """Folder of a checkpoint."""
         return self.root / "checkpoints" / name
