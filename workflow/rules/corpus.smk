@@ -73,7 +73,9 @@ rule encoder_cache:
         encoder=preset.models.encoder,
         window=preset.models.encoder_window,
         augmentation=lambda wildcards: (
-            preset.augmentation.model_dump(mode="json") if wildcards.split == "train" else None
+            preset.augmentation.model_dump(mode="json", exclude={"order", "language_temperature"})
+            if wildcards.split == "train"
+            else None
         ),
         seed=preset.seed,
     script:

@@ -99,6 +99,7 @@ class AugmentationConfig(ExtendedSection):
         {
             *("speeds", "time_masks", "time_mask_frames", "time_mask_share"),
             *("frequency_masks", "frequency_mask_mels", "language_temperature"),
+            "order",
         }
     )
 
@@ -134,6 +135,11 @@ class AugmentationConfig(ExtendedSection):
         0, ge=0, description="SpecAugment: number of bands of the log-mel features that are replaced by their mean"
     )
     frequency_mask_mels: int = Field(15, ge=1, description="widest of these bands, in mel bins")
+    order: Literal["onwards", "anew"] = Field(
+        "onwards",
+        description="onwards: a stage goes on in the training set where its parent ended; anew: every stage begins with "
+        "the same utterances, and if none takes as many steps as a pass has, the last are never learnt",
+    )
     language_temperature: float = Field(
         1.0,
         gt=0,

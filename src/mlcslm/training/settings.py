@@ -60,13 +60,13 @@ def micro_batches_per_process(stage: Stage) -> int:
 
 
 def utterances_before(name: str, config: Config) -> int:
-    """Utterances that the stages before `name` draw in training, from the foundation models on.
+    """Utterances that the stages before `name` draw in training, from the foundation models on; 0 for order `anew`.
 
     A stage goes on where its parent ended: if each began anew, all would learn the same first part of a large training
     set, and none the rest.
     """
     parent = config.stages.get(config.stages[name].parent)
-    if parent is None:
+    if parent is None or config.augmentation.order == "anew":
         return 0
     own = parent.steps * parent.batch_size * parent.accumulation
     return own + utterances_before(config.stages[name].parent, config)
