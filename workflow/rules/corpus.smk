@@ -73,9 +73,7 @@ rule encoder_cache:
         encoder=preset.models.encoder,
         window=preset.models.encoder_window,
         augmentation=lambda wildcards: (
-            preset.augmentation.model_dump(mode="json", exclude={"order", "language_temperature"})
-            if wildcards.split == "train"
-            else None
+            preset.augmentation.of_sound() if wildcards.split == "train" else None
         ),
         seed=preset.seed,
     script:

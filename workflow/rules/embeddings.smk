@@ -36,7 +36,7 @@ rule train_embedding:
         embedding=lambda wildcards: preset.embeddings[wildcards.embedding].model_dump(
             mode="json", exclude={"batch_size": True, "training": {"save_steps"}}
         ),
-        augmentation=preset.augmentation.model_dump(mode="json", exclude={"order", "language_temperature"}),
+        augmentation=preset.augmentation.of_sound(),
         seed=preset.seed,
     script:
         "../scripts/train_embedding.py"

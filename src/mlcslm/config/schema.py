@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -137,8 +137,8 @@ class AugmentationConfig(ExtendedSection):
     frequency_mask_mels: int = Field(15, ge=1, description="widest of these bands, in mel bins")
     order: Literal["onwards", "anew"] = Field(
         "onwards",
-        description="onwards: a stage goes on in the training set where its parent ended; anew: every stage begins with "
-        "the same utterances, and if none takes as many steps as a pass has, the last are never learnt",
+        description="onwards: a stage goes on in the training set where its parent ended; anew: every stage begins "
+        "with the same utterances, and if none takes as many steps as a pass has, the last are never learnt",
     )
     language_temperature: float = Field(
         1.0,
@@ -152,6 +152,10 @@ class AugmentationConfig(ExtendedSection):
         if self.snr_db[0] > self.snr_db[1]:
             raise ValueError(f"snr_db is {list(self.snr_db)}: expected [lowest, highest]")
         return self
+
+    def of_sound(self) -> dict[str, Any]:
+        """What a sample sounds like depends on these, and cached outputs with it; not on which samples are drawn."""
+        return self.model_dump(mode="json", exclude={"order", "language_temperature"})
 
 
 class LoraConfig(Section):

@@ -57,8 +57,8 @@ class Stage(ExtendedSection):
     )
     optimizer: Literal["adamw", "muon"] = Field(
         "adamw",
-        description="muon: Muon for the matrices of projector and adapters, AdamW for all other weights; the demo's first "
-        "stage needs half of the steps with it (docs/recipes.md)",
+        description="muon: Muon for the matrices of projector and adapters, AdamW for all other weights; the demo's "
+        "first stage needs half of the steps with it (docs/recipes.md)",
     )
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = Field(
         "cosine", description="learning-rate schedule"
