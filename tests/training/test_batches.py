@@ -80,9 +80,7 @@ def test_a_resumed_plan_is_the_rest_of_the_plan(utterances: int, batch_size: int
     assert list(BatchPlan(plan.lengths, batch_size, count + 3, seed=9))[:count] == whole
 
 
-@given(
-    utterances=st.integers(5, 40), batch_size=st.integers(1, 5), count=st.integers(1, 40), before=st.integers(0, 40)
-)
+@given(utterances=st.integers(5, 40), batch_size=st.integers(1, 5), count=st.integers(1, 40), before=st.integers(0, 40))
 def test_a_stage_goes_on_where_its_parent_ended(utterances: int, batch_size: int, count: int, before: int) -> None:
     """Two stages draw what one as long as both would: no part of the training set is left out."""
     lengths = [float(i % 7) for i in range(utterances)]

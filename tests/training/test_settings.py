@@ -39,7 +39,9 @@ def test_muon_steps_the_matrices_of_projector_and_adapters_alone(
     make_config: Callable[..., Any], languages: dict[str, Any]
 ) -> None:
     trains = ["projector", "embedding", "head", "lm_lora"]
-    config = make_config({"a": {"steps": 1, "trains": trains, "optimizer": "muon", "part_learning_rates": {"lm_lora": 0.5}}})
+    config = make_config(
+        {"a": {"steps": 1, "trains": trains, "optimizer": "muon", "part_learning_rates": {"lm_lora": 0.5}}}
+    )
     model, _ = build_speech_llm(
         encoder=config.models.encoder,
         language_model=config.models.language_model,
