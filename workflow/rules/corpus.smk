@@ -72,9 +72,7 @@ rule encoder_cache:
     params:
         encoder=preset.models.encoder,
         window=preset.models.encoder_window,
-        augmentation=lambda wildcards: (
-            preset.augmentation.of_sound() if wildcards.split == "train" else None
-        ),
+        augmentation=lambda wildcards: (preset.augmentation.of_sound() if wildcards.split == "train" else None),
         seed=preset.seed,
     script:
         "../scripts/encoder_cache.py"
